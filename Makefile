@@ -1,0 +1,69 @@
+# Everything runs in .venv against the installed package, never against the checkout.
+
+PYTHON ?= python3
+VENV ?= .venv
+PEERS_VENV ?= .venv-peers
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Keeps the checkout off sys.path, in `python -m ...` and in the subprocesses of tests too.
+export PYTHONSAFEPATH = 1
+
+SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -o -print 2>/dev/null)
+# A build folder left over would carry files since deleted into the package.
+INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
+
+.NOTPARALLEL:
+.PHONY: help demo test lint lint-check lint-format lint-types format peers bench clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.demo $(VENV)/.package  ## Explain a few shipped digits and say where the picture is
+	$(VENV)/bin/reflrp demo
+
+test: $(VENV)/.dev $(VENV)/.package  ## Run the tests
+	$(VENV)/bin/pytest -n 2
+
+lint: lint-check lint-format lint-types  ## Run ruff and mypy
+
+lint-check: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+
+lint-format: $(VENV)/.dev
+	$(VENV)/bin/ruff format --check .
+
+# mypy looks into the working directory first, and there reflrp.converters would be missing.
+lint-types: $(VENV)/.dev $(VENV)/.package
+	cd $(VENV) && bin/mypy --config-file "$(CURDIR)/pyproject.toml" -p reflrp
+
+format: $(VENV)/.dev  ## Let ruff repair what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Compare with zennit and captum (installs torch)
+	$(PEERS_VENV)/bin/pytest tests/peers
+
+bench: $(VENV)/.dev $(VENV)/.package  ## Measure the engine
+	$(VENV)/bin/python benchmarks/run.py
+
+clean:  ## Remove the virtual environments and all that was built
+	rm -rf $(VENV) $(PEERS_VENV) build dist reflrp.egg-info
+
+%/bin/python:
+	$(PYTHON) -m venv $*
+	$@ -m pip install --quiet --upgrade pip "setuptools>=77"
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(call INSTALL,".[plot]")
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(call INSTALL,".[dev]")
+
+# One pip command, so that torch's version is settled together with those who need it.
+$(PEERS_VENV)/.peers: pyproject.toml | $(PEERS_VENV)/bin/python
+	$(call INSTALL,".[peers]")
+
+$(VENV)/.package: | $(VENV)/bin/python
+$(PEERS_VENV)/.package: | $(PEERS_VENV)/bin/python
+$(VENV)/.package $(PEERS_VENV)/.package: pyproject.toml $(SOURCES)
+	$(call INSTALL,--no-deps --no-build-isolation .)

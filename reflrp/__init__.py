@@ -1,0 +1,49 @@
+"""reflrp: the framework-neutral reference engine for Layer-wise Relevance Propagation on ONNX networks.
+
+>>> import reflrp
+>>> e = reflrp.explain("model.onnx", x, rules="epsilon_plus_flat")  # doctest: +SKIP
+>>> e.relevance  # doctest: +SKIP
+"""
+
+from importlib.metadata import version as _version
+
+from reflrp import composites, rules
+from reflrp.composites import Composite
+from reflrp.errors import (
+    ForwardChanged,
+    InputError,
+    ModelError,
+    NonFiniteError,
+    ReflrpError,
+    RuleError,
+    UnassignedNodes,
+    UnsupportedOperator,
+)
+from reflrp.explainer import Explainer, explain
+from reflrp.explanation import Explanation
+from reflrp.ledger import Ledger
+from reflrp.model import Model, load
+from reflrp.rules_other import Rule
+
+__version__ = _version("reflrp")
+
+__all__ = [
+    "Composite",
+    "Explainer",
+    "Explanation",
+    "ForwardChanged",
+    "InputError",
+    "Ledger",
+    "Model",
+    "ModelError",
+    "NonFiniteError",
+    "ReflrpError",
+    "Rule",
+    "RuleError",
+    "UnassignedNodes",
+    "UnsupportedOperator",
+    "composites",
+    "explain",
+    "load",
+    "rules",
+]

@@ -1,0 +1,208 @@
+"""Array namespaces, and the few helpers that formulas use. The only file that names CuPy.
+
+A formula is written with `+ - * / **`, `L(...)`, `L.T(...)` and the helpers below. It sees no namespace, no
+dtype and no device, so it runs on NumPy, CuPy, any array-API library, on object arrays of
+`fractions.Fraction`, and on the symbolic arrays of ndonnx.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from reflrp.errors import InputError
+
+Array = Any
+"""An array of any array-API library (numpy.ndarray, cupy.ndarray, ...)."""
+
+
+class Zero:
+    """The symbolic zero: a term that is known to vanish, so that nobody computes it.
+
+    `ZERO + x` is `x`, `ZERO * x` is `ZERO`. A linear map applied to `ZERO` is `ZERO`.
+    """
+
+    __array_ufunc__ = None
+    __array_priority__ = 1000
+
+    def __add__(self, other: Any) -> Any:
+        """Return `other`."""
+        return other
+
+    def __sub__(self, other: Any) -> Any:
+        """Return `-other`."""
+        return -other
+
+    def __rsub__(self, other: Any) -> Any:
+        """Return `other`."""
+        return other
+
+    def __mul__(self, other: Any) -> Zero:
+        """Return zero."""
+        return self
+
+    def __pow__(self, exponent: Any) -> Zero:
+        """Return zero."""
+        return self
+
+    def __neg__(self) -> Zero:
+        """Return zero."""
+        return self
+
+    def __repr__(self) -> str:
+        """Return `ZERO`."""
+        return "ZERO"
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+    __truediv__ = __mul__
+
+
+ZERO = Zero()
+
+
+def namespace(x: Array) -> ModuleType:
+    """Return the array namespace of `x`: numpy for NumPy arrays (object arrays too), else the array's own."""
+    if isinstance(x, np.ndarray | np.generic):
+        return np
+    import array_api_compat  # noqa: PLC0415 (plain NumPy use does not pay for it)
+
+    found: ModuleType = array_api_compat.array_namespace(x)
+    return found
+
+
+def pos(x: Array) -> Array:
+    """Return x+ = max(x, 0), elementwise."""
+    return ZERO if x is ZERO else namespace(x).maximum(x, 0)
+
+
+def neg(x: Array) -> Array:
+    """Return x- = min(x, 0), elementwise (so x = x+ + x-)."""
+    return ZERO if x is ZERO else namespace(x).minimum(x, 0)
+
+
+def square(x: Array) -> Array:
+    """Return x**2, elementwise."""
+    return x**2
+
+
+def ones_like(x: Array) -> Array:
+    """Return an array of ones with the shape and dtype of `x`."""
+    return namespace(x).ones_like(x)
+
+
+def where(condition: Array, x: Array, y: Array) -> Array:
+    """Return `x` where the condition holds, else `y`."""
+    return namespace(condition).where(condition, x, y)
+
+
+def sign(x: Array, threshold: Array = 0) -> Array:
+    """Return +1 where x >= threshold and -1 elsewhere, so sgn 0 = +1."""
+    one = ones_like(x)
+    return where(x >= threshold, one, -one)
+
+
+def full_like(x: Array, value: Any) -> Array:
+    """Return `value` (a scalar or an array) broadcast against `x`, in the namespace and dtype of `x`."""
+    xp = namespace(x)
+    if np.ndim(value) == 0 or type(value) is type(x):
+        return value + xp.zeros_like(x)
+    return xp.asarray(np.asarray(value), dtype=x.dtype) + xp.zeros_like(x)
+
+
+def unbroadcast(x: Array, shape: tuple[int, ...]) -> Array:
+    """Sum `x` over the axes along which `shape` was broadcast: the transpose of broadcasting."""
+    xp = namespace(x)
+    lead = x.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(
+        lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1
+    )
+    total = xp.sum(x, axis=axes, keepdims=True) if axes else x
+    return total if total.shape == tuple(shape) else xp.reshape(total, tuple(shape))
+
+
+def scatter_add(size: int, index: Array, values: Array) -> Array:
+    """Return an array `out` of `size` rows with `out[index[i]] += values[i]`: the transpose of `take`."""
+    xp = namespace(values)
+    if xp is np:
+        out = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
+        np.add.at(out, index, values)
+        return out
+    if "cupy" in xp.__name__:
+        return _cupy_scatter_add(xp, size, index, values)
+    return xp.asarray(scatter_add(size, np.asarray(index), np.asarray(values)))
+
+
+def _cupy_scatter_add(xp: ModuleType, size: int, index: Array, values: Array) -> Array:
+    import cupyx  # noqa: PLC0415
+
+    out = xp.zeros((size, *values.shape[1:]), dtype=values.dtype)
+    cupyx.scatter_add(out, index, values)
+    return out
+
+
+def total(x: Array) -> Any:
+    """Return the sum of all entries as a Python number (a float, or a Fraction on exact arrays)."""
+    if x is ZERO:
+        return 0.0
+    value = namespace(x).sum(x)
+    return value if getattr(x, "dtype", None) == object else float(value)
+
+
+def inner(x: Array, y: Array) -> Any:
+    """Return sum(x * y), with broadcasting, as a Python number."""
+    if x is ZERO or y is ZERO:
+        return 0.0
+    if isinstance(x, np.ndarray) and x.shape == y.shape and x.dtype != object:
+        return float(np.vdot(x, y))
+    return total(x * y)
+
+
+def special(x: Array) -> ModuleType:
+    """Return the module with erf and kin that goes with the array: scipy.special or cupyx.scipy.special."""
+    if "cupy" in type(x).__module__:
+        import cupyx.scipy.special as module  # noqa: PLC0415
+    else:
+        import scipy.special as module  # noqa: PLC0415
+    found: ModuleType = module
+    return found
+
+
+def erf(x: Array) -> Array:
+    """Return the error function of `x`, elementwise."""
+    xp = namespace(x)
+    if xp is np or "cupy" in xp.__name__:
+        return special(x).erf(x)
+    return xp.asarray(special(np.asarray(x)).erf(np.asarray(x)), dtype=x.dtype)
+
+
+def to_host(x: Array) -> np.ndarray:
+    """Return `x` as a NumPy array on the host."""
+    return x.get() if "cupy" in type(x).__module__ else np.asarray(x)
+
+
+def backend_namespace(backend: str) -> ModuleType:
+    """Return the namespace of a backend's name.
+
+    Raises
+    ------
+    InputError
+        For an unknown backend, and for "cupy" where CuPy or a GPU is missing.
+
+    """
+    if backend == "numpy":
+        return np
+    if backend == "cupy":
+        try:
+            import cupy  # noqa: PLC0415
+
+            cupy.cuda.runtime.getDeviceCount()
+        except Exception as error:
+            raise InputError(
+                f"backend='cupy' needs CuPy and a CUDA device ({error}); pip install 'reflrp[cuda12]'"
+            ) from error
+        found: ModuleType = cupy
+        return found
+    raise InputError(f"backend={backend!r} is unknown; this release has 'numpy' and 'cupy'")

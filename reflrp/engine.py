@@ -1,0 +1,213 @@
+"""The engine: forward, and the walk back that hands each node's relevance to its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays import ZERO, Array, backend_namespace, namespace, total
+from reflrp.errors import InputError, NonFiniteError
+from reflrp.ir import UNRULED, Graph, Node, Op
+from reflrp.ledger import Row
+from reflrp.linear import LinearMap
+from reflrp.pointwise import Pointwise
+from reflrp.product import Product
+from reflrp.rules_other import Pass, Rule
+from reflrp.selection import Selection
+
+Values = dict[str, Array]
+Step = Callable[[], None]
+
+
+@lru_cache(maxsize=16)
+def converter(backend: str, dtype: str) -> Callable[[Array], Array]:
+    """Return the function that brings a constant or input to a backend and dtype; integers keep theirs.
+
+    Raises InputError for an unknown backend or dtype.
+    """
+    xp = backend_namespace(backend)
+    if dtype not in ("float64", "float32"):
+        raise InputError(f"dtype={dtype!r} is unknown; use 'float64' or 'float32'")
+    wanted = getattr(xp, dtype)
+
+    def convert(array: Array) -> Array:
+        floating = np.dtype(array.dtype).kind == "f"
+        return xp.asarray(array, dtype=wanted if floating else None)
+
+    return convert
+
+
+@dataclass(frozen=True)
+class Program:
+    """A graph made ready: its ops on the chosen arrays, and the rule of each node."""
+
+    graph: Graph
+    ops: Mapping[str, Op]
+    rules: Mapping[str, Rule]
+
+    def forward(self, inputs: Values, step: Step | None = None, keep: bool = True) -> Values:
+        """Return every value by name, or (keep=False) the outputs only.
+
+        Raises NonFiniteError with the node where a NaN or +infinity arises.
+        """
+        values = dict(inputs)
+        last = {} if keep else {i: node.name for node in self.graph.nodes for i in node.inputs}
+        wanted = {self.graph.resolve(o) for o in self.graph.outputs}
+        for node in self.graph.nodes:
+            values[node.output] = self._output(node, values)
+            for name in node.inputs if not keep else ():
+                if last[name] == node.name and name not in wanted:
+                    values.pop(name, None)
+            if step:
+                step()
+        return values
+
+    def _output(self, node: Node, values: Values) -> Array:
+        y = self.ops[node.name].forward(*(values[i] for i in node.inputs))
+        if self.graph.values[node.output].active:
+            check_finite(y, node, "value", allow_minus_infinity=True)
+        return y
+
+    def backward(
+        self, values: Values, R: Values, keep: Callable[[str], bool], step: Step | None = None
+    ) -> tuple[Values, list[Row]]:
+        """Return the relevance of the inputs and of the values to `keep`, and the nodes' accounts.
+
+        `R` holds the initial relevance by value name. A value's memory is given back after its last use.
+        """
+        kept, rows = {name: r for name, r in R.items() if keep(name)}, []
+        for node in reversed(self.graph.nodes):
+            r = R.pop(node.output, None)
+            if r is not None and self.graph.values[node.output].active:
+                parts, row = self._share(node, values, r)
+                rows.append(row)
+                self._hand_down(node, parts, R)
+                kept.update({i: R[i] for i in node.inputs if i in R and keep(i)})
+            values.pop(node.output)
+            if step:
+                step()
+        return {**kept, **{i: R[i] for i in self.graph.inputs if i in R}}, rows
+
+    def _hand_down(self, node: Node, parts: tuple[Array, ...], R: Values) -> None:
+        """Add each part to its input's relevance: all that residuals and shared values need."""
+        for name, part in zip(node.inputs, parts, strict=True):
+            if part is ZERO or part is None:
+                continue
+            if self.graph.values[name].active or node.kind == "embedding":
+                R[name] = R[name] + part if name in R else part
+
+    def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
+        """Return what a node gives to each of its inputs, and its account."""
+        op, rule = self.ops[node.name], self.rules.get(node.name)
+        xs = tuple(values[i] for i in node.inputs)
+        y = values[node.output]
+        absorbed: list[Any] = []
+        if rule is None:
+            parts = op.transpose(r, *xs)  # type: ignore[attr-defined]
+        elif isinstance(op, LinearMap):
+            parts = _share_linear(op, rule, xs, y, r, absorbed)
+        elif isinstance(op, Product):
+            parts = rule(op, xs, y, r)
+        else:
+            parts = (rule(op, xs[0], y, r),)
+        return parts, self._account(node, rule, r, parts, absorbed)
+
+    def _account(
+        self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any]
+    ) -> Row:
+        received = total(r)
+        given = [0.0 if p is None else total(p) for p in parts]
+        if not np.isfinite(sum(given)):
+            check_finite(sum(p for p in parts if p is not None and p is not ZERO), node, "relevance")
+        reaches = [self.graph.values[i].active or node.kind == "embedding" for i in node.inputs]
+        passed = sum(g for g, ok in zip(given, reaches, strict=True) if ok)
+        bias = sum(a.bias for a in absorbed) + sum(given) - passed
+        stabilizer = sum(a.stabilizer for a in absorbed)
+        rest = received - passed - bias - stabilizer
+        if node.op.keeps:
+            bias, rest = bias + rest, 0 * rest
+        conserves = rule is None or rule.conserves
+        name = type(rule).__name__ if rule else "transpose"
+        xp = namespace(r)
+        return Row(
+            node.name, node.kind, name, received, passed, bias, stabilizer,
+            0.0 if conserves else rest, rest if conserves else 0.0, total(xp.abs(r)),
+        )  # fmt: skip
+
+
+def _share_linear(
+    op: LinearMap, rule: Rule, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any]
+) -> tuple[Array, ...]:
+    """Run a rule on a linear map; its notes for the ledger end in `absorbed`."""
+    a = op.join(xs)
+    L = op.observed(a, y) if isinstance(op, Selection) else op
+    R = rule(replace(L, absorbed=absorbed), a, y, r)
+    return (R,) * len(xs) if R is ZERO else op.part(R)
+
+
+def check_finite(x: Array, node: Node, what: str, allow_minus_infinity: bool = False) -> None:
+    """Raise NonFiniteError with the node's name where x holds a NaN or an infinity."""
+    xp = namespace(x)
+    if x.dtype == object or bool(xp.isfinite(xp.sum(x))):
+        return
+    bad = xp.isnan(x) | ((x == np.inf) if allow_minus_infinity else xp.isinf(x))
+    if bool(xp.any(bad)):
+        found = "NaN" if bool(xp.any(xp.isnan(x))) else "an infinity"
+        raise NonFiniteError(
+            f"{found} arose in the {what} of node {node.name!r} ({node.kind}, onnx {node.op_type}); "
+            "check the model's weights and the input's scale"
+        )
+
+
+def prepare(graph: Graph, rules: Mapping[str, Rule], convert: Callable[[Array], Array]) -> Program:
+    """Return the program: every op converted once, and told what is known of its input and of its relevance."""
+    gated = gated_values(graph, rules)
+    ops: dict[str, Op] = {}
+    for node in graph.nodes:
+        op = node.op.to(convert)
+        if isinstance(op, LinearMap):
+            positive = all(graph.values[i].nonneg for i in node.inputs)
+            op = replace(op, positive=positive, gated=node.output in gated)
+        ops[node.name] = op
+    return Program(graph, ops, rules)
+
+
+def gated_values(graph: Graph, rules: Mapping[str, Rule]) -> set[str]:
+    """Return the values whose relevance provably vanishes wherever they are <= 0.
+
+    Such a value feeds only rectifiers with the rule Pass, and all readers of these give relevance that is a multiple
+    of their input; so where the rectifier is off, no relevance arrives.
+    """
+    consumers, outputs = graph.consumers(), {graph.resolve(o) for o in graph.outputs}
+    multiple: set[str] = set()
+    gated: set[str] = set()
+    for name in [*(n.output for n in reversed(graph.nodes)), *graph.inputs]:
+        readers = consumers.get(name, [])
+        if name in outputs or not readers:
+            continue
+        if all(_gives_multiples(node, rules.get(node.name), multiple) for node in readers):
+            multiple.add(name)
+        if all(_is_gate(node, rules.get(node.name), multiple) for node in readers):
+            gated.add(name)
+    return gated
+
+
+def _gives_multiples(node: Node, rule: Rule | None, multiple: set[str]) -> bool:
+    """Return whether a node's relevance for its input vanishes wherever the input does."""
+    if node.kind in UNRULED or isinstance(node.op, Selection):
+        return node.output in multiple and node.kind != "plumbing"
+    if isinstance(node.op, LinearMap):
+        return rule is not None and rule.multiple
+    return _is_gate(node, rule, multiple)
+
+
+def _is_gate(node: Node, rule: Rule | None, multiple: set[str]) -> bool:
+    is_rectifier = isinstance(node.op, Pointwise) and node.op.gates
+    return is_rectifier and isinstance(rule, Pass) and node.output in multiple
+
+
+__all__ = ["Program", "converter", "gated_values", "prepare"]

@@ -1,0 +1,307 @@
+"""The way of the data: model -> graph -> rules -> forward -> seed -> backward -> Explanation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reflrp.arrays import to_host
+from reflrp.canonize import canonize, strip_output
+from reflrp.composites import Composite, resolve
+from reflrp.engine import Program, converter, prepare
+from reflrp.errors import ForwardChanged, InputError
+from reflrp.explanation import Explanation
+from reflrp.ir import Graph, Shape
+from reflrp.ledger import Ledger
+from reflrp.model import Inputs, Model, load
+from reflrp.rules_other import Rule
+from reflrp.seeds import Target, seed, targets
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+MEMORY = 512 * 2**20
+"""The values of one cut of the batch take at most this many bytes (or one sample's, where that is more)."""
+
+Step = Callable[[], None]
+
+
+class Explainer:
+    """A model and its rules, set up once; call it to explain, as often as you like.
+
+    Parameters
+    ----------
+    model : path, bytes, onnx.ModelProto or Model
+        What to explain.
+    rules : str, Rule, Composite or dict
+        A preset's name, "zennit.EpsilonPlusFlat", a Rule (it on every dense and convolution node, the families'
+        defaults elsewhere), a Composite, or {node name pattern: Rule}.
+    output : str, optional
+        Which output to explain, where the model has several.
+    backend : str
+        "numpy" or "cupy".
+    dtype : str
+        "float64" or "float32": what everything is computed in.
+    strip : bool
+        Explain what goes into a final Softmax, LogSoftmax or Sigmoid, not what comes out.
+    canonize : tuple of str, optional
+        Canonizing passes in place of the composite's own.
+    batch_size : int, optional
+        How many samples to run at once. None: as many as keep their values within 512 MiB.
+
+    Raises
+    ------
+    ModelError, UnsupportedOperator
+        As `reflrp.load`.
+    RuleError
+        For an unknown preset or a rule that is none.
+    InputError
+        For an unknown output, backend or dtype.
+
+    """
+
+    def __init__(
+        self,
+        model: str | Path | bytes | ModelProto | Model,
+        rules: str | Rule | Composite | dict[str, Rule] = "epsilon_plus_flat",
+        *,
+        output: str | None = None,
+        backend: str = "numpy",
+        dtype: str = "float64",
+        strip: bool = True,
+        canonize: Sequence[str] | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        self.model = load(model)
+        self.composite = resolve(rules)
+        self.output = _output(self.model, output)
+        self.backend, self.dtype, self.strip = backend, dtype, strip
+        self.passes = tuple(self.composite.canonize if canonize is None else canonize)
+        self.batch_size = batch_size
+        self._convert = converter(backend, dtype)
+        self._programs: dict[tuple[tuple[str, Shape], ...], Program] = {}
+
+    def __call__(
+        self,
+        x: Inputs,
+        *,
+        target: Target = None,
+        init: Any = "output",
+        layers: bool | str | Sequence[str] = False,
+        progress: bool | None = None,
+    ) -> Explanation:
+        """Explain one batch.
+
+        Parameters
+        ----------
+        x : array, or dict of arrays by input name
+            Shapes as the model declares them, the batch first.
+        target : None, int, ints or tuple
+            None: each sample's arg-max; an int; ints, one a sample; an index tuple after the batch axis.
+        init : str or array
+            "output": R = f(x) at the target; "one": R = 1; or an array shaped like the output.
+        layers : bool, str or list of str
+            True, or patterns of value names, node names or ONNX node names: keep the relevance of inner values too.
+        progress : bool, optional
+            None: a bar on a terminal when the work takes more than a second.
+
+        Returns
+        -------
+        Explanation
+
+        Raises
+        ------
+        InputError
+            For inputs, a target or an init that do not fit.
+        UnassignedNodes, RuleError
+            For nodes without a rule, or with one that cannot serve them.
+        NonFiniteError
+            Where a NaN or an infinity arises; names the node.
+        ForwardChanged
+            Where a canonizing pass changed the output.
+
+        """
+        feeds = self.model.feeds(x)
+        cuts = self._cuts(feeds)
+        graph = self._program(cuts[0]).graph
+        parts = []
+        with _bar(progress, 2 * len(graph.nodes) * len(cuts)) as step:
+            start = 0
+            for cut in cuts:
+                stop = start + len(next(iter(cut.values())))
+                choice = _cut_of(target, init, slice(start, stop), len(cuts) > 1)
+                parts.append(self._explain(cut, *choice, layers, step))
+                start = stop
+        return Explanation.concatenate(parts)
+
+    def program(self, x: Inputs) -> Program:
+        """Return the prepared graph with its rules, for inputs shaped like `x`."""
+        return self._program(self._cuts(self.model.feeds(x))[0])
+
+    def _cuts(self, feeds: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """Cut the batch, so that the values of one cut fit into the memory that is allowed."""
+        counts = {a.shape[0] for a in feeds.values() if a.ndim}
+        if len(counts) != 1:
+            return [feeds]
+        (count,) = counts
+        size = self.batch_size or self._baked(count) or self._fitting(feeds, count)
+        if size >= count:
+            return [feeds]
+        return [{k: a[i : i + size] for k, a in feeds.items()} for i in range(0, count, size)]
+
+    def _baked(self, count: int) -> int | None:
+        """Return the batch size that the file fixes, where the given one is a multiple of it."""
+        fixed = {p.dims[0] for p in self.model.source.inputs.values() if p.dims}
+        size = fixed.pop() if len(fixed) == 1 else None
+        return size if isinstance(size, int) and size and count % size == 0 else None
+
+    def _fitting(self, feeds: dict[str, np.ndarray], count: int) -> int:
+        if count <= 1:
+            return max(count, 1)
+        one = self.model.graph({k: (1, *a.shape[1:]) for k, a in feeds.items()})
+        entries = sum(prod(v.shape) for v in one.values.values())
+        return max(1, MEMORY // max(1, entries * np.dtype(self.dtype).itemsize))
+
+    def _program(self, feeds: dict[str, np.ndarray]) -> Program:
+        key = tuple((k, a.shape) for k, a in feeds.items())
+        if key not in self._programs:
+            if len(self._programs) > 1:
+                self._programs.pop(next(iter(self._programs)))
+            self._programs[key] = self._set_up(feeds)
+        return self._programs[key]
+
+    def _set_up(self, feeds: dict[str, np.ndarray]) -> Program:
+        whole = self.model.graph({k: a.shape for k, a in feeds.items()}).restricted_to(self.output)
+        stripped = strip_output(whole) if self.strip else whole
+        graph = canonize(stripped, self.passes)
+        program = prepare(graph, self.composite.assign(graph), self._convert)
+        if graph.nodes != stripped.nodes:
+            self._check_unchanged(stripped, program, feeds)
+        return program
+
+    def _check_unchanged(self, before: Graph, program: Program, feeds: dict[str, np.ndarray]) -> None:
+        """Check the passes' postcondition: the same output, before and after, on the first input."""
+        inputs = {k: self._convert(a) for k, a in feeds.items()}
+        plain = Program(before, {n.name: n.op.to(self._convert) for n in before.nodes}, {})
+        (name,) = before.outputs
+        old = to_host(plain.forward(inputs, keep=False)[before.resolve(name)])
+        new = to_host(program.forward(inputs, keep=False)[program.graph.resolve(name)])
+        scale, limit = np.abs(old).max(initial=0), 1e-9 if self.dtype == "float64" else 1e-3
+        if np.abs(old - new).max(initial=0) > limit * max(scale, 1e-30):
+            raise ForwardChanged(
+                f"canonizing by {self.passes} changed the output {name!r} by {np.abs(old - new).max():.3g} "
+                f"(largest entry {scale:.3g}); pass canonize=()"
+            )
+
+    def _explain(
+        self, feeds: dict[str, np.ndarray], target: Target, init: Any, layers: Any, step: Step
+    ) -> Explanation:
+        program = self._program(feeds)
+        graph = program.graph
+        values = program.forward({k: self._convert(a) for k, a in feeds.items()}, step)
+        name = graph.resolve(graph.outputs[0])
+        y = to_host(values[name])
+        where = targets(y, target) if isinstance(init, str) else []
+        R = seed(y, where, init)
+        keep = _keeper(layers, graph)
+        found, rows = program.backward(values, {name: self._convert(R.astype(y.dtype))}, keep, step)
+        relevances = {
+            k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)
+            for k, a in feeds.items()
+            if k in found or graph.values[k].active
+        }
+        ledger = Ledger(tuple(rows), float(R.sum()), {k: float(v.sum()) for k, v in relevances.items()})
+        inner = {k: to_host(v) for k, v in found.items() if keep(k) and k not in relevances}
+        return Explanation(relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds))
+
+
+def _output(model: Model, output: str | None) -> str:
+    names = [o for o in model.outputs if o in model.source.active]
+    if not names:
+        raise InputError("no output of the model depends on a float input or a token id; there is nothing to explain")
+    if output is None:
+        if len(names) > 1:
+            raise InputError(f"the model has the outputs {names}; say which one to explain: output={names[0]!r}")
+        return names[0]
+    if output not in names:
+        raise InputError(f"output={output!r} is unknown or carries no relevance; the model has {names}")
+    return output
+
+
+def _cut_of(target: Target, init: Any, part: slice, cut: bool) -> tuple[Target, Any]:
+    """Return the target and init of one cut of the batch."""
+    per_sample = cut and target is not None and not isinstance(target, tuple) and np.ndim(target) == 1
+    given = cut and not isinstance(init, str)
+    return (np.asarray(target)[part] if per_sample else target), (np.asarray(init)[part] if given else init)
+
+
+def _keeper(layers: Any, graph: Graph) -> Callable[[str], bool]:
+    if isinstance(layers, bool):
+        return lambda name: layers
+    patterns = [layers] if isinstance(layers, str) else list(layers)
+    labels = {i: {i} for i in graph.inputs}
+    for node in graph.nodes:
+        labels[node.output] = {node.output, node.name, *node.onnx}
+    for alias, name in graph.aliases.items():
+        labels.get(name, set()).add(alias)
+    kept = {v for v, names in labels.items() if any(fnmatchcase(n, p) for n in names for p in patterns)}
+    unmatched = [p for p in patterns if not any(fnmatchcase(n, p) for names in labels.values() for n in names)]
+    if unmatched:
+        raise InputError(f"layers={unmatched} match no value or node; Model.summary() lists their names")
+    return kept.__contains__
+
+
+@contextmanager
+def _bar(progress: bool | None, steps: int) -> Iterator[Step]:
+    """Give a function to call at each step; show a bar on a terminal after a second, or at once when asked."""
+    import sys  # noqa: PLC0415
+
+    if progress is False or (progress is None and not sys.stderr.isatty()):
+        yield lambda: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    bar, start = Progress(console=Console(stderr=True), transient=True), time.monotonic()
+    task = bar.add_task("relevance", total=steps)
+    shown = False
+
+    def step() -> None:
+        nonlocal shown
+        if not shown and (progress or time.monotonic() - start > 1):
+            bar.start()
+            shown = True
+        bar.advance(task)
+
+    try:
+        yield step
+    finally:
+        if shown:
+            bar.stop()
+
+
+def explain(
+    model: str | Path | bytes | ModelProto | Model,
+    x: Inputs,
+    rules: str | Rule | Composite | dict[str, Rule] = "epsilon_plus_flat",
+    target: Target = None,
+    init: Any = "output",
+    output: str | None = None,
+    backend: str = "numpy",
+    dtype: str = "float64",
+    layers: bool | str | Sequence[str] = False,
+    progress: bool | None = None,
+) -> Explanation:
+    """Explain what a model says of a batch: `Explainer(model, rules, ...)(x, target=..., ...)`.
+
+    See `Explainer` for `model`, `rules`, `output`, `backend` and `dtype`, and `Explainer.__call__` for the rest.
+    """
+    explainer = Explainer(model, rules, output=output, backend=backend, dtype=dtype)
+    return explainer(x, target=target, init=init, layers=layers, progress=progress)

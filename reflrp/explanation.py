@@ -1,0 +1,152 @@
+"""What `explain` returns: the relevance, what was explained, and the account of where relevance went."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reflrp.errors import InputError
+from reflrp.ledger import Ledger, Row
+
+if TYPE_CHECKING:
+    from reflrp.rules_other import Rule
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The relevance of one batch.
+
+    Attributes
+    ----------
+    relevances : dict of array
+        Each input's relevance by name, shaped like the input; a token-id input has it per token.
+    output : array
+        The explained output (what goes into a final Softmax, where that is stripped).
+    target : tuple
+        Each sample's target, as an index after the batch axis; empty where the initial relevance was given.
+    layers : dict of array
+        The relevance of inner values by name, where asked for.
+    conservation : Ledger
+        Per node what came in, went on, and stayed in bias and stabiliser.
+    rules : dict
+        {node name: Rule}: what was applied where.
+    notes : tuple of str
+        What was changed in the graph before: canonizing, a stripped Softmax.
+    inputs : dict of array
+        The explained inputs.
+
+    """
+
+    relevances: Mapping[str, np.ndarray]
+    output: np.ndarray
+    target: tuple[tuple[int, ...], ...]
+    layers: Mapping[str, np.ndarray]
+    conservation: Ledger
+    rules: Mapping[str, Rule | str]
+    notes: tuple[str, ...] = ()
+    inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def relevance(self) -> np.ndarray:
+        """The relevance of the one input. Raises InputError where there are several; use `relevances`."""
+        if len(self.relevances) != 1:
+            raise InputError(f"the model has the inputs {list(self.relevances)}; use relevances[name]")
+        return next(iter(self.relevances.values()))
+
+    def plot(self, path: str | Path | None = None, *, sample: int | Sequence[int] | None = None) -> Any:
+        """Draw the relevance beside the input: an image, a time series, or bars, by the input's shape.
+
+        See `reflrp.plot.plot`. Returns the matplotlib figure; with `path`, also writes it there.
+        """
+        from reflrp.plot import plot  # noqa: PLC0415
+
+        return plot(self, path, sample=sample)
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to one .npz file (beside, then renamed). Rules are kept as text.
+
+        Keys: relevance/<input>, in/<input>, out, layer/<value>, and `meta`, a JSON text.
+        """
+        path = Path(path)
+        arrays = {f"relevance/{k}": v for k, v in self.relevances.items()}
+        arrays |= {f"in/{k}": v for k, v in self.inputs.items()}
+        arrays |= {f"layer/{k}": v for k, v in self.layers.items()}
+        meta = {
+            "target": self.target,
+            "notes": self.notes,
+            "rules": {k: repr(v) if not isinstance(v, str) else v for k, v in self.rules.items()},
+            "conservation": self.conservation.as_dict(),
+        }
+        write_beside(path, lambda file: np.savez_compressed(file, out=self.output, meta=json.dumps(meta), **arrays))
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Explanation:
+        """Read what `save` wrote. Raises InputError for a file that is none."""
+        try:
+            with np.load(Path(path), allow_pickle=False) as data:
+                arrays = {k: data[k] for k in data.files}
+            meta = json.loads(str(arrays.pop("meta")))
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path} is no saved explanation: {error}") from error
+        kept = meta["conservation"]
+        ledger = Ledger(tuple(Row(**row) for row in kept["rows"]), kept["seed"], kept["inputs"])
+        return cls(
+            _section(arrays, "relevance/"),
+            arrays["out"],
+            tuple(tuple(t) for t in meta["target"]),
+            _section(arrays, "layer/"),
+            ledger,
+            meta["rules"],
+            tuple(meta["notes"]),
+            _section(arrays, "in/"),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Explanation]) -> Explanation:
+        """Return the explanations of the cuts of one batch as one."""
+        if len(parts) == 1:
+            return parts[0]
+        ledger = parts[0].conservation
+        for part in parts[1:]:
+            ledger = ledger + part.conservation
+        return cls(
+            _joined([p.relevances for p in parts]),
+            np.concatenate([p.output for p in parts]),
+            tuple(t for p in parts for t in p.target),
+            _joined([p.layers for p in parts]),
+            ledger,
+            parts[0].rules,
+            parts[0].notes,
+            _joined([p.inputs for p in parts]),
+        )
+
+
+def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+
+def _section(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def write_beside(path: Path, write: Any) -> None:
+    """Write a file beside its place and rename it, so that nothing is ever half-written."""
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,165 @@
+"""The layer IR: a frozen graph of nodes, each `output = op(inputs)`, in topological order.
+
+Every operator at the observed input is one of a few kinds (`KINDS`), and only kinds that leave a choice have rules:
+
+=============  =====================================================  ==============================
+kind           members                                                file
+=============  =====================================================  ==============================
+dense          Gemm, MatMul by a constant                             reflrp/linear.py
+conv           Conv, ConvTranspose                                    reflrp/linear.py
+diagonal       BatchNormalization, Mul and Add with a constant        reflrp/linear.py
+sum            Add, Sub, Sum of values                                reflrp/linear.py
+pool           AveragePool, ReduceMean, ReduceSum, global averages    reflrp/linear.py
+max            MaxPool, ReduceMax, GlobalMaxPool, Max                 reflrp/selection.py
+routing        Reshape, Transpose, Slice, Concat, Pad, Gather ...     reflrp/routing.py
+pointwise      Relu, Gelu, Sigmoid, Clip ...                          reflrp/pointwise.py
+product        Mul and MatMul of two values                           reflrp/product.py
+normaliser     Softmax, LogSoftmax                                    reflrp/normaliser.py
+embedding      Gather of a constant table by token ids                reflrp/routing.py
+plumbing       integer and mask arithmetic: carries no relevance      reflrp/importer
+=============  =====================================================  ==============================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from reflrp.arrays import Array
+
+Shape = tuple[int, ...]
+
+LINEAR = ("dense", "conv", "diagonal", "sum", "pool", "max")
+"""The kinds that a linear rule can serve."""
+
+WEIGHTED = ("dense", "conv")
+"""The kinds that are a layer in the usual sense: what `first`, `last` and `depth` count."""
+
+KINDS = (*LINEAR, "routing", "pointwise", "product", "normaliser", "embedding", "plumbing")
+
+UNRULED = ("routing", "embedding", "plumbing")
+"""The kinds that leave no choice: their relevance goes back by the transpose, or not at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """What a node computes. Subclasses say `forward`, `shape` and, where it can be known, the sign."""
+
+    kind: ClassVar[str]
+
+    def forward(self, *xs: Array) -> Array:
+        """Return the node's output at the inputs `xs`."""
+        raise NotImplementedError
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the output's shape for the inputs' shapes."""
+        raise NotImplementedError
+
+    def nonneg(self, *flags: bool) -> bool:
+        """Return whether the output is provably >= 0, given for each input whether it is."""
+        return False
+
+    def to(self, convert: Callable[[Array], Array]) -> Self:
+        """Return the same op with `convert` applied to every array it holds."""
+        changed = {f.name: _convert(getattr(self, f.name), convert) for f in fields(self) if f.init}
+        return replace(self, **changed)
+
+    def describe(self) -> str:
+        """Return a few words about the parameters, for `Model.summary`."""
+        return ""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the op holds constants beside its inputs, in which relevance may stay (the ledger's `bias`)."""
+        return False
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the op holds."""
+        return sum(_count(getattr(self, f.name)) for f in fields(self))
+
+
+def _convert(value: Any, convert: Callable[[Array], Array]) -> Any:
+    if isinstance(value, np.ndarray):
+        return convert(value)
+    if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
+        return tuple(_convert(v, convert) for v in value)
+    return value
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return int(value.size) if value.dtype.kind == "f" else 0
+    return sum(map(_count, value)) if isinstance(value, tuple) else 0
+
+
+@dataclass(frozen=True)
+class Value:
+    """What the graph knows of a value before it runs.
+
+    `active` means that it carries relevance; `nonneg` that it is provably >= 0.
+    """
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    active: bool = True
+    nonneg: bool = False
+
+
+@dataclass(frozen=True)
+class Node:
+    """One equation, `output = op(*inputs)`, with where it came from."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    output: str
+    op_type: str = ""
+    onnx: tuple[str, ...] = ()
+    scope: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The kind of the node's op."""
+        return self.op.kind
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network at fixed input shapes. Nodes are in topological order; every value is assigned once."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    values: Mapping[str, Value]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def resolve(self, name: str) -> str:
+        """Return the value that `name` stands for (Identity, Dropout and Cast leave aliases)."""
+        return self.aliases.get(name, name)
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """Return the nodes that read each value."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                found.setdefault(name, []).append(node)
+        return found
+
+    def producers(self) -> dict[str, Node]:
+        """Return the node that makes each value."""
+        return {node.output: node for node in self.nodes}
+
+    def restricted_to(self, output: str) -> Graph:
+        """Return the part of the graph that `output` depends on."""
+        needed, kept = {output}, []
+        for node in reversed(self.nodes):
+            if node.output in needed:
+                kept.append(node)
+                needed.update(node.inputs)
+        return replace(self, nodes=tuple(reversed(kept)), outputs=(output,))

@@ -1,0 +1,117 @@
+"""The conservation ledger: for each node, what relevance came in, what went on, and where the rest stayed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One node's account, summed over the batch; in units of relevance.
+
+    received = passed_on + bias + stabilizer + dropped + error.
+
+    Attributes
+    ----------
+    received : float
+        Relevance that arrived at the node's output.
+    passed_on : float
+        Relevance given to its inputs.
+    bias : float
+        Absorbed by the bias, and by other constants that the node adds.
+    stabilizer : float
+        Absorbed by the stabiliser; where a rule finds no contribution at all, all of it.
+    dropped : float
+        What a rule loses (or, negative, creates) by its definition, because it does not conserve.
+    error : float
+        What is left: rounding. A conserving rule closes to about 1e-15 of the relevance that flows.
+    flow : float
+        The sum of absolute relevance that arrived, against which `error` is to be judged.
+
+    """
+
+    node: str
+    kind: str
+    rule: str
+    received: float
+    passed_on: float
+    bias: float = 0.0
+    stabilizer: float = 0.0
+    dropped: float = 0.0
+    error: float = 0.0
+    flow: float = 0.0
+
+    def __add__(self, other: Row) -> Row:
+        """Return the sum of two batches' accounts of the same node."""
+        numbers = {k: getattr(self, k) + getattr(other, k) for k in NUMBERS}
+        return Row(self.node, self.kind, self.rule, **numbers)
+
+
+NUMBERS = ("received", "passed_on", "bias", "stabilizer", "dropped", "error", "flow")
+
+
+@dataclass(frozen=True)
+class Ledger(Mapping[str, Row]):
+    """The accounts of all nodes, output first: `ledger["conv1"].bias`, `for row in ledger.rows`.
+
+    Attributes
+    ----------
+    seed : float
+        The initial relevance, summed over the batch.
+    inputs : dict
+        The relevance that reached each input, summed over the batch.
+
+    """
+
+    rows: tuple[Row, ...]
+    seed: float
+    inputs: Mapping[str, float] = field(default_factory=dict)
+
+    def __getitem__(self, node: str) -> Row:
+        """Return a node's account."""
+        for row in self.rows:
+            if row.node == node:
+                return row
+        raise KeyError(node)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the nodes' names, output first."""
+        return (row.node for row in self.rows)
+
+    def __len__(self) -> int:
+        """Return the number of nodes."""
+        return len(self.rows)
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """Where the initial relevance went, over the whole network: seed = inputs + bias + stabilizer + dropped + error."""
+        kept = {k: sum(getattr(row, k) for row in self.rows) for k in ("bias", "stabilizer", "dropped", "error")}
+        return {"seed": self.seed, "inputs": sum(self.inputs.values()), **kept}
+
+    @property
+    def worst(self) -> float:
+        """The largest error of a node, relative to the relevance that flowed through it."""
+        return max((abs(row.error) / row.flow for row in self.rows if row.flow > 0), default=0.0)
+
+    def __add__(self, other: Ledger) -> Ledger:
+        """Return the accounts of two batches together."""
+        rows = tuple(a + b for a, b in zip(self.rows, other.rows, strict=True))
+        inputs = {k: v + other.inputs[k] for k, v in self.inputs.items()}
+        return Ledger(rows, self.seed + other.seed, inputs)
+
+    def table(self) -> str:
+        """Return the ledger as plain text, one line a node."""
+        from reflrp.tables import ledger_table  # noqa: PLC0415
+
+        return ledger_table(self)
+
+    def __str__(self) -> str:
+        """Return the table."""
+        return self.table()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data, for JSON."""
+        rows = [{k: getattr(row, k) for k in ("node", "kind", "rule", *NUMBERS)} for row in self.rows]
+        return {"seed": self.seed, "inputs": dict(self.inputs), "rows": rows}

@@ -1,0 +1,165 @@
+"""A loaded model: the parsed file, its graph at given input shapes, the forward pass, and the layer table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reflrp.arrays import Array, to_host
+from reflrp.canonize import fuse_affine
+from reflrp.errors import InputError
+from reflrp.ir import Graph, Shape
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from reflrp.importer.parse import Source
+
+Inputs = Array | Mapping[str, Array]
+DTYPES = ("float64", "float32")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model, imported once. Make it with `reflrp.load`.
+
+    Attributes
+    ----------
+    source : Source
+        The parsed file: nodes in order, folded constants, inputs and outputs.
+
+    """
+
+    source: Source
+    _graphs: dict[tuple[tuple[str, Shape], ...], Graph] = field(default_factory=dict, repr=False)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The inputs: name -> dtype and dimensions, as the file declares them."""
+        return {name: str(port) for name, port in self.source.inputs.items()}
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs' names."""
+        return self.source.outputs
+
+    def graph(self, shapes: Mapping[str, Shape]) -> Graph:
+        """Return the graph at the given input shapes; the last few are kept.
+
+        Raises InputError where a shape does not fit, UnsupportedOperator where a node cannot be built.
+        """
+        from reflrp.importer.build import build, check_shapes  # noqa: PLC0415 (onnx is imported with it)
+
+        key = tuple((name, tuple(shapes[name])) for name in self.source.inputs)
+        if key not in self._graphs:
+            check_shapes(self.source, shapes)
+            if len(self._graphs) > 3:
+                self._graphs.pop(next(iter(self._graphs)))
+            self._graphs[key] = fuse_affine(build(self.source, shapes))
+        return self._graphs[key]
+
+    def example_shapes(self, batch: int = 1) -> dict[str, Shape]:
+        """Return the declared input shapes, with `batch` for the first axis and 1 for others that are left open."""
+        found = {}
+        for name, port in self.source.inputs.items():
+            dims = port.dims or ()
+            found[name] = tuple(d if isinstance(d, int) else batch if i == 0 else 1 for i, d in enumerate(dims))
+        return found
+
+    def feeds(self, x: Inputs) -> dict[str, np.ndarray]:
+        """Return the inputs by name as host arrays, checked against what the model expects.
+
+        Raises InputError, which says what was expected.
+        """
+        ports = self.source.inputs
+        if not isinstance(x, Mapping):
+            if len(ports) != 1:
+                raise InputError(f"the model has the inputs {self._expected()}; give a dict of arrays by name")
+            x = {next(iter(ports)): x}
+        missing, unknown = sorted(set(ports) - set(x)), sorted(set(x) - set(ports))
+        if missing or unknown:
+            raise InputError(
+                f"inputs missing: {missing}, unknown: {unknown}; the model expects {self._expected()}"
+            )
+        return {name: _checked(name, x[name], port) for name, port in ports.items()}
+
+    def _expected(self) -> str:
+        return "; ".join(f"{name}: {port}" for name, port in self.source.inputs.items())
+
+    def run(self, x: Inputs, dtype: str = "float64", backend: str = "numpy") -> dict[str, np.ndarray]:
+        """Return the outputs by name: the forward pass in `dtype`.
+
+        Raises InputError for inputs that do not fit, NonFiniteError with the node where a NaN or infinity arises.
+        """
+        from reflrp.engine import Program, converter  # noqa: PLC0415
+
+        feeds = self.feeds(x)
+        graph = self.graph({name: a.shape for name, a in feeds.items()})
+        convert = converter(backend, dtype)
+        program = Program(graph, {n.name: n.op.to(convert) for n in graph.nodes}, {})
+        values = program.forward({name: convert(a) for name, a in feeds.items()}, keep=False)
+        found = {name: to_host(values[graph.resolve(name)]) for name in graph.outputs}
+        return {name: found.get(name, graph.constants.get(name)) for name in self.outputs}  # type: ignore[misc]
+
+    def summary(self, rules: Any = None, shapes: Mapping[str, Shape] | None = None) -> str:
+        """Return the layer table: node, kind, shapes, parameters, ONNX provenance, and the assigned rule.
+
+        Parameters
+        ----------
+        rules : optional
+            As for `reflrp.explain`; adds the column of rules.
+        shapes : dict, optional
+            Input shapes, where the declared ones are not enough.
+
+        """
+        from reflrp.tables import summary  # noqa: PLC0415
+
+        return summary(self, rules, shapes)
+
+
+def load(model: str | Path | bytes | ModelProto | Model) -> Model:
+    """Import a model once; explain it often.
+
+    Parameters
+    ----------
+    model : path, bytes, onnx.ModelProto or Model
+        What to import. A Model is returned as it is.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ModelError
+        Where the file is missing, no ONNX model, truncated, or its graph invalid.
+    UnsupportedOperator
+        With every node on a path of relevance that reflrp cannot explain.
+
+    """
+    if isinstance(model, Model):
+        return model
+    from reflrp.importer import check_supported, parse  # noqa: PLC0415
+
+    source = parse(model)
+    check_supported(source)
+    return Model(source)
+
+
+def _checked(name: str, x: Any, port: Any) -> np.ndarray:
+    array = to_host(x)
+    want_float = port.dtype.kind == "f" or "float" in port.dtype.name
+    if array.dtype.kind not in "fiub" or (not want_float and array.dtype.kind == "f"):
+        raise InputError(f"input {name!r} has dtype {array.dtype}, but the model expects {port}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise InputError(f"input {name!r} holds a NaN or an infinity, first at index {bad}")
+    if port.dims is not None and array.ndim != len(port.dims):
+        raise InputError(f"input {name!r} has shape {array.shape}, but the model expects {port}")
+    return array if want_float else array.astype(port.dtype)
+
+

@@ -1,0 +1,80 @@
+"""Products of two values: Mul and MatMul. Bilinear, so that each operand has a transpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from reflrp.arrays import Array, namespace, unbroadcast
+from reflrp.ir import Op, Shape
+from reflrp.kernels import matmul
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Op):
+    """z = x times y. `active[i]` says whether operand i carries relevance; `gate` which one is a bounded gate.
+
+    A gate is a value that comes out of a sigmoid, softmax or tanh; None where neither or both are.
+    """
+
+    kind: ClassVar[str] = "product"
+    sources: tuple[Shape, Shape]
+    active: tuple[bool, bool] = (True, True)
+    gate: int | None = None
+
+    def left(self, s: Array, y: Array) -> Array:
+        """Return the transpose in the first operand: <x times y, s> = <x, left(s, y)>."""
+        raise NotImplementedError
+
+    def right(self, x: Array, s: Array) -> Array:
+        """Return the transpose in the second operand: <x times y, s> = <y, right(x, s)>."""
+        raise NotImplementedError
+
+    def nonneg(self, *flags: bool) -> bool:
+        """Return whether both operands are >= 0."""
+        return all(flags)
+
+
+@dataclass(frozen=True, eq=False)
+class Multiply(Product):
+    """z = x * y, elementwise with broadcasting."""
+
+    def forward(self, *xs: Array) -> Array:
+        """Return x * y."""
+        return xs[0] * xs[1]
+
+    def left(self, s: Array, y: Array) -> Array:
+        """Return s * y, summed where x was broadcast."""
+        return unbroadcast(s * y, self.sources[0])
+
+    def right(self, x: Array, s: Array) -> Array:
+        """Return x * s, summed where y was broadcast."""
+        return unbroadcast(x * s, self.sources[1])
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the broadcast shape."""
+        return np.broadcast_shapes(*shapes)
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixProduct(Product):
+    """z = x @ y over the last two axes, with broadcasting of the others."""
+
+    def forward(self, *xs: Array) -> Array:
+        """Return x @ y."""
+        return matmul(xs[0], xs[1])
+
+    def left(self, s: Array, y: Array) -> Array:
+        """Return s y^T, summed where x was broadcast."""
+        return unbroadcast(matmul(s, namespace(y).matrix_transpose(y)), self.sources[0])
+
+    def right(self, x: Array, s: Array) -> Array:
+        """Return x^T s, summed where y was broadcast."""
+        return unbroadcast(matmul(namespace(x).matrix_transpose(x), s), self.sources[1])
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return (..., rows of x, columns of y)."""
+        lead = np.broadcast_shapes(shapes[0][:-2], shapes[1][:-2])
+        return (*lead, shapes[0][-2], shapes[1][-1])

@@ -1,0 +1,262 @@
+"""Rules for the kinds that are no linear map: pointwise functions, maxima, products and normalisers.
+
+They are called as the linear rules are, `rule(op, x, y, R)`: the op, its input (a tuple of two for a product), its
+output, and the relevance of the output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from typing import Any, ClassVar, Literal, Self
+
+from reflrp.arrays import Array, namespace, pos, where
+from reflrp.ir import LINEAR, Op
+from reflrp.linear import LinearMap
+from reflrp.normaliser import Normaliser
+from reflrp.pointwise import Pointwise
+from reflrp.product import Multiply, Product
+from reflrp.stabilizer import StabilizerLike, check_stabilizer, ratio
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Base of all rules: frozen data, called with a node's op, input, output and relevance.
+
+    Class attributes: `serves`, the kinds that the rule can stand on; `conserves`, whether bias and stabiliser are all
+    that keeps relevance (else the ledger has a column `dropped`); `multiple`, whether the relevance that it gives to
+    an input vanishes where the input does.
+    """
+
+    serves: ClassVar[frozenset[str]] = frozenset()
+    conserves: ClassVar[bool] = True
+    multiple: ClassVar[bool] = True
+
+    def __call__(self, op: Any, x: Any, y: Array, R: Array) -> Any:
+        """Return the relevance of the input."""
+        raise NotImplementedError
+
+    def composite(self) -> Any:
+        """Return what this rule means as `rules=`: it on every dense and conv node, its family's defaults elsewhere."""
+        from reflrp.composites import uniform  # noqa: PLC0415 (composites are written in terms of rules)
+
+        return uniform(self)
+
+    def exact(self) -> Self:
+        """Return the same rule with each float field as the fraction that it stands for."""
+        floats = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: Fraction(v) for k, v in floats.items() if isinstance(v, float)})
+
+
+@dataclass(frozen=True)
+class Pass(Rule):
+    """Relevance unchanged:  R_j = R_j. For any function that keeps the shape.
+
+    On a map that broadcasts its input, relevance is summed over the copies.
+    Conserves. Clauses: PASS-1.
+    """
+
+    serves: ClassVar[frozenset[str]] = frozenset({"pointwise", "normaliser", "diagonal", "dense", "conv", "pool", "max"})
+    multiple: ClassVar[bool] = False
+
+    def __call__(self, op: Op, x: Array, y: Array, R: Array) -> Array:
+        """Return R."""
+        return R
+
+
+@dataclass(frozen=True)
+class Gradient(Rule):
+    """The chain rule:  R_j = sum_k (d y_k / d x_j) R_k. On a node, not a relevance rule: it does not conserve.
+
+    For a maximum it is winner takes all. Clauses: GRAD-1.
+    """
+
+    serves: ClassVar[frozenset[str]] = frozenset({*LINEAR, "pointwise", "product", "normaliser"})
+    conserves: ClassVar[bool] = False
+    multiple: ClassVar[bool] = False
+
+    def __call__(self, op: Op, x: Any, y: Array, R: Array) -> Any:
+        """Return the transposed Jacobian at x, applied to R."""
+        if isinstance(op, LinearMap):
+            return op.T(R, op.w)
+        if isinstance(op, Product):
+            return op.left(R, x[1]), op.right(x[0], R)
+        if isinstance(op, Normaliser):
+            return op.vjp(x, y, R)
+        return R * op.derivative(x)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class WinnerTakesAll(Rule):
+    """All relevance to the maximum, the first one where several are equal.
+
+    Conserves. Clauses: POOL-1, POOL-2.
+    """
+
+    serves: ClassVar[frozenset[str]] = frozenset({"max"})
+
+    def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
+        """Return R at the winners."""
+        return L.T(R, L.w)
+
+
+@dataclass(frozen=True)
+class DeconvNet(Rule):
+    """ReLU DeconvNet:  R_j = max(R_j, 0), whatever the input was.
+
+    Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. Clauses: DECONV-1.
+    """
+
+    serves: ClassVar[frozenset[str]] = frozenset({"pointwise"})
+    conserves: ClassVar[bool] = False
+    multiple: ClassVar[bool] = False
+
+    def __call__(self, op: Pointwise, x: Array, y: Array, R: Array) -> Array:
+        """Return R+."""
+        return pos(R)
+
+
+@dataclass(frozen=True)
+class GuidedBackprop(Rule):
+    """ReLU guided backpropagation:  R_j = R_j where x_j > 0 and R_j > 0, else 0.
+
+    Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2015. Clauses: GUIDED-1.
+    """
+
+    serves: ClassVar[frozenset[str]] = frozenset({"pointwise"})
+    conserves: ClassVar[bool] = False
+    multiple: ClassVar[bool] = False
+
+    def __call__(self, op: Pointwise, x: Array, y: Array, R: Array) -> Array:
+        """Return R+ where x > 0."""
+        return where(x > 0, pos(R), 0 * R)
+
+
+@dataclass(frozen=True)
+class BetaSmooth(Rule):
+    """The gradient of a softplus in place of a ReLU:  R_j = sigmoid(beta x_j) R_j.
+
+    Source: Dombrowski et al., "Explanations can be manipulated and geometry is to blame", NeurIPS 2019.
+    Clauses: BETA-1.
+    """
+
+    beta: float = 10.0
+    serves: ClassVar[frozenset[str]] = frozenset({"pointwise"})
+    conserves: ClassVar[bool] = False
+    multiple: ClassVar[bool] = False
+
+    def __call__(self, op: Pointwise, x: Array, y: Array, R: Array) -> Array:
+        """Return sigmoid(beta x) R."""
+        e = namespace(x).exp(-abs(self.beta * x))
+        return R * where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+@dataclass(frozen=True)
+class Ratio(Rule):
+    """LRP-epsilon on a pointwise function, taken as linear with its slope at x:  R_j = x_j f'(x_j) R_j / st(f(x_j)).
+
+    On a normaliser the same with the transposed Jacobian. It does not conserve. Clauses: RATIO-1.
+    """
+
+    stabilizer: StabilizerLike = 1e-6
+    serves: ClassVar[frozenset[str]] = frozenset({"pointwise", "normaliser"})
+    conserves: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check_stabilizer(self.stabilizer)
+
+    def __call__(self, op: Op, x: Array, y: Array, R: Array) -> Array:
+        """Return x times the transposed Jacobian at R / st(y)."""
+        return x * Gradient()(op, x, y, ratio(R, y, self.stabilizer))
+
+
+@dataclass(frozen=True)
+class Taylor(Rule):
+    """Softmax by its first-order expansion at the input:  R_i = x_i (R_i - p_i sum_j R_j), over the softmax's axis.
+
+    An input of -inf (a mask) gets none. It does not conserve: the ledger calls the difference `dropped`.
+    Source: Achtibat et al., "AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers", ICML 2024.
+    Clauses: SMAX-1, SMAX-2.
+    """
+
+    serves: ClassVar[frozenset[str]] = frozenset({"normaliser"})
+    conserves: ClassVar[bool] = False
+
+    def __call__(self, op: Any, x: Array, y: Array, R: Array) -> Array:
+        """Return x (R - p sum R)."""
+        xp = namespace(x)
+        share = R - y * xp.sum(R, axis=op.axes, keepdims=True)
+        return where(xp.isfinite(x), x, 0 * y) * share
+
+
+@dataclass(frozen=True)
+class Half(Rule):
+    """A product's relevance in equal parts to both operands.
+
+    Mul:     R_x = R / 2, R_y = R / 2 (summed where an operand was broadcast).
+    MatMul:  R_x = x * (s y^T), R_y = y * (x^T s), s = R / st(2 z).
+    An operand that carries no relevance leaves all of it to the other.
+
+    Conserves (MatMul up to the stabiliser). Source: Achtibat et al. 2024, as Taylor. Clauses: PROD-1, PROD-2.
+    """
+
+    stabilizer: StabilizerLike = 1e-6
+    serves: ClassVar[frozenset[str]] = frozenset({"product"})
+    conserves: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check_stabilizer(self.stabilizer)
+
+    def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
+        """Return the relevance of both operands."""
+        n = sum(op.active)
+        if isinstance(op, Multiply):
+            ones = namespace(R).ones_like(R)
+            return op.left(R / n, ones), op.right(ones, R / n)
+        s = ratio(R, n * y, self.stabilizer)
+        return x[0] * op.left(s, x[1]), x[1] * op.right(x[0], s)
+
+
+@dataclass(frozen=True)
+class SignalTakesAll(Rule):
+    """All of a product's relevance to the signal, none to the gate.
+
+    signal: 0 or 1 for the operand, "auto" for the one that is no gate (a gate comes out of a sigmoid, softmax or tanh);
+    where neither or both are, `Half`. For MatMul, LRP-epsilon with the gate as the weight.
+
+    Conserves (MatMul up to the stabiliser). Source: Arras et al., "Explaining Recurrent Neural Network Predictions in
+    Sentiment Analysis", WASSA 2017. Clauses: PROD-3.
+    """
+
+    signal: Literal[0, 1, "auto"] = "auto"
+    stabilizer: StabilizerLike = 1e-6
+    serves: ClassVar[frozenset[str]] = frozenset({"product"})
+    conserves: ClassVar[bool] = False
+
+    def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
+        """Return the relevance of both operands."""
+        signal = self.signal
+        if signal == "auto":
+            if op.gate is None:
+                return Half(self.stabilizer)(op, x, y, R)
+            signal = 1 if op.gate == 0 else 0
+        only = replace(op, active=(signal == 0, signal == 1))
+        parts = Half(self.stabilizer)(only, x, y, R)
+        return (parts[0], 0 * x[1]) if signal == 0 else (0 * x[0], parts[1])
+
+
+__all__ = [
+    "BetaSmooth",
+    "DeconvNet",
+    "Gradient",
+    "GuidedBackprop",
+    "Half",
+    "Pass",
+    "Ratio",
+    "Rule",
+    "SignalTakesAll",
+    "Taylor",
+    "WinnerTakesAll",
+]

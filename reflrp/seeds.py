@@ -1,0 +1,76 @@
+"""The initial relevance: an explicit array, shaped like the explained output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reflrp.errors import InputError
+
+Target = Any
+"""None, an int, ints (one a sample), or an index tuple after the batch axis."""
+
+Index = tuple[int, ...]
+
+
+def targets(y: np.ndarray, target: Target) -> list[Index]:
+    """Return each sample's target as an index after the batch axis.
+
+    Parameters
+    ----------
+    y : array (N, *shape)
+        The explained output.
+    target : None, int, sequence of int, or tuple
+        None: each sample's arg-max (the first, where several are equal). An int: that entry, for an output (N, K).
+        Ints, one a sample. A tuple: an index after the batch axis, the same for each sample.
+
+    Raises
+    ------
+    InputError
+        Where the target is out of range or does not fit the output's shape.
+
+    """
+    shape = y.shape[1:]
+    if target is None:
+        flat = y.reshape(len(y), -1).argmax(axis=1) if y.size else np.zeros(0, int)
+        return [tuple(int(i) for i in np.unravel_index(k, shape)) if shape else () for k in flat]
+    if isinstance(target, tuple):
+        return [_checked(target, shape)] * len(y)
+    found = np.asarray(target)
+    if found.dtype.kind not in "iu":
+        raise InputError(f"target={target!r} must be None, an int, ints (one a sample), or an index tuple")
+    if found.ndim == 0:
+        return [_checked((int(found),), shape)] * len(y)
+    if found.shape != (len(y),):
+        raise InputError(f"target holds {found.size} ints for {len(y)} samples; give one a sample")
+    return [_checked((int(i),), shape) for i in found]
+
+
+def _checked(index: tuple[Any, ...], shape: tuple[int, ...]) -> Index:
+    if len(index) != len(shape):
+        raise InputError(
+            f"target {index} does not fit the output's shape (batch, {', '.join(map(str, shape))}); "
+            f"give a tuple of {len(shape)} indices"
+        )
+    if not all(-n <= i < n for i, n in zip(index, shape, strict=True)):
+        raise InputError(f"target {index} is out of range for the output's shape (batch, {', '.join(map(str, shape))})")
+    return tuple(int(i) % n for i, n in zip(index, shape, strict=True))
+
+
+def seed(y: np.ndarray, where: list[Index], init: Any) -> np.ndarray:
+    """Return the initial relevance: R = f(x) or 1 at the target and 0 elsewhere, or the given array.
+
+    Raises InputError for an unknown init, or an array that is not shaped like the output.
+    """
+    if not isinstance(init, str):
+        given = np.asarray(init)
+        if given.shape != y.shape:
+            raise InputError(f"init has shape {given.shape}, but the explained output has {y.shape}")
+        return given
+    if init not in ("output", "one"):
+        raise InputError(f"init={init!r} is unknown; use 'output', 'one', or an array shaped like the output")
+    R = np.zeros_like(y)
+    for n, index in enumerate(where):
+        R[(n, *index)] = y[(n, *index)] if init == "output" else 1
+    return R

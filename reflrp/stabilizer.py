@@ -1,0 +1,120 @@
+"""The stabiliser: what stands in a denominator in place of z, so that nothing is divided by zero.
+
+Clauses: STAB-1 (sgn 0 = +1), STAB-2 (x / 0 := 0 where no epsilon is asked for), STAB-3 (forms).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Literal
+
+from reflrp.arrays import Array, namespace, sign, where
+from reflrp.errors import RuleError
+
+Form = Literal["signed", "plain", "clip", "nonzero"]
+
+
+@dataclass(frozen=True)
+class Stabilizer:
+    """A stabilised denominator st(z), as a value of its own.
+
+    ============  =============================================  ==============================
+    form          st(z)                                          as in
+    ============  =============================================  ==============================
+    "signed"      z + epsilon * sgn z                            the papers, zennit, captum
+    "plain"       z + epsilon                                    LXT (explicit)
+    "clip"        sgn z * max(abs z, epsilon)                    zennit, clip=True
+    "nonzero"     z, and epsilon where z = 0                     iNNvestigate's SafeDivide
+    ============  =============================================  ==============================
+
+    with sgn 0 = +1. `norm_scale` replaces epsilon by epsilon * sqrt(mean z^2), the mean being over the axes `dim`
+    (default: all but the first).
+
+    Parameters
+    ----------
+    epsilon : number
+        At least 0; in units of z.
+    form : str
+        One of the table.
+    norm_scale : bool
+        Scale epsilon with the root mean square of z.
+    dim : tuple of int, optional
+        The axes of that mean.
+
+    Raises
+    ------
+    RuleError
+        For a negative epsilon or an unknown form.
+
+    """
+
+    epsilon: Any = 1e-6
+    form: Form = "signed"
+    norm_scale: bool = False
+    dim: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check_epsilon(self.epsilon)
+        if self.form not in ("signed", "plain", "clip", "nonzero"):
+            raise RuleError(f"stabilizer form {self.form!r} is unknown; use signed, plain, clip or nonzero")
+
+    def __call__(self, z: Array) -> Array:
+        """Return st(z), of the shape of z."""
+        epsilon = self._scaled(z) if self.norm_scale else self.epsilon
+        if self.form == "plain":
+            return z + epsilon
+        if self.form == "nonzero":
+            return where(z == 0, epsilon + 0 * z, z)
+        if self.form == "clip":
+            return sign(z) * namespace(z).maximum(abs(z), epsilon)
+        return where(z >= 0, z + epsilon, z - epsilon)
+
+    def _scaled(self, z: Array) -> Array:
+        axes = self.dim if self.dim is not None else tuple(range(1, z.ndim))
+        xp = namespace(z)
+        return self.epsilon * xp.sqrt(xp.mean(z**2, axis=axes, keepdims=True))
+
+
+StabilizerLike = float | Stabilizer | Callable[[Array], Array]
+"""What a rule takes as its stabiliser: an epsilon, a Stabilizer, or any function z -> denominator."""
+
+
+def check_epsilon(epsilon: Any, name: str = "epsilon") -> None:
+    """Raise RuleError for a negative or non-numeric epsilon."""
+    if not isinstance(epsilon, Real) or not epsilon >= 0:
+        raise RuleError(f"{name} must be a number >= 0, not {epsilon!r}")
+
+
+def check_stabilizer(value: Any) -> None:
+    """Raise RuleError for what is neither a number >= 0, a Stabilizer, nor a callable."""
+    if not callable(value):
+        check_epsilon(value, "stabilizer")
+
+
+def stabilize(z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
+    """Return the stabilised denominator st(z): z + epsilon * sgn z with sgn 0 = +1, unless told otherwise.
+
+    Shapes: z and result (N, *out). Clauses: STAB-1, STAB-3.
+    """
+    if callable(stabilizer):
+        return stabilizer(z)
+    return where(z >= 0, z + stabilizer, z - stabilizer) if stabilizer != 0 else z
+
+
+def safe_div(x: Array, y: Array) -> Array:
+    """Return x / y, and 0 where y = 0 (clause STAB-2)."""
+    zero = y == 0
+    return where(zero, 0 * x, x / where(zero, y + 1, y))
+
+
+def ratio(R: Array, z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
+    """Return R / st(z), and 0 where st(z) = 0: the share of R that each unit of z carries.
+
+    Shapes: R, z, result (N, *out). Clauses: STAB-1, STAB-2.
+    """
+    if isinstance(stabilizer, Real) and stabilizer > 0:
+        return R / stabilize(z, stabilizer)
+    return safe_div(R, stabilize(z, stabilizer))
