@@ -7,7 +7,7 @@
 
 from importlib.metadata import version as _version
 
-from reflrp import composites, rules
+from reflrp import builtin_presets, composites, rules
 from reflrp.composites import Composite
 from reflrp.errors import (
     ForwardChanged,
@@ -42,6 +42,7 @@ __all__ = [
     "RuleError",
     "UnassignedNodes",
     "UnsupportedOperator",
+    "builtin_presets",
     "composites",
     "explain",
     "load",

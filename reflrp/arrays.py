@@ -7,8 +7,11 @@ dtype and no device, so it runs on NumPy, CuPy, any array-API library, on object
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from numbers import Number
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -62,15 +65,53 @@ class Zero:
 
 ZERO = Zero()
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-def namespace(x: Array) -> ModuleType:
-    """Return the array namespace of `x`: numpy for NumPy arrays (object arrays too), else the array's own."""
-    if isinstance(x, np.ndarray | np.generic):
-        return np
-    import array_api_compat  # noqa: PLC0415 (plain NumPy use does not pay for it)
 
-    found: ModuleType = array_api_compat.array_namespace(x)
-    return found
+def namespace(*arrays: Array) -> ModuleType:
+    """Return the array namespace: numpy for NumPy arrays (object arrays too), else the arrays' own.
+
+    NumPy arrays among symbolic ones are constants of the graph.
+    """
+    for x in arrays:
+        if isinstance(x, np.ndarray | np.generic | Number):
+            continue
+        if is_symbolic(x):
+            from reflrp import symbolic
+
+            return symbolic
+        import array_api_compat
+
+        found: ModuleType = array_api_compat.array_namespace(x)
+        return found
+    return np
+
+
+def is_symbolic(x: Array) -> bool:
+    """Return whether an operation on `x` writes a node of an ONNX graph: whether it is an array of ndonnx."""
+    return type(x).__module__.startswith("ndonnx")
+
+
+def twinned(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function that has a twin of the same name in `reflrp.symbolic`, which serves symbolic arrays."""
+
+    @wraps(function)
+    def either(*args: P.args, **kwargs: P.kwargs) -> T:
+        if any(map(is_symbolic, args)):
+            from reflrp import symbolic
+
+            found: T = getattr(symbolic, function.__name__)(*args, **kwargs)
+            return found
+        return function(*args, **kwargs)
+
+    return either
+
+
+def add(*terms: Array) -> Array:
+    """Return the sum of the terms, but for those that are ZERO (which not every library takes on the right of `+`)."""
+    kept = [x for x in terms if x is not ZERO]
+    return sum(kept[1:], kept[0]) if kept else ZERO
 
 
 def pos(x: Array) -> Array:
@@ -89,40 +130,38 @@ def square(x: Array) -> Array:
 
 
 def ones_like(x: Array) -> Array:
-    """Return an array of ones with the shape and dtype of `x`."""
-    return namespace(x).ones_like(x)
+    """Return an array of ones with the shape and dtype of `x`; among fractions, fractions (1 / 3 would be a float)."""
+    return 0 * x + 1 if x.dtype == object else namespace(x).ones_like(x)
 
 
 def where(condition: Array, x: Array, y: Array) -> Array:
     """Return `x` where the condition holds, else `y`."""
-    return namespace(condition).where(condition, x, y)
+    return namespace(condition, x, y).where(condition, x, y)
 
 
 def sign(x: Array, threshold: Array = 0) -> Array:
     """Return +1 where x >= threshold and -1 elsewhere, so sgn 0 = +1."""
-    one = ones_like(x)
-    return where(x >= threshold, one, -one)
+    return 2 * namespace(x).astype(x >= threshold, x.dtype) - 1
 
 
 def full_like(x: Array, value: Any) -> Array:
     """Return `value` (a scalar or an array) broadcast against `x`, in the namespace and dtype of `x`."""
     xp = namespace(x)
-    if np.ndim(value) == 0 or type(value) is type(x):
-        return value + xp.zeros_like(x)
-    return xp.asarray(np.asarray(value), dtype=x.dtype) + xp.zeros_like(x)
+    if isinstance(value, np.ndarray | np.generic):
+        value = xp.asarray(value, dtype=x.dtype) if value.ndim else value.item()
+    return value + xp.zeros_like(x)
 
 
 def unbroadcast(x: Array, shape: tuple[int, ...]) -> Array:
     """Sum `x` over the axes along which `shape` was broadcast: the transpose of broadcasting."""
     xp = namespace(x)
     lead = x.ndim - len(shape)
-    axes = tuple(range(lead)) + tuple(
-        lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1
-    )
+    axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1)
     total = xp.sum(x, axis=axes, keepdims=True) if axes else x
     return total if total.shape == tuple(shape) else xp.reshape(total, tuple(shape))
 
 
+@twinned
 def scatter_add(size: int, index: Array, values: Array) -> Array:
     """Return an array `out` of `size` rows with `out[index[i]] += values[i]`: the transpose of `take`."""
     xp = namespace(values)
@@ -136,7 +175,7 @@ def scatter_add(size: int, index: Array, values: Array) -> Array:
 
 
 def _cupy_scatter_add(xp: ModuleType, size: int, index: Array, values: Array) -> Array:
-    import cupyx  # noqa: PLC0415
+    import cupyx
 
     out = xp.zeros((size, *values.shape[1:]), dtype=values.dtype)
     cupyx.scatter_add(out, index, values)
@@ -146,15 +185,22 @@ def _cupy_scatter_add(xp: ModuleType, size: int, index: Array, values: Array) ->
 def total(x: Array) -> Any:
     """Return the sum of all entries as a Python number (a float, or a Fraction on exact arrays)."""
     if x is ZERO:
-        return 0.0
+        return 0
     value = namespace(x).sum(x)
     return value if getattr(x, "dtype", None) == object else float(value)
 
 
+def finite(x: Array) -> Array:
+    """Return x with 0 in place of infinities: what a mask of -inf contributes."""
+    return where(abs(x) < np.inf, x, namespace(x).zeros_like(x))
+
+
 def inner(x: Array, y: Array) -> Any:
-    """Return sum(x * y), with broadcasting, as a Python number."""
+    """Return sum(x * y), with broadcasting, as a Python number. An infinite x (a mask) counts as 0."""
     if x is ZERO or y is ZERO:
-        return 0.0
+        return 0
+    if x.dtype != object and not bool(namespace(x).isfinite(namespace(x).sum(x))):
+        x = finite(x)
     if isinstance(x, np.ndarray) and x.shape == y.shape and x.dtype != object:
         return float(np.vdot(x, y))
     return total(x * y)
@@ -163,13 +209,14 @@ def inner(x: Array, y: Array) -> Any:
 def special(x: Array) -> ModuleType:
     """Return the module with erf and kin that goes with the array: scipy.special or cupyx.scipy.special."""
     if "cupy" in type(x).__module__:
-        import cupyx.scipy.special as module  # noqa: PLC0415
+        import cupyx.scipy.special as module
     else:
-        import scipy.special as module  # noqa: PLC0415
+        import scipy.special as module
     found: ModuleType = module
     return found
 
 
+@twinned
 def erf(x: Array) -> Array:
     """Return the error function of `x`, elementwise."""
     xp = namespace(x)
@@ -196,7 +243,7 @@ def backend_namespace(backend: str) -> ModuleType:
         return np
     if backend == "cupy":
         try:
-            import cupy  # noqa: PLC0415
+            import cupy
 
             cupy.cuda.runtime.getDeviceCount()
         except Exception as error:

@@ -6,33 +6,92 @@ and the engine checks at the first input that the outputs did not change (`Forwa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.errors import RuleError
-from reflrp.ir import Graph, Node
+from reflrp.ir import Graph, Node, Value
 from reflrp.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap
 from reflrp.normaliser import LogSoftmax, Softmax
 from reflrp.pointwise import Pointwise
-from reflrp.routing import Concat
+from reflrp.routing import Concat, Reshape, Transpose
 
 WITH_BIAS = (Dense, LeftDense, Conv, ConvTranspose)
 
 
-def fuse_affine(graph: Graph) -> Graph:
-    """Make a linear node and the constant added right after it one node with that bias.
+Fold = Callable[[LinearMap, Node], LinearMap | None]
 
-    Rewrites `Add(MatMul(x, w), b)` (either operand order, any rank) and the same after a convolution.
+
+def fuse_affine(graph: Graph) -> Graph:
+    """Make a linear node and the constant added after it one node with that bias.
+
+    Rewrites `Add(MatMul(x, w), b)` (either operand order, any rank) and the same after a convolution, also where
+    reshapes and transposes stand between the two (as around the one-dimensional convolutions of Keras).
     """
-    for node, after in list(_followed(graph, WITH_BIAS)):
-        d = after.op
-        same_shape = graph.values[node.output].shape == graph.values[after.output].shape
-        if same_shape and d.w.ndim == 0 and d.w == 1 and d.b is not ZERO:
-            graph = _merged(graph, node, after, replace(node.op, b=node.op.b + d.b, derived={}))
-    return graph
+    nodes, place, readers = _opened(graph)
+    for i, after in enumerate(graph.nodes):
+        path = _path_back(after, nodes, place, readers)
+        bias = _added(graph, after) if path else None
+        if bias is None:
+            continue
+        node, between = nodes[path[-1]], [nodes[j] for j in path[:-1]]
+        op = replace(node.op, b=node.op.b + _moved_back(bias, graph, after, between, node), derived={})
+        nodes[path[-1]] = replace(node, op=op, onnx=(*node.onnx, *after.onnx))
+        nodes[path[0]] = replace(nodes[path[0]], output=after.output)
+        nodes[i], place[after.output] = None, path[0]
+    return _closed(graph, nodes)
+
+
+def _opened(graph: Graph) -> tuple[list[Any], dict[str, int], Counter[str]]:
+    """Return the nodes to edit in place, the place of each value's maker, and how often each value is read."""
+    readers = Counter(name for node in graph.nodes for name in dict.fromkeys(node.inputs))
+    readers.update(2 * [graph.resolve(o) for o in graph.outputs])  # an output has a reader that stays
+    return list(graph.nodes), {node.output: i for i, node in enumerate(graph.nodes)}, readers
+
+
+def _closed(graph: Graph, nodes: list[Any]) -> Graph:
+    return replace(graph, nodes=tuple(node for node in nodes if node is not None))
+
+
+def _path_back(after: Node, nodes: list[Any], place: dict[str, int], readers: Counter[str]) -> list[int]:
+    """Return the places from a diagonal map back to the linear node that it alone reads, or nothing."""
+    path: list[int] = []
+    name = after.inputs[0] if isinstance(after.op, Diagonal) else ""
+    while readers[name] == 1 and name in place:
+        path.append(place[name])
+        node = nodes[path[-1]]
+        if isinstance(node.op, WITH_BIAS):
+            return path
+        name = node.inputs[0] if isinstance(node.op, Reshape | Transpose) else ""
+    return []
+
+
+def _added(graph: Graph, after: Node) -> Array | None:
+    """Return the constant that a diagonal map adds, if it does nothing else."""
+    d = after.op
+    assert isinstance(d, Diagonal)
+    same_shape = graph.values[after.inputs[0]].shape == graph.values[after.output].shape
+    return d.b if same_shape and d.w.ndim == 0 and d.w == 1 and d.b is not ZERO else None
+
+
+def _moved_back(bias: Array, graph: Graph, after: Node, between: list[Node], node: Node) -> Array:
+    """Return the bias as the linear node must add it, so that reshapes and transposes bring it to where it was."""
+    if not between:
+        return bias
+    full = np.broadcast_to(bias, graph.values[after.output].shape)
+    for routing in between:
+        (full,) = routing.op.transpose(full)  # type: ignore[attr-defined]
+    for axis in range(full.ndim):
+        first = full.take([0], axis=axis)
+        full = first if (full == first).all() else full
+    while full.ndim > 1 and full.shape[0] == 1:
+        full = full[0]
+    return full
 
 
 def fold_batchnorm(graph: Graph) -> Graph:
@@ -42,31 +101,33 @@ def fold_batchnorm(graph: Graph) -> Graph:
     2. After a Concat of such nodes: into each of them.
     3. A BatchNormalization before a linear node that alone reads it: w' = w * scale, b' = b + L(shift).
     """
-    graph = _over_concat(graph)
-    for node, after in list(_followed(graph, WITH_BIAS)):
-        node = next(n for n in graph.nodes if n.name == node.name)
-        folded = _scaled_after(node.op, after.op)
-        if folded is not None:
-            graph = _merged(graph, node, after, folded)
-    return _fold_before(graph)
+    folded = _merge_each(_over_concat(graph), lambda op, after: _scaled_after(op, after.op))  # type: ignore[arg-type]
+    return _fold_before(folded)
 
 
-def _followed(graph: Graph, kinds: tuple[type, ...]) -> Iterator[tuple[Node, Node]]:
-    """Yield each linear node whose only reader is a diagonal map, with that map; each linear node once."""
-    consumers, outputs = graph.consumers(), {graph.resolve(o) for o in graph.outputs}
-    for node in graph.nodes:
-        if not isinstance(node.op, kinds) or node.output in outputs:
+def merge_batchnorm(graph: Graph) -> Graph:
+    """Fold each BatchNormalization into the linear node right before it, and nothing else (as zennit merges them)."""
+
+    def fold(op: LinearMap, after: Node) -> LinearMap | None:
+        return _scaled_after(op, after.op) if after.op_type == "BatchNormalization" else None  # type: ignore[arg-type]
+
+    return _merge_each(graph, fold)
+
+
+def _merge_each(graph: Graph, fold: Fold) -> Graph:
+    """Take diagonal maps into the linear node that they alone read, one each, where `fold` gives a map for both."""
+    nodes, place, readers = _opened(graph)
+    for i, after in enumerate(graph.nodes):
+        name = after.inputs[0] if isinstance(after.op, Diagonal) else ""
+        node = nodes[place[name]] if name in place and readers[name] == 1 else None
+        if node is None or not isinstance(node.op, WITH_BIAS):
             continue
-        readers = consumers.get(node.output, [])
-        if len(readers) == 1 and isinstance(readers[0].op, Diagonal) and len(readers[0].inputs) == 1:
-            yield node, readers[0]
-
-
-def _merged(graph: Graph, node: Node, after: Node, op: LinearMap) -> Graph:
-    """Return the graph with `op` in place of both nodes."""
-    merged = replace(node, op=op, output=after.output, onnx=(*node.onnx, *after.onnx))
-    nodes = tuple(merged if n.name == node.name else n for n in graph.nodes if n.name != after.name)
-    return replace(graph, nodes=nodes)
+        op = fold(node.op, after)
+        if op is not None:
+            nodes[place[name]] = replace(node, op=op, output=after.output, onnx=(*node.onnx, *after.onnx))
+            nodes[i] = None
+            del place[name]
+    return _closed(graph, nodes)
 
 
 def _scaled_after(op: LinearMap, d: LinearMap) -> LinearMap | None:
@@ -74,8 +135,9 @@ def _scaled_after(op: LinearMap, d: LinearMap) -> LinearMap | None:
     scale = _channel_scale(d.w, 1 if isinstance(op, Dense) else len(op.source) - 1)
     if scale is None or isinstance(op, LeftDense):
         return None
-    w = op.w * _along_outputs(scale, op)
-    return replace(op, w=w, b=(op.b * d.w if op.b is not ZERO else ZERO) + d.b, derived={})
+    w = np.asarray(op.w, dtype=np.float64) * _along_outputs(scale, op)
+    b = np.asarray(op.b, dtype=np.float64) * d.w if op.b is not ZERO else ZERO
+    return replace(op, w=w, b=b + d.b, derived={})
 
 
 def _channel_scale(w: Array, rank: int) -> Array | None:
@@ -113,20 +175,17 @@ def _along_inputs(scale: Array, op: LinearMap) -> Array:
 
 
 def _fold_before(graph: Graph) -> Graph:
-    producers, consumers = graph.producers(), graph.consumers()
-    outputs = {graph.resolve(o) for o in graph.outputs}
-    for node in graph.nodes:
-        before = producers.get(node.inputs[0]) if isinstance(node.op, Dense | Conv | ConvTranspose) else None
+    nodes, place, readers = _opened(graph)
+    for i, node in enumerate(graph.nodes):
+        name = node.inputs[0] if isinstance(node.op, Dense | Conv | ConvTranspose) else ""
+        before = nodes[place[name]] if name in place and readers[name] == 1 else None
         if before is None or before.op_type != "BatchNormalization" or not isinstance(before.op, Diagonal):
             continue
-        if len(consumers[before.output]) > 1 or before.output in outputs:
-            continue
-        folded = _scaled_before(node.op, before.op)
-        if folded is not None:
-            merged = replace(node, op=folded, inputs=before.inputs, onnx=(*before.onnx, *node.onnx))
-            nodes = tuple(merged if n.name == node.name else n for n in graph.nodes if n.name != before.name)
-            graph = replace(graph, nodes=nodes)
-    return graph
+        op = _scaled_before(node.op, before.op)  # type: ignore[arg-type]
+        if op is not None:
+            nodes[i] = replace(node, op=op, inputs=before.inputs, onnx=(*before.onnx, *node.onnx))
+            nodes[place.pop(name)] = None
+    return _closed(graph, nodes)
 
 
 def _scaled_before(op: LinearMap, d: LinearMap) -> LinearMap | None:
@@ -134,23 +193,31 @@ def _scaled_before(op: LinearMap, d: LinearMap) -> LinearMap | None:
     if scale is None:
         return None
     shift = np.broadcast_to(d.b, (1, *op.source[1:])) if d.b is not ZERO else ZERO
-    w = op.w * _along_inputs(scale, op)
-    return replace(op, w=w, b=op(shift, np.asarray(op.w, dtype=np.float64)) + op.b, derived={})
+    w = np.asarray(op.w, dtype=np.float64)
+    return replace(op, w=w * _along_inputs(scale, op), b=op(shift, w) + op.b, derived={})
 
 
 def _over_concat(graph: Graph) -> Graph:
     """Move a per-channel map from behind a Concat of linear nodes to behind each of them."""
-    producers, consumers = graph.producers(), graph.consumers()
+    producers, consumers, values = graph.producers(), graph.consumers(), dict(graph.values)
+    instead: dict[str, list[Node]] = {}
     for after in graph.nodes:
         concat = producers.get(after.inputs[0]) if isinstance(after.op, Diagonal) and after.inputs else None
-        if concat is None or not _can_split(graph, concat, after, producers, consumers):
-            continue
-        graph = _split_over(graph, concat, after)
-    return graph
+        if concat is not None and _can_split(graph, concat, after, producers, consumers):
+            instead[after.name] = []
+            instead[concat.name] = _split_over(values, concat, after)
+    nodes = tuple(m for n in graph.nodes for m in instead.get(n.name, [n]))
+    return replace(graph, nodes=nodes, values=values)
 
 
-def _can_split(graph: Graph, concat: Node, after: Node, producers: dict[str, Node], consumers: dict[str, list[Node]]) -> bool:
-    if not isinstance(concat.op, Concat) or concat.op.axis != 1 or any(p is not None for p in concat.op.parts):
+def _can_split(
+    graph: Graph, concat: Node, after: Node, producers: dict[str, Node], consumers: dict[str, list[Node]]
+) -> bool:
+    if (
+        not isinstance(concat.op, Concat)
+        or concat.op.axis != 1
+        or any(p is not None for p in concat.op.parts)
+    ):
         return False
     rank = len(graph.values[concat.output].shape)
     scale = _channel_scale(after.op.w, rank - 1)  # type: ignore[attr-defined]
@@ -160,11 +227,12 @@ def _can_split(graph: Graph, concat: Node, after: Node, producers: dict[str, Nod
     return all(m is not None and isinstance(m.op, WITH_BIAS) and len(consumers[m.output]) == 1 for m in made)
 
 
-def _split_over(graph: Graph, concat: Node, after: Node) -> Graph:
+def _split_over(values: dict[str, Value], concat: Node, after: Node) -> list[Node]:
+    """Return the maps of the Concat's parts, then the Concat of them; enter their values."""
     d, sizes = after.op, concat.op.sizes  # type: ignore[attr-defined]
     ends = np.cumsum(sizes).tolist()
-    shape = (sum(sizes), *(1,) * (len(graph.values[concat.output].shape) - 2))
-    values, extra, inputs = dict(graph.values), [], []
+    shape = (sum(sizes), *(1,) * (len(values[concat.output].shape) - 2))
+    extra, inputs = [], []
     for name, size, end in zip(concat.inputs, sizes, ends, strict=True):
         w, b = (_section(x, shape, end - size, end) for x in (d.w, d.b))  # type: ignore[attr-defined]
         output = f"{name}:scaled"
@@ -173,12 +241,15 @@ def _split_over(graph: Graph, concat: Node, after: Node) -> Graph:
         extra.append(replace(after, name=f"{after.name}:{name}", op=op, inputs=(name,), output=output))
         inputs.append(output)
     joined = replace(concat, inputs=tuple(inputs), output=after.output, onnx=(*concat.onnx, *after.onnx))
-    nodes = [m for n in graph.nodes if n.name != after.name for m in ([*extra, joined] if n is concat else [n])]
-    return replace(graph, nodes=tuple(nodes), values=values)
+    return [*extra, joined]
 
 
 def _section(x: Array, shape: tuple[int, ...], start: int, end: int) -> Array:
-    return ZERO if x is ZERO else np.broadcast_to(x.reshape(-1, *shape[1:]) if x.size > 1 else x, shape)[start:end]
+    return (
+        ZERO
+        if x is ZERO
+        else np.broadcast_to(x.reshape(-1, *shape[1:]) if x.size > 1 else x, shape)[start:end]
+    )
 
 
 def strip_output(graph: Graph) -> Graph:
@@ -186,7 +257,8 @@ def strip_output(graph: Graph) -> Graph:
     (output,) = graph.outputs
     node = graph.producers().get(graph.resolve(output))
     final = node is not None and (
-        isinstance(node.op, Softmax | LogSoftmax) or (isinstance(node.op, Pointwise) and node.op.name == "sigmoid")
+        isinstance(node.op, Softmax | LogSoftmax)
+        or (isinstance(node.op, Pointwise) and node.op.name == "sigmoid")
     )
     if not final or node is None:
         return graph
@@ -195,7 +267,7 @@ def strip_output(graph: Graph) -> Graph:
     return replace(graph, nodes=kept, outputs=node.inputs[:1], notes=(*graph.notes, note))
 
 
-PASSES: dict[str, Callable[[Graph], Graph]] = {"fold_batchnorm": fold_batchnorm}
+PASSES: dict[str, Callable[[Graph], Graph]] = {"fold_batchnorm": fold_batchnorm, "merge_batchnorm": merge_batchnorm}
 """The passes that a composite may name."""
 
 
@@ -212,4 +284,4 @@ def canonize(graph: Graph, names: tuple[str, ...]) -> Graph:
     return graph
 
 
-__all__ = ["PASSES", "canonize", "fold_batchnorm", "fuse_affine", "strip_output"]
+__all__ = ["PASSES", "canonize", "fold_batchnorm", "fuse_affine", "merge_batchnorm", "strip_output"]

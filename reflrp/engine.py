@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from reflrp.arrays import ZERO, Array, backend_namespace, namespace, total
-from reflrp.errors import InputError, NonFiniteError
+from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError
 from reflrp.ir import UNRULED, Graph, Node, Op
 from reflrp.ledger import Row
 from reflrp.linear import LinearMap
@@ -67,7 +68,13 @@ class Program:
         return values
 
     def _output(self, node: Node, values: Values) -> Array:
-        y = self.ops[node.name].forward(*(values[i] for i in node.inputs))
+        try:
+            with np.errstate(all="ignore"):  # a NaN or an infinity is reported below, with the node's name
+                y = self.ops[node.name].forward(*(values[i] for i in node.inputs))
+        except ReflrpError:
+            raise
+        except Exception as error:
+            raise ModelError(f"node {node.name!r} (onnx {node.op_type}) cannot be computed: {error}") from error
         if self.graph.values[node.output].active:
             check_finite(y, node, "value", allow_minus_infinity=True)
         return y
@@ -120,9 +127,11 @@ class Program:
         self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any]
     ) -> Row:
         received = total(r)
-        given = [0.0 if p is None else total(p) for p in parts]
-        if not np.isfinite(sum(given)):
-            check_finite(sum(p for p in parts if p is not None and p is not ZERO), node, "relevance")
+        given = [0 if p is None else total(p) for p in parts]
+        if not isfinite(sum(given)):
+            for part in parts:
+                if part is not None and part is not ZERO:
+                    check_finite(part, node, "relevance")
         reaches = [self.graph.values[i].active or node.kind == "embedding" for i in node.inputs]
         passed = sum(g for g, ok in zip(given, reaches, strict=True) if ok)
         bias = sum(a.bias for a in absorbed) + sum(given) - passed
@@ -135,7 +144,7 @@ class Program:
         xp = namespace(r)
         return Row(
             node.name, node.kind, name, received, passed, bias, stabilizer,
-            0.0 if conserves else rest, rest if conserves else 0.0, total(xp.abs(r)),
+            0 if conserves else rest, rest if conserves else 0, total(xp.abs(r)),
         )  # fmt: skip
 
 
@@ -198,10 +207,11 @@ def gated_values(graph: Graph, rules: Mapping[str, Rule]) -> set[str]:
 
 def _gives_multiples(node: Node, rule: Rule | None, multiple: set[str]) -> bool:
     """Return whether a node's relevance for its input vanishes wherever the input does."""
-    if node.kind in UNRULED or isinstance(node.op, Selection):
+    if node.kind in UNRULED:
         return node.output in multiple and node.kind != "plumbing"
     if isinstance(node.op, LinearMap):
-        return rule is not None and rule.multiple
+        through = node.output in multiple or not isinstance(node.op, Selection)
+        return rule is not None and rule.multiple and through
     return _is_gate(node, rule, multiple)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from reflrp.rules_other import Rule
 from reflrp.seeds import Target, seed, targets
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from reflrp.importer.parse import ModelLike
 
 MEMORY = 512 * 2**20
 """The values of one cut of the batch take at most this many bytes (or one sample's, where that is more)."""
@@ -69,7 +68,7 @@ class Explainer:
 
     def __init__(
         self,
-        model: str | Path | bytes | ModelProto | Model,
+        model: ModelLike | Model,
         rules: str | Rule | Composite | dict[str, Rule] = "epsilon_plus_flat",
         *,
         output: str | None = None,
@@ -219,16 +218,22 @@ class Explainer:
         }
         ledger = Ledger(tuple(rows), float(R.sum()), {k: float(v.sum()) for k, v in relevances.items()})
         inner = {k: to_host(v) for k, v in found.items() if keep(k) and k not in relevances}
-        return Explanation(relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds))
+        return Explanation(
+            relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds)
+        )
 
 
 def _output(model: Model, output: str | None) -> str:
     names = [o for o in model.outputs if o in model.source.active]
     if not names:
-        raise InputError("no output of the model depends on a float input or a token id; there is nothing to explain")
+        raise InputError(
+            "no output of the model depends on a float input or a token id; there is nothing to explain"
+        )
     if output is None:
         if len(names) > 1:
-            raise InputError(f"the model has the outputs {names}; say which one to explain: output={names[0]!r}")
+            raise InputError(
+                f"the model has the outputs {names}; say which one to explain: output={names[0]!r}"
+            )
         return names[0]
     if output not in names:
         raise InputError(f"output={output!r} is unknown or carries no relevance; the model has {names}")
@@ -252,7 +257,9 @@ def _keeper(layers: Any, graph: Graph) -> Callable[[str], bool]:
     for alias, name in graph.aliases.items():
         labels.get(name, set()).add(alias)
     kept = {v for v, names in labels.items() if any(fnmatchcase(n, p) for n in names for p in patterns)}
-    unmatched = [p for p in patterns if not any(fnmatchcase(n, p) for names in labels.values() for n in names)]
+    unmatched = [
+        p for p in patterns if not any(fnmatchcase(n, p) for names in labels.values() for n in names)
+    ]
     if unmatched:
         raise InputError(f"layers={unmatched} match no value or node; Model.summary() lists their names")
     return kept.__contains__
@@ -261,13 +268,13 @@ def _keeper(layers: Any, graph: Graph) -> Callable[[str], bool]:
 @contextmanager
 def _bar(progress: bool | None, steps: int) -> Iterator[Step]:
     """Give a function to call at each step; show a bar on a terminal after a second, or at once when asked."""
-    import sys  # noqa: PLC0415
+    import sys
 
     if progress is False or (progress is None and not sys.stderr.isatty()):
         yield lambda: None
         return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import Progress
 
     bar, start = Progress(console=Console(stderr=True), transient=True), time.monotonic()
     task = bar.add_task("relevance", total=steps)
@@ -288,7 +295,7 @@ def _bar(progress: bool | None, steps: int) -> Iterator[Step]:
 
 
 def explain(
-    model: str | Path | bytes | ModelProto | Model,
+    model: ModelLike | Model,
     x: Inputs,
     rules: str | Rule | Composite | dict[str, Rule] = "epsilon_plus_flat",
     target: Target = None,

@@ -65,7 +65,7 @@ class Explanation:
 
         See `reflrp.plot.plot`. Returns the matplotlib figure; with `path`, also writes it there.
         """
-        from reflrp.plot import plot  # noqa: PLC0415
+        from reflrp.plot import plot
 
         return plot(self, path, sample=sample)
 
@@ -75,7 +75,7 @@ class Explanation:
         Keys: relevance/<input>, in/<input>, out, layer/<value>, and `meta`, a JSON text.
         """
         path = Path(path)
-        arrays = {f"relevance/{k}": v for k, v in self.relevances.items()}
+        arrays: dict[str, Any] = {f"relevance/{k}": v for k, v in self.relevances.items()}
         arrays |= {f"in/{k}": v for k, v in self.inputs.items()}
         arrays |= {f"layer/{k}": v for k, v in self.layers.items()}
         meta = {
@@ -84,7 +84,8 @@ class Explanation:
             "rules": {k: repr(v) if not isinstance(v, str) else v for k, v in self.rules.items()},
             "conservation": self.conservation.as_dict(),
         }
-        write_beside(path, lambda file: np.savez_compressed(file, out=self.output, meta=json.dumps(meta), **arrays))
+        arrays |= {"out": self.output, "meta": np.asarray(json.dumps(meta))}
+        write_beside(path, lambda file: np.savez_compressed(file, **arrays))
         return path
 
     @classmethod

@@ -83,8 +83,8 @@ class Op:
 
 
 def _convert(value: Any, convert: Callable[[Array], Array]) -> Any:
-    if isinstance(value, np.ndarray):
-        return convert(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return convert(np.asarray(value))
     if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
         return tuple(_convert(v, convert) for v in value)
     return value
@@ -157,7 +157,7 @@ class Graph:
 
     def restricted_to(self, output: str) -> Graph:
         """Return the part of the graph that `output` depends on."""
-        needed, kept = {output}, []
+        needed, kept = {self.resolve(output)}, []
         for node in reversed(self.nodes):
             if node.output in needed:
                 kept.append(node)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 
-from reflrp.arrays import Array, namespace
+from reflrp.arrays import Array, namespace, twinned
 
 BLOCK = 1 << 21
 """How many entries one block of unrolled windows may have: bounds the memory of a convolution."""
@@ -50,9 +50,7 @@ class Windows:
     @property
     def trivial(self) -> bool:
         """Whether each window is just one entry, and each entry one window (a 1x1 convolution)."""
-        return (
-            set(self.kernel) == {1} and set(self.strides) == {1} and self.padded == self.size
-        )
+        return set(self.kernel) == {1} and set(self.strides) == {1} and self.padded == self.size
 
     def taps(self, first: int = 0, last: int | None = None) -> Iterator[tuple[slice, ...]]:
         """Yield, for each kernel offset in row-major order, the slices of the padded input that it touches.
@@ -68,6 +66,7 @@ class Windows:
             )
 
 
+@twinned
 def pad(x: Array, windows: Windows, value: float = 0) -> Array:
     """Return `x` padded with `value` on its window axes."""
     if windows.padded == windows.size:
@@ -88,6 +87,7 @@ def _inside(windows: Windows) -> tuple[slice, ...]:
     return tuple(slice(b, b + n) for b, n in zip(windows.begin, windows.size, strict=True))
 
 
+@twinned
 def window_sum(x: Array, windows: Windows) -> Array:
     """Return the sum over each window. Shapes: x (..., *size), result (..., *out)."""
     padded = pad(x, windows)
@@ -98,6 +98,7 @@ def window_sum(x: Array, windows: Windows) -> Array:
     return out
 
 
+@twinned
 def window_spread(s: Array, windows: Windows) -> Array:
     """Return s added onto every entry of its window: the transpose of `window_sum`."""
     xp = namespace(s)
@@ -107,28 +108,17 @@ def window_spread(s: Array, windows: Windows) -> Array:
     return unpad(out, windows)
 
 
-def _symbolic(x: Array) -> bool:
-    return type(x).__module__.partition(".")[0] == "ndonnx"
-
-
 def matmul(x: Array, y: Array) -> Array:
     """Return the matrix product x @ y; on symbolic arrays one plain MatMul node."""
-    if _symbolic(x) or _symbolic(y):
-        from reflrp import symbolic  # noqa: PLC0415
-
-        return symbolic.matmul(x, y)
-    return namespace(x).matmul(x, y)
+    return namespace(x, y).matmul(x, y)
 
 
+@twinned
 def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     """Return the convolution of x with w.
 
     Shapes: x (N, C, *size), w (O, C/groups, *kernel), result (N, O, *out).
     """
-    if _symbolic(x):
-        from reflrp import symbolic  # noqa: PLC0415
-
-        return symbolic.conv(x, w, windows, groups)
     if groups > 1 and w.shape[0] == groups == x.shape[1]:
         return _depthwise(x, w, windows)
     xp = namespace(x)
@@ -147,15 +137,12 @@ def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     return out
 
 
+@twinned
 def conv_transpose(s: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     """Return the transpose of `conv`: <conv(x), s> = <x, conv_transpose(s)>.
 
     Shapes: s (N, O, *out), w (O, C/groups, *kernel), result (N, C, *size).
     """
-    if _symbolic(s):
-        from reflrp import symbolic  # noqa: PLC0415
-
-        return symbolic.conv_transpose(s, w, windows, groups)
     if groups > 1 and w.shape[0] == groups and w.shape[1] == 1:
         return _depthwise_transpose(s, w, windows)
     xp = namespace(s)

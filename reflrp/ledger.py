@@ -87,7 +87,9 @@ class Ledger(Mapping[str, Row]):
     @property
     def totals(self) -> dict[str, float]:
         """Where the initial relevance went, over the whole network: seed = inputs + bias + stabilizer + dropped + error."""
-        kept = {k: sum(getattr(row, k) for row in self.rows) for k in ("bias", "stabilizer", "dropped", "error")}
+        kept = {
+            k: sum(getattr(row, k) for row in self.rows) for k in ("bias", "stabilizer", "dropped", "error")
+        }
         return {"seed": self.seed, "inputs": sum(self.inputs.values()), **kept}
 
     @property
@@ -103,7 +105,7 @@ class Ledger(Mapping[str, Row]):
 
     def table(self) -> str:
         """Return the ledger as plain text, one line a node."""
-        from reflrp.tables import ledger_table  # noqa: PLC0415
+        from reflrp.tables import ledger_table
 
         return ledger_table(self)
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from reflrp.arrays import ZERO, Array, inner, namespace, neg, pos, total, unbroadcast
+from reflrp.arrays import ZERO, Array, finite, add, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
 from reflrp.ir import Op, Shape
 from reflrp.kernels import Windows, conv, conv_transpose, matmul, window_spread, window_sum
 from reflrp.stabilizer import StabilizerLike, ratio
@@ -40,11 +40,14 @@ class LinearMap(Op):
         The observed input is provably >= 0, so that its negative part is a symbolic zero.
     gated : bool
         The relevance that arrives provably vanishes wherever z <= 0.
+    stacked : bool
+        The map joins several values on a new first axis, so that the batch is on the second.
     absorbed : list, optional
         Where `ratio` writes down what stays in the node; None while nobody keeps a ledger.
 
     """
 
+    stacked: ClassVar[bool] = False
     w: Array
     b: Array
     source: Shape
@@ -69,13 +72,13 @@ class LinearMap(Op):
         """Return L(x, w), (N, *in) -> (N, *out), without bias. ZERO in, ZERO out."""
         return ZERO if x is ZERO or w is ZERO else self.apply(x, w)
 
-    def T(self, s: Array, w: Array) -> Array:  # noqa: N802 (the field's sign for the transpose)
+    def T(self, s: Array, w: Array) -> Array:
         """Return the transposed map at s, (N, *out) -> (N, *in). ZERO in, ZERO out."""
         return ZERO if s is ZERO or w is ZERO else self.adjoint(s, w)
 
     def pull(self, a: Array, s: Array, w: Array) -> Array:
         """Return a * L.T(s, w): what the share s per unit of z gives to each input. Skipped where a is ZERO."""
-        return ZERO if a is ZERO else a * self.T(s, w)
+        return ZERO if a is ZERO or w is ZERO else a * self.T(s, w)
 
     def split(self, a: Array) -> tuple[Array, Array]:
         """Return a+ and a-; the latter is ZERO where the input is provably >= 0."""
@@ -90,16 +93,21 @@ class LinearMap(Op):
 
     def ratio(self, R: Array, z: Array, stabilizer: StabilizerLike, bias: Array = ZERO) -> Array:
         """Return R / st(z), and enter in the ledger what the bias in z and the stabiliser keep of R."""
-        if z is ZERO:
-            z = 0 * R
+        if getattr(z, "shape", None) != R.shape:
+            z = z + 0 * R
         s = ratio(R, z, stabilizer)
         if self.absorbed is not None:
             self.absorbed.append(Absorbed(inner(bias, s), total(R) - inner(z, s)))
         return s
 
+    def keep(self, R: Array) -> None:
+        """Enter in the ledger relevance that a rule gives to no input, as if it stayed in the stabiliser."""
+        if self.absorbed is not None:
+            self.absorbed.append(Absorbed(0, total(R)))
+
     def forward(self, *xs: Array) -> Array:
         """Return L(a, w) + b at the joined inputs."""
-        return self(self.join(xs), self.w) + self.b
+        return add(self(self.join(xs), self.w), self.b)
 
     def join(self, xs: tuple[Array, ...]) -> Array:
         """Return the one array `a` that the map acts on."""
@@ -114,9 +122,7 @@ def vanishes(x: Array) -> bool:
     """Return whether all entries are known to be zero (a symbolic array never is)."""
     if x is ZERO:
         return True
-    if type(x).__module__.startswith("ndonnx"):
-        return False
-    return not bool(namespace(x).any(x != 0))
+    return not is_symbolic(x) and not bool(namespace(x).any(x != 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +251,7 @@ class Diagonal(LinearMap):
 
     def forward(self, *xs: Array) -> Array:
         """Return w * a + b, with a broadcast where only b asks for it."""
-        return xs[0] * self.w + self.b
+        return add(xs[0] * self.w, self.b)
 
     def nonneg(self, *flags: bool) -> bool:
         """Return whether a, w and b are all >= 0."""
@@ -261,20 +267,20 @@ class SumOf(LinearMap):
     """
 
     kind: ClassVar[str] = "sum"
+    stacked: ClassVar[bool] = True
     sources: tuple[Shape, ...] = field(kw_only=True)
-    scale: float = field(default=1.0, kw_only=True)
 
     def apply(self, x: Array, w: Array) -> Array:
         """Return the weighted sum over the first axis."""
-        return self._scaled(namespace(x).sum(x * w, axis=0))
+        return namespace(x).sum(x * w, axis=0)
 
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return w_i s for each i."""
-        xp = namespace(s)
-        return w * xp.broadcast_to(self._scaled(s)[None, ...], self.source)
+        return w * namespace(s).broadcast_to(s[None, ...], self.source)
 
-    def _scaled(self, x: Array) -> Array:
-        return x if self.scale == 1 else x * self.scale
+    def pull(self, a: Array, s: Array, w: Array) -> Array:
+        """Return a * L.T(s, w); a mask of -inf gets nothing."""
+        return super().pull(a if a is ZERO else finite(a), s, w)
 
     def join(self, xs: tuple[Array, ...]) -> Array:
         """Return the values, broadcast and stacked."""
@@ -292,6 +298,11 @@ class SumOf(LinearMap):
     def nonneg(self, *flags: bool) -> bool:
         """Return whether all values and all signs are >= 0."""
         return all(flags) and _at_least_zero(self.w)
+
+    @property
+    def parameters(self) -> int:
+        """A sum has none."""
+        return 0
 
     def describe(self) -> str:
         """Return the signs, where one is negative."""
@@ -335,6 +346,11 @@ class SumAxes(LinearMap):
     def nonneg(self, *flags: bool) -> bool:
         """Return whether the input is >= 0."""
         return flags[0]
+
+    @property
+    def parameters(self) -> int:
+        """A sum has none."""
+        return 0
 
     def describe(self) -> str:
         """Return the axes."""

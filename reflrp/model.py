@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +12,10 @@ from reflrp.arrays import Array, to_host
 from reflrp.canonize import fuse_affine
 from reflrp.errors import InputError
 from reflrp.ir import Graph, Shape
+from reflrp.recognise import recognise
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
-    from reflrp.importer.parse import Source
+    from reflrp.importer.parse import ModelLike, Source
 
 Inputs = Array | Mapping[str, Array]
 DTYPES = ("float64", "float32")
@@ -52,14 +50,14 @@ class Model:
 
         Raises InputError where a shape does not fit, UnsupportedOperator where a node cannot be built.
         """
-        from reflrp.importer.build import build, check_shapes  # noqa: PLC0415 (onnx is imported with it)
+        from reflrp.importer.build import build, check_shapes
 
         key = tuple((name, tuple(shapes[name])) for name in self.source.inputs)
         if key not in self._graphs:
             check_shapes(self.source, shapes)
             if len(self._graphs) > 3:
                 self._graphs.pop(next(iter(self._graphs)))
-            self._graphs[key] = fuse_affine(build(self.source, shapes))
+            self._graphs[key] = recognise(fuse_affine(build(self.source, shapes)))
         return self._graphs[key]
 
     def example_shapes(self, batch: int = 1) -> dict[str, Shape]:
@@ -67,7 +65,9 @@ class Model:
         found = {}
         for name, port in self.source.inputs.items():
             dims = port.dims or ()
-            found[name] = tuple(d if isinstance(d, int) else batch if i == 0 else 1 for i, d in enumerate(dims))
+            found[name] = tuple(
+                d if isinstance(d, int) else batch if i == 0 else 1 for i, d in enumerate(dims)
+            )
         return found
 
     def feeds(self, x: Inputs) -> dict[str, np.ndarray]:
@@ -78,14 +78,20 @@ class Model:
         ports = self.source.inputs
         if not isinstance(x, Mapping):
             if len(ports) != 1:
-                raise InputError(f"the model has the inputs {self._expected()}; give a dict of arrays by name")
+                raise InputError(
+                    f"the model has the inputs {self._expected()}; give a dict of arrays by name"
+                )
             x = {next(iter(ports)): x}
         missing, unknown = sorted(set(ports) - set(x)), sorted(set(x) - set(ports))
         if missing or unknown:
             raise InputError(
                 f"inputs missing: {missing}, unknown: {unknown}; the model expects {self._expected()}"
             )
-        return {name: _checked(name, x[name], port) for name, port in ports.items()}
+        from reflrp.importer.build import check_shapes
+
+        feeds = {name: _checked(name, x[name], port) for name, port in ports.items()}
+        check_shapes(self.source, {name: a.shape for name, a in feeds.items()}, free_batch=True)
+        return feeds
 
     def _expected(self) -> str:
         return "; ".join(f"{name}: {port}" for name, port in self.source.inputs.items())
@@ -95,7 +101,7 @@ class Model:
 
         Raises InputError for inputs that do not fit, NonFiniteError with the node where a NaN or infinity arises.
         """
-        from reflrp.engine import Program, converter  # noqa: PLC0415
+        from reflrp.engine import Program, converter
 
         feeds = self.feeds(x)
         graph = self.graph({name: a.shape for name, a in feeds.items()})
@@ -116,12 +122,12 @@ class Model:
             Input shapes, where the declared ones are not enough.
 
         """
-        from reflrp.tables import summary  # noqa: PLC0415
+        from reflrp.tables import summary
 
         return summary(self, rules, shapes)
 
 
-def load(model: str | Path | bytes | ModelProto | Model) -> Model:
+def load(model: ModelLike | Model) -> Model:
     """Import a model once; explain it often.
 
     Parameters
@@ -143,7 +149,7 @@ def load(model: str | Path | bytes | ModelProto | Model) -> Model:
     """
     if isinstance(model, Model):
         return model
-    from reflrp.importer import check_supported, parse  # noqa: PLC0415
+    from reflrp.importer import check_supported, parse
 
     source = parse(model)
     check_supported(source)
@@ -151,15 +157,21 @@ def load(model: str | Path | bytes | ModelProto | Model) -> Model:
 
 
 def _checked(name: str, x: Any, port: Any) -> np.ndarray:
+    """Return one input as a host array whose numbers fit the port."""
     array = to_host(x)
+    if "float" in array.dtype.name and array.dtype.kind != "f":  # bfloat16 and the 8-bit formats
+        array = array.astype(np.float32)
     want_float = port.dtype.kind == "f" or "float" in port.dtype.name
     if array.dtype.kind not in "fiub" or (not want_float and array.dtype.kind == "f"):
         raise InputError(f"input {name!r} has dtype {array.dtype}, but the model expects {port}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise InputError(f"input {name!r} holds a NaN or an infinity, first at index {bad}")
-    if port.dims is not None and array.ndim != len(port.dims):
-        raise InputError(f"input {name!r} has shape {array.shape}, but the model expects {port}")
-    return array if want_float else array.astype(port.dtype)
-
-
+    if array.ndim and not array.shape[0]:
+        raise InputError(f"input {name!r} has shape {array.shape}: there is no sample in it")
+    if want_float or array.dtype == port.dtype:
+        return array
+    cast = array.astype(port.dtype)
+    if (cast != array).any():
+        raise InputError(f"input {name!r} holds numbers that {port.dtype} cannot, and the model expects {port}")
+    return cast

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from reflrp.arrays import Array, namespace
+import numpy as np
+
+from reflrp.arrays import Array, namespace, ones_like, where
 from reflrp.ir import Op, Shape
 
 
@@ -31,10 +33,12 @@ class Softmax(Normaliser):
     axes: tuple[int, ...]
 
     def forward(self, *xs: Array) -> Array:
-        """Return the softmax."""
+        """Return the softmax; where all of x is -inf (a row that is masked entirely) it is 0, not NaN."""
         xp = namespace(xs[0])
-        e = xp.exp(xs[0] - xp.max(xs[0], axis=self.axes, keepdims=True))
-        return e / xp.sum(e, axis=self.axes, keepdims=True)
+        top = xp.max(xs[0], axis=self.axes, keepdims=True)
+        e = xp.exp(xs[0] - where(top == -np.inf, xp.zeros_like(top), top))
+        total = xp.sum(e, axis=self.axes, keepdims=True)
+        return e / where(total == 0, ones_like(total), total)
 
     def vjp(self, x: Array, y: Array, s: Array) -> Array:
         """Return y * (s - sum y s)."""

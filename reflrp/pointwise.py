@@ -167,7 +167,9 @@ FUNCTIONS: dict[str, Function] = {
     "sigmoid": Function(_sigmoid, lambda x: _sigmoid(x) * _sigmoid(-x), nonneg=True),
     "hard_sigmoid": Function(_hard_sigmoid, _hard_sigmoid_slope, nonneg=True),
     "hard_swish": Function(_hard_swish, _hard_swish_slope),
+    "log_sigmoid": Function(lambda x: -_softplus(-x), lambda x: _sigmoid(-x)),
     "tanh": Function(_tanh, lambda x: 1 - _tanh(x) ** 2, keeps_sign=True),
+    "tanhshrink": Function(lambda x: x - _tanh(x), lambda x: _tanh(x) ** 2, keeps_sign=True),
     "softplus": Function(_softplus, _sigmoid, nonneg=True),
     "softsign": Function(
         lambda x: x / (1 + abs(x)), lambda x: 1 / (1 + abs(x)) ** 2, keeps_sign=True
@@ -190,8 +192,8 @@ FUNCTIONS: dict[str, Function] = {
     ),
     "root": Function(_root, lambda x, p: _power(x, 1 / p - 1) / p, nonneg=True),
     "exponential": Function(
-        lambda x, base: namespace(x).exp(x * np.log(base)),
-        lambda x, base: np.log(base) * namespace(x).exp(x * np.log(base)),
+        lambda x, rate: _exp(x * rate),
+        lambda x, rate: rate * _exp(x * rate),
         nonneg=True,
     ),
     "sin": Function(lambda x: namespace(x).sin(x), lambda x: namespace(x).cos(x)),

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from reflrp.arrays import Array, namespace, scatter_add, unbroadcast
+from reflrp.arrays import Array, namespace, scatter_add, to_host, unbroadcast
+from reflrp.errors import InputError
 from reflrp.ir import Op, Shape
 
 
@@ -311,9 +312,12 @@ class Embedding(Op):
 
     def forward(self, *xs: Array) -> Array:
         """Return the rows."""
-        xp = namespace(self.table)
+        xp, size = namespace(self.table), self.table.shape[self.axis]
         ids = xp.asarray(xs[0])
-        rows = xp.take(self.table, xp.reshape(ids % self.table.shape[self.axis], (-1,)), axis=self.axis)
+        if bool(xp.any((ids < -size) | (ids >= size))):
+            wrong = np.unique(to_host(ids[(ids < -size) | (ids >= size)]))
+            raise InputError(f"the ids {wrong[:8].tolist()} are not in a table of {size} rows")
+        rows = xp.take(self.table, xp.reshape(ids % size, (-1,)), axis=self.axis)
         return xp.reshape(rows, self.shape(tuple(ids.shape)))
 
     def transpose(self, R: Array, *xs: Array) -> tuple[Array, ...]:

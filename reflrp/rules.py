@@ -16,7 +16,7 @@ Bach2015 : Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier De
     Propagation", PLoS ONE 10(7), 2015.
 Montavon2017 : Montavon et al., "Explaining nonlinear classification decisions with deep Taylor decomposition",
     Pattern Recognition 65, 2017.
-Montavon2019 : Montavon et al., "Layer-Wise Relevance Propagation: An Overview", LNCS 11700, 2019.
+Montavon2019 : Montavon et al., "Layer-Wise Relevance Propagation: An Overview", in: Explainable AI, LNCS 11700, 2019.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from reflrp.arrays import ZERO, Array, full_like, namespace, neg, ones_like, pos, sign, square, where
+from reflrp.arrays import ZERO, Array, add, full_like, namespace, neg, ones_like, pos, sign, square, where
 from reflrp.errors import RuleError
 from reflrp.ir import LINEAR
 from reflrp.linear import LinearMap
@@ -131,7 +131,8 @@ class Gamma(LinearRule):
     bias: "scale" (b + gamma b+, the papers'), "keep" (b, as captum), "ignore".
 
     Conserves up to bias and stabiliser. Raises RuleError for gamma < 0.
-    Source: Montavon2019, table 1 (plain). Clauses: GAMMA-1, GAMMA-2, GAMMA-3, GAMMA-4.
+    Source: Montavon2019 (plain); Andéol et al., "Learning Domain Invariant Representations by Joint Wasserstein
+    Distance Minimization", 2021, as zennit 0.5 has it (generalized). Clauses: GAMMA-1, GAMMA-2, GAMMA-3, GAMMA-4.
     """
 
     gamma: Any = 0.25
@@ -163,7 +164,8 @@ class Gamma(LinearRule):
         above = share(L, where(z > 0, R, 0 * R), (ap, up), (an, down), b, self.stabilizer)
         if L.gated:
             return above
-        return above + share(L, where(z < 0, R, 0 * R), (ap, down), (an, up), c, self.stabilizer)
+        L.keep(where(z == 0, R, 0 * R))
+        return add(above, share(L, where(z < 0, R, 0 * R), (ap, down), (an, up), c, self.stabilizer))
 
     def _bias(self, b: Array, change: Any) -> Array:
         return ZERO if self.bias == "ignore" or b is ZERO else b if self.bias == "keep" else change(b)
@@ -202,7 +204,7 @@ class AlphaBeta(LinearRule):
         excited = share(L, self.alpha * R, (ap, wp), (an, wn), self._bias(L.b, pos), self.stabilizer)
         if self.beta == 0:
             return excited
-        return excited + share(L, -self.beta * R, (ap, wn), (an, wp), self._bias(L.b, neg), self.stabilizer)
+        return add(excited, share(L, -self.beta * R, (ap, wn), (an, wp), self._bias(L.b, neg), self.stabilizer))
 
     def _bias(self, b: Array, part: Any) -> Array:
         return ZERO if self.bias == "ignore" else b if self.bias == "full" else part(b)
@@ -210,8 +212,8 @@ class AlphaBeta(LinearRule):
 
 def share(L: LinearMap, R: Array, one: Pair, two: Pair, b: Array, stabilizer: StabilizerLike) -> Array:
     """Return R shared among the contributions x v of two pairs (x, v), with one denominator st(sum of both + b)."""
-    s = L.ratio(R, L(*one) + L(*two) + b, stabilizer, b)
-    return L.pull(one[0], s, one[1]) + L.pull(two[0], s, two[1])
+    s = L.ratio(R, add(L(*one), L(*two), b), stabilizer, b)
+    return add(L.pull(one[0], s, one[1]), L.pull(two[0], s, two[1]))
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,7 @@ class ZBox(LinearRule):
     low: Any = -1.0
     high: Any = 1.0
     stabilizer: StabilizerLike = 1e-6
+    multiple: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -269,8 +272,8 @@ class ZBox(LinearRule):
         """Return the relevance of the input."""
         low, high = full_like(a, self.low), full_like(a, self.high)
         wp, wn = L.weights(pos), L.weights(neg)
-        s = L.ratio(R, L(a, L.w) - L(low, wp) - L(high, wn), self.stabilizer)
-        return L.pull(a, s, L.w) - L.pull(low, s, wp) - L.pull(high, s, wn)
+        s = L.ratio(R, add(L(a, L.w), -L(low, wp), -L(high, wn)), self.stabilizer)
+        return add(L.pull(a, s, L.w), -L.pull(low, s, wp), -L.pull(high, s, wn))
 
 
 @dataclass(frozen=True)
@@ -294,7 +297,7 @@ class WSquare(LinearRule):
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
         b = L.b**2 if self.bias == "square" else ZERO
-        s = L.ratio(R, L(ones_like(a), L.weights(square)) + b, self.stabilizer, b)
+        s = L.ratio(R, add(L(ones_like(a), L.weights(square)), b), self.stabilizer, b)
         return L.T(s, L.weights(square))
 
 
@@ -392,7 +395,8 @@ class StdxEpsilon(LinearRule):
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
         xp = namespace(a)
-        axes = tuple(range(0 if self.over == "batch" else 1, a.ndim))
+        batch = 1 if L.stacked else 0
+        axes = tuple(i for i in range(a.ndim) if self.over == "batch" or i != batch)
         spread = xp.std(a, axis=axes, keepdims=True)
         epsilon = self.factor * xp.reshape(spread, (-1,) + (1,) * (z.ndim - 1))
         z = z if self.bias == "absorb" else L(a, L.w)
@@ -439,7 +443,7 @@ class AlphaBetaX(LinearRule):
         found: Array = ZERO
         for factor, x, w, b in parts:
             if factor != 0:
-                found = found + share(L, factor * R, (x, w), (ZERO, ZERO), b, self.stabilizer)
+                found = add(found, share(L, factor * R, (x, w), (ZERO, ZERO), b, self.stabilizer))
         return found
 
     @classmethod

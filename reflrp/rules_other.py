@@ -10,13 +10,16 @@ from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Literal, Self
 
-from reflrp.arrays import Array, namespace, pos, where
+import numpy as np
+
+from reflrp.arrays import ZERO, Array, namespace, pos, where
+from reflrp.errors import RuleError
 from reflrp.ir import LINEAR, Op
 from reflrp.linear import LinearMap
 from reflrp.normaliser import Normaliser
 from reflrp.pointwise import Pointwise
 from reflrp.product import Multiply, Product
-from reflrp.stabilizer import StabilizerLike, check_stabilizer, ratio
+from reflrp.stabilizer import Stabilizer, StabilizerLike, check_stabilizer, ratio
 
 
 @dataclass(frozen=True)
@@ -38,25 +41,37 @@ class Rule:
 
     def composite(self) -> Any:
         """Return what this rule means as `rules=`: it on every dense and conv node, its family's defaults elsewhere."""
-        from reflrp.composites import uniform  # noqa: PLC0415 (composites are written in terms of rules)
+        from reflrp.composites import uniform
 
         return uniform(self)
 
     def exact(self) -> Self:
-        """Return the same rule with each float field as the fraction that it stands for."""
-        floats = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: Fraction(v) for k, v in floats.items() if isinstance(v, float)})
+        """Return the same rule with each float in its fields as the fraction that its digits say: 0.1 is 1/10."""
+        return replace(self, **{f.name: _exact(getattr(self, f.name)) for f in fields(self)})
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, float):
+        return Fraction(str(float(value)))
+    if isinstance(value, tuple):
+        return tuple(map(_exact, value))
+    if isinstance(value, Stabilizer):
+        return replace(value, epsilon=_exact(value.epsilon))
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return np.vectorize(_exact, otypes=[object])(value)
+    return value
 
 
 @dataclass(frozen=True)
 class Pass(Rule):
-    """Relevance unchanged:  R_j = R_j. For any function that keeps the shape.
+    """Relevance unchanged:  R_j = R_j. For functions of one input whose output has its shape.
 
-    On a map that broadcasts its input, relevance is summed over the copies.
-    Conserves. Clauses: PASS-1.
+    Conserves. Raises RuleError (when it is assigned) on any other node. Clauses: PASS-1.
     """
 
-    serves: ClassVar[frozenset[str]] = frozenset({"pointwise", "normaliser", "diagonal", "dense", "conv", "pool", "max"})
+    serves: ClassVar[frozenset[str]] = frozenset(
+        {"pointwise", "normaliser", "diagonal", "dense", "conv", "pool", "max"}
+    )
     multiple: ClassVar[bool] = False
 
     def __call__(self, op: Op, x: Array, y: Array, R: Array) -> Array:
@@ -120,7 +135,8 @@ class DeconvNet(Rule):
 class GuidedBackprop(Rule):
     """ReLU guided backpropagation:  R_j = R_j where x_j > 0 and R_j > 0, else 0.
 
-    Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2015. Clauses: GUIDED-1.
+    Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", ICLR workshop track, 2015.
+    Clauses: GUIDED-1.
     """
 
     serves: ClassVar[frozenset[str]] = frozenset({"pointwise"})
@@ -247,16 +263,103 @@ class SignalTakesAll(Rule):
         return (parts[0], 0 * x[1]) if signal == 0 else (0 * x[0], parts[1])
 
 
+@dataclass(frozen=True)
+class Uniform(Rule):
+    """A product's relevance in equal parts, unchanged in shape:  R_x = R / n, R_y = R / n.
+
+    over="active" counts the operands that carry relevance, "all" counts both. Only for Mul.
+    Conserves where both carry relevance, or over="active".
+    Source: Achtibat et al. 2024, as Taylor. Clauses: PROD-1.
+    """
+
+    over: Literal["active", "all"] = "active"
+    serves: ClassVar[frozenset[str]] = frozenset({"product"})
+    conserves: ClassVar[bool] = False
+
+    def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
+        """Return the relevance of both operands."""
+        n = sum(op.active) if self.over == "active" else 2
+        ones = namespace(R).ones_like(R)
+        return op.left(R / n, ones), op.right(ones, R / n)
+
+
+@dataclass(frozen=True)
+class EpsilonUniform(Rule):
+    """LRP-epsilon on a product, in equal parts:  R_x = x * left(s, y), R_y = y * right(x, s), s = R / (n st(z)).
+
+    n is the number of operands that carry relevance. Half has the stabiliser on 2 z, this one on z.
+    Conserves up to the stabiliser. Source: Achtibat et al. 2024, as Taylor. Clauses: PROD-4.
+    """
+
+    stabilizer: StabilizerLike = 1e-6
+    serves: ClassVar[frozenset[str]] = frozenset({"product"})
+    conserves: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check_stabilizer(self.stabilizer)
+
+    def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
+        """Return the relevance of both operands."""
+        s = ratio(R, y, self.stabilizer) / sum(op.active)
+        return x[0] * op.left(s, x[1]), x[1] * op.right(x[0], s)
+
+
+@dataclass(frozen=True)
+class Stop(Rule):
+    """No relevance goes on: the ledger's `dropped` keeps it. For a softmax or a gate that is held constant.
+
+    Clauses: STOP-1.
+    """
+
+    serves: ClassVar[frozenset[str]] = frozenset({"pointwise", "normaliser"})
+    conserves: ClassVar[bool] = False
+
+    def __call__(self, op: Op, x: Array, y: Array, R: Array) -> Array:
+        """Return nothing."""
+        return ZERO
+
+
+@dataclass(frozen=True)
+class HoldStatistic(Rule):
+    """LRP-epsilon on a normalisation whose statistic is held constant.
+
+    With y = w (x - mean x) / sigma + b and sigma fixed at its value:  R_x = x * J^T (R / st(y)), J the map's matrix.
+    The bias absorbs b R / st(y); so does the mean. Softmax has no such form.
+    Conserves up to bias and stabiliser. Source: Ali et al., "XAI for Transformers: Better Explanations through
+    Conservative Propagation", ICML 2022. Clauses: NORM-2.
+    """
+
+    stabilizer: StabilizerLike = 1e-6
+    serves: ClassVar[frozenset[str]] = frozenset({"normaliser"})
+    conserves: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check_stabilizer(self.stabilizer)
+
+    def __call__(self, op: Any, x: Array, y: Array, R: Array) -> Array:
+        """Return the relevance of the input."""
+        if not hasattr(op, "held"):
+            raise RuleError(f"HoldStatistic needs a normalisation by a statistic; {type(op).__name__} is none")
+        L = op.held(x)
+        return L.pull(x, ratio(R, y, self.stabilizer), L.w)
+
+
 __all__ = [
     "BetaSmooth",
     "DeconvNet",
+    "EpsilonUniform",
     "Gradient",
     "GuidedBackprop",
     "Half",
+    "HoldStatistic",
     "Pass",
     "Ratio",
     "Rule",
     "SignalTakesAll",
+    "Stop",
     "Taylor",
+    "Uniform",
     "WinnerTakesAll",
 ]

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from reflrp.arrays import ZERO, Array, namespace, unbroadcast, where
-from reflrp.ir import Op, Shape
+from reflrp.ir import Shape
 from reflrp.kernels import Windows, pad, unpad
 from reflrp.linear import LinearMap
 
@@ -138,6 +138,7 @@ class MaxOf(Selection):
     the values; what they win stays in them, as in a bias.
     """
 
+    stacked: ClassVar[bool] = True
     sources: tuple[Shape, ...] = field(kw_only=True)
     constants: tuple[Array, ...] = field(default=(), kw_only=True)
     least: bool = field(default=False, kw_only=True)

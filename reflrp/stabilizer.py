@@ -84,7 +84,7 @@ StabilizerLike = float | Stabilizer | Callable[[Array], Array]
 
 def check_epsilon(epsilon: Any, name: str = "epsilon") -> None:
     """Raise RuleError for a negative or non-numeric epsilon."""
-    if not isinstance(epsilon, Real) or not epsilon >= 0:
+    if not isinstance(epsilon, Real) or not float(epsilon) >= 0:
         raise RuleError(f"{name} must be a number >= 0, not {epsilon!r}")
 
 

@@ -1,0 +1,1 @@
+"""Other libraries' names, arguments and numbers, one module each."""

@@ -1,6 +1,15 @@
 """From an ONNX file to the IR. With `reflrp.symbolic`, the only part that names onnx."""
 
-from reflrp.importer import ops_linear, ops_pointwise, ops_pool, ops_routing  # noqa: F401 (they fill the table)
+from reflrp.importer import (  # noqa: F401 (they fill the table)
+    ops_linear,
+    ops_ml,
+    ops_norm,
+    ops_pointwise,
+    ops_pool,
+    ops_recurrent,
+    ops_routing,
+    ops_tensor,
+)
 from reflrp.importer.build import BUILDERS, build, builds, check_supported
 from reflrp.importer.parse import Source, parse
 

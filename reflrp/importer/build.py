@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from reflrp.errors import InputError, ModelError, ReflrpError, UnsupportedOperator
-from reflrp.importer.parse import OnnxNode, Source, widened
+from reflrp.importer.node import OnnxNode
+from reflrp.importer.parse import INERT_OUTPUTS, TABLES, Port, Source
 from reflrp.ir import Graph, Node, Op, Shape, Value
 from reflrp.routing import Plumbing
 
@@ -53,6 +55,10 @@ def builds(*op_types: str, domain: str = "") -> Callable[[Build], Build]:
 
 class Unbuildable(Exception):
     """A builder's word that it cannot serve this node, and why."""
+
+
+LARGEST = 1 << 36
+"""How many entries a value may have; a shape beyond that comes from a broken file."""
 
 
 @dataclass
@@ -134,6 +140,7 @@ class Construction:
     values: dict[str, Value] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     samples: dict[str, np.ndarray] = field(default_factory=dict)
+    makers: dict[str, Node] = field(default_factory=dict)
 
     def emit(self, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], part: str) -> Ref:
         """Add a node and return its output."""
@@ -142,35 +149,43 @@ class Construction:
         while output in self.values:
             output += "'"
         shape = tuple(int(n) for n in op.shape(*(i.shape for i in inputs)))
+        if min(shape, default=1) < 0 or prod(shape) > LARGEST:
+            raise Unbuildable(f"its output would have the shape {shape}")
         active = any(i.value.active for i in inputs) or op.kind == "embedding"
         nonneg = op.nonneg(*(i.value.nonneg for i in inputs))
         return self._add(name, op, inputs, output, node, Value(shape, np.dtype(float), active, nonneg))
 
     def _add(self, name: str, op: Op, inputs: tuple[Ref, ...], output: str, node: OnnxNode, value: Value) -> Ref:
-        self.values[output] = value
-        refs = tuple(i.name for i in inputs)
-        self.nodes.append(Node(name, op, refs, output, node.op_type, (node.name,), node.scope))
+        made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, (node.name,), node.scope)
+        self.nodes.append(made)
+        self.values[output], self.makers[output] = value, made
         return Ref(output, value)
 
-    def plumb(self, node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Ref, ...]:
-        """Add plumbing nodes: one for each output of an ONNX node that carries no relevance."""
+    def plumb(self, node: OnnxNode, args: tuple[Arg, ...], only: tuple[int, ...] | None = None) -> tuple[Arg, ...]:
+        """Add plumbing nodes: one for each output (or only for some) of an ONNX node that carries no relevance."""
         places = [i for i, a in enumerate(args) if isinstance(a, Ref)]
         inputs = tuple(a for a in args if isinstance(a, Ref))
 
-        def run(*arrays: np.ndarray) -> list[np.ndarray]:
+        def run(*arrays: np.ndarray) -> tuple[np.ndarray | None, ...]:
             full: list[Any] = list(args)
             for i, array in zip(places, arrays, strict=True):
                 full[i] = array
-            return [widened(v) for v in node.evaluate(*full)]
+            return node.evaluate(*full)
 
         samples = run(*(self.sample(i) for i in inputs))
-        found = []
-        for i, (output, sample) in enumerate(zip(node.outputs, samples, strict=False)):
-            op = Plumbing(lambda *xs, i=i: run(*xs)[i])
-            value = Value(sample.shape, sample.dtype, active=False)
-            self.samples[output] = sample
-            found.append(self._add(f"{node.name}:{i}" if i else node.name, op, inputs, output, node, value))
-        return tuple(found)
+        made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
+        return tuple(
+            self.plumbing(node, i, inputs, lambda *xs, i=i: run(*xs)[i], sample) if ok else None
+            for i, (ok, sample) in enumerate(zip(made, samples, strict=True))
+        )
+
+    def plumbing(
+        self, node: OnnxNode, i: int, inputs: tuple[Ref, ...], function: Callable[..., Any], sample: np.ndarray
+    ) -> Ref:
+        """Add a plumbing node that computes output i of an ONNX node; `sample` shows its shape and dtype."""
+        output, value = node.outputs[i], Value(sample.shape, sample.dtype, active=False)
+        self.samples[output] = sample
+        return self._add(f"{node.name}:{i}" if i else node.name, Plumbing(function), inputs, output, node, value)
 
     def sample(self, ref: Ref) -> np.ndarray:
         """Return some array of a value's shape and dtype."""
@@ -179,15 +194,45 @@ class Construction:
         return self.samples[ref.name]
 
 
+CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
+
+UNLIKE_LRP = {
+    **dict.fromkeys(
+        ["TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"],
+        "trees decide by thresholds, so relevance has no linear part to follow; use a method for trees, as TreeSHAP",
+    ),
+    **dict.fromkeys(
+        ["SVMClassifier", "SVMRegressor"],
+        "a kernel machine is no layered network; a linear one can be exported as LinearClassifier",
+    ),
+}
+"""Operators that are no layers, and why."""
+
+
 def check_supported(source: Source) -> None:
-    """Raise UnsupportedOperator with every node on a relevance path that has no builder."""
+    """Raise UnsupportedOperator with every node that is unknown, or on a relevance path without a builder."""
     missing = [
-        node.offender()
+        node.offender(_why(node))
         for node in source.nodes
-        if any(o in source.active for o in node.outputs) and (node.domain, node.op_type) not in BUILDERS
+        if (node.domain, node.op_type) not in BUILDERS
+        and (any(o in source.active for o in node.outputs) or not node.standard or node.op_type in CONTROL_FLOW)
     ]
     if missing:
         raise UnsupportedOperator(missing)
+
+
+def _why(node: OnnxNode) -> str:
+    if not node.standard:
+        return "not an operator of the ONNX standard"
+    if node.op_type in UNLIKE_LRP:
+        return UNLIKE_LRP[node.op_type]
+    if node.op_type in CONTROL_FLOW:
+        return "control flow that depends on the input; export the model with it unrolled"
+    if "Integer" in node.op_type or node.op_type.startswith("QLinear"):
+        return "integer arithmetic; export with QuantizeLinear and DequantizeLinear around float operators, or in float"
+    if "Sequence" in node.op_type or "Optional" in node.op_type:
+        return "sequences are no tensors; export the model without them"
+    return "no builder"
 
 
 def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
@@ -232,17 +277,24 @@ def _place(node: OnnxNode, work: Construction) -> None:
 
 
 def _make(node: OnnxNode, args: tuple[Arg, ...], work: Construction) -> Any:
+    """Return the node's outputs: known now, plumbing, or what its builder emits."""
+    if any(a is None for i, a in zip(node.inputs, args, strict=True) if i):
+        raise Unbuildable("it reads an output that reflrp does not compute")
     if node.op_type in ("Shape", "Size") and isinstance(args[0], Ref):
-        return tuple(node.evaluate(np.broadcast_to(np.float32(0), args[0].shape)))
+        return node.evaluate(np.broadcast_to(np.float32(0), args[0].shape))
     if not any(isinstance(a, Ref) for a in args):
-        return tuple(widened(v) for v in node.evaluate(*args))
-    active = any(isinstance(a, Ref) and a.value.active for a in args)
-    if not any(o in work.source.active for o in node.outputs) or not (active or node.op_type == "Gather"):
+        return node.evaluate(*args)
+    if node.op_type == "CastLike" and isinstance(args[0], np.ndarray):
+        return args[0].astype(args[1].value.dtype)
+    active = node.op_type in TABLES or any(isinstance(a, Ref) and a.value.active for a in args)
+    if not active or not any(o in work.source.active for o in node.outputs):
         return work.plumb(node, args)
     build_ = BUILDERS.get((node.domain, node.op_type))
     if build_ is None:
         raise Unbuildable("no builder")
-    return build_(Site(node, args, work))
+    made = build_(Site(node, args, work))
+    inert = tuple(i for i in INERT_OUTPUTS.get(node.op_type, ()) if i < len(node.outputs) and node.outputs[i])
+    return (made, *work.plumb(node, args, inert)[1:]) if inert and not isinstance(made, tuple) else made
 
 
 def _finish(source: Source, work: Construction) -> Graph:
@@ -253,19 +305,24 @@ def _finish(source: Source, work: Construction) -> Graph:
             outputs.append(name)
         elif found is not None:
             constants[name] = found
+        else:
+            raise ModelError(f"output {name!r} belongs to an output of its operator that reflrp does not compute")
     return Graph(tuple(work.nodes), tuple(source.inputs), tuple(outputs), work.values, work.aliases, constants)
 
 
-
-
-def check_shapes(source: Source, shapes: Mapping[str, Shape]) -> None:
-    """Raise InputError where a shape does not fit what the file declares."""
+def check_shapes(source: Source, shapes: Mapping[str, Shape], *, free_batch: bool = False) -> None:
+    """Raise InputError where a shape does not fit what the file declares; with free_batch, the first axis may differ."""
+    sizes: dict[str, int] = {}
     for name, port in source.inputs.items():
         given = tuple(shapes[name])
-        if port.dims is None:
-            continue
-        fits = len(given) == len(port.dims)
-        for want, got in zip(port.dims, given, strict=False):
-            fits = fits and (not isinstance(want, int) or want == got)
-        if not fits:
-            raise InputError(f"input {name!r} has shape {given}, but the model expects {port}")
+        wrong = port.dims is not None and len(given) != len(port.dims)
+        for i, (want, got) in enumerate(zip(port.dims or (), given, strict=False)):
+            want = sizes.setdefault(want, got) if isinstance(want, str) and i else want
+            wrong = wrong or (isinstance(want, int) and want != got and not (free_batch and i == 0))
+        if wrong:
+            raise InputError(f"input {name!r} has shape {given}, but the model expects {port}{_hint(port, given)}")
+
+
+def _hint(port: Port, given: Shape) -> str:
+    baked = port.dims and len(port.dims) == len(given) and isinstance(port.dims[0], int) and port.dims[0] != given[0]
+    return "; the batch size is baked into the file: export it with a dynamic batch" if baked else ""

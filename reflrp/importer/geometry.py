@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from reflrp.importer.build import Site, Unbuildable
-from reflrp.kernels import Ints, Windows, pad, window_sum
+from reflrp.kernels import Ints, Windows
 
 
-def _ones(values: Any, n: int) -> Ints:
-    return tuple(int(v) for v in values) if values else (1,) * n
+def ints(site: Site, name: str, n: int, default: int = 1, least: int = 1) -> Ints:
+    """Return an attribute of n whole numbers, none of them below `least`; n defaults where it is missing."""
+    found = site.attr(name)
+    values = tuple(int(v) for v in found) if found else (default,) * n
+    if len(values) != n:
+        raise Unbuildable(f"its {name} {values} should be {n} numbers")
+    if min(values, default=least) < least:
+        raise Unbuildable(f"its {name} {values} should be at least {least}")
+    return values
 
 
 def _span(kernel: Ints, dilations: Ints) -> Ints:
@@ -25,15 +30,18 @@ def _pads(site: Site, size: Ints, span: Ints, strides: Ints) -> tuple[Ints, Ints
         need = [max(0, (-(-m // s) - 1) * s + k - m) for m, k, s in zip(size, span, strides, strict=True)]
         small, large = tuple(p // 2 for p in need), tuple(p - p // 2 for p in need)
         return (small, large) if mode == "SAME_UPPER" else (large, small)
-    pads = site.attr("pads") if mode == "NOTSET" else None
-    pads = tuple(pads) if pads else (0,) * (2 * n)
+    if mode == "VALID":
+        return (0,) * n, (0,) * n
+    if mode not in ("NOTSET", ""):
+        raise Unbuildable(f"its auto_pad {mode!r} is unknown")
+    pads = ints(site, "pads", 2 * n, default=0, least=0)
     return pads[:n], pads[n:]
 
 
 def conv_windows(site: Site, size: Ints, kernel: Ints) -> Windows:
     """Return the windows of a Conv."""
     n = len(kernel)
-    strides, dilations = _ones(site.attr("strides"), n), _ones(site.attr("dilations"), n)
+    strides, dilations = ints(site, "strides", n), ints(site, "dilations", n)
     begin, end = _pads(site, size, _span(kernel, dilations), strides)
     return _checked(Windows(tuple(size), tuple(kernel), strides, dilations, begin, end))
 
@@ -47,32 +55,29 @@ def _checked(windows: Windows) -> Windows:
 def transposed_windows(site: Site, inputs: Ints, kernel: Ints) -> Windows:
     """Return the windows of the convolution whose transpose a ConvTranspose is."""
     n = len(kernel)
-    strides, dilations = _ones(site.attr("strides"), n), _ones(site.attr("dilations"), n)
-    extra = tuple(site.attr("output_padding") or (0,) * n)
+    strides, dilations = ints(site, "strides", n), ints(site, "dilations", n)
+    extra = ints(site, "output_padding", n, default=0, least=0)
     span = _span(kernel, dilations)
     full = tuple(s * (m - 1) + p + k for s, m, p, k in zip(strides, inputs, extra, span, strict=True))
-    mode, target = site.attr("auto_pad", "NOTSET"), site.attr("output_shape")
-    if not target and mode.startswith("SAME"):
-        target = tuple(m * s for m, s in zip(inputs, strides, strict=True))
-    if target:
-        begin, end = _split_total(full, tuple(target)[-n:], mode)
-    else:
-        begin, end = _pads(site, inputs, span, strides)
+    begin, end = _transposed_pads(site, inputs, strides, full)
     out = tuple(f - b - e for f, b, e in zip(full, begin, end, strict=True))
-    end = tuple(f - b - o - p for f, b, o, p in zip(full, begin, out, extra, strict=True))
-    begin, end, windows = begin, end, Windows(out, tuple(kernel), strides, dilations, begin, _at_least(end))
-    if windows.out != tuple(inputs):
+    # Behind the last window there may lie entries that no window covers; only a positive rest is padding.
+    rest = zip(full, begin, out, extra, strict=True)
+    windows = Windows(out, tuple(kernel), strides, dilations, begin, tuple(max(0, f - b - o - p) for f, b, o, p in rest))
+    if min(out) < 1 or windows.out != tuple(inputs):
         raise Unbuildable(f"its output shape {out} does not fit its input {tuple(inputs)}")
     return windows
 
 
-def _at_least(end: Ints) -> Ints:
-    """Return the padding after, without what output_padding adds behind the last window."""
-    return tuple(max(0, e) for e in end)
-
-
-def _split_total(full: Ints, target: Ints, mode: str) -> tuple[Ints, Ints]:
-    total = [f - t for f, t in zip(full, target, strict=True)]
+def _transposed_pads(site: Site, inputs: Ints, strides: Ints, full: Ints) -> tuple[Ints, Ints]:
+    """Return what a ConvTranspose cuts off before and after."""
+    mode, n = site.attr("auto_pad", "NOTSET"), len(inputs)
+    target = site.attr("output_shape")
+    if not target and mode.startswith("SAME"):
+        target = tuple(m * s for m, s in zip(inputs, strides, strict=True))
+    if not target:
+        return _pads(site, inputs, (1,) * n, strides)
+    total = [f - t for f, t in zip(full, tuple(target)[-n:], strict=True)]
     small, large = tuple(int(t / 2) for t in total), tuple(t - int(t / 2) for t in total)
     begin, end = (small, large) if mode == "SAME_UPPER" else (large, small)
     return tuple(max(0, b) for b in begin), tuple(e + min(0, b) for b, e in zip(begin, end, strict=True))
@@ -80,15 +85,19 @@ def _split_total(full: Ints, target: Ints, mode: str) -> tuple[Ints, Ints]:
 
 def pool_windows(site: Site, size: Ints) -> Windows:
     """Return the windows of a pool; with ceil_mode, a last window may reach beyond the padding."""
-    kernel = tuple(site.attr("kernel_shape"))
-    n = len(kernel)
-    strides, dilations = _ones(site.attr("strides"), n), _ones(site.attr("dilations"), n)
+    n = len(size)
+    if not site.attr("kernel_shape"):
+        raise Unbuildable("it has no kernel_shape")
+    kernel = ints(site, "kernel_shape", n)
+    strides, dilations = ints(site, "strides", n), ints(site, "dilations", n)
     span = _span(kernel, dilations)
     begin, end = _pads(site, size, span, strides)
-    if site.attr("ceil_mode", 0):
+    if site.attr("ceil_mode", 0) and site.attr("auto_pad", "NOTSET") == "NOTSET":
         geometry = zip(size, span, strides, begin, end, strict=True)
         end = tuple(_ceil_end(*axis) for axis in geometry)
-    return _checked(Windows(tuple(size), kernel, strides, dilations, begin, end))
+    windows = _checked(Windows(tuple(size), kernel, strides, dilations, begin, end))
+    counts(windows, (0,) * n, windows.size)
+    return windows
 
 
 def _ceil_end(size: int, span: int, stride: int, begin: int, end: int) -> int:
@@ -101,17 +110,23 @@ def _ceil_end(size: int, span: int, stride: int, begin: int, end: int) -> int:
 
 def average_share(site: Site, windows: Windows) -> np.ndarray:
     """Return one over the number of entries that each window of an AveragePool counts."""
-    ones = np.ones(windows.size)
+    low, high = (0,) * len(windows.size), windows.size
     if site.attr("count_include_pad", 0):
         begin, end = _pads(site, windows.size, _span(windows.kernel, windows.dilations), windows.strides)
-        ones = np.ones(tuple(n + b + e for n, b, e in zip(windows.size, begin, end, strict=True)))
-        ones = ones[tuple(slice(0, n) for n in windows.padded)]
-        rest = tuple(n - m for n, m in zip(windows.padded, ones.shape, strict=True))
-        inner = Windows(ones.shape, windows.kernel, windows.strides, windows.dilations, (0,) * len(rest), rest)
-        return 1 / window_sum(pad(ones, inner), Windows(inner.padded, *_unpadded(inner)))
-    return 1 / window_sum(ones, windows)
+        low, high = tuple(-b for b in begin), tuple(n + e for n, e in zip(windows.size, end, strict=True))
+    return 1 / counts(windows, low, high)
 
 
-def _unpadded(windows: Windows) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-    none = (0,) * len(windows.size)
-    return windows.kernel, windows.strides, windows.dilations, none, none
+def counts(windows: Windows, low: Ints, high: Ints) -> np.ndarray:
+    """Return how many entries of each window lie at low .. high-1 along every axis.
+
+    Raises Unbuildable where a window holds no entry of the input.
+    """
+    axes = zip(windows.out, windows.strides, windows.begin, windows.kernel, windows.dilations, low, high, strict=True)
+    found = []
+    for n, stride, begin, kernel, dilation, first, stop in axes:
+        places = (np.arange(n) * stride - begin)[:, None] + np.arange(kernel) * dilation
+        found.append(((places >= first) & (places < stop)).sum(axis=1))
+    if any(not c.all() for c in found):
+        raise Unbuildable(f"its padding {windows.begin}, {windows.end} leaves a window of {windows.kernel} empty")
+    return np.asarray(np.prod(np.broadcast_arrays(*np.ix_(*found)), axis=0), dtype=float)

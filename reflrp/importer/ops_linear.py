@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reflrp.arrays import ZERO
+from reflrp.arrays import ZERO, Array
 from reflrp.importer.build import Ref, Site, Unbuildable, builds
 from reflrp.importer.geometry import conv_windows, transposed_windows
 from reflrp.ir import Shape
@@ -19,35 +19,44 @@ Made = Ref | np.ndarray
 
 @builds("Gemm")
 def gemm(site: Site) -> Made:
-    """alpha A' B' + beta C."""
-    a, b = site.arg(0), site.arg(1)
-    a = _transposed(site, a, "A") if site.attr("transA", 0) else a
-    b = _transposed(site, b, "B") if site.attr("transB", 0) else b
+    """Alpha A' B' + beta C."""
+    a, b = _transposed(site, 0, "transA"), _transposed(site, 1, "transB")
     alpha, beta = site.attr("alpha", 1.0), site.attr("beta", 1.0)
-    bias = site.args[2] if site.has(2) else None
-    if isinstance(bias, Ref) or (isinstance(a, Ref) and isinstance(b, Ref)):
-        z = scaled(site, _matmul(site, a, b, part="product"), alpha, part="alpha")
-        return _add_bias(site, z, bias, beta)
-    c = ZERO if bias is None or not np.any(bias) else bias if beta == 1 else beta * bias
-    return _matmul(site, a, b if alpha == 1 else _times(b, alpha), c) if isinstance(a, Ref) else _matmul(
-        site, a if alpha == 1 else _times(a, alpha), b, c
-    )
+    c = site.args[2] if site.has(2) else None
+    out = _matmul_shape(a.shape, b.shape)
+    if c is not None and np.broadcast_shapes(c.shape, out) != out:
+        raise Unbuildable(f"its C of shape {c.shape} does not broadcast to {out}")
+    if not isinstance(c, Ref) and not (isinstance(a, Ref) and isinstance(b, Ref)):
+        bias = ZERO if c is None or not np.any(c) else _times(c, beta)
+        if isinstance(a, Ref):
+            return _matmul(site, a, _times(b, alpha), bias)
+        return _matmul(site, _times(a, alpha), b, bias)
+    if not isinstance(a, Ref) and not isinstance(b, Ref):
+        return diagonal(site, c, np.asarray(float(beta)), alpha * np.matmul(a, b))
+    alone = c is None
+    z = _matmul(site, a, b, part="" if alone and alpha == 1 else "product")
+    z = scaled(site, z, alpha, part="" if alone else "alpha")
+    return z if alone else _add_bias(site, z, c, beta)
 
 
-def _times(x: Made, factor: float) -> np.ndarray:
-    return np.asarray(x) * np.asarray(factor, dtype=np.asarray(x).dtype)
+def _times(x: np.ndarray, factor: float) -> np.ndarray:
+    return x if factor == 1 else x * np.asarray(factor, dtype=x.dtype)
 
 
-def _add_bias(site: Site, z: Ref, bias: Made | None, beta: float) -> Ref:
-    if bias is None:
-        return z
-    if isinstance(bias, Ref):
-        return sum_of(site, [z, scaled(site, bias, beta, part="beta")], [1, 1])
-    return diagonal(site, z, None, beta * bias)
+def _add_bias(site: Site, z: Ref, c: Made, beta: float) -> Ref:
+    if isinstance(c, Ref):
+        return sum_of(site, [z, scaled(site, c, beta, part="beta")], [1, 1])
+    return diagonal(site, z, None, beta * c)
 
 
-def _transposed(site: Site, x: Made, part: str) -> Made:
-    return site.emit(Transpose((1, 0)), x, part=part) if isinstance(x, Ref) else x.T
+def _transposed(site: Site, i: int, attribute: str) -> Made:
+    """Return input i of a Gemm, transposed where the attribute asks for it."""
+    x = site.arg(i)
+    if len(x.shape) != 2:
+        raise Unbuildable(f"its input {i} of shape {x.shape} is no matrix")
+    if not site.attr(attribute, 0):
+        return x
+    return site.emit(Transpose((1, 0)), x, part=attribute) if isinstance(x, Ref) else x.T
 
 
 @builds("MatMul")
@@ -56,7 +65,7 @@ def matmul(site: Site) -> Made:
     return _matmul(site, site.arg(0), site.arg(1))
 
 
-def _matmul(site: Site, a: Made, b: Made, bias: object = ZERO, part: str = "") -> Ref:
+def _matmul(site: Site, a: Made, b: Made, bias: Array = ZERO, part: str = "") -> Ref:
     """Return a @ b + bias as one node; 1-d operands become matrices and are reduced again."""
     out = _matmul_shape(a.shape, b.shape)
     a2 = _as_matrix(site, a, (1, *a.shape), "row") if len(a.shape) == 1 else a
@@ -76,6 +85,8 @@ def _matmul(site: Site, a: Made, b: Made, bias: object = ZERO, part: str = "") -
 
 
 def _matmul_shape(a: Shape, b: Shape) -> Shape:
+    if not a or not b or a[-1] != b[-2:][0]:
+        raise Unbuildable(f"its operands of shapes {a} and {b} do not fit each other")
     lead = np.broadcast_shapes(a[:-2], b[:-2])
     return (*lead, *(a[-2:-1] if len(a) > 1 else ()), *(b[-1:] if len(b) > 1 else ()))
 
@@ -87,37 +98,49 @@ def _as_matrix(site: Site, x: Made, shape: Shape, part: str) -> Made:
 @builds("Conv")
 def conv(site: Site) -> Made:
     """A convolution with constant weights."""
-    x, w = site.ref(0), site.const(1)
+    x, w, groups = _convolved(site)
+    if x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
+        raise Unbuildable(f"weights of shape {w.shape} in {groups} groups do not fit an input of shape {x.shape}")
     windows = conv_windows(site, x.shape[2:], w.shape[2:])
-    groups = site.attr("group", 1)
-    if x.shape[1] != w.shape[1] * groups:
-        raise Unbuildable(f"its input has {x.shape[1]} channels, its weights expect {w.shape[1] * groups}")
-    return site.emit(Conv(w, _channel_bias(site, w.ndim), x.shape, windows=windows, groups=groups), x)
+    return site.emit(Conv(w, _channel_bias(site, w, w.shape[0]), x.shape, windows=windows, groups=groups), x)
 
 
 @builds("ConvTranspose")
 def conv_transpose(site: Site) -> Made:
     """A transposed convolution with constant weights."""
-    x, w = site.ref(0), site.const(1)
+    x, w, groups = _convolved(site)
+    if x.shape[1] != w.shape[0] or w.shape[0] % groups:
+        raise Unbuildable(f"weights of shape {w.shape} in {groups} groups do not fit an input of shape {x.shape}")
     windows = transposed_windows(site, x.shape[2:], w.shape[2:])
-    bias = _channel_bias(site, w.ndim)
-    return site.emit(
-        ConvTranspose(w, bias, x.shape, windows=windows, groups=site.attr("group", 1)), x
-    )
+    bias = _channel_bias(site, w, w.shape[1] * groups)
+    return site.emit(ConvTranspose(w, bias, x.shape, windows=windows, groups=groups), x)
 
 
-def _channel_bias(site: Site, ndim: int) -> object:
+def _convolved(site: Site) -> tuple[Ref, np.ndarray, int]:
+    """Return the input, the weights and the number of groups of a convolution, checked against each other."""
+    x, w, groups = site.ref(0), site.const(1), site.attr("group", 1)
+    kernel = tuple(site.attr("kernel_shape") or w.shape[2:])
+    if w.ndim != x.ndim or w.ndim < 3 or kernel != w.shape[2:] or groups < 1 or not w.size:
+        raise Unbuildable(f"weights of shape {w.shape}, kernel {kernel}, do not fit an input of shape {x.shape}")
+    return x, w, groups
+
+
+def _channel_bias(site: Site, w: np.ndarray, channels: int) -> Array:
     bias = site.const(2)
-    return ZERO if bias is None or not np.any(bias) else bias.reshape(-1, *(1,) * (ndim - 2))
+    if bias is not None and bias.shape != (channels,):
+        raise Unbuildable(f"its bias of shape {bias.shape} does not fit its {channels} output channels")
+    return ZERO if bias is None or not np.any(bias) else bias.reshape(-1, *(1,) * (w.ndim - 2))
 
 
 @builds("BatchNormalization")
 def batch_normalization(site: Site) -> Made:
-    """gamma (x - mean) / sqrt(var + epsilon) + beta, as one diagonal map; the statistics must be constant."""
-    if site.attr("training_mode", 0):
+    """Gamma (x - mean) / sqrt(var + epsilon) + beta, as one diagonal map; the statistics must be constant."""
+    if site.attr("training_mode", 0) or sum(map(bool, site.node.outputs)) > 1:
         raise Unbuildable("it was exported in training mode; call model.eval() before the export")
     x = site.ref(0)
     gamma, beta, mean, var = (site.const(i).astype(np.float64) for i in range(1, 5))
+    if {p.shape for p in (gamma, beta, mean, var)} != {x.shape[1:2]}:
+        raise Unbuildable(f"its parameters, {gamma.size} numbers each, do not fit an input of shape {x.shape}")
     w = gamma / np.sqrt(var + site.attr("epsilon", 1e-5))
     shape = (-1,) + (1,) * (x.ndim - 2)
     return diagonal(site, x, w.reshape(shape), (beta - mean * w).reshape(shape))
@@ -217,7 +240,7 @@ def gate_of(site: Site, a: Ref, b: Ref) -> int | None:
 
 def is_gate(site: Site, name: str) -> bool:
     """Return whether a value comes out of a bounded function, through routing at most."""
-    makers = {node.output: node for node in site.work.nodes}
+    makers = site.work.makers
     while name in makers and isinstance(makers[name].op, Routing) and len(makers[name].inputs) == 1:
         name = makers[name].inputs[0]
     op = makers[name].op if name in makers else None

@@ -69,7 +69,7 @@ def clip(site: Site) -> Ref:
 
 @builds("Pow")
 def power(site: Site) -> Ref:
-    """A power with a constant exponent, or of a constant base."""
+    """A power with a constant exponent, or of a constant base: x**y = exp(y log x)."""
     x, y = site.arg(0), site.arg(1)
     if isinstance(y, np.ndarray) and isinstance(x, Ref):
         if y.size == 1 and float(y.item()) == 1:
@@ -77,7 +77,10 @@ def power(site: Site) -> Ref:
         exponent = float(y.item()) if y.size == 1 else y
         return site.emit(Pointwise("power", (exponent,)), x)
     if isinstance(x, np.ndarray) and isinstance(y, Ref):
-        return site.emit(Pointwise("exponential", (float(x.item()),)), y)
+        if (x <= 0).any():
+            raise Unbuildable("its base is not positive everywhere")
+        rate = np.log(x.astype(np.float64))
+        return site.emit(Pointwise("exponential", (float(rate.item()) if rate.size == 1 else rate,)), y)
     raise Unbuildable("neither its base nor its exponent is constant")
 
 

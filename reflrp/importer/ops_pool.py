@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from reflrp.arrays import ZERO
-from reflrp.importer.build import Ref, Site, Unbuildable, builds
+from reflrp.importer.build import Made, Ref, Site, Unbuildable, builds
 from reflrp.importer.geometry import average_share, pool_windows
 from reflrp.importer.ops_linear import diagonal, scaled
 from reflrp.linear import SumAxes, WindowMean
@@ -26,10 +26,21 @@ def average_pool(site: Site) -> Ref:
 
 
 @builds("MaxPool")
-def max_pool(site: Site) -> Ref:
-    """The maximum over each window."""
+def max_pool(site: Site) -> Made:
+    """The maximum over each window, and where it lies in the input."""
     x = site.ref()
-    return site.emit(MaxPool(ONE, ZERO, x.shape, windows=pool_windows(site, x.shape[2:])), x)
+    op = MaxPool(ONE, ZERO, x.shape, windows=pool_windows(site, x.shape[2:]))
+    z = site.emit(op, x)
+    if len(site.node.outputs) < 2:
+        return z
+    numbers = np.arange(prod(x.shape), dtype=np.float64).reshape(x.shape)
+    if site.attr("storage_order", 0):
+        numbers = np.swapaxes(numbers.reshape(*x.shape[:2], *x.shape[:1:-1]), 2, -1)
+
+    def places(values: np.ndarray) -> np.ndarray:
+        return op.observed(values, op.forward(values)).apply(numbers, ONE).astype(np.int64)
+
+    return z, site.work.plumbing(site.node, 1, (x,), places, np.zeros(z.shape, np.int64))
 
 
 @builds("LpPool")
@@ -78,6 +89,8 @@ def _axes(site: Site) -> tuple[int, ...]:
 def _sum_axes(
     site: Site, x: Ref, axes: tuple[int, ...], keepdims: bool, *, mean: bool, part: str = ""
 ) -> Ref:
+    if mean and not prod(x.shape[a] for a in axes):
+        raise Unbuildable("it takes the mean of no entries")
     return site.emit(SumAxes(ONE, ZERO, x.shape, axes=axes, keepdims=keepdims, mean=mean), x, part=part)
 
 
@@ -107,6 +120,8 @@ def reduce_min(site: Site) -> Ref:
 
 def _extreme(site: Site, x: Ref, part: str = "") -> Ref:
     axes = _axes(site)
+    if not prod(x.shape[a] for a in axes):
+        raise Unbuildable("it takes the maximum or minimum of no entries")
     op = MaxAxes(ONE, ZERO, x.shape, axes=axes, keepdims=bool(site.attr("keepdims", 1)))
     return site.emit(op, x, part=part) if axes else x
 

@@ -65,9 +65,7 @@ def by_captum(case: nets.Case, rules: Rules) -> np.ndarray:
 
 def assert_agree(case: nets.Case, rules: Any, captum_rules: Rules) -> None:
     """Both give the same to 1e-9 of the largest relevance."""
-    answer = reflrp.explain(
-        case.onnx, case.x.numpy(), rules=rules, target=case.target, init="output", dtype="float64"
-    )
+    answer = reflrp.explain(case.onnx, case.x.numpy(), rules=rules, target=case.target, init="output", dtype="float64")
     want = by_captum(case, captum_rules)
     assert np.abs(want).max() > 0
     assert np.abs(answer.relevance - want).max() <= 1e-9 * np.abs(want).max()

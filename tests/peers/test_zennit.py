@@ -42,9 +42,21 @@ class ExactMerge(zennit.canonizers.SequentialMergeBatchNorm):
         batch_norm.running_var -= batch_norm.eps
 
 
+class EachReLU(zennit.rules.ReLUBetaSmooth):
+    """zennit's BetaSmooth, where a ReLU is called several times: zennit keeps the last input only."""
+
+    def forward(self, module: Any, input: Any, output: Any) -> None:
+        self.stored_tensors.setdefault("inputs", []).append(input[0])
+
+    def backward(self, module: Any, grad_input: Any, grad_output: Any) -> Any:
+        x = self.stored_tensors["inputs"].pop()
+        return (torch.sigmoid(self.beta_smooth * x) * grad_output[0],)
+
+
 ZENNIT = SimpleNamespace(
     **zennit.rules.__dict__
     | {name: value for name, value in zennit.composites.__dict__.items() if name[0].isupper()}
+    | {"layer_map_base": zennit.composites.layer_map_base}
     | {name: value for name, value in zennit.types.__dict__.items() if name[0].isupper()},
 )
 ZENNIT.Sum = Sum
@@ -54,6 +66,7 @@ ZENNIT.SequentialMergeBatchNorm = ExactMerge
 ZENNIT.array = torch.tensor
 
 REFLRP = SimpleNamespace(**dialect.__dict__)
+REFLRP.ReLU = dialect.nn.ReLU
 REFLRP.array = np.array
 
 GRADIENTS = ("DeconvNet", "GuidedBackprop")
@@ -115,6 +128,22 @@ ARGUMENTS: list[Make] = [
     lambda lib: lib.EpsilonPlusFlat(first_map=[(lib.Activation, lib.ReLUGuidedBackprop())]),
     lambda lib: lib.EpsilonGammaBox(**BOX, first_map=[(lib.Linear, lib.Flat())], layer_map=[]),
     lambda lib: lib.EpsilonAlpha2Beta1(layer_map=[(lib.Convolution, lib.ZPlus()), (lib.Linear, lib.Norm())]),
+    # torch's and zennit's own classes mean the same in both libraries
+    lambda lib: lib.LayerMapComposite([((nn.Conv2d, nn.Linear), lib.AlphaBeta(1.0, 0.0)), *lib.layer_map_base(0.25)]),
+    lambda lib: lib.LayerMapComposite([(zennit.types.Linear, lib.Epsilon(0.25)), (nn.ReLU, lib.Norm(0.25))]),
+    lambda lib: lib.SpecialFirstLayerMapComposite(
+        [(nn.Conv2d, lib.ZPlus()), (nn.Linear, lib.Gamma())],
+        [(nn.Conv3d, lib.Flat()), (nn.Linear, lib.WSquare()), (nn.ReLU, lib.Pass())],
+    ),
+    lambda lib: lib.NameMapComposite([(("0",), lib.ZBox(-3.0, 3.0)), (("4.body.0", "10"), lib.Norm(0.25))]),
+    lambda lib: lib.NameLayerMapComposite([(("0",), lib.WSquare())], lib.layer_map_base()),
+    # the first layer stays taken where another composite has a rule for it
+    lambda lib: lib.MixedComposite(
+        [
+            lib.NameMapComposite([(("0",), lib.ZPlus())]),
+            lib.EpsilonPlusFlat(first_map=[(nn.MaxPool2d, lib.Epsilon(0.25))]),
+        ]
+    ),
 ]
 
 
@@ -133,9 +162,7 @@ def by_zennit(case: nets.Case, composite: Any, start: np.ndarray | None = None) 
 
 def by_reflrp(case: nets.Case, rules: Any, init: Any = "one") -> np.ndarray:
     """reflrp's relevance of the exported network."""
-    answer = reflrp.explain(
-        case.onnx, case.x.numpy(), rules=rules, target=case.target, init=init, dtype="float64"
-    )
+    answer = reflrp.explain(case.onnx, case.x.numpy(), rules=rules, target=case.target, init=init, dtype="float64")
     return answer.relevance
 
 
@@ -241,8 +268,14 @@ def test_arguments_of_composites(net: str, make: Make) -> None:
 @pytest.mark.parametrize("composite", COMPOSITES)
 @pytest.mark.parametrize("activation", [*nets.ACTIVATIONS, *nets.ROUNDED_ACTIVATIONS])
 def test_activations(activation: str, composite: str) -> None:
-    limit = 1e-9 if activation in nets.ACTIVATIONS else 1e-5
+    limit = 1e-9 if activation in nets.ACTIVATIONS else 1e-6
     assert_agree(nets.activation_case(activation), lambda lib: named(lib, composite), limit)
+
+
+@pytest.mark.parametrize("composite", ["ExcitationBackprop", *GRADIENTS])
+@pytest.mark.parametrize("activation", nets.SEVERED_ACTIVATIONS)
+def test_gradients_of_severed_activations(activation: str, composite: str) -> None:
+    assert_agree(nets.activation_case(activation), lambda lib: named(lib, composite))
 
 
 @pytest.mark.parametrize("composite", ["EpsilonPlus", "GuidedBackprop"])
@@ -266,19 +299,25 @@ def torchvision_resnet() -> nets.Case:
     """torchvision's ResNet-18 on small images, and its export with the BatchNormalization nodes kept."""
     torch.manual_seed(0)
     net = nets.randomised(resnet18(num_classes=5).double().eval())
+    for module in net.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False  # else zennit's BetaSmooth looks at the output for the input
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     return nets.Case(net, x, [3, 1], nets.exported(net, x, optimize=False))
 
 
-def resnet_canonizers() -> list[Any]:
-    """zennit's ResNetCanonizer with the exact merge."""
+def resnet_composite(composite: str) -> Any:
+    """A composite of zennit's with its ResNetCanonizer, the merge being exact."""
     _, *sums = zennit.torchvision.ResNetCanonizer().canonizers
-    return [ExactMerge(), *sums]
+    canonizers = [ExactMerge(), *sums]
+    if composite == "BetaSmooth":
+        return zennit.composites.LayerMapComposite([(nn.ReLU, EachReLU())], canonizers)
+    return named(ZENNIT, composite, canonizers=canonizers)
 
 
 @pytest.mark.parametrize("composite", COMPOSITES)
 def test_torchvision_resnet(torchvision_resnet: nets.Case, composite: str) -> None:
-    want = by_zennit(torchvision_resnet, named(ZENNIT, composite, canonizers=resnet_canonizers()))
+    want = by_zennit(torchvision_resnet, resnet_composite(composite))
     assert_close(by_reflrp(torchvision_resnet, merged(REFLRP, composite)), want)
 
 

@@ -299,11 +299,13 @@ BATCHNORM_NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "norm_first": (norm_first, (3, 8, 8)),
 }
 
-# ONNX keeps attributes in float32, so the parameters are dyadic.
+# ONNX keeps attributes in float32, so the parameters are dyadic. Some are exported as several nodes.
 ACTIVATIONS: dict[str, nn.Module] = {
+    "celu": nn.CELU(0.75),
     "elu": nn.ELU(1.25),
     "gelu": nn.GELU(),
     "gelu_tanh": nn.GELU(approximate="tanh"),
+    "hardswish": nn.Hardswish(),
     "hardtanh": nn.Hardtanh(),
     "leaky_relu": nn.LeakyReLU(0.25),
     "logsigmoid": nn.LogSigmoid(),
@@ -311,30 +313,29 @@ ACTIVATIONS: dict[str, nn.Module] = {
     "relu": nn.ReLU(),
     "relu6": nn.ReLU6(),
     "sigmoid": nn.Sigmoid(),
+    "silu": nn.SiLU(),
     "softplus": nn.Softplus(),
+    "softsign": nn.Softsign(),
     "tanh": nn.Tanh(),
+    "tanhshrink": nn.Tanhshrink(),
 }
-# These are float32 in ONNX in one way or another: a constant such as 1/6, or the operator itself (Celu).
+# Constants of these are no dyadic numbers, and so rounded.
 ROUNDED_ACTIVATIONS: dict[str, nn.Module] = {
-    "celu": nn.CELU(0.75),
     "hardsigmoid": nn.Hardsigmoid(),
-    "hardswish": nn.Hardswish(),
     "selu": nn.SELU(),
 }
-# These the exporter takes apart into several nodes.
-COMPOSED_ACTIVATIONS: dict[str, nn.Module] = {
+# Exported as comparisons and choices: plain gradients to reflrp, where zennit lets relevance pass.
+SEVERED_ACTIVATIONS: dict[str, nn.Module] = {
     "hardshrink": nn.Hardshrink(),
-    "silu": nn.SiLU(),
     "softshrink": nn.Softshrink(),
-    "softsign": nn.Softsign(),
-    "tanhshrink": nn.Tanhshrink(),
-    "threshold": nn.Threshold(0.25, -0.125),
 }
 
 UNHOOKED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "bilinear": lambda x: nn.functional.interpolate(x, scale_factor=2, mode="bilinear"),
     "layer_norm": lambda x: nn.functional.layer_norm(x, x.shape[1:]),
+    "max": lambda x: torch.maximum(x, 2 * x.flip(1)),
     "max_pool": lambda x: nn.functional.max_pool2d(x, 2),
+    "mean": lambda x: x - x.mean((2, 3)).unflatten(1, (6, 1, 1)),
     "permute": lambda x: x.permute(0, 1, 3, 2).flip(2),
     "product": lambda x: x * x.amax((2, 3), keepdim=True),
     "scale": lambda x: x * 1.5 - 0.25,
@@ -363,7 +364,8 @@ def case(name: str, seed: int = 0, optimize: bool = True) -> Case:
 @functools.cache
 def activation_case(name: str) -> Case:
     """The network `activated` with the activation of that name."""
-    return made(lambda: activated((ACTIVATIONS | ROUNDED_ACTIVATIONS | COMPOSED_ACTIVATIONS)[name]), (3, 8))
+    activations = ACTIVATIONS | ROUNDED_ACTIVATIONS | SEVERED_ACTIVATIONS
+    return made(lambda: activated(activations[name]), (3, 8))
 
 
 @functools.cache
@@ -389,6 +391,7 @@ def randomised(net: nn.Module) -> nn.Module:
                 module.weight.uniform_(0.5, 1.5)
                 module.running_mean.normal_(std=0.3)
                 module.running_var.uniform_(0.5, 2.0)
+                module.eps = 2**-17  # ONNX keeps it in float32
             elif not isinstance(module, nn.PReLU) and hasattr(module, "weight"):
                 module.weight *= 2
             if getattr(module, "bias", None) is not None:

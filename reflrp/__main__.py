@@ -1,0 +1,5 @@
+"""`python -m reflrp` is the command `reflrp`."""
+
+from reflrp.cli import main
+
+main()

@@ -1,0 +1,57 @@
+"""zennit.canonizers and zennit.torchvision, as far as a graph needs them: which canonizing passes run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Canonizer:
+    """Base: says which passes of `reflrp.canonize` run before the rules are set."""
+
+    passes: ClassVar[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True)
+class SequentialMergeBatchNorm(Canonizer):
+    """Merges each BatchNorm into the convolution or dense layer right before it: w' = w s, b' = (b - mean) s + beta.
+
+    s = gamma / sqrt(var + eps). The merge is exact, as in zennit 1.0.0. zennit 0.5.1 leaves the emptied BatchNorm its
+    eps, so that it still divides by sqrt(1 + eps): with torch's eps of 1e-5 its network's output is off by 5e-6 for
+    each merged BatchNorm on the way, and its relevance with it.
+    """
+
+    passes: ClassVar[tuple[str, ...]] = ("merge_batchnorm",)
+
+
+@dataclass(frozen=True)
+class VGGCanonizer(SequentialMergeBatchNorm):
+    """The same, under the name it has for torchvision's VGG."""
+
+
+@dataclass(frozen=True)
+class ResNetCanonizer(SequentialMergeBatchNorm):
+    """The same: residual sums are Sum nodes in any case."""
+
+
+@dataclass(frozen=True)
+class ResNetBasicBlockCanonizer(Canonizer):
+    """Nothing: residual sums are Sum nodes in any case."""
+
+
+@dataclass(frozen=True)
+class ResNetBottleneckCanonizer(Canonizer):
+    """Nothing: residual sums are Sum nodes in any case."""
+
+
+class CompositeCanonizer(Canonizer):
+    """Several canonizers, one after the other."""
+
+    def __init__(self, canonizers: tuple[Canonizer, ...] | list[Canonizer]) -> None:
+        self.canonizers = tuple(canonizers)
+
+    @property
+    def passes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The passes of all of them."""
+        return tuple(name for canonizer in self.canonizers for name in canonizer.passes)

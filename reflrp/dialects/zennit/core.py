@@ -1,0 +1,53 @@
+"""zennit.core: the stabiliser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from reflrp import stabilizer as native
+from reflrp.arrays import Array
+from reflrp.errors import RuleError
+
+
+@dataclass(frozen=True)
+class Stabilizer:
+    """zennit's Stabilizer, a function z -> denominator.
+
+    clip=False: z + e sgn z; clip=True: sgn z max(abs z, e), with sgn 0 = +1. e is epsilon, or with norm_scale
+    epsilon sqrt(mean z^2), the mean being over the axes `dim` (default: all but the first).
+    """
+
+    epsilon: float = 1e-6
+    clip: bool = False
+    norm_scale: bool = False
+    dim: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check epsilon."""
+        native.check_epsilon(self.epsilon)
+
+    def __call__(self, z: Array) -> Array:
+        """Return st(z), of the shape of z."""
+        form: native.Form = "clip" if self.clip else "signed"
+        return native.Stabilizer(self.epsilon, form, self.norm_scale, self.dim)(z)
+
+    @classmethod
+    def ensure(cls, value: Any) -> native.StabilizerLike:
+        """Return a number as a Stabilizer, and a function as it is. Raises RuleError for anything else."""
+        if isinstance(value, (float, int)):
+            return cls(float(value))
+        if callable(value):
+            return value  # type: ignore[no-any-return]
+        raise RuleError(f"{value!r} is no stabilizer: use a number or a function z -> denominator")
+
+
+def stabilize(
+    input: Array,
+    epsilon: float = 1e-6,
+    clip: bool = False,
+    norm_scale: bool = False,
+    dim: tuple[int, ...] | None = None,
+) -> Array:
+    """Return the stabilised denominator: `Stabilizer(epsilon, clip, norm_scale, dim)(input)`."""
+    return Stabilizer(epsilon, clip, norm_scale, dim)(input)

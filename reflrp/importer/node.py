@@ -1,0 +1,157 @@
+"""One node of the file: its attributes as Python values, and ONNX's own reference code to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+
+from reflrp.errors import ModelError, Offender
+from reflrp.importer.read import domain_of, is_float, widened
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class OnnxNode:
+    """One node of the file, with its attributes as Python values and the opset version of its domain.
+
+    `reads` are the values it depends on: its inputs, and what its subgraphs take from outside.
+    """
+
+    name: str
+    op_type: str
+    domain: str
+    opset: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    proto: NodeProto = field(repr=False)
+    reads: tuple[str, ...] = field(repr=False)
+    scope: str = ""
+
+    @property
+    def standard(self) -> bool:
+        """Whether the ONNX standard has the operator."""
+        return bool(onnx.defs.has(self.op_type, self.opset, self.domain))
+
+    @cached_property
+    def evaluator(self) -> Any:
+        """ONNX's reference code for this one node."""
+        from onnx.reference import ReferenceEvaluator
+
+        any_type = onnx.TypeProto()
+        graph = onnx.helper.make_graph(
+            [self.proto],
+            "node",
+            [onnx.ValueInfoProto(name=i, type=any_type) for i in self.reads],
+            [onnx.ValueInfoProto(name=o, type=any_type) for o in self.outputs if o],
+        )
+        opset = onnx.helper.make_opsetid(self.domain, self.opset)
+        return ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[opset]))
+
+    def run(self, feeds: Arrays) -> tuple[np.ndarray | None, ...]:
+        """Return the node's outputs at the values it reads, computed by ONNX's reference code."""
+        try:
+            with np.errstate(all="ignore"):
+                values = iter(self.evaluator.run(None, _aligned(feeds)))
+        except Exception as error:
+            raise ModelError(f"node {self.name!r} ({self.op_type}) cannot be evaluated: {error}") from error
+        return tuple(self._array(next(values)) if output else None for output in self.outputs)
+
+    def evaluate(self, *arrays: np.ndarray | None) -> tuple[np.ndarray | None, ...]:
+        """Return the node's outputs for arrays in place of its inputs."""
+        return self.run({name: a for name, a in zip(self.inputs, arrays, strict=True) if name and a is not None})
+
+    def _array(self, value: Any) -> np.ndarray:
+        if not isinstance(value, np.ndarray | np.generic):
+            raise ModelError(f"node {self.name!r} ({self.op_type}) makes no tensor; reflrp explains tensors only")
+        return widened(np.asarray(value))
+
+    def offender(self, why: str = "no builder") -> Offender:
+        """Return this node as an entry of an UnsupportedOperator."""
+        return Offender(self.name, self.op_type, self.domain, self.opset, why)
+
+
+def _aligned(feeds: Arrays) -> Arrays:
+    """Return the arrays with one floating dtype: where the engine computes in float64, the file's float32 joins it."""
+    kinds = {a.dtype for a in feeds.values() if is_float(a.dtype)}
+    if len(kinds) < 2:
+        return feeds
+    return {name: a.astype(np.float64) if is_float(a.dtype) else a for name, a in feeds.items()}
+
+
+def nodes_of(proto: ModelProto, opsets: Mapping[str, int]) -> list[OnnxNode]:
+    """Return the nodes of the main graph; each has a name, and none twice."""
+    found, names = [], set()
+    for i, node in enumerate(proto.graph.node):
+        name = node.name or f"{node.op_type}_{i}"
+        while name in names:
+            name += "_"
+        names.add(name)
+        found.append(_node(node, name, opsets))
+    return found
+
+
+def _node(node: NodeProto, name: str, opsets: Mapping[str, int]) -> OnnxNode:
+    domain = domain_of(node.domain)
+    inputs = tuple(node.input)
+    while inputs and not inputs[-1]:
+        inputs = inputs[:-1]
+    scope = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "")
+    attributes = {a.name: attribute_of(a) for a in node.attribute}
+    captured = sorted({c for graph in _graphs(node) for c in _captured(graph)})
+    reads = tuple(dict.fromkeys([*filter(None, inputs), *captured]))
+    opset = opsets.get(domain, 1)
+    return OnnxNode(name, node.op_type, domain, opset, inputs, tuple(node.output), attributes, node, reads, scope)
+
+
+def made_node(op_type: str, inputs: tuple[str, ...], opset: int, **attributes: Any) -> OnnxNode:
+    """Return a node of our own with the output `y`, to be evaluated."""
+    return _node(onnx.helper.make_node(op_type, inputs, ["y"], **attributes), op_type, {"": opset})
+
+
+def attribute_of(attribute: AttributeProto) -> Any:
+    """Return an attribute as a Python value."""
+    try:
+        value = onnx.helper.get_attribute_value(attribute)
+    except Exception as error:
+        raise ModelError(f"attribute {attribute.name!r} cannot be read: {error}") from error
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _graphs(node: NodeProto) -> Iterable[GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _captured(graph: GraphProto) -> set[str]:
+    """Return what a subgraph takes from outside."""
+    made = {i.name for i in graph.input} | {t.name for t in graph.initializer}
+    made |= {o for n in graph.node for o in n.output}
+    read = {i for n in graph.node for i in n.input if i} | {o.name for o in graph.output}
+    return read.union(*(_captured(g) for n in graph.node for g in _graphs(n))) - made
+
+
+def check_nodes(nodes: Iterable[OnnxNode], proto: ModelProto, name: str) -> None:
+    """Raise ModelError with each node of the standard that breaks its operator's schema."""
+    context = onnx.checker.C.CheckerContext()
+    context.ir_version = max(3, proto.ir_version)
+    context.opset_imports = {domain_of(o.domain): o.version for o in proto.opset_import}
+    wrong = []
+    for node in nodes:
+        if node.domain != "" or not node.standard or node.op_type == "Constant" or any(_graphs(node.proto)):
+            continue
+        try:
+            onnx.checker.check_node(node.proto, context)
+        except onnx.checker.ValidationError as error:
+            wrong.append(f"{node.name!r} ({node.op_type}): " + str(error).split("\n")[0])
+    if wrong:
+        raise ModelError(f"{name} is invalid:\n  " + "\n  ".join(wrong[:8]))

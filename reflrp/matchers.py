@@ -1,0 +1,228 @@
+"""Matchers: conditions on a node. They combine with `&`, `|` and `~`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+from reflrp.errors import RuleError
+from reflrp.ir import KINDS, UNRULED, WEIGHTED, Graph, Node
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What matchers ask of a graph: which nodes come before and after which."""
+
+    graph: Graph
+
+    @cached_property
+    def depths(self) -> dict[str, int]:
+        """For each node, the dense and conv nodes on the longest path from an input to it, itself included."""
+        return self._count(WEIGHTED)
+
+    def _count(self, kinds: tuple[str, ...]) -> dict[str, int]:
+        at: dict[str, int] = {}
+        found = {}
+        for node in self.graph.nodes:
+            above = max((at.get(i, 0) for i in node.inputs), default=0)
+            found[node.name] = at[node.output] = above + (node.kind in kinds)
+        return found
+
+    def is_first(self, node: Node, kinds: tuple[str, ...]) -> bool:
+        """Return whether a node is of these kinds and has none of them before it."""
+        if kinds not in self._firsts:
+            self._firsts[kinds] = self._count(kinds)
+        return node.kind in kinds and self._firsts[kinds][node.name] == 1
+
+    def is_last(self, node: Node, kinds: tuple[str, ...]) -> bool:
+        """Return whether a node is of these kinds and has none of them after it."""
+        if kinds not in self._lasts:
+            self._lasts[kinds] = self._count_back(kinds)
+        return node.kind in kinds and self._lasts[kinds][node.name] == 1
+
+    def _count_back(self, kinds: tuple[str, ...]) -> dict[str, int]:
+        below: dict[str, int] = {}
+        found = {}
+        for node in reversed(self.graph.nodes):
+            found[node.name] = below.get(node.output, 0) + (node.kind in kinds)
+            for name in node.inputs:
+                below[name] = max(below.get(name, 0), found[node.name])
+        return found
+
+    def earliest(self, matcher: Matcher) -> str | None:
+        """Return the name of the first node, in the graph's order, that takes a rule and matches."""
+        if matcher not in self._earliest:
+            values = self.graph.values
+            found = (
+                node.name
+                for node in self.graph.nodes
+                if node.kind not in UNRULED and values[node.output].active and matcher(node, self)
+            )
+            self._earliest[matcher] = next(found, None)
+        return self._earliest[matcher]
+
+    @cached_property
+    def _earliest(self) -> dict[Matcher, str | None]:
+        return {}
+
+    @cached_property
+    def _firsts(self) -> dict[tuple[str, ...], dict[str, int]]:
+        return {}
+
+    @cached_property
+    def _lasts(self) -> dict[tuple[str, ...], dict[str, int]]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """A condition on a node. Conditions combine with `&`, `|` and `~`."""
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        """Return whether the node matches."""
+        raise NotImplementedError
+
+    def __and__(self, other: Matcher) -> Matcher:
+        """Return a matcher of nodes that match both."""
+        return _Both(self, other)
+
+    def __or__(self, other: Matcher) -> Matcher:
+        """Return a matcher of nodes that match either."""
+        return _Either(self, other)
+
+    def __invert__(self) -> Matcher:
+        """Return a matcher of nodes that do not match."""
+        return _Not(self)
+
+
+@dataclass(frozen=True)
+class _Both(Matcher):
+    one: Matcher
+    two: Matcher
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return self.one(node, survey) and self.two(node, survey)
+
+
+@dataclass(frozen=True)
+class _Either(Matcher):
+    one: Matcher
+    two: Matcher
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return self.one(node, survey) or self.two(node, survey)
+
+
+@dataclass(frozen=True)
+class _Not(Matcher):
+    one: Matcher
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return not self.one(node, survey)
+
+
+@dataclass(frozen=True)
+class _Kind(Matcher):
+    kinds: tuple[str, ...]
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return node.kind in self.kinds
+
+
+@dataclass(frozen=True)
+class _OpType(Matcher):
+    types: tuple[str, ...]
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return node.op_type in self.types
+
+
+@dataclass(frozen=True)
+class _Name(Matcher):
+    pattern: str
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return any(fnmatchcase(n, self.pattern) for n in (node.name, node.output, *node.onnx))
+
+
+@dataclass(frozen=True)
+class _First(Matcher):
+    kinds: tuple[str, ...]
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return survey.is_first(node, self.kinds)
+
+
+@dataclass(frozen=True)
+class _Earliest(Matcher):
+    matcher: Matcher
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return node.name == survey.earliest(self.matcher)
+
+
+@dataclass(frozen=True)
+class _Last(Matcher):
+    kinds: tuple[str, ...]
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return survey.is_last(node, self.kinds)
+
+
+@dataclass(frozen=True)
+class _Depth(Matcher):
+    low: int
+    high: int
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return self.low <= survey.depths[node.name] <= self.high
+
+
+@dataclass(frozen=True)
+class _Anything(Matcher):
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return True
+
+
+def kind(*kinds: str) -> Matcher:
+    """Return a matcher by kind: dense, conv, diagonal, sum, pool, max, pointwise, product, normaliser."""
+    unknown = [k for k in kinds if k not in KINDS]
+    if unknown:
+        raise RuleError(f"kind {unknown[0]!r} is unknown; there is {', '.join(KINDS)}")
+    return _Kind(kinds)
+
+
+def op_type(*types: str) -> Matcher:
+    """Return a matcher by ONNX operator, as "Conv"."""
+    return _OpType(types)
+
+
+def name(pattern: str) -> Matcher:
+    """Return a matcher by a glob over the node's name, its output's name, and the ONNX nodes it came from."""
+    return _Name(pattern)
+
+
+def first(*kinds: str) -> Matcher:
+    """Return a matcher of the nodes of these kinds (default: dense, conv) with none of them before, in the graph."""
+    return _First(kinds or WEIGHTED)
+
+
+def earliest(matcher: Matcher) -> Matcher:
+    """Return a matcher of one node: the first in the graph's order that matches (`first` may match several)."""
+    return _Earliest(matcher)
+
+
+def last(*kinds: str) -> Matcher:
+    """Return a matcher of the nodes of these kinds (default: dense, conv) with none of them after, in the graph."""
+    return _Last(kinds or WEIGHTED)
+
+
+def depth(low: int, high: int) -> Matcher:
+    """Return a matcher by depth, low..high inclusive; the first dense or conv node, and what follows it, is 1."""
+    return _Depth(low, high)
+
+
+def anything() -> Matcher:
+    """Return a matcher of every node."""
+    return _Anything()

@@ -1,0 +1,262 @@
+"""Recognising patterns: a part of the graph that computes a known function becomes one node of that kind.
+
+Exporters spell GELU, SiLU, LayerNorm and RMSNorm in dozens of ways. So the pass does not match spellings. It looks for
+regions with one input and one output whose inner values nobody else reads, runs them on trial values, and asks which
+known function gives the same numbers: same values before and after is the criterion, not an afterthought.
+
+1. A region of elementwise nodes is tried on a grid against the activations in `ACTIVATIONS`.
+2. A region with means or sums over axes is tried on random values against LayerNorm, RMSNorm and L2 normalisation
+   over those axes, with the epsilon that it adds.
+3. A scale and a shift that follow a recognised or native normalisation become its weight and bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from reflrp.arrays import ZERO
+from reflrp.ir import Graph, Node, Op, Value
+from reflrp.linear import Diagonal, SumAxes, SumOf
+from reflrp.norms import Standardise
+from reflrp.pointwise import Pointwise
+from reflrp.product import Multiply
+from reflrp.routing import Expand
+
+LARGEST = 16
+"""How many nodes a region may have."""
+
+TOLERANCE = 2e-6
+"""How far trial values may differ, relative to the largest: constants in files are often float32."""
+
+ACTIVATIONS: tuple[tuple[str, tuple[float, ...]], ...] = (
+    ("gelu", ()),
+    ("gelu_tanh", ()),
+    ("swish", (1.0,)),
+    ("swish", (1.702,)),
+    ("hard_swish", ()),
+    ("hard_sigmoid", (1 / 6, 0.5)),
+    ("mish", ()),
+    ("softplus", ()),
+    ("sigmoid", ()),
+    ("softsign", ()),
+    ("log_sigmoid", ()),
+    ("tanhshrink", ()),
+)
+"""The activations that exporters take apart."""
+
+GRID = np.concatenate([np.linspace(-12, 12, 97), np.linspace(-1, 1, 32)])
+
+
+@dataclass(frozen=True)
+class Region:
+    """Nodes in topological order with one input value and one output value."""
+
+    nodes: tuple[Node, ...]
+    entry: str
+
+    @property
+    def exit(self) -> Node:
+        """The node whose output is the region's."""
+        return self.nodes[-1]
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Return the region's output at x."""
+        values = {self.entry: x}
+        for node in self.nodes:
+            values[node.output] = node.op.forward(*(values[i] for i in node.inputs))
+        return values[self.exit.output]
+
+
+def recognise(graph: Graph) -> Graph:
+    """Return the graph with each recognised region as one node; `Node.onnx` names what it was made of."""
+    view = _View(graph)
+    replaced: dict[str, Node] = {}
+    gone: set[str] = set()
+    for node in reversed(graph.nodes):
+        if node.name in gone or not _may_end(node):
+            continue
+        found = [match for region in view.regions(node, gone) if (match := _identified(region, view))]
+        if found:
+            region, op = found[-1]
+            replaced[node.name] = _one_node(region, op)
+            gone.update(n.name for n in region.nodes)
+    nodes = [replaced.get(n.name, n) for n in graph.nodes if n.name not in gone or n.name in replaced]
+    return _take_in_affine(_with_signs(replace(graph, nodes=tuple(nodes))))
+
+
+def _one_node(region: Region, op: Op) -> Node:
+    onnx = tuple(dict.fromkeys(name for n in region.nodes for name in n.onnx))
+    title = op.name.title() if isinstance(op, Pointwise) else "LayerNorm" if op.center else "RMSNorm"  # type: ignore[attr-defined]
+    return replace(region.exit, op=op, inputs=(region.entry,), onnx=onnx, op_type=title.replace("_", ""))
+
+
+def _with_signs(graph: Graph) -> Graph:
+    """Work out again which values are provably >= 0."""
+    values: dict[str, Value] = {k: graph.values[k] for k in graph.inputs}
+    values |= {k: v for k, v in graph.values.items() if k not in values}
+    for node in graph.nodes:
+        sign = node.op.nonneg(*(values[i].nonneg for i in node.inputs)) if node.kind != "plumbing" else False
+        values[node.output] = replace(values[node.output], nonneg=sign)
+    return replace(graph, values=values)
+
+
+def _may_end(node: Node) -> bool:
+    return isinstance(node.op, Multiply | Diagonal | SumOf) or (
+        isinstance(node.op, Pointwise) and node.op.name in ("clip", "swish", "reciprocal", "log")
+    )
+
+
+def _eligible(node: Node) -> bool:
+    return isinstance(node.op, Multiply | Diagonal | SumOf | SumAxes | Pointwise | Expand)
+
+
+class _View:
+    """The graph as the search sees it: who makes and who reads each value, and each node's place."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.makers = graph.producers()
+        self.readers = graph.consumers()
+        self.place = {node.name: i for i, node in enumerate(graph.nodes)}
+        self.outputs = {graph.resolve(o) for o in graph.outputs}
+
+    def regions(self, end: Node, gone: set[str]) -> Iterator[Region]:
+        """Yield the regions that end in a node, the smallest first; the largest that is known counts."""
+        inside, frontier = [end], set(end.inputs)
+        while len(inside) <= LARGEST:
+            if len(frontier) == 1:
+                region = Region(tuple(sorted(inside, key=lambda n: self.place[n.name])), next(iter(frontier)))
+                if len(inside) > 1 and self._closed(region):
+                    yield region
+            makers = [self.makers[v] for v in frontier if v in self.makers]
+            if len(makers) < len(frontier) and len(frontier) > 1 and not makers:
+                return
+            nearest = max(makers, key=lambda n: self.place[n.name], default=None)
+            if nearest is None or not _eligible(nearest) or nearest.name in gone:
+                return
+            inside.append(nearest)
+            frontier = (frontier - {nearest.output}) | set(nearest.inputs)
+
+    def _closed(self, region: Region) -> bool:
+        """Return whether nobody outside reads an inner value."""
+        names = {n.name for n in region.nodes}
+        inner = [n.output for n in region.nodes[:-1]]
+        return all(v not in self.outputs and all(r.name in names for r in self.readers.get(v, ())) for v in inner)
+
+
+def _identified(region: Region, view: _View) -> tuple[Region, Op] | None:
+    shape = view.graph.values[region.entry].shape
+    if view.graph.values[region.exit.output].shape != shape:
+        return None
+    axes = {n.op.axes for n in region.nodes if isinstance(n.op, SumAxes)}
+    if not axes:
+        op = _as_activation(region)
+    elif len(axes) == 1 and all(n.op.keepdims for n in region.nodes if isinstance(n.op, SumAxes)):
+        op = _as_norm(region, next(iter(axes)), shape)
+    else:
+        op = None
+    return None if op is None else (region, op)
+
+
+def _as_activation(region: Region) -> Op | None:
+    """Return the activation that gives the region's values on the grid."""
+    arrays = [a for n in region.nodes if isinstance(n.op, Diagonal) for a in (n.op.w, n.op.b) if a is not ZERO]
+    if any(np.size(a) != 1 for a in arrays) or any(isinstance(n.op, Expand) for n in region.nodes):
+        return None
+    if all(isinstance(n.op, Diagonal | SumOf) for n in region.nodes):
+        return None
+    with np.errstate(all="ignore"):
+        try:
+            trial = np.asarray(_rescaled(region).run(GRID))
+        except (ValueError, IndexError):
+            return None
+    for name, args in ACTIVATIONS:
+        op = Pointwise(name, args)
+        if trial.shape == GRID.shape and np.allclose(trial, op.forward(GRID), rtol=TOLERANCE, atol=12 * TOLERANCE):
+            return op
+    return None
+
+
+def _rescaled(region: Region) -> Region:
+    """Return the region with its shapes taken off, so that it runs on a vector."""
+    return Region(tuple(replace(n, op=_flat(n.op)) for n in region.nodes), region.entry)
+
+
+def _flat(op: Op) -> Op:
+    if isinstance(op, Diagonal):
+        return replace(op, w=np.reshape(op.w, ()), b=op.b if op.b is ZERO else np.reshape(op.b, ()))
+    if isinstance(op, SumOf):
+        k = len(op.sources)
+        return replace(op, w=np.reshape(op.w, (k, 1)), source=(k, *GRID.shape), sources=(GRID.shape,) * k)
+    if isinstance(op, Multiply):
+        return replace(op, sources=(GRID.shape, GRID.shape))
+    return op
+
+
+def _as_norm(region: Region, axes: tuple[int, ...], shape: tuple[int, ...]) -> Op | None:
+    """Return the normalisation over these axes that gives the region's values on random ones."""
+    if not all(isinstance(n.op, Pointwise | Multiply | Diagonal | SumOf | SumAxes | Expand) for n in region.nodes):
+        return None
+    trial = np.random.default_rng(0).standard_normal(shape) * 1.7 + 0.6
+    with np.errstate(all="ignore"):
+        y = region.run(trial)
+        for epsilon in _epsilons(region.nodes):
+            for op in _norms(axes, epsilon):
+                if np.allclose(y, op.forward(trial), rtol=TOLERANCE, atol=TOLERANCE):
+                    return op
+    return None
+
+
+def _norms(axes: tuple[int, ...], epsilon: float) -> Iterator[Standardise]:
+    one = np.ones(())
+    for center in (True, False):
+        yield Standardise(one, ZERO, axes, epsilon, center=center)
+    yield Standardise(one, ZERO, axes, epsilon, ddof=1)
+    yield Standardise(one, ZERO, axes, epsilon, center=False, mean=False)
+
+
+def _epsilons(nodes: tuple[Node, ...]) -> list[float]:
+    """Return the small constants that the region adds or clips with: the candidates for epsilon."""
+    found = [0.0]
+    for node in nodes:
+        if isinstance(node.op, Diagonal) and node.op.b is not ZERO and np.size(node.op.b) == 1:
+            found.insert(0, float(np.reshape(node.op.b, ())))
+    return [e for e in found if 0 <= e < 0.1]
+
+
+def _take_in_affine(graph: Graph) -> Graph:
+    """Give a normalisation the scale and shift that alone follow it."""
+    view, merged, gone = _View(graph), dict[str, Node](), set[str]()
+    for node in graph.nodes:
+        if not isinstance(node.op, Standardise):
+            continue
+        current = node
+        while (after := _affine_after(current, view)) is not None:
+            gone.update({current.name, after.name})
+            merged.pop(current.name, None)
+            current = replace(
+                current,
+                name=after.name,
+                op=_with_affine(current.op, after.op),  # type: ignore[arg-type]
+                output=after.output,
+                onnx=(*current.onnx, *after.onnx),
+            )
+            merged[current.name] = current
+    nodes = [merged.get(n.name, n) for n in graph.nodes if n.name not in gone or n.name in merged]
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _affine_after(node: Node, view: _View) -> Node | None:
+    readers = view.readers.get(node.output, [])
+    if len(readers) != 1 or node.output in view.outputs or not isinstance(readers[0].op, Diagonal):
+        return None
+    same = view.graph.values[readers[0].output].shape == view.graph.values[node.output].shape
+    return readers[0] if same and len(readers[0].inputs) == 1 else None
+
+
+def _with_affine(norm: Standardise, d: Diagonal) -> Standardise:
+    b = (norm.b * d.w if norm.b is not ZERO else ZERO) + d.b
+    return replace(norm, w=norm.w * d.w, b=b)

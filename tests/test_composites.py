@@ -1,0 +1,236 @@
+"""Composites: who matches, who is first, what is refused; and what each preset puts where."""
+
+import numpy as np
+import pytest
+from nets import RESNET, build, net
+
+import reflrp
+from reflrp import composites as c
+from reflrp.errors import RuleError, UnassignedNodes
+from reflrp.rules import AlphaBeta, Epsilon, Flat, Gamma, Gradient, Norm, Pass, WinnerTakesAll, ZPlus
+
+GRAPH = reflrp.load(build(RESNET)).graph({"x": (1, 2, 6, 6)})
+INCEPTION = reflrp.load(net("inception")[0]).graph({"x": (1, 2, 5, 5)})
+
+
+def matched(matcher, graph=GRAPH):
+    survey = c.Survey(graph)
+    return [node.name for node in graph.nodes if matcher(node, survey)]
+
+
+@pytest.mark.parametrize(
+    ("matcher", "names"),
+    [
+        (c.kind("conv"), "conv1 conv2 conv3"),
+        (c.kind("dense", "sum"), "add fc"),
+        (c.op_type("BatchNormalization", "Relu"), "bn1 relu1 relu2 relu3"),
+        (c.name("conv?"), "conv1 conv2 conv3"),
+        (c.name("r1"), "relu1"),  # the output's name
+        (c.first(), "conv1"),
+        (c.last(), "fc"),
+        (c.last("conv"), "conv3"),
+        (c.first("pointwise"), "relu1"),
+        (c.depth(1, 1), "conv1 bn1 relu1 pool1"),
+        (c.depth(2, 2) & c.kind("conv"), "conv2"),
+        (c.depth(3, 9), "conv3 add relu3 gap flatten fc"),
+        (c.kind("conv") & ~c.first(), "conv2 conv3"),
+        (c.first() | c.last(), "conv1 fc"),
+        (~c.kind("conv", "pointwise", "routing"), "bn1 pool1 add gap fc"),
+        (c.anything() & c.kind("pool"), "gap"),
+    ],
+)
+def test_matchers(matcher, names):
+    assert matched(matcher) == names.split()
+
+
+def test_first_is_first_in_the_graph():
+    """Two branches have two first layers; a layer behind one of them is none, in whatever order they are listed."""
+    assert matched(c.first(), INCEPTION) == ["left", "right"]
+    assert matched(c.last(), INCEPTION) == ["fc"]
+    assert matched(c.depth(1, 1) & c.kind("conv"), INCEPTION) == ["left", "right"]
+
+
+def test_unknown_kind():
+    with pytest.raises(RuleError, match="kind 'linear' is unknown; there is dense, conv"):
+        c.kind("linear")
+
+
+def test_first_match_wins():
+    composite = c.Composite(((c.name("conv2"), Flat()), (c.kind("conv"), ZPlus()), (c.anything(), Gradient())))
+    rules = composite.assign(GRAPH)
+    assert [type(rules[f"conv{i}"]) for i in (1, 2, 3)] == [ZPlus, Flat, ZPlus]
+
+
+def test_nodes_without_a_rule_are_all_named():
+    with pytest.raises(UnassignedNodes) as error:
+        c.Composite(((c.kind("conv", "dense", "pointwise"), Gradient()),), "mine").assign(GRAPH)
+    assert str(error.value) == (
+        "5 of 12 nodes have no rule in 'mine': 'bn1' (diagonal, onnx BatchNormalization), 'pool1' (max, onnx MaxPool), "
+        "'add' (sum, onnx Add), 'gap' (pool, onnx GlobalAveragePool)"
+    ).replace("5 of", "4 of") + ". Add pairs for kind('diagonal'), kind('max'), kind('sum'), kind('pool')."
+
+
+def test_rules_on_nodes_they_cannot_serve():
+    with pytest.raises(RuleError) as error:
+        c.Composite(((c.name("*1"), WinnerTakesAll()), (c.anything(), Gradient()))).assign(GRAPH)
+    for text in ("'conv1' is of kind conv, but WinnerTakesAll serves max", "'relu1' is of kind pointwise"):
+        assert text in str(error.value)
+    assert "pool1" not in str(error.value)
+
+
+def test_pass_needs_equal_shapes():
+    with pytest.raises(RuleError) as error:
+        c.Composite(((c.kind("conv", "max"), Pass()), (c.anything(), Gradient()))).assign(GRAPH)
+    assert str(error.value) == (
+        "Pass needs nodes whose output is shaped like their one input, unlike "
+        "'conv1' (conv, onnx Conv), 'pool1' (max, onnx MaxPool)"
+    )  # conv2 and conv3 make 4 channels of 4
+
+
+def test_no_rules():
+    with pytest.raises(RuleError, match="is no rule; use one of reflrp.rules, with its brackets"):
+        c.Composite(((c.anything(), Epsilon),))
+
+
+# ---------------------------------------------------------------- what `rules=` takes
+
+
+def test_a_bare_rule_stands_on_every_layer():
+    rules = c.resolve(Gamma()).assign(GRAPH)
+    assert all(rules[name] == Gamma() for name in ("conv1", "conv2", "conv3", "fc"))
+    assert (rules["add"], rules["gap"], rules["relu1"], rules["pool1"]) == (Norm(), Norm(), Pass(), WinnerTakesAll())
+
+
+def test_a_dict_of_patterns():
+    rules = c.resolve({"conv1": Flat(), "conv*": ZPlus(), "fc": Epsilon()}).assign(GRAPH)
+    assert (rules["conv1"], rules["conv3"], rules["fc"], rules["add"]) == (Flat(), ZPlus(), Epsilon(), Norm())
+    with pytest.raises(UnassignedNodes, match="'fc'"):
+        c.resolve({"conv*": ZPlus()}).assign(GRAPH)
+
+
+def test_a_composite_is_itself():
+    composite = c.preset("epsilon")
+    assert c.resolve(composite) is composite
+
+
+@pytest.mark.parametrize("rules", [3, None, Epsilon])
+def test_what_is_none_of_these(rules):
+    with pytest.raises(RuleError, match="is no preset name, Rule, Composite or dict"):
+        c.resolve(rules)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("epsilon_pluss", "did you mean 'epsilon_plus'?"),
+        ("EpsilonGammaBox", "did you mean 'epsilon_gamma_box'?"),
+        ("?", "there is beta_smooth, deconvnet"),
+        ("zenit.EpsilonPlus", "dialect 'zenit' is unknown"),
+    ],
+)
+def test_unknown_presets(name, hint):
+    with pytest.raises(RuleError) as error:
+        c.preset(name)
+    assert hint in str(error.value)
+
+
+def test_names_are_forgiving():
+    assert c.preset("Epsilon-Plus Flat") == c.preset("epsilon_plus_flat")
+
+
+def test_register(monkeypatch):
+    monkeypatch.setattr(c.REGISTRY, "presets", dict(c.REGISTRY.presets))
+
+    @c.register("mine")
+    def mine(gamma=0.5):
+        return c.uniform(Gamma(gamma))
+
+    assert "mine" in c.presets()
+    assert c.resolve("mine") == mine()
+    assert c.preset("mine", gamma=1).assign(GRAPH)["fc"] == Gamma(1)
+
+
+# ---------------------------------------------------------------- presets
+
+LAYERS = ("conv1", "conv2", "conv3", "fc")
+A2B1, A1B0 = AlphaBeta(2, 1), AlphaBeta(1, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "conv1", "conv", "fc"),
+    [
+        ("epsilon", "Epsilon(epsilon=1e-06)", "Epsilon(epsilon=1e-06)", "Epsilon(epsilon=1e-06)"),
+        ("lrp_0", "Epsilon(epsilon=0)", "Epsilon(epsilon=0)", "Epsilon(epsilon=0)"),
+        ("epsilon_plus", "ZPlus()", "ZPlus()", "Epsilon(epsilon=1e-06)"),
+        ("epsilon_plus_flat", "Flat()", "ZPlus()", "Epsilon(epsilon=1e-06)"),
+        ("epsilon_alpha2_beta1", "AlphaBeta(2, 1)", "AlphaBeta(2, 1)", "Epsilon(epsilon=1e-06)"),
+        ("epsilon_alpha2_beta1_flat", "Flat()", "AlphaBeta(2, 1)", "Epsilon(epsilon=1e-06)"),
+        ("epsilon_gamma_box", "ZBox(-3, 3)", "Gamma(0.25, generalized=True)", "Epsilon(epsilon=1e-06)"),
+        ("excitation_backprop", "ZPlus()", "ZPlus()", "ZPlus()"),
+        ("sequential_a", "AlphaBeta(1, 0)", "AlphaBeta(1, 0)", "Epsilon(epsilon=0.1)"),
+        ("sequential_b", "AlphaBeta(2, 1)", "AlphaBeta(2, 1)", "Epsilon(epsilon=0.1)"),
+        ("sequential_a_flat", "Flat()", "AlphaBeta(1, 0)", "Epsilon(epsilon=0.1)"),
+        ("sequential_b_flat", "Flat()", "AlphaBeta(2, 1)", "Epsilon(epsilon=0.1)"),
+        ("gradient", "Gradient()", "Gradient()", "Gradient()"),
+        ("guided_backprop", "Gradient()", "Gradient()", "Gradient()"),
+        ("deconvnet", "Gradient()", "Gradient()", "Gradient()"),
+        ("beta_smooth", "Gradient()", "Gradient()", "Gradient()"),
+        ("until_index", "Flat()", "AlphaBeta(2, 1)", "Epsilon(epsilon=0.1)"),
+    ],
+)
+def test_presets_on_a_residual_network(name, conv1, conv, fc):
+    rules = c.preset(name).assign(GRAPH)
+    found = [rules[layer] for layer in LAYERS]
+    assert found == [eval(rule, vars(reflrp.rules)) for rule in (conv1, conv, conv, fc)]
+
+
+ACTIVATIONS = {
+    "excitation_backprop": "Gradient",
+    "gradient": "Gradient",
+    "guided_backprop": "GuidedBackprop",
+    "deconvnet": "DeconvNet",
+    "beta_smooth": "BetaSmooth",
+}
+
+
+@pytest.mark.parametrize("name", c.presets())
+def test_what_presets_put_elsewhere(name):
+    rules = c.preset(name).assign(GRAPH)
+    assert type(rules["relu2"]).__name__ == ACTIVATIONS.get(name, "Pass")
+    gradient_like = name in ACTIVATIONS and name != "excitation_backprop"
+    others = [type(rules[node]).__name__ for node in ("bn1", "pool1", "add", "gap")]
+    assert others == (["Gradient"] * 4 if gradient_like else ["Pass", "WinnerTakesAll", "Norm", "Norm"])
+    assert c.preset(name).canonize == (() if gradient_like else ("fold_batchnorm",))
+    assert "flatten" not in rules
+
+
+def test_until_index():
+    rules = c.preset("until_index", index=2, rule=Gradient(), base="epsilon_plus").assign(GRAPH)
+    assert [type(rules[layer]) for layer in LAYERS] == [Gradient, Gradient, ZPlus, Epsilon]
+
+
+# ---------------------------------------------------------------- what presets are equal to
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet"])
+def test_lrp_0_is_input_times_gradient(name):
+    """On a network of ReLUs, with biases too: where no z is 0, each ratio z / z cancels."""
+    model, x = net(name, seed=3)
+    rng = np.random.default_rng(0)
+    x = x + rng.uniform(0.01, 0.1, x.shape)  # off the lattice: no z is 0
+    lrp = reflrp.explain(model, x, "lrp_0", init="output")
+    gradient = reflrp.explain(model, x, "gradient", init="one")
+    assert lrp.target == gradient.target
+    wanted = x * gradient.relevance
+    assert np.abs(lrp.relevance - wanted).max() < 1e-12 * np.abs(wanted).max()
+
+
+def test_gradient_is_the_derivative():
+    """Against finite differences."""
+    model, x = net("mlp")
+    x = x + 0.01
+    e = reflrp.explain(model, x, "gradient", target=1, init="one")
+    m, h = reflrp.load(model), 2.0**-20
+    for i in range(4):
+        up, down = (m.run(x + s * h * np.eye(4)[i])["y"][:, 1] for s in (1, -1))
+        assert np.allclose(e.relevance[:, i], (up - down) / (2 * h), atol=1e-9)

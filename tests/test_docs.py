@@ -1,0 +1,84 @@
+"""The documentation: every Python block runs, every command works, every link and name leads somewhere."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import reflrp
+from reflrp import demo, rules
+
+CHECKOUT = Path(__file__).parents[1]
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def with_block(language: str) -> list[pytest.param]:
+    return [pytest.param(p, id=p.name) for p in PAGES if blocks(p, language)]
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the documentation names, as the working directory."""
+    path, images, _ = demo.load()
+    (tmp_path / "model.onnx").write_bytes(path.read_bytes())
+    np.save(tmp_path / "x.npy", images[:4])
+    Image.fromarray((images[0, 0] * 255).round().astype(np.uint8)).save(tmp_path / "digit.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presets that a page registers are gone after it."""
+    presets = reflrp.composites.REGISTRY.presets
+    monkeypatch.setattr(reflrp.composites.REGISTRY, "presets", dict(presets))
+
+
+@pytest.mark.parametrize("page", with_block("python"))
+@pytest.mark.usefixtures("work", "registry")
+def test_python_blocks_run(page: Path) -> None:
+    """In order, in one namespace."""
+    pytest.importorskip("matplotlib")
+    namespace: dict[str, object] = {"__name__": page.stem}
+    for i, block in enumerate(blocks(page, "python")):
+        exec(compile(block, f"{page.name}, Python block {i + 1}", "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", with_block("console"))
+def test_commands_work(page: Path, work: Path) -> None:
+    pytest.importorskip("matplotlib")
+    lines = [line for block in blocks(page, "console") for line in block.splitlines()]
+    commands = [shlex.split(line.removeprefix("$ ")) for line in lines if line.startswith("$ reflrp ")]
+    assert commands
+    for _, *arguments in commands:
+        command = [sys.executable, "-m", "reflrp", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=work)
+        assert done.returncode == 0, f"reflrp {shlex.join(arguments)}: {done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+def test_every_rule_is_described() -> None:
+    text = (CHECKOUT / "docs" / "rules.md").read_text("utf-8")
+    public = [getattr(rules, name) for name in rules.__all__]
+    names = [r.__name__ for r in public if isinstance(r, type) and issubclass(r, rules.Rule)]
+    bases = ("Rule", "LinearRule")
+    assert not [name for name in names if f"| `{name}` |" not in text and name not in bases]
+
+
+def test_every_preset_is_described() -> None:
+    text = (CHECKOUT / "docs" / "composites.md").read_text("utf-8")
+    assert not [name for name in reflrp.composites.presets() if f"| `{name}` |" not in text]

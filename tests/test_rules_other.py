@@ -1,0 +1,198 @@
+"""The rules for pointwise functions, products and normalisers, by their formulas written out."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from maps import dyadic
+
+from reflrp.errors import RuleError
+from reflrp.normaliser import LogSoftmax, Softmax
+from reflrp.pointwise import FUNCTIONS, Pointwise
+from reflrp.product import MatrixProduct, Multiply
+from reflrp.rules import (
+    BetaSmooth,
+    DeconvNet,
+    Gradient,
+    GuidedBackprop,
+    Half,
+    Pass,
+    Ratio,
+    SignalTakesAll,
+    Stabilizer,
+    Taylor,
+)
+from test_arrays import ARGS, POINTS
+
+X = np.asarray([-2.0, 0.0, 0.5, 3.0])
+R = np.asarray([1.0, -2.0, 4.0, -8.0])
+RELU = Pointwise("relu")
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted"),
+    [
+        (Pass(), [1, -2, 4, -8]),
+        (Gradient(), [0, 0, 4, -8]),
+        (DeconvNet(), [1, 0, 4, 0]),
+        (GuidedBackprop(), [0, 0, 4, 0]),
+        (BetaSmooth(2.0), [r / (1 + math.exp(-2 * x)) for x, r in zip(X, R, strict=True)]),
+        (Ratio(1.0), [0, 0, 0.5 * 4 / 1.5, 3 * -8 / 4]),
+    ],
+)
+def test_rules_on_a_rectifier(rule, wanted):
+    assert np.allclose(rule(RELU, X, RELU.forward(X), R), wanted, rtol=1e-15, atol=0)
+
+
+def test_smooth_far_from_zero():
+    """No overflow, in either direction."""
+    x = np.asarray([-1e4, 1e4])
+    assert BetaSmooth()(RELU, x, RELU.forward(x), np.ones(2)).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("name", [n for n in FUNCTIONS if n not in ("floor", "ceil", "round", "sign")])
+def test_derivatives(name):
+    """Against central differences; the points keep away from kinks."""
+    x = np.linspace(-0.9, 0.9, 7) + (0.0321 if name not in POINTS else POINTS[name] + 0.9)
+    op, h = Pointwise(name, ARGS.get(name, ())), 2.0**-17
+    slope = (op.forward(x + h) - op.forward(x - h)) / (2 * h)
+    assert np.allclose(op.derivative(x), slope, rtol=1e-7, atol=1e-8)
+    assert np.allclose(Gradient()(op, x, op.forward(x), 2 * np.ones(7)), 2 * slope, rtol=1e-7, atol=1e-8)
+
+
+# ---------------------------------------------------------------- products
+
+A, B = np.asarray([[1.0, -2.0], [0.5, 3.0]]), np.asarray([[4.0, 0.25], [-1.0, 2.0]])
+P, S = np.asarray([[2.0, -1.0], [1.0, 4.0]]), Stabilizer(0.5)
+
+
+def halves(rule, op, x=A, y=B, r=P):
+    return [part.tolist() for part in rule(op, (x, y), op.forward(x, y), r)]
+
+
+def test_half_of_an_elementwise_product():
+    assert halves(Half(), Multiply(((2, 2), (2, 2)))) == [(P / 2).tolist()] * 2
+
+
+def test_half_of_a_broadcast_product():
+    one, two = halves(Half(), Multiply(((2, 2), (2,))), y=B[0])
+    assert one == (P / 2).tolist()
+    assert two == P.sum(axis=0).__truediv__(2).tolist()
+
+
+def test_half_of_a_matrix_product():
+    """R_ij of x_ij: x_ij sum_k y_jk P_ik / st(2 z_ik); likewise for y."""
+    op = MatrixProduct(((2, 2), (2, 2)))
+    z = A @ B
+    s = [[P[i, k] / (2 * z[i, k] + (0.5 if z[i, k] >= 0 else -0.5)) for k in range(2)] for i in range(2)]
+    left = [[A[i, j] * sum(B[j, k] * s[i][k] for k in range(2)) for j in range(2)] for i in range(2)]
+    right = [[B[j, k] * sum(A[i, j] * s[i][k] for i in range(2)) for k in range(2)] for j in range(2)]
+    found = Half(S)(op, (A, B), z, P)
+    assert np.allclose(found, [left, right], rtol=1e-15)
+    exact = Half(0)(op, (A, B), z, P)
+    assert np.isclose(exact[0].sum() + exact[1].sum(), P.sum(), rtol=1e-15)
+
+
+@pytest.mark.parametrize(("form", "wanted"), [("plain", 2 / 3), ("signed", 0.4)])
+def test_product_of_one_and_minus_one(form, wanted):
+    """LXT's and lczerolens' answers, epsilon = 1/2."""
+    op = MatrixProduct(((1, 1), (1, 1)))
+    found = Half(Stabilizer(0.5, form))(op, (np.ones((1, 1)), -np.ones((1, 1))), -np.ones((1, 1)), np.ones((1, 1)))
+    assert np.allclose([x.item() for x in found], [wanted] * 2, rtol=1e-15)
+
+
+def test_an_operand_without_relevance_leaves_all_to_the_other():
+    assert halves(Half(), Multiply(((2, 2), (2, 2)), active=(True, False)))[0] == P.tolist()
+    op = MatrixProduct(((2, 2), (2, 2)), active=(True, False))
+    assert np.isclose(Half(0)(op, (A, B), A @ B, P)[0].sum(), P.sum())
+
+
+@pytest.mark.parametrize(
+    ("rule", "gate", "wanted"),
+    [
+        (SignalTakesAll(), 0, (0, 1)),
+        (SignalTakesAll(), 1, (1, 0)),
+        (SignalTakesAll(), None, (0.5, 0.5)),
+        (SignalTakesAll(signal=0), 0, (1, 0)),
+        (SignalTakesAll(signal=1), None, (0, 1)),
+    ],
+)
+def test_signal_takes_all(rule, gate, wanted):
+    assert halves(rule, Multiply(((2, 2), (2, 2)), gate=gate)) == [(share * P).tolist() for share in wanted]
+    found = rule(MatrixProduct(((2, 2), (2, 2)), gate=gate), (A, B), A @ B, P)
+    assert np.allclose([part.sum() for part in found], [share * P.sum() for share in wanted], rtol=1e-5)
+
+
+def test_signal_is_checked():
+    with pytest.raises(RuleError, match=re.escape("signal=2 is unknown; use 0 or 1 or 'auto'")):
+        SignalTakesAll(signal=2)
+    with pytest.raises(RuleError, match="stabilizer must be a number >= 0"):
+        SignalTakesAll(stabilizer=-1)
+    with pytest.raises(RuleError, match="beta must be a number >= 0"):
+        BetaSmooth(-1)
+
+
+def test_gradient_of_products():
+    """d(xy) = y dx + x dy, elementwise and for matrices."""
+    assert halves(Gradient(), Multiply(((2, 2), (2, 2)))) == [(B * P).tolist(), (A * P).tolist()]
+    assert halves(Gradient(), MatrixProduct(((2, 2), (2, 2)))) == [(P @ B.T).tolist(), (A.T @ P).tolist()]
+
+
+@pytest.mark.parametrize(
+    ("make", "shapes"),
+    [
+        (Multiply, ((2, 3), (2, 3))),
+        (Multiply, ((2, 3), (3,))),
+        (Multiply, ((2, 1), (1, 3))),
+        (MatrixProduct, ((2, 3), (3, 4))),
+        (MatrixProduct, ((5, 2, 3), (3, 4))),
+        (MatrixProduct, ((1, 2, 3), (5, 3, 4))),
+    ],
+)
+def test_products_are_adjoint_in_each_operand(make, shapes):
+    op, rng = make(shapes), np.random.default_rng(1)
+    x, y = (dyadic(rng, s) for s in shapes)
+    z = op.forward(x, y)
+    s = dyadic(rng, z.shape)
+    assert z.shape == op.shape(*shapes)
+    left, right = op.left(s, y), op.right(x, s)
+    assert (left.shape, right.shape) == shapes
+    assert (z * s).sum() == (x * left).sum() == (y * right).sum()
+
+
+# ---------------------------------------------------------------- normalisers
+
+LOGITS = np.asarray([[[1.0, 2.0, -1.0], [0.0, 0.5, 3.0]]])
+ROWS = np.asarray([[[1.0, -2.0, 0.5], [3.0, 1.0, -1.0]]])
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_taylor(axis):
+    """x_i (R_i - p_i sum_j R_j), the sum over the softmax's own axis."""
+    op = Softmax((axis,))
+    found = np.moveaxis(Taylor()(op, LOGITS, op.forward(LOGITS), ROWS), axis, -1).reshape(-1, (2, 3)[axis - 1])
+    for x, r, row in zip(*(np.moveaxis(v, axis, -1).reshape(found.shape) for v in (LOGITS, ROWS)), found, strict=True):
+        p = [math.exp(v) / sum(map(math.exp, x)) for v in x]
+        assert np.allclose(row, [x[i] * (r[i] - p[i] * sum(r)) for i in range(len(x))], rtol=1e-14)
+
+
+def test_masked_logits_get_nothing():
+    op, x = Softmax((0,)), np.asarray([1.0, -np.inf, 2.0])
+    found = Taylor()(op, x, op.forward(x), np.asarray([1.0, 5.0, -1.0]))
+    assert found[1] == 0
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("op", [Softmax((1,)), Softmax((1, 2)), LogSoftmax((2,))])
+def test_jacobians(op):
+    """The transposed Jacobian against finite differences."""
+    h, wanted = 2.0**-17, np.zeros_like(LOGITS)
+    for i in np.ndindex(LOGITS.shape):
+        step = np.zeros_like(LOGITS)
+        step[i] = h
+        wanted[i] = ((op.forward(LOGITS + step) - op.forward(LOGITS - step)) * ROWS).sum() / (2 * h)
+    y = op.forward(LOGITS)
+    assert np.allclose(Gradient()(op, LOGITS, y, ROWS), wanted, atol=1e-9)
+    ratio = LOGITS * Gradient()(op, LOGITS, y, ROWS / np.where(y >= 0, y + 0.5, y - 0.5))
+    assert np.allclose(Ratio(0.5)(op, LOGITS, y, ROWS), ratio, rtol=1e-14)
