@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PEERS_VENV ?= .venv-peers
+ZOO_VENV ?= .venv-zoo
+ZOO_EXPORTS ?= $(ZOO_VENV)/exports
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Keeps the checkout off sys.path, in `python -m ...` and in the subprocesses of tests too.
@@ -13,7 +15,7 @@ SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test lint lint-check lint-format lint-types format peers bench clean
+.PHONY: help demo test lint lint-check lint-format lint-types format peers zoo bench clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -41,13 +43,20 @@ format: $(VENV)/.dev  ## Let ruff repair what it can
 	$(VENV)/bin/ruff format .
 
 peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Compare with zennit and captum (installs torch)
-	$(PEERS_VENV)/bin/pytest tests/peers
+	$(PEERS_VENV)/bin/pytest tests/peers tests/zoo
+
+# Exports are kept, and made again where the script that they come from has changed.
+zoo: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package $(ZOO_VENV)-keras/.zoo-keras  ## Export many architectures, explain each, write docs/coverage.md
+	PYTHONPATH=tests $(ZOO_VENV)/bin/python -m zoo.export $(ZOO_EXPORTS)
+	PYTHONPATH=tests $(ZOO_VENV)/bin/python -m zoo.export $(ZOO_EXPORTS) --framework sklearn
+	PYTHONPATH=tests $(ZOO_VENV)-keras/bin/python -m zoo.export $(ZOO_EXPORTS) --framework keras
+	PYTHONPATH=tests $(ZOO_VENV)/bin/python -m zoo.run $(ZOO_EXPORTS) --table docs/coverage.md --json $(ZOO_EXPORTS)/results.json
 
 bench: $(VENV)/.dev $(VENV)/.package  ## Measure the engine
 	$(VENV)/bin/python benchmarks/run.py
 
 clean:  ## Remove the virtual environments and all that was built
-	rm -rf $(VENV) $(PEERS_VENV) build dist reflrp.egg-info
+	rm -rf $(VENV) $(PEERS_VENV) $(ZOO_VENV) $(ZOO_VENV)-keras build dist reflrp.egg-info
 
 %/bin/python:
 	$(PYTHON) -m venv $*
@@ -63,7 +72,14 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 $(PEERS_VENV)/.peers: pyproject.toml | $(PEERS_VENV)/bin/python
 	$(call INSTALL,".[peers]")
 
+$(ZOO_VENV)/.zoo: pyproject.toml | $(ZOO_VENV)/bin/python
+	$(call INSTALL,".[zoo]")
+
+$(ZOO_VENV)-keras/.zoo-keras: pyproject.toml | $(ZOO_VENV)-keras/bin/python
+	$(call INSTALL,".[zoo-keras]")
+
 $(VENV)/.package: | $(VENV)/bin/python
 $(PEERS_VENV)/.package: | $(PEERS_VENV)/bin/python
-$(VENV)/.package $(PEERS_VENV)/.package: pyproject.toml $(SOURCES)
+$(ZOO_VENV)/.package: | $(ZOO_VENV)/bin/python
+$(VENV)/.package $(PEERS_VENV)/.package $(ZOO_VENV)/.package: pyproject.toml $(SOURCES)
 	$(call INSTALL,--no-deps --no-build-isolation .)

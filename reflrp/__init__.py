@@ -7,7 +7,7 @@
 
 from importlib.metadata import version as _version
 
-from reflrp import builtin_presets, composites, rules
+from reflrp import builtin_presets, composites, limits, rules
 from reflrp.composites import Composite
 from reflrp.errors import (
     ForwardChanged,
@@ -16,6 +16,7 @@ from reflrp.errors import (
     NonFiniteError,
     ReflrpError,
     RuleError,
+    TooLarge,
     UnassignedNodes,
     UnsupportedOperator,
 )
@@ -40,11 +41,13 @@ __all__ = [
     "ReflrpError",
     "Rule",
     "RuleError",
+    "TooLarge",
     "UnassignedNodes",
     "UnsupportedOperator",
     "builtin_presets",
     "composites",
     "explain",
+    "limits",
     "load",
     "rules",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from numbers import Number
+from numbers import Number, Rational
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
@@ -93,6 +93,11 @@ def is_symbolic(x: Array) -> bool:
     return type(x).__module__.startswith("ndonnx")
 
 
+def is_exact(x: Array) -> bool:
+    """Return whether `x` holds fractions; NumPy hands those without axes around bare."""
+    return isinstance(x, Rational) or (isinstance(x, np.ndarray) and x.dtype.kind == "O")
+
+
 def twinned(function: Callable[P, T]) -> Callable[P, T]:
     """Decorate a function that has a twin of the same name in `reflrp.symbolic`, which serves symbolic arrays."""
 
@@ -131,7 +136,7 @@ def square(x: Array) -> Array:
 
 def ones_like(x: Array) -> Array:
     """Return an array of ones with the shape and dtype of `x`; among fractions, fractions (1 / 3 would be a float)."""
-    return 0 * x + 1 if x.dtype == object else namespace(x).ones_like(x)
+    return 0 * x + 1 if is_exact(x) else namespace(x).ones_like(x)
 
 
 def where(condition: Array, x: Array, y: Array) -> Array:
@@ -187,7 +192,7 @@ def total(x: Array) -> Any:
     if x is ZERO:
         return 0
     value = namespace(x).sum(x)
-    return value if getattr(x, "dtype", None) == object else float(value)
+    return value if is_exact(x) else float(value)
 
 
 def finite(x: Array) -> Array:
@@ -199,9 +204,11 @@ def inner(x: Array, y: Array) -> Any:
     """Return sum(x * y), with broadcasting, as a Python number. An infinite x (a mask) counts as 0."""
     if x is ZERO or y is ZERO:
         return 0
-    if x.dtype != object and not bool(namespace(x).isfinite(namespace(x).sum(x))):
+    if is_exact(x):
+        return total(x * y)
+    if not bool(namespace(x).isfinite(namespace(x).sum(x))):
         x = finite(x)
-    if isinstance(x, np.ndarray) and x.shape == y.shape and x.dtype != object:
+    if isinstance(x, np.ndarray) and x.shape == y.shape:
         return float(np.vdot(x, y))
     return total(x * y)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reflrp import rules as r
-from reflrp.composites import Composite, Pairs, anything, defaults, depth, first, kind, op_type, register, resolve
+from reflrp.composites import Composite, Pairs, anything, defaults, depth, first, kind, last, op_type, register, resolve
 from reflrp.ir import WEIGHTED
 from reflrp.rules_other import Rule
 
@@ -129,3 +129,49 @@ def until_index(index: int = 1, rule: Rule | None = None, base: Any = "sequentia
     below = kind(*WEIGHTED) & depth(1, index)
     rest = resolve(base)
     return Composite(((below, rule or r.Flat()), *rest.pairs), f"until_index({index})", rest.canonize)
+
+
+@register("attnlrp")
+def attnlrp(epsilon: float = 1e-6) -> Composite:
+    """AttnLRP (Achtibat et al., ICML 2024): epsilon on layers and sums, products in halves, Softmax by Taylor.
+
+    Activations and normalisations pass.
+    """
+    pairs: Pairs = (
+        (kind(*WEIGHTED), r.Epsilon(epsilon)),
+        (op_type("Softmax"), r.Taylor()),
+        (kind("product"), r.Half(epsilon)),
+    )
+    return Composite((*pairs, *defaults(epsilon)), "attnlrp")
+
+
+@register("cp_lrp")
+def cp_lrp(epsilon: float = 1e-6) -> Composite:
+    """CP-LRP (Ali et al., ICML 2022): as attnlrp, but attention weights and gates are constants.
+
+    Relevance goes through the values only; it stops at the Softmax.
+    """
+    pairs: Pairs = (
+        (kind(*WEIGHTED), r.Epsilon(epsilon)),
+        (op_type("Softmax"), r.Stop()),
+        (kind("product"), r.SignalTakesAll("activated", epsilon)),
+    )
+    return Composite((*pairs, *defaults(epsilon)), "cp_lrp")
+
+
+@register("gamma_attnlrp")
+def gamma_attnlrp(gamma: float = 0.25, conv_gamma: float = 0.25, epsilon: float = 1e-6) -> Composite:
+    """AttnLRP with gamma on layers, for vision transformers: gamma on dense layers, conv_gamma on the patches."""
+    pairs: Pairs = (
+        (kind("conv"), r.Gamma(conv_gamma, generalized=True, stabilizer=epsilon)),
+        (last(), r.Epsilon(epsilon)),
+        (kind("dense"), r.Gamma(gamma, generalized=True, stabilizer=epsilon)),
+    )
+    return Composite((*pairs, *attnlrp(epsilon).pairs), "gamma_attnlrp")
+
+
+@register("lstm")
+def lstm(epsilon: float = 1e-3) -> Composite:
+    """LSTM, GRU and RNN (Arras et al. 2017): epsilon on layers and sums; of a product, the signal takes all."""
+    pairs: Pairs = ((kind(*WEIGHTED), r.Epsilon(epsilon)), (kind("product"), r.SignalTakesAll("auto", epsilon)))
+    return Composite((*pairs, *defaults(epsilon)), "lstm")

@@ -101,7 +101,7 @@ def fold_batchnorm(graph: Graph) -> Graph:
     2. After a Concat of such nodes: into each of them.
     3. A BatchNormalization before a linear node that alone reads it: w' = w * scale, b' = b + L(shift).
     """
-    folded = _merge_each(_over_concat(graph), lambda op, after: _scaled_after(op, after.op))  # type: ignore[arg-type]
+    folded = _merge_each(_over_concat(graph), lambda op, after: scaled_after(op, after.op), again=True)  # type: ignore[arg-type]
     return _fold_before(folded)
 
 
@@ -109,13 +109,16 @@ def merge_batchnorm(graph: Graph) -> Graph:
     """Fold each BatchNormalization into the linear node right before it, and nothing else (as zennit merges them)."""
 
     def fold(op: LinearMap, after: Node) -> LinearMap | None:
-        return _scaled_after(op, after.op) if after.op_type == "BatchNormalization" else None  # type: ignore[arg-type]
+        return scaled_after(op, after.op) if after.op_type == "BatchNormalization" else None  # type: ignore[arg-type]
 
     return _merge_each(graph, fold)
 
 
-def _merge_each(graph: Graph, fold: Fold) -> Graph:
-    """Take diagonal maps into the linear node that they alone read, one each, where `fold` gives a map for both."""
+def _merge_each(graph: Graph, fold: Fold, again: bool = False) -> Graph:
+    """Take diagonal maps into the linear node that they alone read, where `fold` gives a map for both.
+
+    One each, or (again=True) one after the other: a scale, then a shift.
+    """
     nodes, place, readers = _opened(graph)
     for i, after in enumerate(graph.nodes):
         name = after.inputs[0] if isinstance(after.op, Diagonal) else ""
@@ -126,11 +129,13 @@ def _merge_each(graph: Graph, fold: Fold) -> Graph:
         if op is not None:
             nodes[place[name]] = replace(node, op=op, output=after.output, onnx=(*node.onnx, *after.onnx))
             nodes[i] = None
+            if again:
+                place[after.output] = place[name]
             del place[name]
     return _closed(graph, nodes)
 
 
-def _scaled_after(op: LinearMap, d: LinearMap) -> LinearMap | None:
+def scaled_after(op: LinearMap, d: LinearMap) -> LinearMap | None:
     """Return the linear map with the scale and shift of d taken in, or None where they are not per channel."""
     scale = _channel_scale(d.w, 1 if isinstance(op, Dense) else len(op.source) - 1)
     if scale is None or isinstance(op, LeftDense):
@@ -213,11 +218,7 @@ def _over_concat(graph: Graph) -> Graph:
 def _can_split(
     graph: Graph, concat: Node, after: Node, producers: dict[str, Node], consumers: dict[str, list[Node]]
 ) -> bool:
-    if (
-        not isinstance(concat.op, Concat)
-        or concat.op.axis != 1
-        or any(p is not None for p in concat.op.parts)
-    ):
+    if not isinstance(concat.op, Concat) or concat.op.axis != 1 or any(p is not None for p in concat.op.parts):
         return False
     rank = len(graph.values[concat.output].shape)
     scale = _channel_scale(after.op.w, rank - 1)  # type: ignore[attr-defined]
@@ -245,11 +246,7 @@ def _split_over(values: dict[str, Value], concat: Node, after: Node) -> list[Nod
 
 
 def _section(x: Array, shape: tuple[int, ...], start: int, end: int) -> Array:
-    return (
-        ZERO
-        if x is ZERO
-        else np.broadcast_to(x.reshape(-1, *shape[1:]) if x.size > 1 else x, shape)[start:end]
-    )
+    return ZERO if x is ZERO else np.broadcast_to(x.reshape(-1, *shape[1:]) if x.size > 1 else x, shape)[start:end]
 
 
 def strip_output(graph: Graph) -> Graph:
@@ -257,8 +254,7 @@ def strip_output(graph: Graph) -> Graph:
     (output,) = graph.outputs
     node = graph.producers().get(graph.resolve(output))
     final = node is not None and (
-        isinstance(node.op, Softmax | LogSoftmax)
-        or (isinstance(node.op, Pointwise) and node.op.name == "sigmoid")
+        isinstance(node.op, Softmax | LogSoftmax) or (isinstance(node.op, Pointwise) and node.op.name == "sigmoid")
     )
     if not final or node is None:
         return graph

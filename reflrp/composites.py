@@ -86,7 +86,7 @@ def _unassigned(title: str, missing: list[Node], count: int) -> str:
 
 
 def _check_kinds(graph: Graph, assigned: Mapping[str, Rule]) -> None:
-    wrong = [n for n in graph.nodes if n.name in assigned and n.kind not in assigned[n.name].serves]
+    wrong = [n for n in graph.nodes if n.name in assigned and not assigned[n.name].fits(n)]
     if wrong:
         lines = "; ".join(
             f"{n.name!r} is of kind {n.kind}, but {type(assigned[n.name]).__name__} serves "
@@ -177,7 +177,7 @@ def preset(title: str, **parameters: Any) -> Composite:
     return make(**parameters)
 
 
-DIALECTS = ("zennit",)
+DIALECTS = ("lczerolens", "lrp_for_lstm", "lxt", "pnpxai", "zennit")
 
 
 def _from_dialect(library: str, title: str, parameters: dict[str, Any]) -> Composite:

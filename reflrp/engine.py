@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import isfinite
 from typing import Any
 
@@ -15,8 +15,11 @@ from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError
 from reflrp.ir import UNRULED, Graph, Node, Op
 from reflrp.ledger import Row
 from reflrp.linear import LinearMap
+from reflrp.norms import Statistic
+from reflrp.picking import MovedIds
 from reflrp.pointwise import Pointwise
 from reflrp.product import Product
+from reflrp.rules import LinearRule
 from reflrp.rules_other import Pass, Rule
 from reflrp.selection import Selection
 
@@ -37,7 +40,8 @@ def converter(backend: str, dtype: str) -> Callable[[Array], Array]:
 
     def convert(array: Array) -> Array:
         floating = np.dtype(array.dtype).kind == "f"
-        return xp.asarray(array, dtype=wanted if floating else None)
+        with np.errstate(invalid="ignore", over="ignore"):  # the forward pass reports what is not finite
+            return xp.asarray(array, dtype=wanted if floating else None)
 
     return convert
 
@@ -80,16 +84,26 @@ class Program:
         return y
 
     def backward(
-        self, values: Values, R: Values, keep: Callable[[str], bool], step: Step | None = None
+        self,
+        values: Values,
+        R: Values,
+        keep: Callable[[str], bool],
+        step: Step | None = None,
+        masks: Mapping[str, Array] | None = None,
     ) -> tuple[Values, list[Row]]:
         """Return the relevance of the inputs and of the values to `keep`, and the nodes' accounts.
 
-        `R` holds the initial relevance by value name. A value's memory is given back after its last use.
+        `R` holds the initial relevance by value name, `masks` what to multiply a value's relevance with on the way.
+        A value's memory is given back after its last use.
         """
         kept, rows = {name: r for name, r in R.items() if keep(name)}, []
         for node in reversed(self.graph.nodes):
             r = R.pop(node.output, None)
-            if r is not None and self.graph.values[node.output].active:
+            if r is not None and masks and node.output in masks:
+                r, row = restricted(node, r, masks[node.output])
+                rows.append(row)
+                kept.update({node.output: r} if keep(node.output) else {})
+            if r is not None and (self.graph.values[node.output].active or isinstance(node.op, MovedIds)):
                 parts, row = self._share(node, values, r)
                 rows.append(row)
                 self._hand_down(node, parts, R)
@@ -104,7 +118,7 @@ class Program:
         for name, part in zip(node.inputs, parts, strict=True):
             if part is ZERO or part is None:
                 continue
-            if self.graph.values[name].active or node.kind == "embedding":
+            if self._reached(node, name):
                 R[name] = R[name] + part if name in R else part
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
@@ -115,13 +129,25 @@ class Program:
         absorbed: list[Any] = []
         if rule is None:
             parts = op.transpose(r, *xs)  # type: ignore[attr-defined]
-        elif isinstance(op, LinearMap):
+        elif isinstance(op, LinearMap | Statistic) and (isinstance(rule, LinearRule) or isinstance(op, LinearMap)):
             parts = _share_linear(op, rule, xs, y, r, absorbed)
         elif isinstance(op, Product):
             parts = rule(op, xs, y, r)
         else:
             parts = (rule(op, xs[0], y, r),)
         return parts, self._account(node, rule, r, parts, absorbed)
+
+    def _reached(self, node: Node, name: str) -> bool:
+        """Return whether relevance goes from a node to an input: to what is active, and to token ids."""
+        if self.graph.values[name].active:
+            return True
+        return (node.kind == "embedding" or isinstance(node.op, MovedIds)) and name in self._tokens
+
+    @cached_property
+    def _tokens(self) -> frozenset[str]:
+        """The token ids: inputs, and what they are cast, moved or shifted to."""
+        moved = (n.output for n in self.graph.nodes if isinstance(n.op, MovedIds))
+        return frozenset([*self.graph.inputs, *moved])
 
     def _account(
         self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any]
@@ -132,7 +158,7 @@ class Program:
             for part in parts:
                 if part is not None and part is not ZERO:
                     check_finite(part, node, "relevance")
-        reaches = [self.graph.values[i].active or node.kind == "embedding" for i in node.inputs]
+        reaches = [self._reached(node, i) for i in node.inputs]
         passed = sum(g for g, ok in zip(given, reaches, strict=True) if ok)
         bias = sum(a.bias for a in absorbed) + sum(given) - passed
         stabilizer = sum(a.stabilizer for a in absorbed)
@@ -148,14 +174,24 @@ class Program:
         )  # fmt: skip
 
 
+def restricted(node: Node, r: Array, mask: Array) -> tuple[Array, Row]:
+    """Return a value's relevance at the chosen neurons only, and the account of what is left out."""
+    before, after = total(r), total(r * mask)
+    flow = total(namespace(r).abs(r))
+    return r * mask, Row(
+        f"{node.output}:condition", "condition", "restrict", before, after, dropped=before - after, flow=flow
+    )
+
+
 def _share_linear(
-    op: LinearMap, rule: Rule, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any]
+    op: LinearMap | Statistic, rule: Rule, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any]
 ) -> tuple[Array, ...]:
     """Run a rule on a linear map; its notes for the ledger end in `absorbed`."""
-    a = op.join(xs)
-    L = op.observed(a, y) if isinstance(op, Selection) else op
+    L = op.held(xs[0]) if isinstance(op, Statistic) else op
+    a = L.join(xs)
+    L = L.observed(a, y) if isinstance(L, Selection) else L
     R = rule(replace(L, absorbed=absorbed), a, y, r)
-    return (R,) * len(xs) if R is ZERO else op.part(R)
+    return (R,) * len(xs) if R is ZERO else L.part(R)
 
 
 def check_finite(x: Array, node: Node, what: str, allow_minus_infinity: bool = False) -> None:

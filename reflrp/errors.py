@@ -26,6 +26,10 @@ class UnassignedNodes(RuleError):
     """Some nodes match no pair of the composite."""
 
 
+class TooLarge(ReflrpError):
+    """The model, or the input, asks for more memory than `reflrp.limits.MEMORY`; nothing has been allocated."""
+
+
 class NonFiniteError(ReflrpError, ArithmeticError):
     """A NaN or an infinity arose; the message names the node."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
-from math import prod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reflrp.arrays import to_host
+from reflrp.batches import Batch, baked_note
 from reflrp.canonize import canonize, strip_output
 from reflrp.composites import Composite, resolve
 from reflrp.engine import Program, converter, prepare
@@ -19,7 +19,9 @@ from reflrp.errors import ForwardChanged, InputError
 from reflrp.explanation import Explanation
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
+from reflrp.limits import check_size
 from reflrp.model import Inputs, Model, load
+from reflrp.patterns import keeper, masks_of
 from reflrp.rules_other import Rule
 from reflrp.seeds import Target, seed, targets
 
@@ -86,6 +88,7 @@ class Explainer:
         self.batch_size = batch_size
         self._convert = converter(backend, dtype)
         self._programs: dict[tuple[tuple[str, Shape], ...], Program] = {}
+        self._sizes: dict[tuple[tuple[str, Shape], ...], tuple[int, tuple[str, ...]]] = {}
 
     def __call__(
         self,
@@ -94,6 +97,7 @@ class Explainer:
         target: Target = None,
         init: Any = "output",
         layers: bool | str | Sequence[str] = False,
+        conditions: Mapping[str, Sequence[int]] | None = None,
         progress: bool | None = None,
     ) -> Explanation:
         """Explain one batch.
@@ -108,6 +112,9 @@ class Explainer:
             "output": R = f(x) at the target; "one": R = 1; or an array shaped like the output.
         layers : bool, str or list of str
             True, or patterns of value names, node names or ONNX node names: keep the relevance of inner values too.
+        conditions : dict, optional
+            {pattern: neurons}: let relevance through these neurons or channels only, at the values that match a
+            pattern as in `layers`. Channels are counted on axis 1, in sequences (batch, time, features) on the last.
         progress : bool, optional
             None: a bar on a terminal when the work takes more than a second.
 
@@ -128,45 +135,35 @@ class Explainer:
 
         """
         feeds = self.model.feeds(x)
-        cuts = self._cuts(feeds)
+        batch = Batch(self.model, feeds, (self.output,))
+        size, notes = self._size(batch)
+        cuts = batch.cut(size)
+        choices = _choices(target, init, cuts)
         graph = self._program(cuts[0]).graph
-        parts = []
         with _bar(progress, 2 * len(graph.nodes) * len(cuts)) as step:
-            start = 0
-            for cut in cuts:
-                stop = start + len(next(iter(cut.values())))
-                choice = _cut_of(target, init, slice(start, stop), len(cuts) > 1)
-                parts.append(self._explain(cut, *choice, layers, step))
-                start = stop
-        return Explanation.concatenate(parts)
+            pairs = zip(cuts, choices, strict=True)
+            parts = [self._explain(cut, *choice, layers, conditions or {}, step) for cut, choice in pairs]
+        e = Explanation.concatenate(parts)
+        return replace(e, notes=(*e.notes, *notes)) if notes else e
 
     def program(self, x: Inputs) -> Program:
         """Return the prepared graph with its rules, for inputs shaped like `x`."""
         return self._program(self._cuts(self.model.feeds(x))[0])
 
     def _cuts(self, feeds: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Cut the batch, so that the values of one cut fit into the memory that is allowed."""
-        counts = {a.shape[0] for a in feeds.values() if a.ndim}
-        if len(counts) != 1:
-            return [feeds]
-        (count,) = counts
-        size = self.batch_size or self._baked(count) or self._fitting(feeds, count)
-        if size >= count:
-            return [feeds]
-        return [{k: a[i : i + size] for k, a in feeds.items()} for i in range(0, count, size)]
+        """Cut the batch, so that the values of one cut fit into the memory that is allowed, and the file takes it."""
+        batch = Batch(self.model, feeds, (self.output,))
+        return batch.cut(self._size(batch)[0])
 
-    def _baked(self, count: int) -> int | None:
-        """Return the batch size that the file fixes, where the given one is a multiple of it."""
-        fixed = {p.dims[0] for p in self.model.source.inputs.values() if p.dims}
-        size = fixed.pop() if len(fixed) == 1 else None
-        return size if isinstance(size, int) and size and count % size == 0 else None
-
-    def _fitting(self, feeds: dict[str, np.ndarray], count: int) -> int:
-        if count <= 1:
-            return max(count, 1)
-        one = self.model.graph({k: (1, *a.shape[1:]) for k, a in feeds.items()})
-        entries = sum(prod(v.shape) for v in one.values.values())
-        return max(1, MEMORY // max(1, entries * np.dtype(self.dtype).itemsize))
+    def _size(self, batch: Batch) -> tuple[int, tuple[str, ...]]:
+        """Return how many samples to run at once, and what to say of it."""
+        key = tuple((k, a.shape) for k, a in batch.feeds.items())
+        if key not in self._sizes:
+            wanted = self.batch_size or batch.fitting(MEMORY, np.dtype(self.dtype).itemsize)
+            baked = batch.baked(wanted) if batch.count > 1 else None
+            notes = (baked_note(baked, batch.count),) if baked else ()
+            self._sizes[key] = (baked or wanted, notes)
+        return self._sizes[key]
 
     def _program(self, feeds: dict[str, np.ndarray]) -> Program:
         key = tuple((k, a.shape) for k, a in feeds.items())
@@ -177,8 +174,12 @@ class Explainer:
         return self._programs[key]
 
     def _set_up(self, feeds: dict[str, np.ndarray]) -> Program:
-        whole = self.model.graph({k: a.shape for k, a in feeds.items()}).restricted_to(self.output)
+        whole = self.model.graph({k: a.shape for k, a in feeds.items()})
+        if self.output not in whole.outputs:
+            raise InputError(f"output {self.output!r} is a constant at these inputs; there is nothing to explain")
+        whole = whole.restricted_to(self.output)
         stripped = strip_output(whole) if self.strip else whole
+        check_size(stripped, np.dtype(self.dtype).itemsize)
         graph = canonize(stripped, self.passes)
         program = prepare(graph, self.composite.assign(graph), self._convert)
         if graph.nodes != stripped.nodes:
@@ -200,7 +201,13 @@ class Explainer:
             )
 
     def _explain(
-        self, feeds: dict[str, np.ndarray], target: Target, init: Any, layers: Any, step: Step
+        self,
+        feeds: dict[str, np.ndarray],
+        target: Target,
+        init: Any,
+        layers: Any,
+        conditions: Mapping[str, Sequence[int]],
+        step: Step,
     ) -> Explanation:
         program = self._program(feeds)
         graph = program.graph
@@ -209,8 +216,9 @@ class Explainer:
         y = to_host(values[name])
         where = targets(y, target) if isinstance(init, str) else []
         R = seed(y, where, init)
-        keep = _keeper(layers, graph)
-        found, rows = program.backward(values, {name: self._convert(R.astype(y.dtype))}, keep, step)
+        keep = keeper(layers, graph)
+        masks = {k: self._convert(v) for k, v in masks_of(conditions, graph).items()}
+        found, rows = program.backward(values, {name: self._convert(R.astype(y.dtype))}, keep, step, masks)
         relevances = {
             k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)
             for k, a in feeds.items()
@@ -240,29 +248,22 @@ def _output(model: Model, output: str | None) -> str:
     return output
 
 
-def _cut_of(target: Target, init: Any, part: slice, cut: bool) -> tuple[Target, Any]:
-    """Return the target and init of one cut of the batch."""
-    per_sample = cut and target is not None and not isinstance(target, tuple) and np.ndim(target) == 1
-    given = cut and not isinstance(init, str)
-    return (np.asarray(target)[part] if per_sample else target), (np.asarray(init)[part] if given else init)
+def _choices(target: Target, init: Any, cuts: list[dict[str, np.ndarray]]) -> list[tuple[Target, Any]]:
+    """Return the target and init of each cut of the batch."""
+    if len(cuts) == 1:
+        return [(target, init)]
+    ends = np.cumsum([max(len(a) for a in cut.values() if a.ndim) for cut in cuts])
+    one_each = target is not None and not isinstance(target, tuple) and np.ndim(target) == 1
+    targets_ = _parts("target", target, ends) if one_each else [target] * len(cuts)
+    inits = [init] * len(cuts) if isinstance(init, str) else _parts("init", init, ends)
+    return list(zip(targets_, inits, strict=True))
 
 
-def _keeper(layers: Any, graph: Graph) -> Callable[[str], bool]:
-    if isinstance(layers, bool):
-        return lambda name: layers
-    patterns = [layers] if isinstance(layers, str) else list(layers)
-    labels = {i: {i} for i in graph.inputs}
-    for node in graph.nodes:
-        labels[node.output] = {node.output, node.name, *node.onnx}
-    for alias, name in graph.aliases.items():
-        labels.get(name, set()).add(alias)
-    kept = {v for v, names in labels.items() if any(fnmatchcase(n, p) for n in names for p in patterns)}
-    unmatched = [
-        p for p in patterns if not any(fnmatchcase(n, p) for names in labels.values() for n in names)
-    ]
-    if unmatched:
-        raise InputError(f"layers={unmatched} match no value or node; Model.summary() lists their names")
-    return kept.__contains__
+def _parts(name: str, given: Any, ends: np.ndarray) -> list[np.ndarray]:
+    array = np.asarray(given)
+    if array.shape[:1] != (ends[-1],):
+        raise InputError(f"{name} has shape {array.shape} for {ends[-1]} samples; give one a sample")
+    return np.split(array, ends[:-1])
 
 
 @contextmanager

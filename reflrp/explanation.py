@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -92,10 +93,10 @@ class Explanation:
     def load(cls, path: str | Path) -> Explanation:
         """Read what `save` wrote. Raises InputError for a file that is none."""
         try:
-            with np.load(Path(path), allow_pickle=False) as data:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as data:
                 arrays = {k: data[k] for k in data.files}
             meta = json.loads(str(arrays.pop("meta")))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise InputError(f"{path} is no saved explanation: {error}") from error
         kept = meta["conservation"]
         ledger = Ledger(tuple(Row(**row) for row in kept["rows"]), kept["seed"], kept["inputs"])

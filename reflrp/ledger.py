@@ -86,7 +86,7 @@ class Ledger(Mapping[str, Row]):
 
     @property
     def totals(self) -> dict[str, float]:
-        """Where the initial relevance went, over the whole network: seed = inputs + bias + stabilizer + dropped + error."""
+        """Where the initial relevance went: seed = inputs + bias + stabilizer + dropped + error, over all nodes."""
         kept = {
             k: sum(getattr(row, k) for row in self.rows) for k in ("bias", "stabilizer", "dropped", "error")
         }

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from reflrp.arrays import ZERO, Array, finite, add, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
+from reflrp.arrays import ZERO, Array, add, finite, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
 from reflrp.ir import Op, Shape
 from reflrp.kernels import Windows, conv, conv_transpose, matmul, window_spread, window_sum
 from reflrp.stabilizer import StabilizerLike, ratio

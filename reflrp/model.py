@@ -11,6 +11,7 @@ import numpy as np
 from reflrp.arrays import Array, to_host
 from reflrp.canonize import fuse_affine
 from reflrp.errors import InputError
+from reflrp.gates import mark_gates
 from reflrp.ir import Graph, Shape
 from reflrp.recognise import recognise
 
@@ -57,7 +58,7 @@ class Model:
             check_shapes(self.source, shapes)
             if len(self._graphs) > 3:
                 self._graphs.pop(next(iter(self._graphs)))
-            self._graphs[key] = recognise(fuse_affine(build(self.source, shapes)))
+            self._graphs[key] = mark_gates(recognise(fuse_affine(build(self.source, shapes))))
         return self._graphs[key]
 
     def example_shapes(self, batch: int = 1) -> dict[str, Shape]:
@@ -99,11 +100,21 @@ class Model:
     def run(self, x: Inputs, dtype: str = "float64", backend: str = "numpy") -> dict[str, np.ndarray]:
         """Return the outputs by name: the forward pass in `dtype`.
 
+        Where the file fixes the batch size, a larger batch runs in parts of it.
+
         Raises InputError for inputs that do not fit, NonFiniteError with the node where a NaN or infinity arises.
         """
-        from reflrp.engine import Program, converter
+        from reflrp.batches import Batch
 
         feeds = self.feeds(x)
+        batch = Batch(self, feeds, self.outputs)
+        size = batch.baked(batch.count) if batch.count > 1 else None
+        parts = [self._run(cut, dtype, backend) for cut in (batch.cut(size) if size else [feeds])]
+        return parts[0] if len(parts) == 1 else {k: np.concatenate([p[k] for p in parts]) for k in self.outputs}
+
+    def _run(self, feeds: dict[str, np.ndarray], dtype: str, backend: str) -> dict[str, np.ndarray]:
+        from reflrp.engine import Program, converter
+
         graph = self.graph({name: a.shape for name, a in feeds.items()})
         convert = converter(backend, dtype)
         program = Program(graph, {n.name: n.op.to(convert) for n in graph.nodes}, {})

@@ -131,6 +131,20 @@ def _swish_slope(x: Array, alpha: float = 1.0) -> Array:
     return s + alpha * x * s * (1 - s)
 
 
+def _fake_quant(x: Array, scale: Array, low: Array, high: Array) -> Array:
+    return _clip(namespace(x).round(x / scale), low, high) * scale
+
+
+def _dynamic_quant(x: Array) -> Array:
+    """Round to 256 steps that reach from the least to the largest entry, zero included: DynamicQuantizeLinear."""
+    xp = namespace(x)
+    low, high = xp.min(x) + 0 * xp.max(x), xp.max(x)
+    low, high = where(low > 0, 0 * low, low), where(high < 0, 0 * high, high)
+    scale = where(high > low, (high - low) / 255, ones_like(high))
+    start = xp.round(-low / scale)
+    return (_clip(xp.round(x / scale) + start, 0, 255) - start) * scale
+
+
 def _power(x: Array, exponent: Array) -> Array:
     return namespace(x).pow(x, exponent)
 
@@ -152,9 +166,7 @@ FUNCTIONS: dict[str, Function] = {
         lambda x, slope: where(x >= 0, x, slope * x),
         lambda x, slope: where(x > 0, ones_like(x), slope + 0 * x),
     ),
-    "thresholded_relu": Function(
-        lambda x, alpha: where(x > alpha, x, 0 * x), lambda x, alpha: _step(x > alpha, x)
-    ),
+    "thresholded_relu": Function(lambda x, alpha: where(x > alpha, x, 0 * x), lambda x, alpha: _step(x > alpha, x)),
     "elu": Function(_elu, _elu_slope, keeps_sign=True),
     "selu": Function(
         lambda x, alpha=_SELU[0], gamma=_SELU[1]: gamma * _elu(x, alpha),
@@ -171,14 +183,18 @@ FUNCTIONS: dict[str, Function] = {
     "tanh": Function(_tanh, lambda x: 1 - _tanh(x) ** 2, keeps_sign=True),
     "tanhshrink": Function(lambda x: x - _tanh(x), lambda x: _tanh(x) ** 2, keeps_sign=True),
     "softplus": Function(_softplus, _sigmoid, nonneg=True),
-    "softsign": Function(
-        lambda x: x / (1 + abs(x)), lambda x: 1 / (1 + abs(x)) ** 2, keeps_sign=True
-    ),
+    "softsign": Function(lambda x: x / (1 + abs(x)), lambda x: 1 / (1 + abs(x)) ** 2, keeps_sign=True),
     "gelu": Function(_gelu, _gelu_slope),
     "gelu_tanh": Function(_gelu_tanh, _gelu_tanh_slope),
     "mish": Function(lambda x: x * _tanh(_softplus(x)), _mish_slope),
     "swish": Function(_swish, _swish_slope),
     "clip": Function(_clip, lambda x, low, high: _step((x >= low) & (x <= high), x)),
+    "fake_quant": Function(
+        _fake_quant,
+        lambda x, scale, low, high: _step((x >= low * scale) & (x <= high * scale), x),
+        keeps_sign=True,
+    ),
+    "dynamic_quant": Function(_dynamic_quant, lambda x: ones_like(x), keeps_sign=True),
     "shrink": Function(_shrink, lambda x, lambd, bias: _step(abs(x) > lambd, x)),
     "erf": Function(erf, lambda x: 2 / sqrt(pi) * _exp(-x * x), keeps_sign=True),
     "exp": Function(_exp, _exp, nonneg=True),
@@ -204,9 +220,7 @@ FUNCTIONS: dict[str, Function] = {
     "atan": Function(lambda x: namespace(x).atan(x), lambda x: 1 / (1 + x * x), keeps_sign=True),
     "sinh": Function(lambda x: namespace(x).sinh(x), lambda x: namespace(x).cosh(x), keeps_sign=True),
     "cosh": Function(lambda x: namespace(x).cosh(x), lambda x: namespace(x).sinh(x), nonneg=True),
-    "asinh": Function(
-        lambda x: namespace(x).asinh(x), lambda x: 1 / namespace(x).sqrt(x * x + 1), keeps_sign=True
-    ),
+    "asinh": Function(lambda x: namespace(x).asinh(x), lambda x: 1 / namespace(x).sqrt(x * x + 1), keeps_sign=True),
     "acosh": Function(lambda x: namespace(x).acosh(x), lambda x: 1 / namespace(x).sqrt(x * x - 1), nonneg=True),
     "atanh": Function(lambda x: namespace(x).atanh(x), lambda x: 1 / (1 - x * x), keeps_sign=True),
     "floor": Function(lambda x: namespace(x).floor(x), lambda x: 0 * x),
@@ -237,6 +251,8 @@ class Pointwise(Op):
         """Whether f(x) is 0 wherever x <= 0, as the rectifier's is."""
         if self.name == "clip":
             return float(np.max(self.args[0])) == 0
+        if self.name == "fake_quant":
+            return float(np.max(self.args[1])) == 0
         if self.name == "thresholded_relu":
             return bool(self.args[0] >= 0)
         return FUNCTIONS[self.name].gates
@@ -250,6 +266,8 @@ class Pointwise(Op):
         known = FUNCTIONS[self.name]
         if self.name == "clip":
             return flags[0] or bool(np.min(self.args[0]) >= 0)
+        if self.name == "fake_quant":
+            return flags[0] or bool(np.min(self.args[1]) >= 0)
         return known.nonneg or (known.keeps_sign and flags[0])
 
     def describe(self) -> str:

@@ -14,15 +14,20 @@ from reflrp.kernels import matmul
 
 @dataclass(frozen=True, eq=False)
 class Product(Op):
-    """z = x times y. `active[i]` says whether operand i carries relevance; `gate` which one is a bounded gate.
+    """z = x times y. `active[i]` says whether operand i carries relevance, `gates[i]` how much of a gate it is.
 
-    A gate is a value that comes out of a sigmoid, softmax or tanh; None where neither or both are.
+    3: out of a sigmoid or softmax; 2: out of a tanh; 1: out of another activation; 0: none of these.
     """
 
     kind: ClassVar[str] = "product"
     sources: tuple[Shape, Shape]
     active: tuple[bool, bool] = (True, True)
-    gate: int | None = None
+    gates: tuple[int, int] = (0, 0)
+
+    def gate(self, least: int = 2) -> int | None:
+        """Return which operand is the gate: the one that is more of a gate, and at least that much; else None."""
+        one, two = self.gates
+        return None if one == two or max(one, two) < least else 0 if one > two else 1
 
     def left(self, s: Array, y: Array) -> Array:
         """Return the transpose in the first operand: <x times y, s> = <x, left(s, y)>."""

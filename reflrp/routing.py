@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from reflrp.arrays import Array, namespace, scatter_add, to_host, unbroadcast
+from reflrp.arrays import Array, is_symbolic, namespace, scatter_add, to_host, unbroadcast
 from reflrp.errors import InputError
 from reflrp.ir import Op, Shape
 
@@ -110,9 +110,7 @@ class Concat(Routing):
     def forward(self, *xs: Array) -> Array:
         """Return the parts, one after the other."""
         values = iter(xs)
-        return namespace(xs[0]).concat(
-            [next(values) if part is None else part for part in self.parts], axis=self.axis
-        )
+        return namespace(xs[0]).concat([next(values) if part is None else part for part in self.parts], axis=self.axis)
 
     def transpose(self, R: Array, *xs: Array) -> tuple[Array, ...]:
         """Return the section of R of each input; a constant keeps what it is given."""
@@ -279,14 +277,13 @@ class Where(Routing):
         condition = self._parts(xs)[0]
         xp = namespace(R)
         condition = xp.broadcast_to(xp.asarray(condition), self.target)
-        parts = [] if self.condition is not None else [None]
+        parts: list[Array | None] = [] if self.condition is not None else [None]
         if self.x is None:
             parts.append(xp.where(condition, R, 0 * R))
         if self.y is None:
             parts.append(xp.where(condition, 0 * R, R))
         return tuple(
-            None if part is None else unbroadcast(part, shape)
-            for part, shape in zip(parts, self.sources, strict=True)
+            None if part is None else unbroadcast(part, shape) for part, shape in zip(parts, self.sources, strict=True)
         )
 
     def shape(self, *shapes: Shape) -> Shape:
@@ -314,7 +311,7 @@ class Embedding(Op):
         """Return the rows."""
         xp, size = namespace(self.table), self.table.shape[self.axis]
         ids = xp.asarray(xs[0])
-        if bool(xp.any((ids < -size) | (ids >= size))):
+        if not is_symbolic(ids) and bool(xp.any((ids < -size) | (ids >= size))):
             wrong = np.unique(to_host(ids[(ids < -size) | (ids >= size)]))
             raise InputError(f"the ids {wrong[:8].tolist()} are not in a table of {size} rows")
         rows = xp.take(self.table, xp.reshape(ids % size, (-1,)), axis=self.axis)

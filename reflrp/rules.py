@@ -26,19 +26,24 @@ from typing import Any, ClassVar, Literal
 
 from reflrp.arrays import ZERO, Array, add, full_like, namespace, neg, ones_like, pos, sign, square, where
 from reflrp.errors import RuleError
-from reflrp.ir import LINEAR
+from reflrp.ir import LINEAR, Node
 from reflrp.linear import LinearMap
+from reflrp.norms import Statistic
 from reflrp.rules_other import (
     BetaSmooth,
     DeconvNet,
+    EpsilonUniform,
     Gradient,
     GuidedBackprop,
     Half,
     Pass,
+    ProductAlphaBeta,
     Ratio,
     Rule,
     SignalTakesAll,
+    Stop,
     Taylor,
+    Uniform,
     WinnerTakesAll,
 )
 from reflrp.stabilizer import Stabilizer, StabilizerLike, check_epsilon, check_stabilizer, safe_div, stabilize
@@ -49,6 +54,7 @@ __all__ = [
     "BetaSmooth",
     "DeconvNet",
     "Epsilon",
+    "EpsilonUniform",
     "Flat",
     "Gamma",
     "Gradient",
@@ -57,13 +63,16 @@ __all__ = [
     "LinearRule",
     "Norm",
     "Pass",
+    "ProductAlphaBeta",
     "Ratio",
     "Rule",
     "Sign",
     "SignalTakesAll",
     "Stabilizer",
     "StdxEpsilon",
+    "Stop",
     "Taylor",
+    "Uniform",
     "WSquare",
     "WinnerTakesAll",
     "ZBox",
@@ -79,9 +88,18 @@ Pair = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class LinearRule(Rule):
-    """Base of the rules for linear maps: dense, conv, diagonal, sum, pool and max nodes."""
+    """Base of the rules for linear maps: dense, conv, diagonal, sum, pool and max nodes.
 
-    serves: ClassVar[frozenset[str]] = frozenset(LINEAR)
+    On a normalisation by a statistic (LayerNorm, RMSNorm, ...) a linear rule means: the statistic held constant, which
+    makes y = w (x - mean x) / sigma + b a linear map (Ali et al., "XAI for Transformers: Better Explanations through
+    Conservative Propagation", ICML 2022). Clauses: NORM-2.
+    """
+
+    serves: ClassVar[frozenset[str]] = frozenset({*LINEAR, "normaliser"})
+
+    def fits(self, node: Node) -> bool:
+        """Return whether the node is a linear map, or is one with its statistic held."""
+        return node.kind in LINEAR or isinstance(node.op, Statistic)
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
@@ -178,7 +196,7 @@ class AlphaBeta(LinearRule):
     z+_k = sum_j (a_j w_jk)+ + b+_k and z-_k = sum_j (a_j w_jk)- + b-_k, where (a w)+ = a+ w+ + a- w-.
     bias: "split" (b+ and b- as above), "full" (all of b in both denominators, as iNNvestigate), "ignore".
 
-    Where a part is empty, its relevance goes to the stabiliser, so the sum is alpha R or -beta R there.
+    Conserves up to bias and stabiliser; an empty part leaves its share in the latter: the sum is alpha R or -beta R.
     Raises RuleError unless alpha, beta >= 0 and alpha - beta = 1 exactly.
     Source: Bach2015, eq. 60. Clauses: AB-1, AB-2, AB-3.
     """

@@ -12,14 +12,14 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from reflrp.arrays import ZERO, Array, namespace, pos, where
+from reflrp.arrays import ZERO, Array, namespace, neg, pos, where
 from reflrp.errors import RuleError
-from reflrp.ir import LINEAR, Op
+from reflrp.ir import LINEAR, Node, Op
 from reflrp.linear import LinearMap
-from reflrp.normaliser import Normaliser
+from reflrp.normaliser import Normaliser, Softmax
 from reflrp.pointwise import Pointwise
 from reflrp.product import Multiply, Product
-from reflrp.stabilizer import Stabilizer, StabilizerLike, check_stabilizer, ratio
+from reflrp.stabilizer import Stabilizer, StabilizerLike, check_epsilon, check_stabilizer, ratio
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class Rule:
     def __call__(self, op: Any, x: Any, y: Array, R: Array) -> Any:
         """Return the relevance of the input."""
         raise NotImplementedError
+
+    def fits(self, node: Node) -> bool:
+        """Return whether the rule can stand on a node."""
+        return node.kind in self.serves
 
     def composite(self) -> Any:
         """Return what this rule means as `rules=`: it on every dense and conv node, its family's defaults elsewhere."""
@@ -161,6 +165,10 @@ class BetaSmooth(Rule):
     conserves: ClassVar[bool] = False
     multiple: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check_epsilon(self.beta, "beta")
+
     def __call__(self, op: Pointwise, x: Array, y: Array, R: Array) -> Array:
         """Return sigmoid(beta x) R."""
         e = namespace(x).exp(-abs(self.beta * x))
@@ -191,18 +199,28 @@ class Ratio(Rule):
 class Taylor(Rule):
     """Softmax by its first-order expansion at the input:  R_i = x_i (R_i - p_i sum_j R_j), over the softmax's axis.
 
-    An input of -inf (a mask) gets none. It does not conserve: the ledger calls the difference `dropped`.
-    Source: Achtibat et al., "AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers", ICML 2024.
+    An input of -inf (a mask) gets none. over="last" sums over the last axis, whichever the softmax's is, as LXT and
+    lczerolens do. It does not conserve: the ledger calls the difference `dropped`.
+    Source: Achtibat et al., "AttnLRP: Attention-Aware Layer-wise Relevance Propagation for Transformers", ICML 2024.
     Clauses: SMAX-1, SMAX-2.
     """
 
+    over: Literal["own", "last"] = "own"
     serves: ClassVar[frozenset[str]] = frozenset({"normaliser"})
     conserves: ClassVar[bool] = False
 
-    def __call__(self, op: Any, x: Array, y: Array, R: Array) -> Array:
+    def __post_init__(self) -> None:
+        """Check the field."""
+        _check_choice("over", self.over, ("own", "last"))
+
+    def fits(self, node: Node) -> bool:
+        """Return whether the node is a Softmax."""
+        return isinstance(node.op, Softmax)
+
+    def __call__(self, op: Softmax, x: Array, y: Array, R: Array) -> Array:
         """Return x (R - p sum R)."""
         xp = namespace(x)
-        share = R - y * xp.sum(R, axis=op.axes, keepdims=True)
+        share = R - y * xp.sum(R, axis=op.axes if self.over == "own" else -1, keepdims=True)
         return where(xp.isfinite(x), x, 0 * y) * share
 
 
@@ -212,52 +230,71 @@ class Half(Rule):
 
     Mul:     R_x = R / 2, R_y = R / 2 (summed where an operand was broadcast).
     MatMul:  R_x = x * (s y^T), R_y = y * (x^T s), s = R / st(2 z).
-    An operand that carries no relevance leaves all of it to the other.
+    An operand that carries no relevance leaves all of it to the other; over="all" gives it its half all the same.
 
     Conserves (MatMul up to the stabiliser). Source: Achtibat et al. 2024, as Taylor. Clauses: PROD-1, PROD-2.
     """
 
     stabilizer: StabilizerLike = 1e-6
+    over: Literal["active", "all"] = "active"
     serves: ClassVar[frozenset[str]] = frozenset({"product"})
     conserves: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the fields."""
         check_stabilizer(self.stabilizer)
+        _check_choice("over", self.over, ("active", "all"))
 
     def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
         """Return the relevance of both operands."""
-        n = sum(op.active)
         if isinstance(op, Multiply):
-            ones = namespace(R).ones_like(R)
-            return op.left(R / n, ones), op.right(ones, R / n)
-        s = ratio(R, n * y, self.stabilizer)
+            return Uniform(self.over)(op, x, y, R)
+        s = ratio(R, _parts(op, self.over) * y, self.stabilizer)
         return x[0] * op.left(s, x[1]), x[1] * op.right(x[0], s)
+
+
+def _parts(op: Product, over: str) -> int:
+    """Return how many operands share: those that carry relevance (over="active"), or both."""
+    return sum(op.active) if over == "active" else 2
+
+
+def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise RuleError(f"{field}={value!r} is unknown; use {' or '.join(map(repr, choices))}")
 
 
 @dataclass(frozen=True)
 class SignalTakesAll(Rule):
-    """All of a product's relevance to the signal, none to the gate.
+    """All of a product's relevance to the signal, none to the gate:  R_signal = R, R_gate = 0.
 
-    signal: 0 or 1 for the operand, "auto" for the one that is no gate (a gate comes out of a sigmoid, softmax or tanh);
-    where neither or both are, `Half`. For MatMul, LRP-epsilon with the gate as the weight.
+    signal: 0 or 1 for the operand; "auto" for the one that is less of a gate, where one comes out of a sigmoid or softmax
+    (most of a gate) or a tanh; "activated" also where one comes out of another activation (the gate of a SwiGLU).
+    Where both are equal, `Half`. For MatMul, LRP-epsilon with the gate as the weight.
 
     Conserves (MatMul up to the stabiliser). Source: Arras et al., "Explaining Recurrent Neural Network Predictions in
     Sentiment Analysis", WASSA 2017. Clauses: PROD-3.
     """
 
-    signal: Literal[0, 1, "auto"] = "auto"
+    signal: Literal[0, 1, "auto", "activated"] = "auto"
     stabilizer: StabilizerLike = 1e-6
     serves: ClassVar[frozenset[str]] = frozenset({"product"})
     conserves: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if self.signal not in (0, 1, "auto", "activated"):
+            raise RuleError(f"signal={self.signal!r} is unknown; use 0 or 1 or 'auto' or 'activated'")
+        check_stabilizer(self.stabilizer)
+
     def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
         """Return the relevance of both operands."""
-        signal = self.signal
-        if signal == "auto":
-            if op.gate is None:
+        if isinstance(self.signal, str):
+            gate = op.gate(2 if self.signal == "auto" else 1)
+            if gate is None:
                 return Half(self.stabilizer)(op, x, y, R)
-            signal = 1 if op.gate == 0 else 0
+            signal = 1 - gate
+        else:
+            signal = self.signal
         only = replace(op, active=(signal == 0, signal == 1))
         parts = Half(self.stabilizer)(only, x, y, R)
         return (parts[0], 0 * x[1]) if signal == 0 else (0 * x[0], parts[1])
@@ -265,9 +302,9 @@ class SignalTakesAll(Rule):
 
 @dataclass(frozen=True)
 class Uniform(Rule):
-    """A product's relevance in equal parts, unchanged in shape:  R_x = R / n, R_y = R / n.
+    """A Mul's relevance in equal parts, whatever the operands' sizes:  R_x = R / n, R_y = R / n.
 
-    over="active" counts the operands that carry relevance, "all" counts both. Only for Mul.
+    Summed where an operand was broadcast. over="active" counts the operands that carry relevance, "all" both.
     Conserves where both carry relevance, or over="active".
     Source: Achtibat et al. 2024, as Taylor. Clauses: PROD-1.
     """
@@ -276,11 +313,19 @@ class Uniform(Rule):
     serves: ClassVar[frozenset[str]] = frozenset({"product"})
     conserves: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        """Check the field."""
+        _check_choice("over", self.over, ("active", "all"))
+
+    def fits(self, node: Node) -> bool:
+        """Return whether the node is an elementwise product."""
+        return isinstance(node.op, Multiply)
+
     def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
         """Return the relevance of both operands."""
-        n = sum(op.active) if self.over == "active" else 2
         ones = namespace(R).ones_like(R)
-        return op.left(R / n, ones), op.right(ones, R / n)
+        R = R / _parts(op, self.over)
+        return op.left(R, ones), op.right(ones, R)
 
 
 @dataclass(frozen=True)
@@ -301,8 +346,47 @@ class EpsilonUniform(Rule):
 
     def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
         """Return the relevance of both operands."""
-        s = ratio(R, y, self.stabilizer) / sum(op.active)
+        s = ratio(R, y, self.stabilizer) / _parts(op, "active")
         return x[0] * op.left(s, x[1]), x[1] * op.right(x[0], s)
+
+
+@dataclass(frozen=True)
+class ProductAlphaBeta(Rule):
+    """LRP-alpha-beta on a product, in equal parts to its operands.
+
+    With (x y)+ the positive contributions x+ y+ + x- y- and (x y)- the negative ones x+ y- + x- y+,
+    R_x = 1/n (alpha sum (x y)+ R / st(z+)  -  beta sum (x y)- R / st(z-)), and R_y likewise; n operands carry relevance.
+    alpha 1, beta 0 is the z+ form. Raises RuleError unless alpha - beta = 1. Where a part is empty, it keeps its share.
+    Clauses: PROD-5.
+    """
+
+    alpha: float = 1.0
+    beta: float = 0.0
+    stabilizer: StabilizerLike = 1e-6
+    serves: ClassVar[frozenset[str]] = frozenset({"product"})
+    conserves: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check_stabilizer(self.stabilizer)
+        if self.alpha - self.beta != 1 or self.beta < 0:
+            raise RuleError(f"alpha - beta must be 1 and beta >= 0, not alpha={self.alpha}, beta={self.beta}")
+
+    def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
+        """Return the relevance of both operands."""
+        (ap, an), (bp, bn), n = (pos(x[0]), neg(x[0])), (pos(x[1]), neg(x[1])), sum(op.active)
+        excited = self._share(op, self.alpha / n * R, ((ap, bp), (an, bn)))
+        if self.beta == 0:
+            return excited
+        inhibited = self._share(op, -self.beta / n * R, ((ap, bn), (an, bp)))
+        return excited[0] + inhibited[0], excited[1] + inhibited[1]
+
+    def _share(self, op: Product, R: Array, pairs: tuple[tuple[Array, Array], ...]) -> tuple[Array, Array]:
+        z = op.forward(*pairs[0]) + op.forward(*pairs[1])
+        s = ratio(R, z, self.stabilizer)
+        left = sum(a * op.left(s, b) for a, b in pairs)
+        right = sum(b * op.right(a, s) for a, b in pairs)
+        return left, right
 
 
 @dataclass(frozen=True)
@@ -320,32 +404,6 @@ class Stop(Rule):
         return ZERO
 
 
-@dataclass(frozen=True)
-class HoldStatistic(Rule):
-    """LRP-epsilon on a normalisation whose statistic is held constant.
-
-    With y = w (x - mean x) / sigma + b and sigma fixed at its value:  R_x = x * J^T (R / st(y)), J the map's matrix.
-    The bias absorbs b R / st(y); so does the mean. Softmax has no such form.
-    Conserves up to bias and stabiliser. Source: Ali et al., "XAI for Transformers: Better Explanations through
-    Conservative Propagation", ICML 2022. Clauses: NORM-2.
-    """
-
-    stabilizer: StabilizerLike = 1e-6
-    serves: ClassVar[frozenset[str]] = frozenset({"normaliser"})
-    conserves: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        check_stabilizer(self.stabilizer)
-
-    def __call__(self, op: Any, x: Array, y: Array, R: Array) -> Array:
-        """Return the relevance of the input."""
-        if not hasattr(op, "held"):
-            raise RuleError(f"HoldStatistic needs a normalisation by a statistic; {type(op).__name__} is none")
-        L = op.held(x)
-        return L.pull(x, ratio(R, y, self.stabilizer), L.w)
-
-
 __all__ = [
     "BetaSmooth",
     "DeconvNet",
@@ -353,8 +411,8 @@ __all__ = [
     "Gradient",
     "GuidedBackprop",
     "Half",
-    "HoldStatistic",
     "Pass",
+    "ProductAlphaBeta",
     "Ratio",
     "Rule",
     "SignalTakesAll",

@@ -31,6 +31,8 @@ def targets(y: np.ndarray, target: Target) -> list[Index]:
         Where the target is out of range or does not fit the output's shape.
 
     """
+    if not y.ndim:
+        raise InputError("the output is one number without a batch axis; give init=, the relevance to start from")
     shape = y.shape[1:]
     if target is None:
         flat = y.reshape(len(y), -1).argmax(axis=1) if y.size else np.zeros(0, int)
@@ -69,6 +71,8 @@ def seed(y: np.ndarray, where: list[Index], init: Any) -> np.ndarray:
         given = np.asarray(init)
         if given.shape != y.shape:
             raise InputError(f"init has shape {given.shape}, but the explained output has {y.shape}")
+        if given.dtype.kind not in "fiub" or not np.isfinite(given).all():
+            raise InputError("init must be an array of finite numbers")
         return given
     if init not in ("output", "one"):
         raise InputError(f"init={init!r} is unknown; use 'output', 'one', or an array shaped like the output")

@@ -39,10 +39,12 @@ class Map:
     @property
     def z(self):
         """The op's output."""
-        return self.op.forward(*(self.a[i, ...] for i in range(self.a.shape[0]))) if self.axis else self.op.forward(self.a)
+        return (
+            self.op.forward(*(self.a[i, ...] for i in range(self.a.shape[0]))) if self.axis else self.op.forward(self.a)
+        )
 
     @property
-    def L(self):
+    def seen(self):
         """The op as a rule sees it: a selection with its winners fixed."""
         return self.op.observed(self.a, self.z) if isinstance(self.op, Selection) else self.op
 
@@ -57,7 +59,7 @@ class Map:
 
 def flat(z):
     """The samples of an array shaped like the output, as flat lists."""
-    return [row.ravel().tolist() for row in z]
+    return np.reshape(z, (len(z), -1)).tolist()
 
 
 def dyadic(rng, shape, zeros=0.2):

@@ -1,6 +1,7 @@
 """Small ONNX models, written in ONNX's own text form, and the reference they are held against: onnxruntime.
 
-`model("y = Relu(x)", x=(2, 3))` is a whole model. Keyword arguments are the weights; a tuple is the shape of random ones.
+`model("y = MatMul(x, w)", w=(4, 3))` is a whole model. Keyword arguments are the weights, a tuple the shape of random
+ones.
 """
 
 from __future__ import annotations
@@ -248,8 +249,11 @@ def reductions() -> dict[str, ModelProto]:
 
 
 def activations() -> dict[str, ModelProto]:
-    plain = """Relu Sigmoid HardSwish Tanh Softplus Softsign Mish Erf Exp Abs Sin Cos Tan Atan Sinh Cosh Asinh
-    LeakyRelu ThresholdedRelu Elu Selu Celu HardSigmoid Shrink Softmax LogSoftmax Floor Ceil Round Sign Gelu""".split()
+    plain = [
+        "Relu", "Sigmoid", "HardSwish", "Tanh", "Softplus", "Softsign", "Mish", "Erf", "Exp", "Abs", "Sin",
+        "Cos", "Tan", "Atan", "Sinh", "Cosh", "Asinh", "LeakyRelu", "ThresholdedRelu", "Elu", "Selu", "Celu",
+        "HardSigmoid", "Shrink", "Softmax", "LogSoftmax", "Floor", "Ceil", "Round", "Sign", "Gelu",
+    ]  # fmt: skip
     found = {op: model(f"y = {op}(x)", WORDS, opset=20) for op in plain}
     between = {op: model(f"t = Sigmoid(x) y = {op}(t)", WORDS) for op in ("Log", "Sqrt", "Reciprocal", "Asin", "Acos")}
     between |= {"Atanh": model("t = Sigmoid(x) y = Atanh(t)"), "Acosh": model("t = Cosh(x) y = Acosh(t)")}
@@ -283,8 +287,12 @@ def routing() -> dict[str, ModelProto]:
         "Split": model("y, t, z = Split <axis = 1>(x, s)", IMAGE, "float[] y, float[] z", s=ints(1, 2, 1)),
         "Split evenly": model("y, z = Split <axis = 2, num_outputs = 2>(x)", IMAGE, "float[] y, float[] z", opset=18),
         "Slice": model("y = Slice(x, s, e, a)", IMAGE, s=ints(1, -3), e=ints(2**62, -1), a=ints(2, 3)),
-        "Slice backwards": model("y = Slice(x, s, e, a, k)", IMAGE, s=ints(-1), e=ints(-(2**62)), a=ints(1), k=ints(-2)),
-        "Slice steps": model("y = Slice(x, s, e, a, k)", IMAGE, s=ints(-100, 7), e=ints(8, 1), a=ints(2, 3), k=ints(3, -2)),
+        "Slice backwards": model(
+            "y = Slice(x, s, e, a, k)", IMAGE, s=ints(-1), e=ints(-(2**62)), a=ints(1), k=ints(-2)
+        ),
+        "Slice steps": model(
+            "y = Slice(x, s, e, a, k)", IMAGE, s=ints(-100, 7), e=ints(8, 1), a=ints(2, 3), k=ints(3, -2)
+        ),
         "Gather": model("y = Gather <axis = 2>(x, i)", IMAGE, i=ints(3, 0, 3, -1)),
         "Gather one": model("y = Gather <axis = 1>(x, i)", IMAGE, i=np.int64(-1)),
         "Gather a matrix": model("y = Gather <axis = 1>(x, i)", IMAGE, i=np.array([[0, 1], [3, 3]])),
@@ -309,7 +317,10 @@ def routing() -> dict[str, ModelProto]:
         "DepthToSpace DCR": model("y = DepthToSpace <blocksize = 2>(x)", IMAGE),
         "DepthToSpace CRD": model('y = DepthToSpace <blocksize = 2, mode = "CRD">(x)', IMAGE),
         "SpaceToDepth": model("y = SpaceToDepth <blocksize = 2>(x)", "float[N,3,4,6] x"),
-        "GatherElements": model("y = GatherElements <axis = 1>(x, i)", "float[2,4] x", i=np.array([[0, 1, 1], [3, 2, 2]])),
+        "GatherElements": model(
+            "y = GatherElements <axis = 1>(x, i)", "float[2,4] x", i=np.array([[0, 1, 1], [3, 2, 2]])
+        ),
+        "GatherElements, fewer": model("y = GatherElements <axis = 1>(x, i)", WORDS, i=np.array([[[0, 2], [-1, 4]]])),
         "GatherND": model("y = GatherND(x, i)", "float[2,4] x", i=np.array([[0, 1], [1, 3]])),
         "Identity": model("t = Identity(x) y = Identity(t)"),
         "Cast": model("t = Cast <to = 11>(x) y = Cast <to = 1>(t)"),

@@ -32,7 +32,7 @@ class Matrix(NamedTuple):
         ]
 
     @property
-    def W(self):
+    def full(self):
         return self.weights(lambda p: p)
 
 
@@ -112,11 +112,11 @@ def count(size, kernel, strides, begin, end, dilations):
 
 def conv(size, w, b=None, *, strides, begin, end, dilations, groups):
     """a (C, *size) with w (O, C/groups, *kernel), in any number of dimensions."""
-    O, per_group, kernel = w.shape[0], w.shape[1], w.shape[2:]
-    made = Builder((per_group * groups, *size), (O, *count(size, kernel, strides, begin, end, dilations)))
+    out, per_group, kernel = w.shape[0], w.shape[1], w.shape[2:]
+    made = Builder((per_group * groups, *size), (out, *count(size, kernel, strides, begin, end, dilations)))
     for window, tap, entry in taps(size, kernel, strides, begin, end, dilations):
-        for o in range(O):
-            group = o // (O // groups)
+        for o in range(out):
+            group = o // (out // groups)
             for c in range(per_group):
                 made.put((group * per_group + c, *entry), (o, *window), number(w[(o, c, *tap)]))
     return made.matrix(b)
@@ -124,10 +124,10 @@ def conv(size, w, b=None, *, strides, begin, end, dilations, groups):
 
 def conv_transpose(inputs, size, w, b=None, *, strides, begin, dilations, groups):
     """a (I, *inputs) with w (I, O/groups, *kernel): each input entry paints its kernel onto the output (O, *size)."""
-    I, per_group, kernel = w.shape[0], w.shape[1], w.shape[2:]
-    made = Builder((I, *inputs), (per_group * groups, *size))
-    for i in range(I):
-        group = i // (I // groups)
+    channels, per_group, kernel = w.shape[0], w.shape[1], w.shape[2:]
+    made = Builder((channels, *inputs), (per_group * groups, *size))
+    for i in range(channels):
+        group = i // (channels // groups)
         for entry in product(*map(range, inputs)):
             for tap in product(*map(range, kernel)):
                 geometry = zip(entry, tap, strides, begin, dilations, strict=True)
@@ -291,7 +291,7 @@ def biases(M, choice, keep, part=lambda b: b):
 
 
 def epsilon(M, a, R, st, bias="absorb"):
-    return share(times(a, M.W), biases(M, bias, "absorb"), R, st)
+    return share(times(a, M.full), biases(M, bias, "absorb"), R, st)
 
 
 def norm(M, a, R, st):
@@ -307,7 +307,7 @@ def gamma(M, a, R, st, gamma, generalized=False, bias="scale"):
 
     if not generalized:
         return share(times(a, M.weights(raised)), biases(M, bias, "keep", raised), R, st)
-    z = [sum(column) + b for column, b in zip(zip(*times(a, M.W), strict=True), M.b, strict=True)]
+    z = [sum(column) + b for column, b in zip(zip(*times(a, M.full), strict=True), M.b, strict=True)]
     outcome = []
     for up, down, on in ((raised, lowered, [x > 0 for x in z]), (lowered, raised, [x < 0 for x in z])):
         u = [
@@ -319,7 +319,7 @@ def gamma(M, a, R, st, gamma, generalized=False, bias="scale"):
 
 
 def alpha_beta(M, a, R, st, alpha, beta, bias="split"):
-    u = times(a, M.W)
+    u = times(a, M.full)
     up, un = [[[part(x) for x in row] for row in u] for part in (pos, neg)]
     found = scale(alpha, share(up, biases(M, bias, "full", pos), R, st))
     if beta == 0:
@@ -335,10 +335,10 @@ def z_plus(M, a, R, st, bias="split", inputs="split"):
 
 def z_box(M, a, R, st, low, high):
     """low and high: one number an input."""
-    W, Wp, Wn = M.W, M.weights(pos), M.weights(neg)
+    W, Wp, Wn = M.full, M.weights(pos), M.weights(neg)
     u = [
-        [x * w - l * wp - h * wn for w, wp, wn in zip(*rows, strict=True)]
-        for x, l, h, *rows in zip(a, low, high, W, Wp, Wn, strict=True)
+        [x * w - lo * wp - hi * wn for w, wp, wn in zip(*rows, strict=True)]
+        for x, lo, hi, *rows in zip(a, low, high, W, Wp, Wn, strict=True)
     ]
     return share(u, [0] * len(R), R, st)
 
@@ -353,7 +353,7 @@ def flat(M, a, R, st):
 
 def sign(M, a, R, st, mu, bias="absorb"):
     """mu: one number an input."""
-    W = M.W
+    W = M.full
     z = [sum(column) for column in zip(*times(a, W), strict=True)]
     d = st([x + b for x, b in zip(z, biases(M, bias, "absorb"), strict=True)])
     sums = [sum(w * r / k for w, r, k in zip(row, R, d, strict=True) if k != 0) for row in W]
@@ -382,4 +382,4 @@ def deviation(values):
 
 def winner(M, a, R):
     """All relevance along the matrix: winner takes all, and the gradient of any map."""
-    return [sum(w * r for w, r in zip(row, R, strict=True)) for row in M.W]
+    return [sum(w * r for w, r in zip(row, R, strict=True)) for row in M.full]

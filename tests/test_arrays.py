@@ -23,7 +23,7 @@ def test_rules_agree_with_numpy(xp: Library, kind):
         R = dyadic(np.random.default_rng(7), m.z.shape)
         there = m.converted(xp.array)
         for rule in RULES:
-            want, found = rule(m.L, m.a, m.z, R), rule(there.L, there.a, there.z, xp.array(R))
+            want, found = rule(m.seen, m.a, m.z, R), rule(there.seen, there.a, there.z, xp.array(R))
             assert (found is ZERO) == (want is ZERO), rule
             if want is not ZERO:
                 assert isinstance(found, type(there.a)), rule
@@ -45,7 +45,7 @@ def test_ledger_agrees_with_numpy(xp: Library, kind):
             notes = []
             for case, r in ((m, R), (there, xp.array(R))):
                 notes.append([])
-                rule(replace(case.L, absorbed=notes[-1]), case.a, case.z, r)
+                rule(replace(case.seen, absorbed=notes[-1]), case.a, case.z, r)
             assert all(type(number) in (int, float) for kept in notes[1] for number in kept)
             assert np.allclose(notes[0], notes[1], rtol=1e-13, atol=1e-13)
 
@@ -64,6 +64,7 @@ ARGS = {
     "abs_power": (2.0,),
     "root": (2.0,),
     "exponential": (2.0,),
+    "fake_quant": (0.25, -8.0, 7.0),
 }
 
 

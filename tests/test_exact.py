@@ -41,7 +41,7 @@ def test_rules_without_rounding(kind):
         R, z = exact(dyadic(np.random.default_rng(7), m.z.shape)), m.z
         assert fractions_only(z)
         for rule in EXACT:
-            L = replace(m.L, absorbed=[])
+            L = replace(m.seen, absorbed=[])
             found = rule(L, m.a, z, R)
             found = 0 * m.a if found is ZERO else found
             assert fractions_only(found), rule
@@ -92,7 +92,9 @@ net (float[N, 2, 5, 5] x) => (float[N, 3] y)
 """
 
 
-@pytest.mark.parametrize("preset", ["epsilon", "epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_gamma_box", "lrp_0"])
+@pytest.mark.parametrize(
+    "preset", ["epsilon", "epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_gamma_box", "lrp_0"]
+)
 def test_a_network_without_rounding(preset):
     """A residual CNN: the ledger closes with ==, and float64 agrees to its precision."""
     net, rng = onnx.parser.parse_model(NET), np.random.default_rng(5)

@@ -4,7 +4,7 @@ E1 .. E6 are one layer each: inputs x, weights w (one output), bias b; the relev
 What a library answers is reached by the fields of our rules.
 """
 
-from fractions import Fraction as F
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ from reflrp.rules import (
     ZPlus,
 )
 
+F = Fraction
 LAYERS = {
     "E1": ([1, 1], [2, -1], 1),
     "E2": ([1, 1], [2, -1], F(-1, 2)),
@@ -40,8 +41,7 @@ SAFE = Stabilizer(F(1, 10**7), "nonzero")
 """iNNvestigate's division: only an exact 0 is replaced."""
 
 
-def fractions(x):
-    return np.asarray(x, dtype=object) * F(1)
+fractions = np.vectorize(F, otypes=[object])
 
 
 def layer(rule, x, w, b=0, R=None):
@@ -49,7 +49,7 @@ def layer(rule, x, w, b=0, R=None):
     a, w = fractions([x]), fractions(w)
     L = Dense(w if w.ndim == 2 else w[:, None], fractions(np.atleast_1d(b)) if b else ZERO, a.shape)
     z = L.forward(a)
-    found = rule(L, a, z, z if R is None else fractions([np.atleast_1d(R)]))
+    found = rule.exact()(L, a, z, z if R is None else fractions([np.atleast_1d(R)]))
     return (0 * a if found is ZERO else found)[0].tolist()
 
 

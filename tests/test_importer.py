@@ -15,6 +15,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import reflrp
 from reflrp.canonize import fold_batchnorm
+from reflrp.importer import BUILDERS
+from reflrp.ir import KINDS
 from reflrp.linear import Conv, Dense
 from reflrp.product import Multiply
 
@@ -299,8 +301,12 @@ def test_functions_are_inlined() -> None:
 
 
 def test_if_with_a_constant_condition_over_constants_is_folded() -> None:
-    proto = model("w = If (c) <then_branch = a () => (float[4] p) { p = Add(v, v) }, "
-                  "else_branch = b () => (float[4] q) { q = Neg(v) }> y = Mul(x, w)", v=(4,), c=np.array(True))  # fmt: skip
+    proto = model(
+        """w = If (c) <then_branch = a () => (float[4] p) { p = Add(v, v) },
+                       else_branch = b () => (float[4] q) { q = Neg(v) }>
+        y = Mul(x, w)""",
+        v=(4,), c=np.array(True),
+    )  # fmt: skip
     np.testing.assert_allclose(run(proto, ROW), ROW * 2 * draw(4), rtol=1e-6)
 
 
@@ -376,7 +382,7 @@ def test_gates_are_found_through_routing() -> None:
     proto = model("g = Sigmoid(x) t = Unsqueeze(g, a) s = Squeeze(t, a) y = Mul(x, s)", a=ints(2))
     product = reflrp.load(proto).graph({"x": (2, 4)}).nodes[-1].op
     assert isinstance(product, Multiply)
-    assert product.gate == 1
+    assert product.gate() == 1
 
 
 # Size
@@ -408,3 +414,32 @@ def test_sequence_dimension_is_free() -> None:
     for shape in [(1, 1, 4), (2, 7, 4), (3, 2, 4)]:
         assert loaded.run(draw(*shape))["y"].shape == (*shape[:2], 3)
     assert WORDS.startswith("float[N")
+
+
+# The table of docs/operators.md
+
+
+def documented() -> dict[str, set[str]]:
+    """Return operator -> kinds, as the tables say."""
+    text = (Path(__file__).parents[1] / "docs" / "operators.md").read_text("utf-8")
+    found: dict[str, set[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("| ") and not line.startswith("| operator"):
+            names, kinds_, _ = (cell.strip() for cell in line.strip("|").split("|", 2))
+            for name in names.split(", "):
+                found.setdefault(name, set()).update(kinds_.split(", "))
+    return found
+
+
+def test_every_operator_is_documented() -> None:
+    known = {f"{domain}::{op}".removeprefix("::") for domain, op in BUILDERS}
+    assert set(documented()) == known
+    assert set().union(*documented().values()) <= set(KINDS)
+
+
+@pytest.mark.parametrize("name", [k for k, m in CASES.items() if len(m.graph.node) == 1])
+def test_kinds_are_as_documented(name: str) -> None:
+    proto = CASES[name]
+    shapes = {k: a.shape for k, a in feeds_of(proto).items()}
+    found = {node.kind for node in reflrp.load(proto).graph(shapes).nodes}
+    assert found - {"routing", "plumbing"} <= documented()[proto.graph.node[0].op_type]

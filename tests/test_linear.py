@@ -23,7 +23,7 @@ def test_forward_is_the_matrix(kind):
         if m.axis == 0:
             assert z.shape == m.op.shape(m.a.shape)
         for M, a, found in zip(m.matrices, m.samples(m.a), flat(z), strict=True):
-            wanted = [sum(column) + b for column, b in zip(_columns(M.W, a), M.b, strict=True)]
+            wanted = [sum(column) + b for column, b in zip(_columns(M.full, a), M.b, strict=True)]
             assert np.allclose(found, [float(x) for x in wanted], rtol=0, atol=1e-14)
 
     check()
@@ -40,7 +40,7 @@ def test_transpose_is_adjoint(kind):
     @given(MAPS[kind])
     @settings(max_examples=40)
     def check(m):
-        rng, L = np.random.default_rng(3), m.L
+        rng, L = np.random.default_rng(3), m.seen
         x, s, w = dyadic(rng, m.a.shape), dyadic(rng, m.z.shape), dyadic(rng, L.w.shape)
         there, back = L(x, w), L.T(s, w)
         assert there.shape == s.shape
@@ -55,7 +55,7 @@ def test_zero_in_zero_out(kind):
     @given(MAPS[kind])
     @settings(max_examples=3)
     def check(m):
-        L = m.L
+        L = m.seen
         assert L(ZERO, L.w) is L.T(ZERO, L.w) is L(m.a, ZERO) is L.T(m.z, ZERO) is L.pull(ZERO, m.z, L.w) is ZERO
 
     check()

@@ -6,7 +6,9 @@ import re
 import numpy as np
 import pytest
 from maps import dyadic
+from test_arrays import ARGS, POINTS
 
+from reflrp.arrays import ZERO
 from reflrp.errors import RuleError
 from reflrp.normaliser import LogSoftmax, Softmax
 from reflrp.pointwise import FUNCTIONS, Pointwise
@@ -14,16 +16,19 @@ from reflrp.product import MatrixProduct, Multiply
 from reflrp.rules import (
     BetaSmooth,
     DeconvNet,
+    EpsilonUniform,
     Gradient,
     GuidedBackprop,
     Half,
     Pass,
+    ProductAlphaBeta,
     Ratio,
     SignalTakesAll,
     Stabilizer,
+    Stop,
     Taylor,
+    Uniform,
 )
-from test_arrays import ARGS, POINTS
 
 X = np.asarray([-2.0, 0.0, 0.5, 3.0])
 R = np.asarray([1.0, -2.0, 4.0, -8.0])
@@ -51,7 +56,10 @@ def test_smooth_far_from_zero():
     assert BetaSmooth()(RELU, x, RELU.forward(x), np.ones(2)).tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("name", [n for n in FUNCTIONS if n not in ("floor", "ceil", "round", "sign")])
+STEPS = {"floor", "ceil", "round", "sign", "fake_quant", "dynamic_quant"}
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in STEPS])
 def test_derivatives(name):
     """Against central differences; the points keep away from kinks."""
     x = np.linspace(-0.9, 0.9, 7) + (0.0321 if name not in POINTS else POINTS[name] + 0.9)
@@ -109,28 +117,72 @@ def test_an_operand_without_relevance_leaves_all_to_the_other():
 
 
 @pytest.mark.parametrize(
-    ("rule", "gate", "wanted"),
+    ("rule", "gates", "wanted"),
     [
-        (SignalTakesAll(), 0, (0, 1)),
-        (SignalTakesAll(), 1, (1, 0)),
-        (SignalTakesAll(), None, (0.5, 0.5)),
-        (SignalTakesAll(signal=0), 0, (1, 0)),
-        (SignalTakesAll(signal=1), None, (0, 1)),
+        (SignalTakesAll(), (3, 0), (0, 1)),  # a sigmoid
+        (SignalTakesAll(), (2, 3), (1, 0)),  # a tanh and a sigmoid
+        (SignalTakesAll(), (3, 3), (0.5, 0.5)),
+        (SignalTakesAll(), (1, 0), (0.5, 0.5)),  # another activation
+        (SignalTakesAll(signal="activated"), (1, 0), (0, 1)),
+        (SignalTakesAll(signal=0), (3, 0), (1, 0)),
+        (SignalTakesAll(signal=1), (0, 0), (0, 1)),
     ],
 )
-def test_signal_takes_all(rule, gate, wanted):
-    assert halves(rule, Multiply(((2, 2), (2, 2)), gate=gate)) == [(share * P).tolist() for share in wanted]
-    found = rule(MatrixProduct(((2, 2), (2, 2)), gate=gate), (A, B), A @ B, P)
+def test_signal_takes_all(rule, gates, wanted):
+    assert halves(rule, Multiply(((2, 2), (2, 2)), gates=gates)) == [(share * P).tolist() for share in wanted]
+    found = rule(MatrixProduct(((2, 2), (2, 2)), gates=gates), (A, B), A @ B, P)
     assert np.allclose([part.sum() for part in found], [share * P.sum() for share in wanted], rtol=1e-5)
 
 
-def test_signal_is_checked():
-    with pytest.raises(RuleError, match=re.escape("signal=2 is unknown; use 0 or 1 or 'auto'")):
-        SignalTakesAll(signal=2)
-    with pytest.raises(RuleError, match="stabilizer must be a number >= 0"):
-        SignalTakesAll(stabilizer=-1)
-    with pytest.raises(RuleError, match="beta must be a number >= 0"):
-        BetaSmooth(-1)
+@pytest.mark.parametrize(("over", "shares"), [("active", (1, 0)), ("all", (0.5, 0.5))])
+def test_equal_parts(over, shares):
+    """Over the operands that carry relevance, or over both. (What an inactive operand gets, the engine drops.)"""
+    assert halves(Uniform(), Multiply(((2, 2), (2, 2)))) == [(P / 2).tolist()] * 2
+    one, _ = halves(Uniform(over), Multiply(((2, 2), (2, 2)), active=(True, False)))
+    assert one == (shares[0] * P).tolist()
+
+
+def test_epsilon_on_a_product():
+    """Half with the stabiliser on z in place of 2 z."""
+    op, z = MatrixProduct(((2, 2), (2, 2))), A @ B
+    found, half = EpsilonUniform(0.5)(op, (A, B), z, P), Half(1.0)(op, (A, B), z, P)
+    assert np.allclose(found, half, rtol=1e-15)
+
+
+def contributions(sign):
+    """(x_ij y_jk)+ or -, over i, j, k."""
+    u = A[:, :, None] * B[None, :, :]
+    return u * (u * sign > 0)
+
+
+def test_alpha_beta_on_a_product():
+    op, up, un = MatrixProduct(((2, 2), (2, 2))), contributions(1), contributions(-1)
+    parts = 2 * up * (P / (up.sum(axis=1) + 0.5))[:, None] - un * (P / (un.sum(axis=1) - 0.5))[:, None]
+    found = ProductAlphaBeta(2, 1, 0.5)(op, (A, B), A @ B, P)
+    assert np.allclose(found, [parts.sum(axis=2) / 2, parts.sum(axis=0) / 2], rtol=1e-14)
+    plus = ProductAlphaBeta(stabilizer=0.5)(op, (A, B), A @ B, P)
+    parts = up * (P / (up.sum(axis=1) + 0.5))[:, None]
+    assert np.allclose(plus, [parts.sum(axis=2) / 2, parts.sum(axis=0) / 2], rtol=1e-14)
+
+
+def test_stop():
+    assert Stop()(RELU, X, RELU.forward(X), R) is ZERO
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: SignalTakesAll(signal=2), "signal=2 is unknown; use 0 or 1 or 'auto'"),
+        (lambda: SignalTakesAll(stabilizer=-1), "stabilizer must be a number >= 0"),
+        (lambda: BetaSmooth(-1), "beta must be a number >= 0"),
+        (lambda: Uniform("both"), "over='both' is unknown; use 'active' or 'all'"),
+        (lambda: ProductAlphaBeta(2, 0), "alpha - beta must be 1"),
+        (lambda: Half(stabilizer=-1), "stabilizer must be a number >= 0"),
+    ],
+)
+def test_impossible_fields(make, text):
+    with pytest.raises(RuleError, match=re.escape(text)):
+        make()
 
 
 def test_gradient_of_products():

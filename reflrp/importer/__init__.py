@@ -1,11 +1,16 @@
 """From an ONNX file to the IR. With `reflrp.symbolic`, the only part that names onnx."""
 
 from reflrp.importer import (  # noqa: F401 (they fill the table)
+    ops_attention,
+    ops_control,
+    ops_indexed,
     ops_linear,
+    ops_microsoft,
     ops_ml,
     ops_norm,
     ops_pointwise,
     ops_pool,
+    ops_quantised,
     ops_recurrent,
     ops_routing,
     ops_tensor,

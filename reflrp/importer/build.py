@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from math import prod
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from reflrp.errors import InputError, ModelError, ReflrpError, UnsupportedOperator
-from reflrp.importer.node import OnnxNode
-from reflrp.importer.parse import INERT_OUTPUTS, TABLES, Port, Source
+from reflrp import limits
+from reflrp.errors import InputError, ModelError, ReflrpError, TooLarge, UnsupportedOperator
+from reflrp.importer.dequantise import dequantised
+from reflrp.importer.functions import defined_by_function, function_of
+from reflrp.importer.node import Body, OnnxNode
+from reflrp.importer.parse import CONTROL_FLOW, INERT_OUTPUTS, LOOKUPS, TABLES, Port, Source, is_inert, labelled
+from reflrp.importer.read import is_float
+from reflrp.importer.tokens import origins
 from reflrp.ir import Graph, Node, Op, Shape, Value
+from reflrp.picking import MovedIds
 from reflrp.routing import Plumbing
 
 
@@ -34,7 +40,11 @@ class Ref:
         return len(self.value.shape)
 
 
-Arg = np.ndarray | Ref | None
+class Items(tuple["np.ndarray | Ref", ...]):
+    """A sequence of tensors, while it is known how many it holds."""
+
+
+Arg = np.ndarray | Ref | Items | None
 Made = Ref | np.ndarray | tuple[Ref | np.ndarray | None, ...]
 Build = Callable[["Site"], Made]
 
@@ -57,8 +67,15 @@ class Unbuildable(Exception):
     """A builder's word that it cannot serve this node, and why."""
 
 
-LARGEST = 1 << 36
-"""How many entries a value may have; a shape beyond that comes from a broken file."""
+def sized(shape: Shape) -> Shape:
+    """Return the shape of an array that is about to be made.
+
+    Raises Unbuildable for one that cannot be, TooLarge for one beyond the limit on memory.
+    """
+    if min(shape, default=1) < 0:
+        raise Unbuildable(f"it needs an array of the shape {shape}")
+    limits.check_array("it", shape)
+    return shape
 
 
 @dataclass
@@ -132,31 +149,57 @@ class Site:
 
 @dataclass
 class Construction:
-    """The graph so far."""
+    """The graph so far.
+
+    Inside a loop, a branch or a function, `prefix` is put before the names of what is built, `origin` names the ONNX
+    node that stands in the file, and `scope` is its module path.
+    """
 
     source: Source
-    known: dict[str, Arg] = field(default_factory=dict)
+    known: MutableMapping[str, Arg] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     samples: dict[str, np.ndarray] = field(default_factory=dict)
     makers: dict[str, Node] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    prefix: str = ""
+    origin: tuple[str, ...] = ()
+    scope: str = ""
+
+    def inside(self, node: OnnxNode, label: str = "", prefix: str | None = None) -> Construction:
+        """Return the same construction as seen inside a node: its own names, and those outside."""
+        prefix = self.prefix + (f"{node.name}{label}/" if prefix is None else prefix)
+        origin, scope = self.origin or (node.name,), self.scope or node.scope
+        return replace(self, known=ChainMap({}, self.known), prefix=prefix, origin=origin, scope=scope)  # type: ignore[arg-type]
+
+    def run(self, body: Body, args: Mapping[str, Arg]) -> list[Arg]:
+        """Build the nodes of a body for the given inputs, and return its outputs."""
+        self.known.update(body.constants)
+        self.known.update({k: _as_array(v) for k, v in args.items()})
+        for node in body.nodes:
+            try:
+                place(node, self)
+            except Unbuildable as error:
+                raise Unbuildable(f"its node {node.name!r} ({node.op_type}): {error}") from error
+        return [self.known.get(o) for o in body.outputs]  # a function leaves out what the node does not ask for
 
     def emit(self, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], part: str) -> Ref:
         """Add a node and return its output."""
-        name = f"{node.name}:{part}" if part else node.name
-        output = f"{node.outputs[0]}:{part}" if part else node.outputs[0]
+        name = self.prefix + (f"{node.name}:{part}" if part else node.name)
+        output = self.prefix + (f"{node.outputs[0]}:{part}" if part else node.outputs[0])
         while output in self.values:
             output += "'"
-        shape = tuple(int(n) for n in op.shape(*(i.shape for i in inputs)))
-        if min(shape, default=1) < 0 or prod(shape) > LARGEST:
-            raise Unbuildable(f"its output would have the shape {shape}")
+        shape = sized(tuple(int(n) for n in op.shape(*(i.shape for i in inputs))))
         active = any(i.value.active for i in inputs) or op.kind == "embedding"
         nonneg = op.nonneg(*(i.value.nonneg for i in inputs))
         return self._add(name, op, inputs, output, node, Value(shape, np.dtype(float), active, nonneg))
 
     def _add(self, name: str, op: Op, inputs: tuple[Ref, ...], output: str, node: OnnxNode, value: Value) -> Ref:
-        made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, (node.name,), node.scope)
+        origin, scope = self.origin or (node.name,), node.scope or self.scope
+        made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, origin, scope)
+        if len(self.nodes) >= limits.NODES:
+            raise TooLarge(f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES)")
         self.nodes.append(made)
         self.values[output], self.makers[output] = value, made
         return Ref(output, value)
@@ -173,19 +216,67 @@ class Construction:
             return node.evaluate(*full)
 
         samples = run(*(self.sample(i) for i in inputs))
+        moved = self._moved_ids(node, args, inputs, samples, lambda *xs: run(*xs)[0])
+        if moved is not None:
+            return (moved,)
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
         return tuple(
             self.plumbing(node, i, inputs, lambda *xs, i=i: run(*xs)[i], sample) if ok else None
             for i, (ok, sample) in enumerate(zip(made, samples, strict=True))
         )
 
+    def _moved_ids(
+        self, node: OnnxNode, args: tuple[Arg, ...], inputs: tuple[Ref, ...], samples: Any, function: Any
+    ) -> Ref | None:
+        """Add a node that moves token ids, if that is what it does with what comes from an input."""
+        tokens = [
+            i
+            for i, ref in enumerate(inputs)
+            if ref.value.dtype.kind != "b"
+            and (ref.name in self.source.inputs or isinstance(self.makers[ref.name].op, MovedIds))
+        ]
+        if not tokens or len(samples) != 1 or samples[0] is None:
+            return None
+        ids = inputs[tokens[0]]
+        index = origins(node, args, ids.shape, samples[0])
+        if index is None:
+            return None
+        return self.plumbing(node, 0, inputs, MovedIds(function, ids.shape, index, tokens[0]), samples[0])
+
     def plumbing(
-        self, node: OnnxNode, i: int, inputs: tuple[Ref, ...], function: Callable[..., Any], sample: np.ndarray
+        self,
+        node: OnnxNode,
+        i: int,
+        inputs: tuple[Ref, ...],
+        function: Callable[..., Any] | Op,
+        sample: np.ndarray,
+        part: str = "",
     ) -> Ref:
-        """Add a plumbing node that computes output i of an ONNX node; `sample` shows its shape and dtype."""
-        output, value = node.outputs[i], Value(sample.shape, sample.dtype, active=False)
+        """Add a plumbing node that computes output i of an ONNX node, or a part of what it needs.
+
+        `sample` shows the shape and dtype.
+        """
+        label = f":{part}" if part else f":{i}" if i else ""
+        output = self.prefix + (f"{node.outputs[i]}:{part}" if part else node.outputs[i])
+        value = Value(sample.shape, sample.dtype, active=False)
+        while output in self.values:
+            output += "'"
         self.samples[output] = sample
-        return self._add(f"{node.name}:{i}" if i else node.name, Plumbing(function), inputs, output, node, value)
+        op = function if isinstance(function, Op) else Plumbing(function)
+        return self._add(self.prefix + node.name + label, op, inputs, output, node, value)
+
+    def worked_out(self, ref: Ref) -> bool:
+        """Return whether a value depends on what the network computes, and not on its inputs as they are given."""
+        names, seen = [ref.name], set[str]()
+        while names:
+            maker = self.makers.get(names.pop())
+            for name in maker.inputs if maker else ():
+                if name in self.makers and self.values[name].active:
+                    return True
+                if name not in seen:
+                    seen.add(name)
+                    names.append(name)
+        return False
 
     def sample(self, ref: Ref) -> np.ndarray:
         """Return some array of a value's shape and dtype."""
@@ -193,8 +284,6 @@ class Construction:
             self.samples[ref.name] = np.zeros(ref.value.shape, ref.value.dtype)
         return self.samples[ref.name]
 
-
-CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 
 UNLIKE_LRP = {
     **dict.fromkeys(
@@ -211,25 +300,44 @@ UNLIKE_LRP = {
 
 def check_supported(source: Source) -> None:
     """Raise UnsupportedOperator with every node that is unknown, or on a relevance path without a builder."""
-    missing = [
-        node.offender(_why(node))
-        for node in source.nodes
-        if (node.domain, node.op_type) not in BUILDERS
-        and (any(o in source.active for o in node.outputs) or not node.standard or node.op_type in CONTROL_FLOW)
-    ]
+    missing = [node.offender(_why(node)) for node in _without_builder(source.nodes, source.active)]
     if missing:
         raise UnsupportedOperator(missing)
 
 
+def _without_builder(nodes: Iterable[OnnxNode], active: frozenset[str]) -> Iterator[OnnxNode]:
+    """Yield the nodes that nothing can build, those in subgraphs included."""
+    for node in nodes:
+        for body in node.bodies.values():
+            yield from _without_builder(body.nodes, _inner_active(node, body, active))
+        known = (node.domain, node.op_type) in BUILDERS or defined_by_function(node)
+        if not known and (any(o in active for o in node.outputs) or not node.standard):
+            yield node
+
+
+def _inner_active(node: OnnxNode, body: Body, active: frozenset[str]) -> frozenset[str]:
+    """Return which values of a subgraph carry relevance, those that come round from one step to the next included."""
+    given = zip(body.inputs[::-1], node.inputs[::-1], strict=False)  # all but a Loop's two counters stand at the end
+    floats = {i for n in body.nodes for i in n.reads if i in active} | {i for i, outer in given if outer in active}
+    while True:
+        found = labelled(body.nodes, body.constants, floats)
+        back = {i for i, o in zip(body.inputs[-len(body.outputs) :], body.outputs, strict=False) if o in found}
+        if back <= floats:
+            return found
+        floats |= back
+
+
 def _why(node: OnnxNode) -> str:
+    if node.domain == "com.microsoft.nchwc":
+        return "a layout of one processor; save the model with onnxruntime's optimisation level extended or lower"
+    if "Integer" in node.op_type or node.op_type.startswith(("QLinear", "QGemm", "QAttention", "DynamicQuant")):
+        return "integer arithmetic; export with QuantizeLinear and DequantizeLinear around float operators (QDQ), or in float"
     if not node.standard:
         return "not an operator of the ONNX standard"
     if node.op_type in UNLIKE_LRP:
         return UNLIKE_LRP[node.op_type]
     if node.op_type in CONTROL_FLOW:
         return "control flow that depends on the input; export the model with it unrolled"
-    if "Integer" in node.op_type or node.op_type.startswith("QLinear"):
-        return "integer arithmetic; export with QuantizeLinear and DequantizeLinear around float operators, or in float"
     if "Sequence" in node.op_type or "Optional" in node.op_type:
         return "sequences are no tensors; export the model without them"
     return "no builder"
@@ -249,7 +357,7 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
         if any(i and i not in work.known for i in node.inputs):
             continue
         try:
-            _place(node, work)
+            place(node, work)
         except Unbuildable as error:
             failed.append(node.offender(str(error)))
     if failed:
@@ -257,11 +365,18 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
     return _finish(source, work)
 
 
-def _place(node: OnnxNode, work: Construction) -> None:
+def _as_array(value: Arg) -> Arg:
+    """Return a NumPy scalar as an array, so that what is no array is no constant."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def place(node: OnnxNode, work: Construction) -> None:
     """Build one node and enter its outputs among the known values."""
     args = tuple(work.known[i] if i else None for i in node.inputs)
     try:
-        made = _make(node, args, work)
+        made = make(node, args, work)
+    except TooLarge as error:
+        raise TooLarge(f"node {node.name!r} ({node.op_type}): {error}") from error
     except (Unbuildable, ReflrpError):
         raise
     except Exception as error:
@@ -271,30 +386,51 @@ def _place(node: OnnxNode, work: Construction) -> None:
         ) from error
     for output, value in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False):
         if output and value is not None:
-            work.known[output] = value
-            if isinstance(value, Ref) and value.name != output:
-                work.aliases[output] = value.name
+            work.known[output] = _as_array(value)
+            if isinstance(value, Ref) and value.name != work.prefix + output:
+                work.aliases[work.prefix + output] = value.name
 
 
-def _make(node: OnnxNode, args: tuple[Arg, ...], work: Construction) -> Any:
+def make(node: OnnxNode, args: tuple[Arg, ...], work: Construction) -> Any:
     """Return the node's outputs: known now, plumbing, or what its builder emits."""
     if any(a is None for i, a in zip(node.inputs, args, strict=True) if i):
         raise Unbuildable("it reads an output that reflrp does not compute")
     if node.op_type in ("Shape", "Size") and isinstance(args[0], Ref):
         return node.evaluate(np.broadcast_to(np.float32(0), args[0].shape))
+    build_ = BUILDERS.get((node.domain, node.op_type))
+    if node.op_type in CONTROL_FLOW or any(isinstance(a, Items) for a in args):
+        if build_ is None:
+            raise Unbuildable("no builder")
+        return build_(Site(node, args, work))
     if not any(isinstance(a, Ref) for a in args):
         return node.evaluate(*args)
     if node.op_type == "CastLike" and isinstance(args[0], np.ndarray):
         return args[0].astype(args[1].value.dtype)
-    active = node.op_type in TABLES or any(isinstance(a, Ref) and a.value.active for a in args)
-    if not active or not any(o in work.source.active for o in node.outputs):
+    if not _carries(node, args, work):
         return work.plumb(node, args)
-    build_ = BUILDERS.get((node.domain, node.op_type))
     if build_ is None:
-        raise Unbuildable("no builder")
+        return _expanded(node, args, work)
     made = build_(Site(node, args, work))
     inert = tuple(i for i in INERT_OUTPUTS.get(node.op_type, ()) if i < len(node.outputs) and node.outputs[i])
     return (made, *work.plumb(node, args, inert)[1:]) if inert and not isinstance(made, tuple) else made
+
+
+def _carries(node: OnnxNode, args: tuple[Arg, ...], work: Construction) -> bool:
+    """Return whether a node's outputs carry relevance: what `labelled` said by name, now for the values themselves."""
+    if is_inert(node) or node.op_type in LOOKUPS:
+        return node.op_type in LOOKUPS
+    if node.op_type in TABLES and isinstance(args[0], np.ndarray) and isinstance(args[1], Ref):
+        return is_float(args[0].dtype) and not work.worked_out(args[1])
+    reads = args[:1] if node.op_type == "CastLike" else args
+    return any(isinstance(a, Ref) and a.value.active for a in reads)
+
+
+def _expanded(node: OnnxNode, args: tuple[Arg, ...], work: Construction) -> tuple[Arg, ...]:
+    """Build what an operator is defined by: the body of its function."""
+    body = function_of(node, args)
+    if body is None:
+        raise Unbuildable("no builder")
+    return tuple(work.inside(node).run(body, dict(zip(body.inputs, args, strict=False))))
 
 
 def _finish(source: Source, work: Construction) -> Graph:
@@ -303,11 +439,22 @@ def _finish(source: Source, work: Construction) -> Graph:
         found = work.known.get(name)
         if isinstance(found, Ref):
             outputs.append(name)
+        elif isinstance(found, Items):
+            raise ModelError(f"output {name!r} is a sequence; reflrp explains tensors only")
         elif found is not None:
             constants[name] = found
         else:
             raise ModelError(f"output {name!r} belongs to an output of its operator that reflrp does not compute")
-    return Graph(tuple(work.nodes), tuple(source.inputs), tuple(outputs), work.values, work.aliases, constants)
+    graph = Graph(
+        tuple(work.nodes),
+        tuple(source.inputs),
+        tuple(outputs),
+        work.values,
+        work.aliases,
+        constants,
+        tuple(dict.fromkeys(work.notes)),
+    )
+    return dequantised(graph)
 
 
 def check_shapes(source: Source, shapes: Mapping[str, Shape], *, free_batch: bool = False) -> None:
@@ -325,4 +472,4 @@ def check_shapes(source: Source, shapes: Mapping[str, Shape], *, free_batch: boo
 
 def _hint(port: Port, given: Shape) -> str:
     baked = port.dims and len(port.dims) == len(given) and isinstance(port.dims[0], int) and port.dims[0] != given[0]
-    return "; the batch size is baked into the file: export it with a dynamic batch" if baked else ""
+    return "; the batch size is baked into the file: give a multiple of it, or export it with a dynamic batch" if baked else ""

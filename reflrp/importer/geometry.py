@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reflrp.importer.build import Site, Unbuildable
+from reflrp.importer.build import Site, Unbuildable, sized
 from reflrp.kernels import Ints, Windows
 
 
@@ -47,6 +47,7 @@ def conv_windows(site: Site, size: Ints, kernel: Ints) -> Windows:
 
 
 def _checked(windows: Windows) -> Windows:
+    sized(windows.padded)
     if min(windows.out, default=1) < 1:
         raise Unbuildable(f"its kernel {windows.kernel} does not fit into its input {windows.size}")
     return windows
@@ -63,7 +64,9 @@ def transposed_windows(site: Site, inputs: Ints, kernel: Ints) -> Windows:
     out = tuple(f - b - e for f, b, e in zip(full, begin, end, strict=True))
     # Behind the last window there may lie entries that no window covers; only a positive rest is padding.
     rest = zip(full, begin, out, extra, strict=True)
-    windows = Windows(out, tuple(kernel), strides, dilations, begin, tuple(max(0, f - b - o - p) for f, b, o, p in rest))
+    windows = Windows(
+        out, tuple(kernel), strides, dilations, begin, tuple(max(0, f - b - o - p) for f, b, o, p in rest)
+    )
     if min(out) < 1 or windows.out != tuple(inputs):
         raise Unbuildable(f"its output shape {out} does not fit its input {tuple(inputs)}")
     return windows

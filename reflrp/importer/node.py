@@ -12,9 +12,23 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from reflrp.errors import ModelError, Offender
+from reflrp.importer.estimate import check_outputs
 from reflrp.importer.read import domain_of, is_float, widened
 
 Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Body:
+    """A part that a node runs inside: a branch, a loop's body, or the function that defines an operator.
+
+    Its nodes are in topological order, and may read values from outside.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: Arrays
+    nodes: tuple[OnnxNode, ...]
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class OnnxNode:
     proto: NodeProto = field(repr=False)
     reads: tuple[str, ...] = field(repr=False)
     scope: str = ""
+    opsets: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     @property
     def standard(self) -> bool:
@@ -55,8 +70,17 @@ class OnnxNode:
         opset = onnx.helper.make_opsetid(self.domain, self.opset)
         return ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[opset]))
 
-    def run(self, feeds: Arrays) -> tuple[np.ndarray | None, ...]:
-        """Return the node's outputs at the values it reads, computed by ONNX's reference code."""
+    @cached_property
+    def bodies(self) -> dict[str, Body]:
+        """The subgraphs that are attributes of the node."""
+        return {a.name: body_of(a.g, self.opsets) for a in self.proto.attribute if a.type == AttributeProto.GRAPH}
+
+    def run(self, feeds: Arrays) -> tuple[Any, ...]:
+        """Return the node's outputs at the values it reads, computed by ONNX's reference code.
+
+        Raises TooLarge, before it runs, where an output would be beyond the limit on memory.
+        """
+        check_outputs(self.proto, self.opset, feeds)
         try:
             with np.errstate(all="ignore"):
                 values = iter(self.evaluator.run(None, _aligned(feeds)))
@@ -64,7 +88,7 @@ class OnnxNode:
             raise ModelError(f"node {self.name!r} ({self.op_type}) cannot be evaluated: {error}") from error
         return tuple(self._array(next(values)) if output else None for output in self.outputs)
 
-    def evaluate(self, *arrays: np.ndarray | None) -> tuple[np.ndarray | None, ...]:
+    def evaluate(self, *arrays: np.ndarray | None) -> tuple[Any, ...]:
         """Return the node's outputs for arrays in place of its inputs."""
         return self.run({name: a for name, a in zip(self.inputs, arrays, strict=True) if name and a is not None})
 
@@ -86,19 +110,33 @@ def _aligned(feeds: Arrays) -> Arrays:
     return {name: a.astype(np.float64) if is_float(a.dtype) else a for name, a in feeds.items()}
 
 
-def nodes_of(proto: ModelProto, opsets: Mapping[str, int]) -> list[OnnxNode]:
-    """Return the nodes of the main graph; each has a name, and none twice."""
-    found, names = [], set()
-    for i, node in enumerate(proto.graph.node):
+def body_of(graph: GraphProto, opsets: Mapping[str, int]) -> Body:
+    """Return a subgraph as a body."""
+    constants = {t.name: widened(onnx.numpy_helper.to_array(t)) for t in graph.initializer}
+    return Body(
+        tuple(i.name for i in graph.input),
+        tuple(o.name for o in graph.output),
+        constants,
+        tuple(nodes_of(graph, opsets)),
+    )
+
+
+def nodes_of(graph: GraphProto, opsets: Mapping[str, int]) -> list[OnnxNode]:
+    """Return the nodes of a graph; each has a name, and none twice."""
+    found: list[OnnxNode] = []
+    names: set[str] = set()
+    for i, node in enumerate(graph.node):
         name = node.name or f"{node.op_type}_{i}"
+        name = name if name not in names else f"{name}_{i}"
         while name in names:
             name += "_"
         names.add(name)
-        found.append(_node(node, name, opsets))
+        found.append(node_of(node, name, opsets))
     return found
 
 
-def _node(node: NodeProto, name: str, opsets: Mapping[str, int]) -> OnnxNode:
+def node_of(node: NodeProto, name: str, opsets: Mapping[str, int]) -> OnnxNode:
+    """Return a node with its attributes as Python values."""
     domain = domain_of(node.domain)
     inputs = tuple(node.input)
     while inputs and not inputs[-1]:
@@ -108,12 +146,12 @@ def _node(node: NodeProto, name: str, opsets: Mapping[str, int]) -> OnnxNode:
     captured = sorted({c for graph in _graphs(node) for c in _captured(graph)})
     reads = tuple(dict.fromkeys([*filter(None, inputs), *captured]))
     opset = opsets.get(domain, 1)
-    return OnnxNode(name, node.op_type, domain, opset, inputs, tuple(node.output), attributes, node, reads, scope)
+    return OnnxNode(name, node.op_type, domain, opset, inputs, tuple(node.output), attributes, node, reads, scope, opsets)
 
 
 def made_node(op_type: str, inputs: tuple[str, ...], opset: int, **attributes: Any) -> OnnxNode:
     """Return a node of our own with the output `y`, to be evaluated."""
-    return _node(onnx.helper.make_node(op_type, inputs, ["y"], **attributes), op_type, {"": opset})
+    return node_of(onnx.helper.make_node(op_type, inputs, ["y"], **attributes), op_type, {"": opset})
 
 
 def attribute_of(attribute: AttributeProto) -> Any:

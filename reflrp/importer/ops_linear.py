@@ -6,13 +6,13 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.importer.build import Ref, Site, Unbuildable, builds
+from reflrp.importer.decompose import normalised_by_values
 from reflrp.importer.geometry import conv_windows, transposed_windows
 from reflrp.ir import Shape
 from reflrp.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, SumOf
-from reflrp.normaliser import Softmax
 from reflrp.pointwise import Pointwise
 from reflrp.product import MatrixProduct, Multiply
-from reflrp.routing import Expand, Reshape, Routing, Transpose
+from reflrp.routing import Expand, Reshape, Transpose
 
 Made = Ref | np.ndarray
 
@@ -22,21 +22,19 @@ def gemm(site: Site) -> Made:
     """Alpha A' B' + beta C."""
     a, b = _transposed(site, 0, "transA"), _transposed(site, 1, "transB")
     alpha, beta = site.attr("alpha", 1.0), site.attr("beta", 1.0)
-    c = site.args[2] if site.has(2) else None
+    c = site.arg(2) if site.has(2) else None
     out = _matmul_shape(a.shape, b.shape)
     if c is not None and np.broadcast_shapes(c.shape, out) != out:
         raise Unbuildable(f"its C of shape {c.shape} does not broadcast to {out}")
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return diagonal(site, site.ref(2), np.asarray(float(beta)), alpha * np.matmul(a, b))
     if not isinstance(c, Ref) and not (isinstance(a, Ref) and isinstance(b, Ref)):
         bias = ZERO if c is None or not np.any(c) else _times(c, beta)
-        if isinstance(a, Ref):
-            return _matmul(site, a, _times(b, alpha), bias)
-        return _matmul(site, _times(a, alpha), b, bias)
-    if not isinstance(a, Ref) and not isinstance(b, Ref):
-        return diagonal(site, c, np.asarray(float(beta)), alpha * np.matmul(a, b))
-    alone = c is None
-    z = _matmul(site, a, b, part="" if alone and alpha == 1 else "product")
-    z = scaled(site, z, alpha, part="" if alone else "alpha")
-    return z if alone else _add_bias(site, z, c, beta)
+        a, b = (x if isinstance(x, Ref) else _times(x, alpha) for x in (a, b))
+        return _matmul(site, a, b, bias)
+    z = _matmul(site, a, b, part="" if c is None and alpha == 1 else "product")
+    z = scaled(site, z, alpha, part="" if c is None else "alpha")
+    return z if c is None else _add_bias(site, z, c, beta)
 
 
 def _times(x: np.ndarray, factor: float) -> np.ndarray:
@@ -74,7 +72,7 @@ def _matmul(site: Site, a: Made, b: Made, bias: Array = ZERO, part: str = "") ->
     inner = "matrix" if vector else part
     if isinstance(a2, Ref) and isinstance(b2, Ref):
         active = (a2.value.active, b2.value.active)
-        op = MatrixProduct((a2.shape, b2.shape), active, gate_of(site, a2, b2))
+        op = MatrixProduct((a2.shape, b2.shape), active)
         z = site.emit(op, a2, b2, part=inner)
     elif isinstance(a2, Ref):
         z = site.emit(Dense(np.asarray(b2), bias, a2.shape), a2, part=inner)
@@ -137,6 +135,8 @@ def batch_normalization(site: Site) -> Made:
     """Gamma (x - mean) / sqrt(var + epsilon) + beta, as one diagonal map; the statistics must be constant."""
     if site.attr("training_mode", 0) or sum(map(bool, site.node.outputs)) > 1:
         raise Unbuildable("it was exported in training mode; call model.eval() before the export")
+    if any(isinstance(a, Ref) for a in site.args[1:]):
+        return normalised_by_values(site)
     x = site.ref(0)
     gamma, beta, mean, var = (site.const(i).astype(np.float64) for i in range(1, 5))
     if {p.shape for p in (gamma, beta, mean, var)} != {x.shape[1:2]}:
@@ -213,7 +213,7 @@ def div(site: Site) -> Made:
 
 def multiply(site: Site, a: Ref, b: Ref, part: str = "") -> Ref:
     """Return the elementwise product of two values."""
-    op = Multiply((a.shape, b.shape), (a.value.active, b.value.active), gate_of(site, a, b))
+    op = Multiply((a.shape, b.shape), (a.value.active, b.value.active))
     return site.emit(op, a, b, part=part)
 
 
@@ -230,18 +230,3 @@ def diagonal(site: Site, x: Ref, w: np.ndarray | None, b: np.ndarray | None, par
         x = site.emit(Expand(x.shape, out), x, part="expand")
     bias = ZERO if b is None or not np.any(b) else b
     return site.emit(Diagonal(w, bias, x.shape), x, part=part)
-
-
-def gate_of(site: Site, a: Ref, b: Ref) -> int | None:
-    """Return which of two operands is a gate (comes out of a sigmoid, softmax or tanh), if just one is."""
-    first, second = is_gate(site, a.name), is_gate(site, b.name)
-    return None if first == second else 0 if first else 1
-
-
-def is_gate(site: Site, name: str) -> bool:
-    """Return whether a value comes out of a bounded function, through routing at most."""
-    makers = site.work.makers
-    while name in makers and isinstance(makers[name].op, Routing) and len(makers[name].inputs) == 1:
-        name = makers[name].inputs[0]
-    op = makers[name].op if name in makers else None
-    return isinstance(op, Softmax) or (isinstance(op, Pointwise) and op.name in ("sigmoid", "hard_sigmoid", "tanh"))

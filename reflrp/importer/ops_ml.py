@@ -66,7 +66,8 @@ def linear_classifier(site: Site) -> tuple[Any, ...]:
 
     def label(y: Any) -> np.ndarray:
         """Return the class of the largest score."""
-        return labels[np.asarray(y).argmax(axis=1)]
+        chosen: np.ndarray = labels[np.asarray(y).argmax(axis=1)]
+        return chosen
 
     return site.work.plumbing(site.node, 0, (scores,), label, label(np.zeros(scores.shape))), scores
 

@@ -9,9 +9,10 @@ import numpy as np
 from reflrp.arrays import ZERO
 from reflrp.importer.build import Made, Ref, Site, Unbuildable, builds
 from reflrp.importer.geometry import average_share, pool_windows
-from reflrp.importer.ops_linear import diagonal, scaled
+from reflrp.importer.ops_linear import diagonal, multiply, scaled
 from reflrp.linear import SumAxes, WindowMean
 from reflrp.pointwise import Pointwise
+from reflrp.routing import Reshape, Slice
 from reflrp.selection import MaxAxes, MaxOf, MaxPool
 
 ONE = np.ones(())
@@ -38,7 +39,7 @@ def max_pool(site: Site) -> Made:
         numbers = np.swapaxes(numbers.reshape(*x.shape[:2], *x.shape[:1:-1]), 2, -1)
 
     def places(values: np.ndarray) -> np.ndarray:
-        return op.observed(values, op.forward(values)).apply(numbers, ONE).astype(np.int64)
+        return np.asarray(op.observed(values, op.forward(values)).apply(numbers, ONE), dtype=np.int64)
 
     return z, site.work.plumbing(site.node, 1, (x,), places, np.zeros(z.shape, np.int64))
 
@@ -49,9 +50,7 @@ def lp_pool(site: Site) -> Ref:
     x, p = site.ref(), float(site.attr("p", 2))
     windows = pool_windows(site, x.shape[2:])
     powers = site.emit(Pointwise("abs_power", (p,)), x, part="power")
-    total = site.emit(
-        WindowMean(ONE, ZERO, x.shape, windows=windows, share=np.ones(())), powers, part="sum"
-    )
+    total = site.emit(WindowMean(ONE, ZERO, x.shape, windows=windows, share=np.ones(())), powers, part="sum")
     return site.emit(Pointwise("root", (p,)), total)
 
 
@@ -86,9 +85,7 @@ def _axes(site: Site) -> tuple[int, ...]:
     return tuple(sorted(site.axis(a, x.ndim) for a in axes))
 
 
-def _sum_axes(
-    site: Site, x: Ref, axes: tuple[int, ...], keepdims: bool, *, mean: bool, part: str = ""
-) -> Ref:
+def _sum_axes(site: Site, x: Ref, axes: tuple[int, ...], keepdims: bool, *, mean: bool, part: str = "") -> Ref:
     if mean and not prod(x.shape[a] for a in axes):
         raise Unbuildable("it takes the mean of no entries")
     return site.emit(SumAxes(ONE, ZERO, x.shape, axes=axes, keepdims=keepdims, mean=mean), x, part=part)
@@ -169,9 +166,19 @@ def _clip(site: Site, x: Ref, bounds: list[float], least: bool) -> Ref:
 
 
 @builds("ReduceProd")
-def reduce_prod(site: Site) -> Ref:
-    """A product over axes, where it has one factor only."""
-    x = site.ref()
-    if prod(x.shape[a] for a in _axes(site)) != 1:
-        raise Unbuildable("a product of many values has no relevance rule")
-    return scaled(site, _reduce(site, x), 1.0)
+def reduce_prod(site: Site) -> Made:
+    """A product over axes, pair by pair, so that each factor is treated alike: of 1, 2, 4, 8 ... factors."""
+    x, axes = site.ref(), _axes(site)
+    if not prod(x.shape[a] for a in axes):
+        raise Unbuildable("it takes the product of no entries")
+    for axis in axes:
+        while (size := x.shape[axis]) > 1:
+            if size % 2:
+                raise Unbuildable(f"a product of {size} values has no relevance rule; one of 2, 4, 8 ... has")
+            halves = [
+                site.emit(Slice(x.shape, tuple(s if k == axis else slice(None) for k in range(x.ndim))), x, part=f"{n}.{size}")
+                for n, s in (("first", slice(0, size // 2)), ("second", slice(size // 2, size)))
+            ]
+            x = multiply(site, halves[0], halves[1], part=f"product.{size}")
+    shape = tuple(n for i, n in enumerate(x.shape) if site.attr("keepdims", 1) or i not in axes)
+    return site.emit(Reshape(x.shape, shape), x)

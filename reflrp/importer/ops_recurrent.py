@@ -58,10 +58,10 @@ class Cell:
         return found
 
     def biases(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the biases of input and state."""
+        """Return the biases of input and state, in float64, since a step adds them."""
         rows = self.w.shape[0]
         both = self.site.const(3)
-        b = np.zeros(2 * rows) if both is None else both[self.direction]
+        b = np.zeros(2 * rows) if both is None else both[self.direction].astype(np.float64)
         return b[:rows], b[rows:]
 
     def label(self, what: str) -> str:
@@ -72,7 +72,8 @@ class Cell:
         """Return [values] weights^T + bias, clipped where the node asks for it."""
         rows = None if all(isinstance(v, np.ndarray) for v in values) else self.concat(values, what)
         if rows is None:
-            return np.asarray(np.concatenate([np.asarray(v) for v in values], axis=1) @ weights.T + bias)
+            known: np.ndarray = np.concatenate([np.asarray(v) for v in values], axis=1) @ weights.T + bias
+            return known
         b = bias if np.any(bias) else ZERO
         z = self.site.emit(Dense(weights.T, b, rows.shape), rows, part=self.label(what))
         limit = self.site.attr("clip")
@@ -112,9 +113,9 @@ class Cell:
         if isinstance(a, Ref) and isinstance(b, Ref):
             return multiply(self.site, a, b, part)
         value, constant = (a, b) if isinstance(a, Ref) else (b, a)
-        if not np.any(constant):
-            return np.zeros(value.shape)
         assert isinstance(value, Ref)
+        if not np.any(np.asarray(constant)):
+            return np.zeros(value.shape)
         return diagonal(self.site, value, np.asarray(constant), None, part)
 
     def plus(self, a: Made, b: Made, what: str, signs: tuple[int, int] = (1, 1)) -> Made:
@@ -123,7 +124,8 @@ class Cell:
         if isinstance(a, Ref) and isinstance(b, Ref):
             return sum_of(self.site, [a, b], list(signs), part)
         if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-            return signs[0] * a + signs[1] * b
+            known: np.ndarray = signs[0] * a + signs[1] * b
+            return known
         if isinstance(b, np.ndarray):
             assert isinstance(a, Ref)
             same = signs[0] == 1 and not np.any(b)
@@ -142,7 +144,7 @@ def _lstm_step(cell: Cell, x: Ref, state: State) -> State:
     h, c = state
     peephole = cell.site.const(7)
     p = np.zeros((3, cell.hidden)) if peephole is None else peephole[cell.direction].reshape(3, -1)
-    z = cell.dense((x, h), np.concatenate([cell.w, cell.r], axis=1), sum(cell.biases()), "gates")
+    z = cell.dense((x, h), np.concatenate([cell.w, cell.r], axis=1), _both(cell), "gates")
     assert isinstance(z, Ref)
     zi, zo, zf, zc = (cell.gate(z, k, f"z_{name}") for k, name in enumerate("iofc"))
     i = cell.activate(_peep(cell, zi, p[0], c, "p_i"), 0, "i")
@@ -153,6 +155,13 @@ def _lstm_step(cell: Cell, x: Ref, state: State) -> State:
     o = cell.activate(_peep(cell, zo, p[1], new_c, "p_o"), 0, "o")
     assert isinstance(new_c, Ref)
     return cell.times(o, cell.activate(new_c, 2, "h"), "H"), new_c
+
+
+def _both(cell: Cell) -> np.ndarray:
+    """Return the biases of input and state together."""
+    one, two = cell.biases()
+    total: np.ndarray = one + two
+    return total
 
 
 def _peep(cell: Cell, z: Ref, p: np.ndarray, c: Made, what: str) -> Ref:
@@ -190,7 +199,7 @@ def _gru_step(cell: Cell, x: Ref, state: State) -> State:
 
 def _rnn_step(cell: Cell, x: Ref, state: State) -> State:
     """H = f(x W^T + H R^T + b)."""
-    z = cell.dense((x, state[0]), np.concatenate([cell.w, cell.r], axis=1), sum(cell.biases()), "z")
+    z = cell.dense((x, state[0]), np.concatenate([cell.w, cell.r], axis=1), _both(cell), "z")
     assert isinstance(z, Ref)
     return (cell.activate(z, 0, "H"),)
 
@@ -269,7 +278,8 @@ def _initial(site: Site, i: int, d: int, shape: tuple[int, int]) -> Made:
     given = site.arg(i)
     along = 1 if site.attr("layout", 0) else 0
     if isinstance(given, np.ndarray):
-        return np.take(given, d, axis=along)
+        state: np.ndarray = np.take(given, d, axis=along)
+        return state
     slices = tuple(slice(d, d + 1) if k == along else slice(None) for k in range(3))
     row = site.emit(Slice(given.shape, slices), given, part=f"d{d}.initial{i}")
     return site.emit(Reshape(row.shape, shape), row, part=f"d{d}.state{i}")

@@ -6,7 +6,8 @@ from math import prod
 
 import numpy as np
 
-from reflrp.importer.build import Made, Ref, Site, Unbuildable, builds
+from reflrp.importer.build import Made, Ref, Site, Unbuildable, builds, sized
+from reflrp.importer.observed import looked_up, picked
 from reflrp.importer.read import is_float
 from reflrp.ir import Shape
 from reflrp.routing import Concat, Embedding, Expand, Index, Pad, Reshape, Slice, Take, Transpose, Where
@@ -15,9 +16,11 @@ from reflrp.routing import Concat, Embedding, Expand, Index, Pad, Reshape, Slice
 @builds("Identity", "Dropout", "Cast", "CastLike")
 def identity(site: Site) -> Made:
     """Nothing to do: the value itself, under another name. A cast to integers ends the relevance."""
-    like = site.args[1] if site.op_type == "CastLike" else None
+    like = site.arg(1) if site.op_type == "CastLike" else None
     if like is not None and not is_float(like.value.dtype if isinstance(like, Ref) else like.dtype):
-        return site.work.plumb(site.node, site.args)
+        cast = site.work.plumb(site.node, site.args)[0]
+        assert isinstance(cast, Ref)
+        return cast
     if site.op_type == "Dropout" and site.opset >= 12 and bool(np.any(site.const(2, False))):
         raise Unbuildable("it was exported in training mode; call model.eval() before the export")
     return site.ref()
@@ -158,7 +161,7 @@ def gather(site: Site) -> Ref:
             raise Unbuildable("its indices are no integers")
         return site.emit(Embedding(table, axis, ids.ndim), ids)
     if isinstance(index, Ref):
-        raise Unbuildable("its indices depend on the data")
+        return picked(site)
     size = table.shape[axis]
     if index.size and not (-size <= int(index.min()) and int(index.max()) < size):
         raise Unbuildable(f"its indices reach beyond the axis of size {size}")
@@ -190,6 +193,7 @@ def pad(site: Site) -> Ref:
     for i, axis in enumerate(axes):
         before[axis], after[axis] = pads[i], pads[i + len(axes)]
     mode = site.attr("mode", "constant")
+    sized(tuple(n + b + a for n, b, a in zip(x.shape, before, after, strict=True)))
     if mode != "constant":
         sides = zip(before, after, x.shape, strict=True)
         return by_axes(site, x, [_mirrored(mode, np.arange(-b, n + a), n) for b, a, n in sides])
@@ -201,7 +205,7 @@ def pad(site: Site) -> Ref:
 def _mirrored(mode: str, places: np.ndarray, n: int) -> np.ndarray:
     """Return which of n entries stands at each place, places beyond the border included."""
     if mode == "edge":
-        return np.clip(places, 0, n - 1)
+        return np.asarray(np.clip(places, 0, n - 1))
     if mode == "wrap":
         return places % n
     if mode == "reflect":
@@ -216,16 +220,45 @@ def by_axes(site: Site, x: Ref, places: list[np.ndarray]) -> Ref:
     return site.emit(Index(x.shape, numbers[np.ix_(*places)]), x)
 
 
-@builds("Tile", "DepthToSpace", "SpaceToDepth", "GatherElements", "GatherND", "ReverseSequence", "Compress")
+@builds("DepthToSpace", "SpaceToDepth", "GatherND", "ReverseSequence", "Compress")
 def by_number(site: Site) -> Ref:
     """Any operator that moves entries: run it on the numbers of its input's entries to see where each comes from."""
+    if isinstance(site.arg(0), np.ndarray):
+        return looked_up(site)
     x = site.ref()
+    if any(isinstance(a, Ref) for a in site.args[1:]):
+        return picked(site)
     numbers = np.arange(prod(x.shape), dtype=np.int64).reshape(x.shape)
     rest = [site.const(i) for i in range(1, len(site.args))]
     index = site.node.evaluate(numbers, *rest)[0]
     if index is None:
         raise Unbuildable("its output has no name")
     return site.emit(Index(x.shape, index.astype(np.int64)), x)
+
+
+@builds("Tile")
+def tile(site: Site) -> Ref:
+    """Repeated along every axis."""
+    x, repeats = site.ref(), tuple(int(n) for n in np.ravel(site.const(1)))
+    if len(repeats) != x.ndim or min(repeats, default=0) < 0:
+        raise Unbuildable(f"its repeats {repeats} do not fit its input of shape {x.shape}")
+    target = sized(tuple(n * k for n, k in zip(x.shape, repeats, strict=True)))
+    return by_axes(site, x, [np.arange(m) % max(n, 1) for n, m in zip(x.shape, target, strict=True)])
+
+
+@builds("GatherElements")
+def gather_elements(site: Site) -> Ref:
+    """For each output entry, one number along an axis; the index may be shorter along the others."""
+    if isinstance(site.arg(1), Ref):
+        return picked(site)
+    x, index = site.ref(), site.const(1)
+    axis = site.axis(site.attr("axis", 0), x.ndim)
+    others = [i for i in range(x.ndim) if i != axis]
+    if index.ndim != x.ndim or any(index.shape[i] > x.shape[i] for i in others):
+        raise Unbuildable(f"its index of shape {index.shape} does not fit its input of shape {x.shape}")
+    numbers = np.arange(prod(x.shape)).reshape(x.shape)
+    numbers = numbers[tuple(slice(None if i == axis else index.shape[i]) for i in range(x.ndim))]
+    return site.emit(Index(x.shape, np.take_along_axis(numbers, index.astype(np.int64), axis)), x)
 
 
 @builds("Where")

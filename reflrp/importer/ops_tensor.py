@@ -9,9 +9,8 @@ import numpy as np
 from reflrp.arrays import ZERO
 from reflrp.axismap import AxisMap
 from reflrp.einsum import DenseEinsum, EinsumProduct, Equation
-from reflrp.importer.build import Ref, Site, Unbuildable, builds
+from reflrp.importer.build import Ref, Site, Unbuildable, builds, sized
 from reflrp.importer.node import OnnxNode, made_node
-from reflrp.importer.ops_linear import gate_of
 from reflrp.ir import Shape
 from reflrp.routing import Take
 
@@ -30,7 +29,7 @@ def einsum(site: Site) -> Ref:
     a, b = args
     if isinstance(a, Ref) and isinstance(b, Ref):
         active = (a.value.active, b.value.active)
-        op = EinsumProduct((a.shape, b.shape), active, gate_of(site, a, b), equation=equation)
+        op = EinsumProduct((a.shape, b.shape), active, equation=equation)
         return site.emit(op, a, b)
     if isinstance(a, Ref):
         return site.emit(DenseEinsum(np.asarray(b), ZERO, a.shape, equation=equation), a)
@@ -66,6 +65,7 @@ def resize(site: Site) -> Ref:
     if site.attr("coordinate_transformation_mode") == "tf_crop_and_resize":
         raise Unbuildable("crop and resize has no rule")
     node, rest = _modern(site)
+    _check_size(x, rest)
     out = node.evaluate(np.zeros(x.shape, np.float32), *rest)[0].shape
     axes = tuple(i for i, (n, m) in enumerate(zip(x.shape, out, strict=True)) if n != m)
     start = x
@@ -76,6 +76,15 @@ def resize(site: Site) -> Ref:
         nearest = _axis_matrix(node, start, out, axis, rest).argmax(axis=1)
         x = site.emit(Take(x.shape, axis, nearest), x, part="" if axis == axes[-1] else f"axis{axis}")
     return x
+
+
+def _check_size(x: Ref, rest: list[np.ndarray | None]) -> None:
+    """Raise Unbuildable before an array is made that cannot be."""
+    scales, sizes = ([*rest, None, None, None])[1:3]
+    if scales is not None and scales.size and np.isfinite(scales).all():
+        sized(tuple(int(n * s) for n, s in zip(x.shape, scales, strict=False)))
+    if sizes is not None:
+        sized(tuple(int(n) for n in sizes))
 
 
 def _modern(site: Site) -> tuple[OnnxNode, list[np.ndarray | None]]:
@@ -97,13 +106,15 @@ def _axis_matrix(node: OnnxNode, x: Ref, out: Shape, axis: int, rest: list[np.nd
         raise Unbuildable("it resizes the batch axis")
     size = x.shape[axis]
     units = np.eye(size).reshape(size, *(size if i == axis else 1 for i in range(1, x.ndim)))
-    whole = node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch"  # then each axis has a say in the scale
+    whole = (
+        node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch"
+    )  # then each axis has a say in the scale
     kept = (size, *(n if n != m or whole else 1 for n, m in zip(x.shape[1:], out[1:], strict=True)))
     if len(rest) > 2 and rest[2] is not None and len(rest[2]) == x.ndim:
         sizes = (size, *(m if n != m or whole else 1 for n, m in zip(x.shape[1:], out[1:], strict=True)))
         rest = [*rest[:2], np.asarray(sizes, dtype=np.int64)]
     lines = node.evaluate(np.ascontiguousarray(np.broadcast_to(units, kept)), *rest)[0]
-    return np.moveaxis(lines, axis, 1).reshape(size, out[axis], -1)[:, :, 0].T
+    return np.asarray(np.moveaxis(lines, axis, 1).reshape(size, out[axis], -1)[:, :, 0].T)
 
 
 @builds("CumSum")

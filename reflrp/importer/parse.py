@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,18 @@ import onnx
 
 from reflrp.errors import ModelError, ReflrpError, UnsupportedOperator
 from reflrp.importer.node import OnnxNode, check_nodes, nodes_of
-from reflrp.importer.read import ModelLike, array_of, dense, dtype_of, inlined, is_float, opsets_of, read, tensors
+from reflrp.importer.read import (
+    ModelLike,
+    array_of,
+    dense,
+    dtype_of,
+    inlined,
+    is_float,
+    opsets_of,
+    read,
+    tensors,
+    without_external_attributes,
+)
 
 RANDOM = frozenset(
     ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]
@@ -27,8 +38,13 @@ INERT = RANDOM | frozenset(
 )
 """Operators whose output carries no relevance, whatever comes in."""
 
+CONTROL_FLOW = frozenset(["If", "Loop", "Scan", "SequenceMap"])
+"""Operators that run subgraphs: what is in them is built, never folded."""
+
 INERT_OUTPUTS = {
     "Dropout": (1,),
+    "DynamicQuantizeLinear": (1, 2),
+    "EmbedLayerNormalization": (1,),
     "LayerNormalization": (1, 2),
     "LinearClassifier": (0,),
     "MaxPool": (1,),
@@ -37,6 +53,9 @@ INERT_OUTPUTS = {
     "TreeEnsembleClassifier": (0,),
 }
 """Outputs that carry none, of operators whose first output does: masks, positions, statistics."""
+
+LOOKUPS = ("EmbedLayerNormalization",)
+"""Operators that look up rows of tables among other things."""
 
 TABLES = ("Gather", "GatherND")
 """Operators that look up rows of a table; of a constant table, these are embeddings."""
@@ -67,6 +86,7 @@ class Source:
     inputs: Mapping[str, Port]
     outputs: tuple[str, ...]
     active: frozenset[str]
+    opsets: Mapping[str, int] = field(default_factory=dict)
 
 
 def parse(model: ModelLike) -> Source:
@@ -76,7 +96,7 @@ def parse(model: ModelLike) -> Source:
     """
     proto, folder, name = read(model)
     try:
-        return _parsed(inlined(proto, name), folder, name)
+        return _parsed(inlined(without_external_attributes(proto, folder), name), folder, name)
     except ReflrpError:
         raise
     except Exception as error:  # whatever a broken file makes protobuf, onnx or NumPy raise
@@ -86,7 +106,8 @@ def parse(model: ModelLike) -> Source:
 def _parsed(proto: onnx.ModelProto, folder: Path | None, name: str) -> Source:
     constants = tensors(proto, folder, name)
     inputs = _ports(proto, constants, name)
-    nodes = nodes_of(proto, opsets_of(proto, name))
+    opsets = opsets_of(proto, name)
+    nodes = nodes_of(proto.graph, opsets)
     check_nodes(nodes, proto, name)
     nodes = _sorted(nodes, {*constants, *inputs}, name)
     nodes = _fold(nodes, constants, folder)
@@ -95,7 +116,8 @@ def _parsed(proto: onnx.ModelProto, folder: Path | None, name: str) -> Source:
     missing = [o for o in outputs if o not in made]
     if missing:
         raise ModelError(f"{name} is invalid: nothing produces its outputs {missing}")
-    return Source(name, tuple(nodes), constants, inputs, outputs, _active(nodes, constants, inputs))
+    floats = {k for k, port in inputs.items() if is_float(port.dtype)}
+    return Source(name, tuple(nodes), constants, inputs, outputs, labelled(nodes, constants, floats), opsets)
 
 
 def _ports(proto: onnx.ModelProto, constants: Mapping[str, np.ndarray], name: str) -> dict[str, Port]:
@@ -167,7 +189,8 @@ def _fold(nodes: list[OnnxNode], constants: dict[str, np.ndarray], folder: Path 
     """Evaluate what depends on constants only, by ONNX's reference code; return the other nodes."""
     rest = []
     for node in nodes:
-        if any(i not in constants for i in node.reads) or node.op_type in RANDOM or not node.standard:
+        kept = node.op_type in RANDOM or node.op_type in CONTROL_FLOW or not node.standard
+        if kept or any(i not in constants for i in node.reads):
             rest.append(node)
         else:
             constants.update({o: v for o, v in zip(node.outputs, _folded(node, constants, folder), strict=False) if o})
@@ -195,16 +218,23 @@ def _constant(node: OnnxNode, folder: Path | None) -> np.ndarray:
     raise UnsupportedOperator([node.offender(f"a constant of {[*node.attributes] or 'nothing'}")])
 
 
-def _active(
-    nodes: Iterable[OnnxNode], constants: Mapping[str, np.ndarray], inputs: Mapping[str, Port]
+def labelled(
+    nodes: Iterable[OnnxNode], constants: Mapping[str, np.ndarray], floats: Iterable[str]
 ) -> frozenset[str]:
-    """Return the values that carry relevance: they depend on a float input, or are rows looked up by an input."""
-    active = {name for name, port in inputs.items() if is_float(port.dtype)}
+    """Return the values that carry relevance: they depend on a float input, or are rows looked up by an input.
+
+    What is looked up by numbers that the network worked out itself, as a router's choice of experts, is a constant at
+    the observed input.
+    """
+    active, given, own = set(floats), set(floats), set[str]()
     for node in nodes:
-        if node.op_type in INERT or _casts_away(node):
+        if any(i in own or (i in active and i not in given) for i in node.reads):
+            own.update(node.outputs)
+        if is_inert(node):
             continue
         table = constants.get(node.inputs[0]) if node.op_type in TABLES else None
-        looked_up = table is not None and is_float(table.dtype) and node.inputs[1] not in constants
+        looked_up = table is not None and is_float(table.dtype) and node.inputs[1] not in own
+        looked_up = (looked_up and node.inputs[1] not in constants) or node.op_type in LOOKUPS
         reads = node.reads[:1] if node.op_type == "CastLike" else node.reads
         if looked_up or any(i in active for i in reads):
             inert = INERT_OUTPUTS.get(node.op_type, ())
@@ -212,9 +242,14 @@ def _active(
     return frozenset(active)
 
 
+def is_inert(node: OnnxNode) -> bool:
+    """Return whether no output of a node carries relevance, whatever comes in."""
+    return node.op_type in INERT or _casts_away(node)
+
+
 def _casts_away(node: OnnxNode) -> bool:
     dtype = dtype_of(node.attributes.get("to", 1)) if node.op_type == "Cast" else None
     return dtype is not None and not is_float(dtype)
 
 
-__all__ = ["ModelLike", "OnnxNode", "Port", "Source", "parse"]
+__all__ = ["ModelLike", "OnnxNode", "Port", "Source", "is_inert", "labelled", "parse"]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
-from onnx import ModelProto, SparseTensorProto, TensorProto, inliner, numpy_helper
+from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, inliner, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-from reflrp.errors import ModelError
+from reflrp import limits
+from reflrp.errors import ModelError, TooLarge
 
 ModelLike = str | Path | bytes | ModelProto
 """What can be imported: a path, the bytes of a file, or a parsed proto."""
 
 OLDEST_OPSET = 7
+
+DEEPEST = 100
+"""How deep functions may call one another."""
 
 
 def read(model: ModelLike) -> tuple[ModelProto, Path | None, str]:
@@ -46,7 +49,7 @@ def _decode(data: bytes, name: str) -> ModelProto:
     proto = ModelProto()
     try:
         proto.ParseFromString(data)
-    except DecodeError as error:
+    except Exception as error:  # protobuf's DecodeError
         raise ModelError(f"{name} is no ONNX model, or is truncated ({len(data)} bytes do not parse)") from error
     return _complete(proto, name)
 
@@ -85,10 +88,62 @@ def inlined(proto: ModelProto, name: str) -> ModelProto:
     """Return the model with its functions inlined."""
     if not proto.functions:
         return proto
+    _check_functions(proto, name)
     try:
         return inliner.inline_local_functions(proto)
     except Exception as error:
         raise ModelError(f"{name} is invalid: its functions cannot be inlined: {error}") from error
+
+
+def _check_functions(proto: ModelProto, name: str) -> None:
+    """Raise ModelError where functions call themselves, TooLarge where inlining gives more nodes than a graph may have."""
+    calls: dict[tuple[str, str, str], list[NodeProto]] = {(f.domain, f.name, f.overload): [*f.node] for f in proto.functions}
+    sizes: dict[tuple[str, str, str], int] = {}
+
+    def size(nodes: Iterable[NodeProto], open_: tuple[Any, ...]) -> int:
+        return sum(1 + size_of_call(node, open_) for node in nodes_within(nodes))
+
+    def size_of_call(node: NodeProto, open_: tuple[Any, ...]) -> int:
+        key = (node.domain, node.op_type, node.overload)
+        if key in open_ or len(open_) > DEEPEST:
+            raise ModelError(f"{name} is invalid: its function {node.op_type!r} calls itself, or calls too deep")
+        if key in calls and key not in sizes:
+            sizes[key] = size(calls[key], (*open_, key))
+        return sizes.get(key, 0)
+
+    if size(proto.graph.node, ()) > limits.NODES:
+        raise TooLarge(f"{name} has more than {limits.NODES} nodes with its functions inlined (reflrp.limits.NODES)")
+
+
+def nodes_within(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Yield nodes and those in their subgraphs."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from nodes_within(graph.node)
+
+
+def without_external_attributes(proto: ModelProto, folder: Path | None) -> ModelProto:
+    """Return the model with all external data, but that of its initializers, put into the tensors themselves.
+
+    So no code of ONNX's finds a tensor there whose file it would open, wherever that lies.
+    """
+    for nodes in (proto.graph.node, *(f.node for f in proto.functions)):
+        for node in nodes_within(nodes):
+            for tensor in _tensors_of(node):
+                if uses_external_data(tensor):
+                    _load_external(tensor, folder)
+    return proto
+
+
+def _tensors_of(node: NodeProto) -> Iterator[TensorProto]:
+    for a in node.attribute:
+        yield from (a.t, *a.tensors)
+        yield from (t for s in (a.sparse_tensor, *a.sparse_tensors) for t in (s.values, s.indices))
+        for graph in (a.g, *a.graphs):
+            yield from graph.initializer
+            yield from (t for s in graph.sparse_initializer for t in (s.values, s.indices))
 
 
 def tensors(proto: ModelProto, folder: Path | None, name: str) -> dict[str, np.ndarray]:

@@ -12,8 +12,20 @@ from importlib import import_module
 from typing import Any
 
 TORCH_EXPORTERS = ("dynamo", "legacy")
+DYNAMIC = ("dynamo", "dynamic", "legacy")
+ALL = ("dynamo", "dynamic", "opset23", "unfolded", "legacy", "legacy14", "fused")
+QUANTISED = (*ALL, "qdq")
 FILES = {
-    "torch": ("own_dense", "own_conv", "own_unet", "own_attention", "own_recurrent", "vision", "language"),
+    "torch": (
+        "own_dense",
+        "own_joined",
+        "own_conv",
+        "own_unet",
+        "own_attention",
+        "own_recurrent",
+        "vision",
+        "language",
+    ),
     "sklearn": ("sklearn_nets",),
     "keras": ("keras_nets",),
 }
@@ -46,6 +58,8 @@ class Architecture:
         What it is made of: conv, dense, attention, recurrent; the first decides the preset.
     exporters : tuple of str
         Which exporters to use.
+    file : str
+        The module that it is written in.
     output : str, optional
         The output to explain, where it is not the first that carries relevance.
 
@@ -57,6 +71,7 @@ class Architecture:
     make: Callable[[], Net]
     tags: tuple[str, ...]
     exporters: tuple[str, ...]
+    file: str
     output: str | None = None
 
     @property
@@ -80,7 +95,9 @@ def register(
     """Enter one architecture; a name can be taken once."""
     if name in REGISTRY:
         raise ValueError(f"{name} is there twice")
-    REGISTRY[name] = Architecture(name, framework, family, make, tags, exporters, output)
+    made = getattr(make, "func", make)  # a partial has no module
+    file = str(made.__module__)
+    REGISTRY[name] = Architecture(name, framework, family, make, tags, exporters, file, output)
 
 
 def net(*tags: str, **options: Any) -> Callable[[Callable[[], Net]], Callable[[], Net]]:

@@ -12,29 +12,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import inspect
-import io
 import json
 import logging
 import os
+import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zoo.architectures import FILES, Architecture, Net, load
-
-OPSET23 = 23
+from zoo import exporters
+from zoo.architectures import FILES, Architecture, load
 
 
 @dataclass(frozen=True)
 class Export:
-    """Where one export is, or why it failed."""
+    """One architecture with one exporter, and the folder that it goes into."""
 
     architecture: Architecture
     exporter: str
@@ -46,21 +44,16 @@ class Export:
 
     def stamp(self) -> str:
         """Return a hash of the sources that it comes from."""
-        files = [Path(__file__), Path(sys.modules[self.architecture.make.__module__].__file__ or "")]
-        tools = Path(__file__).with_name("torch_tools.py")
-        files += [tools] if self.architecture.framework == "torch" else []
-        return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:16]
+        here = Path(__file__).parent
+        tools = ["exporters.py", *(["torch_tools.py"] if self.architecture.framework == "torch" else [])]
+        files = [sys.modules[self.architecture.file].__file__ or "", *(here / name for name in tools)]
+        return hashlib.sha256(b"".join(Path(f).read_bytes() for f in files)).hexdigest()[:16]
 
     def row(self) -> dict[str, Any]:
         """Return its line in the manifest, which `zoo.check` reads."""
         a = self.architecture
-        return {
-            "name": a.name,
-            "exporter": self.exporter,
-            "family": a.family,
-            "presets": a.presets,
-            "output": a.output,
-        }
+        known = {"name": a.name, "exporter": self.exporter, "family": a.family}
+        return {**known, "presets": a.presets, "output": a.output}
 
     def is_there(self, keep: bool = False) -> bool:
         """Whether it was done, or failed, from the same sources; any will do with `keep`."""
@@ -77,17 +70,21 @@ class Export:
             self.path(suffix).unlink(missing_ok=True)
         try:
             with _quiet():
-                model, inputs, outputs = EXPORTERS[self.exporter](self.architecture, self.exporter)
+                model, inputs, outputs = exporters.run(self.architecture, self.exporter)
         except Exception as error:  # whatever an exporter raises
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            self.path("txt").write_text(f"{self.stamp()}\n{text[:2000]}\n", "utf-8")
+            self.path("txt").write_text(f"{self.stamp()}\n{_told(error)}\n", "utf-8")
             return
         self.path("onnx").write_bytes(model)
         arrays = {f"input:{k}": v for k, v in inputs.items()} | {f"output:{k}": v for k, v in outputs.items()}
         np.savez_compressed(self.path("npz"), stamp=np.array(self.stamp()), **arrays)
 
 
-Result = tuple[bytes, Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
+def _told(error: Exception) -> str:
+    """Return an exporter's error in one line, without colours and advice."""
+    text = re.sub(r"\x1b\[\d*m", "", f"{type(error).__name__}: {error}")
+    advice, _, summary = text.partition("## Exception summary")
+    kept = f"{advice.partition('.')[0]}: {summary}" if summary else text
+    return " ".join(kept.split())[:600]
 
 
 @contextlib.contextmanager
@@ -109,72 +106,6 @@ def _quiet() -> Iterator[None]:
                 os.dup2(original, number)
                 os.close(original)
             logging.disable(logging.NOTSET)
-
-
-def _torch(architecture: Architecture, exporter: str) -> Result:
-    import torch
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    net = architecture.make()
-    inputs = tuple(net.inputs.values())
-    with torch.no_grad():
-        found = net.module(*inputs)
-    outputs = list(found) if isinstance(found, (tuple, list)) else [found]
-    names = [f"y_{i}" for i in range(len(outputs))] if len(outputs) > 1 else ["y"]
-    model = _torch_model(net, exporter, names)
-    arrays = dict(zip(names, (y.numpy() for y in outputs), strict=True))
-    return model, _used(model, {k: x.numpy() for k, x in net.inputs.items()}), arrays
-
-
-def _torch_model(net: Net, exporter: str, names: list[str]) -> bytes:
-    import torch
-
-    inputs = tuple(net.inputs.values())
-    options: dict[str, Any] = {"input_names": list(net.inputs), "output_names": names, "dynamo": exporter != "legacy"}
-    if exporter == "dynamic":
-        shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
-        options["dynamic_shapes"] = (shapes,) if _variadic(net.module) else shapes
-    if exporter == "opset23":
-        options["opset_version"] = OPSET23
-    if exporter == "legacy":
-        buffer = io.BytesIO()
-        torch.onnx.export(net.module, inputs, buffer, **options)
-        return buffer.getvalue()
-    program = torch.onnx.export(net.module, inputs, external_data=False, verbose=False, **options)
-    return bytes(program.model_proto.SerializeToString())
-
-
-def _variadic(module: Any) -> bool:
-    """Whether the module's forward takes `*inputs`."""
-    return any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(module.forward).parameters.values())
-
-
-def _used(model: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the inputs that the file has: legacy exports leave out those that are not used."""
-    import onnx
-
-    names = {value.name for value in onnx.load_from_string(model).graph.input}
-    return {k: v for k, v in inputs.items() if k in names}
-
-
-def _sklearn(architecture: Architecture, exporter: str) -> Result:
-    from zoo.sklearn_nets import export
-
-    return export(architecture.make())
-
-
-def _keras(architecture: Architecture, exporter: str) -> Result:
-    from zoo.keras_nets import export
-
-    return export(architecture.make)
-
-
-EXPORTERS = {
-    **dict.fromkeys(("dynamo", "dynamic", "opset23", "legacy"), _torch),
-    "skl2onnx": _sklearn,
-    "tf2onnx": _keras,
-}
 
 
 def exports(framework: str, folder: Path, names: Sequence[str] = ()) -> list[Export]:

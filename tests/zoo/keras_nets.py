@@ -13,7 +13,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import keras
 import numpy as np
-from keras import layers as L
+from keras import layers as kl
 
 from zoo.architectures import Net, register
 
@@ -27,126 +27,165 @@ def _chain(x: Any, *parts: Any) -> Any:
 
 
 def _head(x: Any, classes: int = 4) -> Any:
-    return L.Dense(classes)(L.GlobalAveragePooling2D()(x))
+    return kl.Dense(classes)(kl.GlobalAveragePooling2D()(x))
 
 
 def _mlp(x: Any) -> Any:
-    return _chain(x, L.Dense(16, "relu"), L.Dense(8, "tanh"), L.Dense(4))
+    return _chain(x, kl.Dense(16, "relu"), kl.Dense(8, "tanh"), kl.Dense(4))
 
 
 def _mlp_softmax(x: Any) -> Any:
-    return _chain(x, L.Dense(16, "relu"), L.Dropout(0.5), L.Dense(4, "softmax"))
+    return _chain(x, kl.Dense(16, "relu"), kl.Dropout(0.5), kl.Dense(4, "softmax"))
 
 
 def _mlp_batchnorm(x: Any) -> Any:
-    return _chain(x, L.Dense(16), L.BatchNormalization(), L.ReLU(), L.Dense(4))
+    return _chain(x, kl.Dense(16), kl.BatchNormalization(), kl.ReLU(), kl.Dense(4))
 
 
 def _mlp_activations(x: Any) -> Any:
     kinds = ("elu", "selu", "softplus", "softsign", "silu", "hard_sigmoid", "leaky_relu", "relu6", "sigmoid")
-    return _chain(x, *(L.Dense(8, kind) for kind in kinds), L.Dense(4))
+    return _chain(x, *(kl.Dense(8, kind) for kind in kinds), kl.Dense(4))
 
 
 def _cnn(x: Any) -> Any:
-    convs = L.Conv2D(6, 3, activation="relu"), L.MaxPooling2D(), L.Conv2D(8, 3, activation="relu"), L.AveragePooling2D(2)
-    return _chain(x, *convs, L.Flatten(), L.Dense(10))
+    convs = (
+        kl.Conv2D(6, 3, activation="relu"),
+        kl.MaxPooling2D(),
+        kl.Conv2D(8, 3, activation="relu"),
+        kl.AveragePooling2D(2),
+    )
+    return _chain(x, *convs, kl.Flatten(), kl.Dense(10))
 
 
 def _cnn_batchnorm(x: Any) -> Any:
-    first = L.Conv2D(6, 3, padding="same", use_bias=False), L.BatchNormalization(), L.ReLU(), L.MaxPooling2D()
-    return _head(_chain(x, *first, L.Conv2D(8, 3, strides=2, padding="same"), L.BatchNormalization(), L.ReLU()))
+    first = (
+        kl.Conv2D(6, 3, padding="same", use_bias=False),
+        kl.BatchNormalization(),
+        kl.ReLU(),
+        kl.MaxPooling2D(),
+    )
+    return _head(_chain(x, *first, kl.Conv2D(8, 3, strides=2, padding="same"), kl.BatchNormalization(), kl.ReLU()))
 
 
 def _cnn_batchnorm_first(x: Any) -> Any:
-    return _head(_chain(x, L.BatchNormalization(), L.Conv2D(6, 3, activation="relu"), L.BatchNormalization()))
+    return _head(_chain(x, kl.BatchNormalization(), kl.Conv2D(6, 3, activation="relu"), kl.BatchNormalization()))
 
 
 def _rescaled_cnn(x: Any) -> Any:
-    return _head(_chain(x, L.Rescaling(1 / 2, 0.1), L.Conv2D(6, 3, activation="relu")))
+    return _head(_chain(x, kl.Rescaling(1 / 2, 0.1), kl.Conv2D(6, 3, activation="relu")))
 
 
 def _conv1d(x: Any) -> Any:
-    convs = L.Conv1D(6, 3, activation="relu", padding="causal"), L.MaxPooling1D(), L.Conv1D(6, 3, dilation_rate=2)
-    return _chain(x, *convs, L.ReLU(), L.GlobalMaxPooling1D(), L.Dense(3))
+    convs = (
+        kl.Conv1D(6, 3, activation="relu", padding="causal"),
+        kl.MaxPooling1D(),
+        kl.Conv1D(6, 3, dilation_rate=2),
+    )
+    return _chain(x, *convs, kl.ReLU(), kl.GlobalMaxPooling1D(), kl.Dense(3))
 
 
 def _conv3d(x: Any) -> Any:
-    return _chain(x, L.Conv3D(4, 3, activation="relu"), L.MaxPooling3D(), L.GlobalAveragePooling3D(), L.Dense(3))
+    return _chain(
+        x,
+        kl.Conv3D(4, 3, activation="relu"),
+        kl.MaxPooling3D(),
+        kl.GlobalAveragePooling3D(),
+        kl.Dense(3),
+    )
 
 
 def _separable(x: Any) -> Any:
-    return _head(_chain(x, L.SeparableConv2D(6, 3, activation="relu"), L.DepthwiseConv2D(3), L.BatchNormalization()))
+    return _head(_chain(x, kl.SeparableConv2D(6, 3, activation="relu"), kl.DepthwiseConv2D(3), kl.BatchNormalization()))
 
 
 def _resnet(x: Any) -> Any:
-    x = L.Conv2D(6, 3, padding="same", activation="relu")(x)
-    y = _chain(x, L.Conv2D(6, 3, padding="same"), L.BatchNormalization(), L.ReLU(), L.Conv2D(6, 3, padding="same"))
-    return _head(L.ReLU()(L.Add()([x, L.BatchNormalization()(y)])))
+    x = kl.Conv2D(6, 3, padding="same", activation="relu")(x)
+    y = _chain(
+        x,
+        kl.Conv2D(6, 3, padding="same"),
+        kl.BatchNormalization(),
+        kl.ReLU(),
+        kl.Conv2D(6, 3, padding="same"),
+    )
+    return _head(kl.ReLU()(kl.Add()([x, kl.BatchNormalization()(y)])))
 
 
 def _unet(x: Any) -> Any:
-    a = L.Conv2D(4, 3, padding="same", activation="relu")(x)
-    b = _chain(a, L.MaxPooling2D(), L.Conv2D(8, 3, padding="same", activation="relu"))
-    up = L.Concatenate()([a, L.Conv2DTranspose(4, 2, strides=2)(b), L.UpSampling2D(interpolation="bilinear")(b)])
-    return L.Conv2D(2, 1)(_chain(up, L.Conv2D(4, 3, padding="same", activation="relu"), L.UpSampling2D()))
+    a = kl.Conv2D(4, 3, padding="same", activation="relu")(x)
+    b = _chain(a, kl.MaxPooling2D(), kl.Conv2D(8, 3, padding="same", activation="relu"))
+    up = kl.Concatenate()([a, kl.Conv2DTranspose(4, 2, strides=2)(b), kl.UpSampling2D(interpolation="bilinear")(b)])
+    return kl.Conv2D(2, 1)(_chain(up, kl.Conv2D(4, 3, padding="same", activation="relu"), kl.UpSampling2D()))
 
 
 def _squeeze(x: Any) -> Any:
-    x = L.Conv2D(6, 3, activation="relu")(x)
-    gate = _chain(x, L.GlobalAveragePooling2D(keepdims=True), L.Dense(3, "relu"), L.Dense(6, "sigmoid"))
-    return _head(L.Multiply()([x, gate]))
+    x = kl.Conv2D(6, 3, activation="relu")(x)
+    gate = _chain(x, kl.GlobalAveragePooling2D(keepdims=True), kl.Dense(3, "relu"), kl.Dense(6, "sigmoid"))
+    return _head(kl.Multiply()([x, gate]))
 
 
 def _groupnorm(x: Any) -> Any:
-    return _head(_chain(x, L.Conv2D(6, 3), L.GroupNormalization(2), L.PReLU(shared_axes=[1, 2])))
+    return _head(_chain(x, kl.Conv2D(6, 3), kl.GroupNormalization(2), kl.PReLU(shared_axes=[1, 2])))
 
 
 def _layernorm(x: Any) -> Any:
-    return _chain(x, L.Dense(8, "silu"), L.LayerNormalization(), L.Dense(8, "relu"), L.LayerNormalization(), L.Dense(3))
+    return _chain(
+        x,
+        kl.Dense(8, "silu"),
+        kl.LayerNormalization(),
+        kl.Dense(8, "relu"),
+        kl.LayerNormalization(),
+        kl.Dense(3),
+    )
 
 
 def _lstm(x: Any) -> Any:
-    return _chain(x, L.LSTM(5, return_sequences=True), L.LSTM(5), L.Dense(3))
+    return _chain(x, kl.LSTM(5, return_sequences=True), kl.LSTM(5), kl.Dense(3))
 
 
 def _bilstm(x: Any) -> Any:
-    return _chain(x, L.Bidirectional(L.LSTM(5)), L.Dense(3))
+    return _chain(x, kl.Bidirectional(kl.LSTM(5)), kl.Dense(3))
 
 
 def _gru(x: Any) -> Any:
-    return _chain(x, L.GRU(5), L.Dense(3))
+    return _chain(x, kl.GRU(5), kl.Dense(3))
 
 
 def _gru_reset_before(x: Any) -> Any:
-    return _chain(x, L.GRU(5, reset_after=False), L.Dense(3))
+    return _chain(x, kl.GRU(5, reset_after=False), kl.Dense(3))
 
 
 def _simple_rnn(x: Any) -> Any:
-    return _chain(x, L.SimpleRNN(5), L.Dense(3))
+    return _chain(x, kl.SimpleRNN(5), kl.Dense(3))
 
 
 def _token_lstm(x: Any) -> Any:
-    return _chain(x, L.Embedding(20, 4), L.LSTM(5), L.Dense(3))
+    return _chain(x, kl.Embedding(20, 4), kl.LSTM(5), kl.Dense(3))
 
 
 def _token_mean(x: Any) -> Any:
-    return _chain(x, L.Embedding(20, 8), L.GlobalAveragePooling1D(), L.Dense(8, "relu"), L.Dense(2, "softmax"))
+    return _chain(x, kl.Embedding(20, 8), kl.GlobalAveragePooling1D(), kl.Dense(8, "relu"), kl.Dense(2, "softmax"))
 
 
 def _attention(x: Any) -> Any:
-    x = L.LayerNormalization()(L.Add()([x, L.MultiHeadAttention(2, 4)(x, x)]))
-    y = _chain(x, L.Dense(16, "relu"), L.Dense(8))
-    return L.Dense(3)(L.GlobalAveragePooling1D()(L.LayerNormalization()(L.Add()([x, y]))))
+    x = kl.LayerNormalization()(kl.Add()([x, kl.MultiHeadAttention(2, 4)(x, x)]))
+    y = _chain(x, kl.Dense(16, "relu"), kl.Dense(8))
+    return kl.Dense(3)(kl.GlobalAveragePooling1D()(kl.LayerNormalization()(kl.Add()([x, y]))))
 
 
 def _dot_attention(x: Any) -> Any:
-    q, k, v = (L.Dense(4)(x) for _ in range(3))
-    return _chain(L.Attention(use_scale=True)([q, v, k]), L.Flatten(), L.Dense(3))
+    q, k, v = (kl.Dense(4)(x) for _ in range(3))
+    return _chain(kl.Attention(use_scale=True)([q, v, k]), kl.Flatten(), kl.Dense(3))
 
 
 def _reshaped(x: Any) -> Any:
-    parts = L.Reshape((4, 2)), L.Permute((2, 1)), L.ZeroPadding1D(1), L.Cropping1D((0, 1)), L.UpSampling1D(2)
-    return _chain(x, L.RepeatVector(2), L.Flatten(), L.Dense(8, "relu"), *parts, L.Flatten(), L.Dense(3))
+    parts = (
+        kl.Reshape((4, 2)),
+        kl.Permute((2, 1)),
+        kl.ZeroPadding1D(1),
+        kl.Cropping1D((0, 1)),
+        kl.UpSampling1D(2),
+    )
+    return _chain(x, kl.RepeatVector(2), kl.Flatten(), kl.Dense(8, "relu"), *parts, kl.Flatten(), kl.Dense(3))
 
 
 IMAGE, SERIES, VECTOR = (12, 12, 3), (6, 8), (8,)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoo.architectures import Net, register
+from zoo.architectures import ALL, TORCH_EXPORTERS, Net, register
 from zoo.torch_tools import image, named, sized, tokens, torchvision_library
 
 BERT = {
@@ -162,17 +162,16 @@ def _whisper(**more: Any) -> Net:
 
 
 def _enter() -> None:
-    pairs = ("dynamo", "legacy")
-    wide = ("dynamo", "dynamic", "opset23", "legacy")
     for attention in ("eager", "sdpa"):
         for name, row in {**ENCODERS, **DECODERS, **OTHERS}.items():
-            exporters = wide if name in {"bert", "gpt2", "llama", "hf_vit"} else pairs
+            exporters = ALL if name in {"bert", "gpt2", "llama", "hf_vit"} else TORCH_EXPORTERS
             make = partial(_make, *row, attn_implementation=attention)
             register(f"{name}_{attention}", make, "attention", family="transformers", exporters=exporters)
         make = partial(_whisper, attn_implementation=attention)
         register(f"whisper_encoder_{attention}", make, "attention", family="transformers")
     for name, row in SINGLE.items():
-        register(name, partial(_make, *row), "attention", family="transformers")
+        make = partial(_make, *row, attn_implementation="eager") if name == "hf_swin" else partial(_make, *row)
+        register(name, make, "attention", family="transformers")
     for name, row in CONVOLUTIONAL.items():
         register(name, partial(_make, *row), "conv", family="transformers")
 

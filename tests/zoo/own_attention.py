@@ -6,12 +6,9 @@ import math
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from zoo.architectures import Net, net
-from zoo.torch_tools import DYNAMIC, Apply, Residual, plain, sized, tokens
-
-WITH_OPSET23 = ("dynamo", "dynamic", "opset23", "legacy")
+from zoo.architectures import ALL, DYNAMIC, Net, net
+from zoo.torch_tools import Apply, Residual, plain, sized, tokens
 
 
 class Mean(nn.Module):
@@ -31,7 +28,7 @@ def encoder(norm_first: bool) -> nn.Module:
     return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
 
-@net("attention", exporters=WITH_OPSET23)
+@net("attention", exporters=ALL)
 def transformer_encoder() -> Net:
     return plain(nn.Sequential(encoder(False), Mean(8)), sized(2, 5, 8))
 
@@ -65,7 +62,7 @@ def multihead_with_weights() -> Net:
     return plain(SelfAttention(True), sized(2, 5, 8), padding)
 
 
-@net("attention", exporters=WITH_OPSET23)
+@net("attention", exporters=ALL)
 def multihead_padded() -> Net:
     padding = torch.zeros(2, 5, dtype=torch.bool)
     padding[1, 3:] = True
@@ -120,7 +117,7 @@ class CausalAttention(nn.Module):
         b, t, d = x.shape
         q, k, v = (h.view(b, t, self.heads, d // self.heads).transpose(1, 2) for h in self.qkv(x).split(d, 2))
         if self.fused:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             weights = q @ k.transpose(-2, -1) / math.sqrt(d // self.heads)
             weights = weights.masked_fill(~self.mask[:t, :t], float("-inf"))
@@ -152,7 +149,7 @@ def nanogpt() -> Net:
     return plain(NanoGpt(False), tokens())
 
 
-@net("attention", exporters=WITH_OPSET23)
+@net("attention", exporters=ALL)
 def nanogpt_fused() -> Net:
     return plain(NanoGpt(True), tokens())
 
@@ -178,7 +175,7 @@ class Rotary(nn.Module):
         k, v = (h.expand(-1, 2, -1, -1) for h in (self._turn(k), v))
         weights = torch.softmax(self._turn(q) @ k.transpose(-2, -1) * 0.5, -1)
         x = x + self.out((weights @ v).transpose(1, 2).reshape(-1, 5, 8))
-        return x + self.down(F.silu(self.gate(x)) * self.up(x))
+        return x + self.down(nn.functional.silu(self.gate(x)) * self.up(x))
 
 
 @net("attention")
@@ -215,7 +212,7 @@ class LinearAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         q, k, v = self.qkv(x).chunk(3, -1)
-        q, k = F.elu(q) + 1, F.elu(k) + 1
+        q, k = nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
         return q @ (k.transpose(1, 2) @ v) / (q @ k.sum(1).unsqueeze(-1))
 
 

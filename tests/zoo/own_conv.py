@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from zoo.architectures import Net, net
-from zoo.torch_tools import DYNAMIC, Apply, Residual, image, plain, sized
+from zoo.architectures import DYNAMIC, QUANTISED, Net, net
+from zoo.torch_tools import Apply, Residual, image, plain, sized
 
 
 def conv_bn(a: int, b: int, kernel: int = 3, **options: int) -> nn.Sequential:
@@ -21,7 +20,7 @@ def head(width: int, classes: int = 4) -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
 
 
-@net("conv", exporters=DYNAMIC)
+@net("conv", exporters=QUANTISED)
 def lenet() -> Net:
     convs = nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)
     dense = nn.Flatten(), nn.Linear(64, 20), nn.ReLU(), nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 10)
@@ -40,7 +39,7 @@ def cnn_batchnorm_first() -> Net:
     return plain(nn.Sequential(*blocks, nn.BatchNorm2d(8), nn.ReLU(), head(8)), image(size=12))
 
 
-@net("conv", exporters=DYNAMIC)
+@net("conv", exporters=QUANTISED)
 def small_resnet() -> Net:
     blocks = [Residual(conv_bn(8, 8), nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)) for _ in range(2)]
     return plain(nn.Sequential(conv_bn(3, 8), blocks[0], nn.ReLU(), blocks[1], nn.ReLU(), head(8)), image(size=16))
@@ -75,7 +74,7 @@ class Inception(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.narrow(x)
         h = torch.cat([*(branch(h) for branch in self.branches), self.pooled(x)], 1)
-        return F.relu(F.relu(self.norm(h)) + self.shortcut(x))
+        return nn.functional.relu(nn.functional.relu(self.norm(h)) + self.shortcut(x))
 
 
 @net("conv")
@@ -94,7 +93,7 @@ class Causal(nn.Module):
         self.shortcut = nn.Conv1d(a, b, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(F.relu(self.conv(x)[:, :, : -self.cut]) + self.shortcut(x))
+        return nn.functional.relu(nn.functional.relu(self.conv(x)[:, :, : -self.cut]) + self.shortcut(x))
 
 
 @net("conv", exporters=DYNAMIC)
@@ -116,7 +115,7 @@ class WaveNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x, total = self.stem(x), 0
         for i, (gate, skip) in enumerate(zip(self.gates, self.skips, strict=True)):
-            a, b = gate(F.pad(x, (2**i, 0))).chunk(2, 1)
+            a, b = gate(nn.functional.pad(x, (2**i, 0))).chunk(2, 1)
             h = skip(torch.tanh(a) * torch.sigmoid(b))
             x, total = x + h, total + h
         return self.top(total)[:, :, -1]
@@ -148,7 +147,7 @@ class Squeeze(nn.Module):
         self.first, self.second = nn.Linear(width, 4), nn.Linear(4, 2 * width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        gate, bias = self.second(F.relu(self.first(x.mean((2, 3))))).chunk(2, 1)
+        gate, bias = self.second(nn.functional.relu(self.first(x.mean((2, 3))))).chunk(2, 1)
         return torch.sigmoid(gate)[:, :, None, None] * x + bias[:, :, None, None]
 
 
@@ -176,11 +175,11 @@ class Tower(nn.Module):
     def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, ...]:
         x = self.stem(planes)
         for block in self.blocks:
-            x = F.relu(block(x) + x)
+            x = nn.functional.relu(block(x) + x)
         return self.policy(x)[:, self.moves], self.value(x), self.left(x)
 
 
-@net("conv", exporters=DYNAMIC)
+@net("conv", exporters=QUANTISED)
 def lc0_tower() -> Net:
     return plain(Tower(), (torch.rand(2, 12, 8, 8) > 0.8).float())
 
@@ -198,7 +197,7 @@ class Excite(nn.Module):
         return x * self.gate(x)
 
 
-@net("conv", exporters=DYNAMIC)
+@net("conv", exporters=QUANTISED)
 def squeeze_excitation() -> Net:
     parts = conv_bn(3, 8), Excite(8, nn.Sigmoid()), conv_bn(8, 8), Excite(8, nn.Hardsigmoid()), head(8)
     return plain(nn.Sequential(*parts), image(size=12))
@@ -263,8 +262,8 @@ class Transformer2d(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         theta = 0.1 * self.where(x).view(-1, 2, 3) + torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-        grid = F.affine_grid(theta, [x.shape[0], 1, 12, 12], align_corners=False)
-        return self.body(F.grid_sample(x, grid, align_corners=False))
+        grid = nn.functional.affine_grid(theta, [x.shape[0], 1, 12, 12], align_corners=False)
+        return self.body(nn.functional.grid_sample(x, grid, align_corners=False))
 
 
 @net("conv")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from zoo.architectures import Net, net, register
-from zoo.torch_tools import DYNAMIC, Apply, plain, sized, tokens
+from zoo.architectures import DYNAMIC, Net, net, register
+from zoo.torch_tools import Apply, plain, sized, tokens
 
 KINDS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 

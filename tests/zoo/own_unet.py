@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from zoo.architectures import Net, net
+from zoo.architectures import DYNAMIC, Net, net
 from zoo.own_conv import conv_bn
-from zoo.torch_tools import DYNAMIC, Apply, image, plain, sized
+from zoo.torch_tools import Apply, image, plain, sized
 
 
 @net("conv", exporters=DYNAMIC)
@@ -55,7 +54,7 @@ class UNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         skips = []
         for i, down in enumerate(self.down):
-            x = down(F.max_pool2d(x, 2) if i else x)
+            x = down(nn.functional.max_pool2d(x, 2) if i else x)
             skips.append(x)
         for i, skip in enumerate((skips[1], skips[0])):
             x = self.up[i](self.first[i](x))
@@ -95,9 +94,9 @@ class Pyramid(nn.Module):
         a = self.levels[0](x)
         b = self.levels[1](a)
         c = self.levels[2](b)
-        b = b + F.interpolate(c, size=b.shape[2:], mode="nearest")
-        a = a + F.interpolate(b, scale_factor=2, mode="bilinear", align_corners=True)
-        return self.top(a + F.interpolate(c, scale_factor=4, mode="bicubic")).mean((2, 3))
+        b = b + nn.functional.interpolate(c, size=b.shape[2:], mode="nearest")
+        a = a + nn.functional.interpolate(b, scale_factor=2, mode="bilinear", align_corners=True)
+        return self.top(a + nn.functional.interpolate(c, scale_factor=4, mode="bicubic")).mean((2, 3))
 
 
 @net("conv")

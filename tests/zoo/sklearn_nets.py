@@ -7,8 +7,17 @@ from typing import Any
 
 import numpy as np
 from skl2onnx import to_onnx
-from sklearn import decomposition, discriminant_analysis, feature_selection, linear_model, naive_bayes, neural_network
-from sklearn import pipeline, preprocessing, svm
+from sklearn import (
+    decomposition,
+    discriminant_analysis,
+    feature_selection,
+    linear_model,
+    naive_bayes,
+    neural_network,
+    pipeline,
+    preprocessing,
+    svm,
+)
 from sklearn.base import is_classifier
 
 from zoo.architectures import Net, register
@@ -52,11 +61,18 @@ def _fitted(steps: tuple[Any, ...], options: dict[str, Any]) -> Net:
     return Net(estimator, {"x": x[:3]})
 
 
+def _converted(estimator: Any, x: np.ndarray) -> Any:
+    """Convert without ZipMap, which makes a list of dictionaries of a classifier's scores."""
+    try:
+        return to_onnx(estimator, x, options={"zipmap": False} if is_classifier(estimator) else None)
+    except NameError:  # how skl2onnx says that this classifier has no such option, hence no ZipMap
+        return to_onnx(estimator, x)
+
+
 def export(net: Net) -> tuple[bytes, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the model, its inputs, and the scores that the estimator gives for them."""
-    options = {"zipmap": False} if hasattr(net.module, "predict_proba") else None
     x = net.inputs["x"]
-    model = to_onnx(net.module, x[:1], options=options)
+    model = _converted(net.module, x[:1])
     names = [o.name for o in model.graph.output]
     score = next(s for s in ("predict_proba", "decision_function", "predict") if hasattr(net.module, s))
     y = np.asarray(getattr(net.module, score)(x))

@@ -11,7 +11,6 @@ from torch import nn
 
 from zoo.architectures import Net
 
-DYNAMIC = ("dynamo", "dynamic", "legacy")
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _KEPT: list[Any] = []
 

@@ -1,13 +1,16 @@
-"""zennit.core: the stabiliser."""
+"""zennit.core: the stabiliser, and how bounds are expanded to an input."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from reflrp import stabilizer as native
-from reflrp.arrays import Array
+from reflrp.arrays import Array, to_host
 from reflrp.errors import RuleError
+from reflrp.ir import Shape
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,18 @@ def stabilize(
 ) -> Array:
     """Return the stabilised denominator: `Stabilizer(epsilon, clip, norm_scale, dim)(input)`."""
     return Stabilizer(epsilon, clip, norm_scale, dim)(input)
+
+
+def expand(bound: Any, shape: Shape) -> Array:
+    """Return a scalar or an array in a form that broadcasts to `shape`, by the conventions of `zennit.core.expand`."""
+    x = to_host(bound)
+    if 0 < x.ndim < len(shape) and all(n in (1, m) for n, m in zip(x.shape, shape, strict=False)):
+        x = x.reshape(*x.shape, *(1,) * (len(shape) - x.ndim))
+    if x.ndim == len(shape) and x.shape[0] > shape[0] and bool(np.all(x == x[:1])):
+        x = x[:1]
+    if x.ndim and (x.ndim != len(shape) or any(n not in (1, m) for n, m in zip(x.shape, shape, strict=True))):
+        raise RuleError(
+            f"zbox bounds of shape {x.shape} do not fit the input's {tuple(shape)}; give a scalar, or one value a "
+            f"channel in the shape {(1, *shape[1:2], *(1,) * (len(shape) - 2))}"
+        )
+    return x

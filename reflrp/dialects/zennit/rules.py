@@ -16,12 +16,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
-import numpy as np
-
 from reflrp import rules as r
-from reflrp.arrays import ZERO, Array, pos, to_host, where
+from reflrp.arrays import ZERO, Array, pos, where
+from reflrp.dialects.zennit.core import expand
 from reflrp.errors import RuleError
-from reflrp.ir import LINEAR, WEIGHTED, Shape
+from reflrp.ir import LINEAR, WEIGHTED
 from reflrp.linear import LinearMap
 from reflrp.pointwise import Pointwise
 from reflrp.stabilizer import StabilizerLike, check_epsilon, check_stabilizer
@@ -31,7 +30,10 @@ ZeroParams = str | Sequence[str] | None
 
 
 class ZennitRule(r.Rule):
-    """What all of zennit's rules share: what they mean as `rules=`."""
+    """What all of zennit's rules share: what they mean as `rules=`.
+
+    None is a LinearRule, which holds the statistic of a LayerNorm constant; in zennit its gradient is the whole one.
+    """
 
     def composite(self) -> Any:
         """Return this rule on every linear layer, zennit's base map on the rest, gradients elsewhere."""
@@ -41,7 +43,7 @@ class ZennitRule(r.Rule):
         return LayerMapComposite([(Linear, self), *layer_map_base()])
 
 
-class Modified(ZennitRule, r.LinearRule):
+class Modified(ZennitRule):
     """A rule that evaluates the layer again, with modified inputs and parameters."""
 
     serves: ClassVar[frozenset[str]] = frozenset({"dense", "conv", "sum", "pool"})
@@ -79,7 +81,7 @@ ANY = frozenset({*LINEAR, "pointwise", "normaliser"})
 
 
 @dataclass(frozen=True)
-class Norm(ZennitRule, r.LinearRule):
+class Norm(ZennitRule):
     """R_j = a_j sum_k w_jk R_k / st(z_k), z being the true output. Like Epsilon, but it modifies no parameters."""
 
     serves: ClassVar[frozenset[str]] = ANY
@@ -216,21 +218,6 @@ class ZBox(Modified):
         box = rule.low + rule.high + 0 * a
         s = L.ratio(R, z - L(box, L.w), self.stabilizer)
         return L.pull(a, s, L.w) - L.pull(box, s, L.w)
-
-
-def expand(bound: Any, shape: Shape) -> Array:
-    """Return a scalar or an array in a form that broadcasts to `shape`, by the conventions of `zennit.core.expand`."""
-    x = to_host(bound)
-    if 0 < x.ndim < len(shape) and all(n in (1, m) for n, m in zip(x.shape, shape, strict=False)):
-        x = x.reshape(*x.shape, *(1,) * (len(shape) - x.ndim))
-    if x.ndim == len(shape) and x.shape[0] > shape[0] and bool(np.all(x == x[:1])):
-        x = x[:1]
-    if x.ndim and (x.ndim != len(shape) or any(n not in (1, m) for n, m in zip(x.shape, shape, strict=True))):
-        raise RuleError(
-            f"zbox bounds of shape {x.shape} do not fit the input's {tuple(shape)}; give a scalar, or one value a "
-            f"channel in the shape {(1, *shape[1:2], *(1,) * (len(shape) - 2))}"
-        )
-    return x
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,116 @@
+"""How a batch is cut: to keep its values within bounds, and where the file holds a batch size of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reflrp.errors import InputError, ReflrpError, TooLarge
+from reflrp.ir import Graph, Shape
+
+if TYPE_CHECKING:
+    from reflrp.model import Model
+
+Feeds = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs that have the batch on their first axis, and the outputs whose first axis it must be then.
+
+    Attributes
+    ----------
+    model : Model
+    feeds : dict of array
+    outputs : tuple of str
+
+    """
+
+    model: Model
+    feeds: Feeds
+    outputs: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """How many samples there are; 0 where the inputs do not agree on it."""
+        counts = {a.shape[0] for a in self.feeds.values() if a.ndim}
+        return counts.pop() if len(counts) == 1 else 0
+
+    def cut(self, size: int) -> list[Feeds]:
+        """Return the inputs in cuts of so many samples."""
+        if size >= self.count:
+            return [self.feeds]
+        starts = range(0, self.count, size)
+        return [{k: a[i : i + size] if a.ndim else a for k, a in self.feeds.items()} for i in starts]
+
+    def graph(self, size: int) -> Graph:
+        """Return the model's graph for so many samples."""
+        return self.model.graph({k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()})
+
+    def built(self, size: int) -> Graph | None:
+        """Return the graph for so many samples, or None where the model does not take so many."""
+        try:
+            return self.graph(size)
+        except TooLarge:
+            raise
+        except ReflrpError:
+            return None
+
+    def declared(self) -> int | None:
+        """Return the batch size that all inputs declare."""
+        fixed = {p.dims[0] for p in self.model.source.inputs.values() if p.dims}
+        size = fixed.pop() if len(fixed) == 1 else None
+        return size if isinstance(size, int) and size > 0 else None
+
+    def leads(self, size: int) -> bool:
+        """Return whether so many samples make outputs of so many entries."""
+        graph = self.built(size)
+        return graph is not None and all(_shape(graph, o)[:1] == (size,) for o in self.outputs)
+
+    def fitting(self, allowed: int, itemsize: int) -> int:
+        """Return how many samples keep all values within `allowed` bytes."""
+        one = self.built(1) if self.count > 1 else None
+        if one is None:
+            return max(self.count, 1)
+        entries = sum(prod(v.shape) for v in one.values.values())
+        size = max(1, allowed // max(1, entries * itemsize))
+        is_batch = size >= self.count or (self.leads(1) and (self.built(2) is None or self.leads(2)))
+        return size if is_batch else self.count
+
+    def baked(self, wanted: int) -> int | None:
+        """Return the batch size that the file fixes, by its inputs or inside, where that is not the one wanted.
+
+        Raises InputError where this batch is no multiple of what the inputs declare, or cannot be put together again.
+        """
+        size = self.declared()
+        if size is None:
+            if self.built(min(wanted, self.count)) is not None:
+                return None
+            size = next((n for n in _candidates(self.count) if self.leads(n)), None)
+        elif size < self.count and self.count % size == 0 and not self.leads(size):
+            raise InputError(
+                f"the file fixes a batch of {size}, and its outputs have no axis for the batch: give {size} at a time"
+            )
+        return size if size and self.count % size == 0 and size < self.count else None
+
+
+def _shape(graph: Graph, output: str) -> Shape:
+    if output in graph.constants:
+        return tuple(np.shape(graph.constants[output]))
+    return graph.values[graph.resolve(output)].shape
+
+
+def _candidates(count: int) -> Iterator[int]:
+    """Yield 1, then the other divisors of a count, the largest first."""
+    yield 1
+    yield from (n for n in range(count // 2, 1, -1) if count % n == 0)
+
+
+def baked_note(size: int, count: int) -> str:
+    """Return what a note says of a batch that is explained in parts because of the file."""
+    which = "sample by sample" if size == 1 else f"{size} samples at a time"
+    return f"the batch size {size} is baked into the file: the {count} samples are explained {which}"

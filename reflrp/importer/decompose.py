@@ -1,0 +1,63 @@
+"""Taking apart: a builder that says its operator in terms of other operators of the standard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from reflrp.importer.build import Arg, Made, Ref, Site, make
+from reflrp.importer.node import node_of
+
+OPSET = 20
+"""The opset in whose terms operators are taken apart."""
+
+
+def call(
+    site: Site, op_type: str, *args: Any, part: str = "", outputs: int = 1, opset: int = OPSET, **attributes: Any
+) -> Made:
+    """Build one operator of the standard on values and constants. The last one a builder calls carries no `part`.
+
+    Numbers and lists become constants; None is an input that is left out.
+    """
+    given: tuple[Arg, ...] = tuple(a if a is None or isinstance(a, Ref | np.ndarray) else constant(a) for a in args)
+    while given and given[-1] is None:
+        given = given[:-1]
+    names = [f"in{i}" if a is not None else "" for i, a in enumerate(given)]
+    label = f":{part}" if part else ""
+    first = f"{site.node.outputs[0]}{label}"
+    made = [first, *(f"{first}.{i}" for i in range(1, outputs))]
+    proto = onnx.helper.make_node(op_type, names, made, **attributes)
+    node = node_of(proto, f"{site.node.name}{label}", {"": opset})
+    work = site.work
+    if not work.origin:
+        work = work.inside(site.node, prefix="")
+    found: Made = make(node, given, work)
+    return found
+
+
+def constant(value: Any) -> np.ndarray:
+    """Return a number or list as a constant: whole numbers as int64, others as float32."""
+    array = np.asarray(value)
+    return array.astype(np.int64 if array.dtype.kind in "iu" else np.float32) if array.dtype.kind != "b" else array
+
+
+def one(made: Made) -> Ref | np.ndarray:
+    """Return the first output."""
+    found = made[0] if isinstance(made, tuple) else made
+    assert isinstance(found, Ref | np.ndarray)
+    return found
+
+
+def normalised_by_values(site: Site) -> Made:
+    """Return a BatchNormalization whose statistics or scale the network works out, as sums and products."""
+    x = site.arg(0)
+    shape = [-1, *(1,) * (len(x.shape) - 2)]
+    gamma, beta, mean, var = (
+        one(call(site, "Reshape", site.arg(i), shape, part=name)) for i, name in enumerate(("scale", "shift", "mean", "var"), 1)
+    )
+    centred = one(call(site, "Sub", x, mean, part="centred"))
+    root = one(call(site, "Sqrt", one(call(site, "Add", var, float(site.attr("epsilon", 1e-5)), part="eps")), part="root"))
+    scaled = one(call(site, "Mul", one(call(site, "Div", centred, root, part="normed")), gamma, part="scaled"))
+    return call(site, "Add", scaled, beta)

@@ -1,0 +1,96 @@
+"""How large a node's outputs will be, by ONNX's shape inference: asked before ONNX's reference code runs the node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import prod
+
+import numpy as np
+import onnx
+from onnx import NodeProto, numpy_helper
+
+from reflrp import limits
+from reflrp.errors import ModelError
+from reflrp.importer.read import domain_of
+
+SIZED = frozenset(
+    ["AffineGrid", "BlackmanWindow", "CenterCropPad", "Col2Im", "ConstantOfShape", "DFT", "Expand", "HammingWindow"]
+    + ["HannWindow", "MelWeightMatrix", "MaxUnpool", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample"]
+)
+"""Operators whose outputs are as large as numbers in their inputs say."""
+
+FRAMED = frozenset(
+    ["AveragePool", "Conv", "ConvInteger", "ConvTranspose", "LpPool", "MaxPool", "MaxRoiPool", "Multinomial", "QLinearConv"]
+    + ["RandomNormal", "RandomUniform", "RoiAlign", "TfIdfVectorizer"]
+)
+"""Operators whose outputs, or frames around their inputs, are as large as attributes say.
+
+The outputs of all others are no larger than the product of their inputs' sizes.
+"""
+
+NUMBERS = 64
+"""Inputs of up to so many entries are given to the inference by value: shapes, repeats, ranges."""
+
+
+def check_outputs(node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> None:
+    """Raise TooLarge where an output would take more than the limit on memory.
+
+    Raises ModelError for a node whose size is written in its inputs, and does not make sense.
+    """
+    known = node.op_type in SIZED or node.op_type in FRAMED
+    if not known and prod(a.size for a in feeds.values()) * limits.WIDEST <= limits.MEMORY:
+        return
+    if node.op_type in SIZED:
+        for number in _numbers(feeds.values()):
+            limits.check_array("it", (number,), 1)
+    for shape in _shapes(node, opset, feeds):
+        limits.check_array("it", shape)
+
+
+def _numbers(arrays: Iterable[np.ndarray]) -> Iterator[int]:
+    """Yield the largest number of each small integer array."""
+    for array in arrays:
+        if array.dtype.kind in "iu" and 0 < array.size <= NUMBERS:
+            yield abs(int(array.max()))
+
+
+def _shapes(node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> Iterator[tuple[int, ...]]:
+    """Yield the shapes of the outputs, an open size as 1."""
+    if node.op_type == "MaxUnpool":  # the one operator that says its size where the inference does not look
+        yield from (tuple(int(n) for n in np.ravel(feeds[i])) for i in node.input[2:3] if i in feeds)
+    for kind in _inferred(node, opset, feeds).values():
+        yield tuple(d.dim_value for d in kind.tensor_type.shape.dim)
+    yield from _windows(node, feeds)
+
+
+def _inferred(node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> Mapping[str, onnx.TypeProto]:
+    domain = domain_of(node.domain)
+    if node.op_type == "Range":  # the standard's own AffineGrid gives it vectors of one number
+        feeds = {k: a.reshape(()) if a.size == 1 else a for k, a in feeds.items()}
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, domain)
+        types = {k: _type(a) for k, a in feeds.items()}
+        data = {k: numpy_helper.from_array(a) for k, a in feeds.items() if a.size <= NUMBERS}
+        opsets = [onnx.helper.make_opsetid(domain, opset)]
+        found: Mapping[str, onnx.TypeProto] = onnx.shape_inference.infer_node_outputs(
+            schema, node, types, data, opset_imports=opsets
+        )
+    except Exception as error:
+        if node.op_type in SIZED:
+            shapes = [feeds[i].shape if i in feeds else None for i in node.input]
+            raise ModelError(f"{node.op_type} does not fit its inputs of shapes {shapes}: {error}") from error
+        return {}  # what runs the node will say what is wrong with it
+    return found
+
+
+def _type(array: np.ndarray) -> onnx.TypeProto:
+    return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+
+
+def _windows(node: NodeProto, feeds: Mapping[str, np.ndarray]) -> Iterator[tuple[int, ...]]:
+    """Yield the shape of an input with its frame of `pads`, which windows slide over."""
+    pads = next((tuple(a.ints) for a in node.attribute if a.name == "pads"), ())
+    x = feeds.get(node.input[0]) if node.input else None
+    if pads and x is not None and len(pads) == 2 * (x.ndim - 2):
+        n = len(pads) // 2
+        yield (prod(x.shape[:2]), *(s + b + e for s, b, e in zip(x.shape[2:], pads[:n], pads[n:], strict=True)))

@@ -1,0 +1,49 @@
+"""What a builder computes from observed values at each run, as indices; and moves by such indices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from reflrp.importer.build import Ref, Site, Unbuildable, sized
+from reflrp.importer.decompose import call, one
+from reflrp.picking import Pick
+from reflrp.routing import Embedding
+
+
+def observed(site: Site, function: Callable[..., np.ndarray], inputs: tuple[Ref, ...], part: str) -> Ref:
+    """Return what a function gives for the observed values; it carries no relevance."""
+    sample = function(*(site.work.sample(i) for i in inputs))
+    return site.work.plumbing(site.node, 0, inputs, function, sample, part)
+
+
+def picked(site: Site) -> Ref:
+    """Return what any operator that moves entries does, for indices that are found in the run.
+
+    The operator is run on the numbers of its input's entries, to see where each comes from.
+    """
+    x = site.ref(0)
+    numbers = np.arange(prod(sized(x.shape)), dtype=np.int64).reshape(x.shape)
+    places = [i for i, a in enumerate(site.args) if isinstance(a, Ref) and i > 0]
+
+    def index(*found: np.ndarray) -> np.ndarray:
+        args: list[Any] = [numbers, *site.args[1:]]
+        for i, array in zip(places, found, strict=True):
+            args[i] = array
+        return np.asarray(site.node.evaluate(*args)[0], dtype=np.int64)
+
+    inputs = tuple(site.ref(i) for i in places)
+    return site.emit(Pick(x.shape), x, observed(site, index, inputs, "index"))
+
+
+def looked_up(site: Site) -> Ref:
+    """Return rows of a constant table by token ids that have an axis of length 1 at their end: GatherND."""
+    table, ids = np.asarray(site.const(0)), site.ref(1)
+    if site.op_type != "GatherND" or ids.shape[-1:] != (1,) or site.attr("batch_dims", 0):
+        raise Unbuildable("it moves constants by numbers that come in")
+    flat = one(call(site, "Squeeze", ids, [-1], part="ids"))
+    assert isinstance(flat, Ref)
+    return site.emit(Embedding(table, 0, flat.ndim), flat)

@@ -1,0 +1,225 @@
+"""Builders of control flow: branches whose condition is known are put in, loops whose length is known are unrolled.
+
+"Known" means constant at the given input shapes. What a body reads from outside it reads here as well, since it is
+built in the same construction; see `Construction.inside`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from reflrp.importer.build import Arg, Items, Made, Ref, Site, Unbuildable, builds
+from reflrp.importer.decompose import call, one
+
+LONGEST = 2000
+"""How many steps a loop may have."""
+
+MOST = 200_000
+"""How many nodes a graph may have once its loops are unrolled."""
+
+
+@builds("If")
+def if_(site: Site) -> Made:
+    """One of two branches, if the condition is known."""
+    condition = site.arg(0)
+    if isinstance(condition, Ref):
+        return _unruled(site, f"its condition {condition.name!r} depends on the data, so that there is no one graph")
+    body = site.node.bodies["then_branch" if bool(np.ravel(condition)[0]) else "else_branch"]
+    return _outputs(site.work.inside(site.node).run(body, {}))
+
+
+def _outputs(found: Sequence[Arg]) -> Any:
+    return tuple(found)
+
+
+def _unruled(site: Site, why: str) -> Made:
+    """Run a node as it is where it carries no relevance; else say why it cannot be built."""
+    node, known = site.node, site.work.known
+    args = tuple(known[name] for name in node.reads)
+    if any(isinstance(a, Items) or (isinstance(a, Ref) and a.value.active) for a in args):
+        raise Unbuildable(why)
+    return site.work.plumb(replace(node, inputs=node.reads), args)
+
+
+@builds("Loop")
+def loop(site: Site) -> Made:
+    """A loop with a known number of steps, unrolled; its condition may be worked out on the way."""
+    if any(isinstance(a, Ref) for a in site.args[:2]):
+        return _unruled(site, "how long it runs depends on the data; export the model with it unrolled")
+    body = site.node.bodies["body"]
+    count, going = _steps(site)
+    state = [site.arg(i) for i in range(2, len(site.args))]
+    scans: list[list[Arg]] = [[] for _ in body.outputs[1 + len(state) :]]
+    step = 0
+    while going and step < count:
+        _check_length(site, step)
+        args = dict(zip(body.inputs, [np.asarray(step), np.asarray(going), *state], strict=True))
+        found = site.work.inside(site.node, f"[{step}]").run(body, args)
+        going = _known_condition(site, found[0])
+        state = [_there(site, a) for a in found[1 : 1 + len(state)]]
+        for scan, value in zip(scans, found[1 + len(state) :], strict=True):
+            scan.append(value)
+        step += 1
+    return _outputs([*state, *(_stacked(site, s, 0, f"scan{i}") for i, s in enumerate(scans))])
+
+
+def _there(site: Site, value: Arg) -> Any:
+    if value is None:
+        raise Unbuildable("its body leaves an output out")
+    return value
+
+
+def _steps(site: Site) -> tuple[float, bool]:
+    """Return the most steps that a loop makes, and whether it makes any."""
+    count = site.args[0] if site.has(0) else np.asarray(np.inf)
+    assert isinstance(count, np.ndarray)
+    return float(np.ravel(count)[0]), _known_condition(site, site.args[1] if site.has(1) else np.asarray(True))
+
+
+def _known_condition(site: Site, condition: Arg) -> bool:
+    if not isinstance(condition, np.ndarray):
+        raise Unbuildable("how long it runs depends on the data; export the model with it unrolled")
+    return bool(np.ravel(condition)[0])
+
+
+def _check_length(site: Site, step: int) -> None:
+    if step >= LONGEST or len(site.work.nodes) > MOST:
+        raise Unbuildable(
+            f"it makes more than {step} steps; unrolled, a loop may have {LONGEST} steps, and the graph {MOST} nodes"
+        )
+
+
+def _stacked(site: Site, values: list[Arg], axis: int, part: str) -> Arg:
+    """Return what a scan output is: the values of all steps, on a new axis."""
+    if not values:
+        raise Unbuildable("it makes no steps, so that the shape of its output is open")
+    rows = [one(call(site, "Unsqueeze", v, [axis], part=f"{part}.{i}")) for i, v in enumerate(values)]
+    return one(call(site, "Concat", *rows, axis=axis, part=part))
+
+
+@builds("Scan")
+def scan(site: Site) -> Made:
+    """A loop over the entries of an axis, unrolled."""
+    if site.opset < 9:
+        raise Unbuildable("a Scan of opset 8 has a batch axis of its own; export with a later opset")
+    body, across = site.node.bodies["body"], site.attr("num_scan_inputs")
+    states = len(site.args) - across
+    state, sequences = [site.arg(i) for i in range(states)], [site.arg(states + i) for i in range(across)]
+    axes = [a % len(x.shape) for a, x in zip(_each(site, "scan_input_axes", across), sequences, strict=True)]
+    lengths = {x.shape[a] for a, x in zip(axes, sequences, strict=True)}
+    if len(lengths) != 1:
+        raise Unbuildable(f"its inputs are of the lengths {sorted(lengths)}")
+    back = _each(site, "scan_input_directions", across)
+    (length,), results = lengths, len(body.outputs) - states
+    scans: list[list[Arg]] = [[] for _ in range(results)]
+    for step in range(length):
+        _check_length(site, step)
+        places = [length - 1 - step if b else step for b in back]
+        rows = [
+            _row(site, x, a, p, f"in{i}.{p}") for i, (x, a, p) in enumerate(zip(sequences, axes, places, strict=True))
+        ]
+        found = site.work.inside(site.node, f"[{step}]").run(body, dict(zip(body.inputs, [*state, *rows], strict=True)))
+        state = [_there(site, a) for a in found[:states]]
+        for made, value in zip(scans, found[states:], strict=True):
+            made.append(value)
+    turned = _each(site, "scan_output_directions", results)
+    out_axes = _each(site, "scan_output_axes", results)
+    whole = [s[::-1] if t else s for s, t in zip(scans, turned, strict=True)]
+    stacked = [_stacked(site, s, a, f"scan{i}") for i, (s, a) in enumerate(zip(whole, out_axes, strict=True))]
+    return _outputs([*state, *stacked])
+
+
+def _each(site: Site, name: str, count: int) -> list[int]:
+    return [int(n) for n in site.attr(name) or [0] * count]
+
+
+def _row(site: Site, x: np.ndarray | Ref, axis: int, place: int, part: str) -> np.ndarray | Ref:
+    if isinstance(x, Ref):
+        return one(call(site, "Gather", x, place, axis=axis, part=part))
+    return np.take(x, place, axis=axis)
+
+
+@builds("SequenceConstruct", "SequenceEmpty")
+def sequence_construct(site: Site) -> Any:
+    """A sequence of tensors."""
+    return (Items(site.arg(i) for i in range(len(site.args))),)
+
+
+@builds("SplitToSequence")
+def split_to_sequence(site: Site) -> Any:
+    """The parts of a tensor along an axis, as a sequence."""
+    x = site.arg(0)
+    axis = site.axis(site.attr("axis", 0), len(x.shape))
+    size = x.shape[axis]
+    split = site.const(1)
+    flat = not site.has(1) and not site.attr("keepdims", 1)
+    step = 1 if split is None else int(split) if split.ndim == 0 else 0
+    sizes = [min(step, size - i) for i in range(0, size, step)] if step else [int(n) for n in split]
+    if sum(sizes) != size or min(sizes, default=1) < 0:
+        raise Unbuildable(f"its parts {sizes} do not make up the axis of size {size}")
+    ends = np.cumsum(sizes).tolist()
+    parts = []
+    for i, (n, end) in enumerate(zip(sizes, ends, strict=True)):
+        if flat:
+            parts.append(_row(site, x, axis, i, str(i)))
+        else:
+            parts.append(one(call(site, "Slice", x, [end - n], [end], [axis], part=str(i))))
+    return (Items(parts),)
+
+
+def _items(site: Site) -> Items:
+    found = site.args[0]
+    if not isinstance(found, Items):
+        raise Unbuildable("its input is no sequence that is known")
+    return found
+
+
+def _place(site: Site, i: int, count: int, default: int) -> int:
+    place = int(np.ravel(site.const(i, default))[0])
+    if not -count <= place < max(count, 1):
+        raise Unbuildable(f"its position {place} is not in a sequence of {count}")
+    return place
+
+
+@builds("SequenceAt")
+def sequence_at(site: Site) -> Made:
+    """One tensor of a sequence."""
+    items = _items(site)
+    return items[_place(site, 1, len(items), 0)]
+
+
+@builds("SequenceLength")
+def sequence_length(site: Site) -> Made:
+    """How many tensors there are."""
+    return np.asarray(len(_items(site)))
+
+
+@builds("SequenceInsert")
+def sequence_insert(site: Site) -> Any:
+    """A sequence with one more tensor."""
+    items, new = list(_items(site)), site.arg(1)
+    items.insert(_place(site, 2, len(items) + 1, len(items)), new)
+    return (Items(items),)
+
+
+@builds("SequenceErase")
+def sequence_erase(site: Site) -> Any:
+    """A sequence with one tensor less."""
+    items = list(_items(site))
+    items.pop(_place(site, 1, len(items), -1))
+    return (Items(items),)
+
+
+@builds("ConcatFromSequence")
+def concat_from_sequence(site: Site) -> Made:
+    """The tensors of a sequence side by side, or stacked on a new axis."""
+    items, axis = _items(site), site.attr("axis", 0)
+    if not items:
+        raise Unbuildable("its sequence is empty")
+    if site.attr("new_axis", 0):
+        items = Items(one(call(site, "Unsqueeze", x, [axis], part=str(i))) for i, x in enumerate(items))
+    return call(site, "Concat", *items, axis=axis)

@@ -1,0 +1,181 @@
+"""Canonizing: the folded network computes the same; what cannot be folded stays; a wrong pass is caught."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from maps import dyadic
+from nets import build, net
+
+import reflrp
+from reflrp.canonize import PASSES
+from reflrp.errors import ForwardChanged, RuleError
+from reflrp.linear import Conv
+from reflrp.rules import Epsilon
+
+BN = "float[4] gamma, float[4] beta, float[4] mean, float[4] var"
+FOLDED = {
+    "after conv": f"<float[4, 2, 3, 3] w, {BN}> {{ a = Conv(x, w) y = BatchNormalization(a, gamma, beta, mean, var) }}",
+    "after conv with bias": f"""<float[4, 2, 3, 3] w, float[4] b, {BN}>
+        {{ a = Conv(x, w, b) y = BatchNormalization(a, gamma, beta, mean, var) }}""",
+    "after grouped conv": f"""<float[4, 1, 3, 3] w, float[4] b, {BN}>
+        {{ a = Conv<group = 2>(x, w, b) y = BatchNormalization(a, gamma, beta, mean, var) }}""",
+    "after grouped transposed conv": f"""<float[2, 2, 3, 3] w, float[4] b, {BN}>
+        {{ a = ConvTranspose<group = 2, strides = [2, 2]>(x, w, b)
+           y = BatchNormalization(a, gamma, beta, mean, var) }}""",
+    "after dense": f"""<float[32, 4] w, float[4] b, {BN}>
+        {{ f = Flatten(x) a = Gemm(f, w, b) y = BatchNormalization(a, gamma, beta, mean, var) }}""",
+    "as a product and a sum": """<float[4, 2, 3, 3] w, float[4, 1, 1] var, float[4, 1, 1] shift>
+        { a = Conv(x, w) b = Mul(a, var) y = Add(b, shift) }""",
+    "before conv": """<float[3, 2, 3, 3] w, float[2] gamma, float[2] beta, float[2] mean, float[2] var>
+        { a = BatchNormalization(x, gamma, beta, mean, var) y = Conv(a, w) }""",
+    "before padded conv": """<float[3, 2, 3, 3] w, float[3] b,
+         float[2] gamma, float[2] beta, float[2] mean, float[2] var>
+        { a = BatchNormalization(x, gamma, beta, mean, var)
+          y = Conv<pads = [1, 1, 2, 0], strides = [2, 1]>(a, w, b) }""",
+    "before grouped conv": """<float[4, 1, 3, 3] w, float[2] gamma, float[2] beta, float[2] mean, float[2] var>
+        { a = BatchNormalization(x, gamma, beta, mean, var) y = Conv<group = 2>(a, w) }""",
+    "before transposed conv": """<float[2, 3, 3, 3] w, float[2] gamma, float[2] beta, float[2] mean, float[2] var>
+        { a = BatchNormalization(x, gamma, beta, mean, var) y = ConvTranspose(a, w) }""",
+    "over concat": f"""<float[1, 2, 1, 1] w, float[1] b, float[3, 2, 1, 1] v, {BN}>
+        {{ a = Conv(x, w, b) c = Conv(x, v) d = Concat<axis = 1>(a, c)
+           y = BatchNormalization(d, gamma, beta, mean, var) }}""",
+}
+KEPT = {
+    "output read twice": f"""<float[4, 2, 3, 3] w, {BN}>
+        {{ a = Conv(x, w) b = BatchNormalization(a, gamma, beta, mean, var) y = Add(a, b) }}""",
+    "behind a rectifier": f"""<float[4, 2, 3, 3] w, {BN}>
+        {{ a = Conv(x, w) r = Relu(a) y = BatchNormalization(r, gamma, beta, mean, var) }}""",
+    "over concat of one value twice": f"""<float[2, 2, 1, 1] w, {BN}>
+        {{ a = Conv(x, w) d = Concat<axis = 1>(a, a) y = BatchNormalization(d, gamma, beta, mean, var) }}""",
+    "over concat along another axis": f"""<float[4, 2, 1, 1] w, float[4, 2, 1, 1] v, {BN}>
+        {{ a = Conv(x, w) c = Conv(x, v) d = Concat<axis = 2>(a, c)
+           y = BatchNormalization(d, gamma, beta, mean, var) }}""",
+}
+
+
+def graphs(body, passes=("fold_batchnorm",)):
+    """The graph before and after, and the network's output in both."""
+    model = reflrp.load(build(f"net (float[N, 2, 4, 4] x) => (float y) {body}", seed=4))
+    x = dyadic(np.random.default_rng(1), (2, 2, 4, 4))
+    versions = [reflrp.Explainer(model, Epsilon(), canonize=names).program(x) for names in ((), passes)]
+    return [v.graph for v in versions], [v.forward({"x": x}, keep=False)["y"] for v in versions]
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_folding_leaves_the_output(name):
+    (before, after), (old, new) = graphs(FOLDED[name])
+    assert any(node.kind == "diagonal" for node in before.nodes)
+    assert not any(node.kind == "diagonal" for node in after.nodes)
+    assert np.abs(old - new).max() <= 1e-12 * np.abs(old).max()
+    folded = [n for n in after.nodes if len(n.onnx) > 1]
+    assert folded
+    assert "fold_batchnorm" in after.notes[0]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_cannot_be_folded_stays(name):
+    (before, after), (old, new) = graphs(KEPT[name])
+    assert [n.kind for n in before.nodes] == [n.kind for n in after.nodes]
+    assert np.array_equal(old, new)
+    assert not after.notes
+
+
+def test_folding_before_a_padded_convolution_makes_a_bias_of_each_place():
+    """The shift does not reach into the padding, so the border has another bias than the middle."""
+    (_, after), _ = graphs(FOLDED["before padded conv"])
+    (conv,) = after.nodes
+    assert conv.op.b.shape[1:] == after.values["y"].shape[1:]
+
+
+def test_merge_is_the_smaller_pass():
+    """merge_batchnorm folds only what stands right behind a linear node."""
+    (_, after), _ = graphs(FOLDED["before conv"], ("merge_batchnorm",))
+    assert [n.kind for n in after.nodes] == ["diagonal", "conv"]
+    (_, after), (old, new) = graphs(FOLDED["after conv"], ("merge_batchnorm",))
+    assert [n.kind for n in after.nodes] == ["conv"]
+    assert np.abs(old - new).max() <= 1e-12 * np.abs(old).max()
+
+
+def broken(graph):
+    """A pass that forgets a factor."""
+    nodes = tuple(
+        replace(n, op=replace(n.op, w=n.op.w * 1.01, derived={})) if isinstance(n.op, Conv) else n for n in graph.nodes
+    )
+    return replace(graph, nodes=nodes)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_wrong_pass_is_caught(monkeypatch, dtype):
+    monkeypatch.setitem(PASSES, "broken", broken)
+    model, x = net("resnet")
+    explainer = reflrp.Explainer(model, dtype=dtype, canonize=("fold_batchnorm", "broken"))
+    with pytest.raises(ForwardChanged, match=r"changed the output 'y' by .*; pass canonize=\(\)"):
+        explainer(x)
+
+
+def test_unknown_pass():
+    model, x = net("mlp")
+    with pytest.raises(RuleError, match="canonizing pass 'fold' is unknown; there is fold_batchnorm"):
+        reflrp.Explainer(model, canonize=("fold",))(x)
+
+
+@pytest.mark.parametrize(
+    ("body", "biased"),
+    [
+        ("<float[4, 3] w, float[3] b> { h = MatMul(x, w) y = Add(h, b) }", True),
+        ("<float[4, 3] w, float[3] b> { h = MatMul(x, w) y = Add(b, h) }", True),
+        ("<float[4, 3] w, float[1] b> { h = MatMul(x, w) y = Sub(h, b) }", True),
+        ("<float[4, 3] w, float[3] b> { h = MatMul(x, w) r = Relu(h) y = Add(r, b) }", False),
+        ("<float[4, 3] w, float[2, 1, 3] b> { h = MatMul(x, w) y = Add(h, b) }", False),  # it broadcasts
+    ],
+)
+def test_an_added_constant_is_the_bias(body, biased):
+    model = reflrp.load(build(f"net (float[N, 4] x) => (float y) {body}", seed=1))
+    x = np.ones((2, 4))
+    graph = model.graph({"x": x.shape})
+    assert (len(graph.nodes) == 1) is biased
+    assert (graph.producers()["y"].kind == "dense") is biased
+    w, b = (constant(model, name) for name in "wb")
+    h = np.maximum(x @ w, 0) if "Relu" in body else x @ w
+    assert np.allclose(model.run(x)["y"], h - b if "Sub" in body else h + b, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("between", "axes", "bias"),
+    [
+        ("m = Transpose<perm = [0, 2, 1]>(a)", (0, 2, 1), "float[3]"),
+        ("m = Transpose<perm = [2, 0, 1]>(a)", (2, 0, 1), "float[1, 3]"),
+        ("s = Unsqueeze(a, one) m = Squeeze(s, one)", (0, 1, 2), "float[3, 4]"),
+        ("t = Transpose<perm = [0, 2, 1]>(a) m = Transpose<perm = [0, 2, 1]>(t)", (0, 1, 2), "float[3, 1]"),
+    ],
+)
+def test_a_constant_added_behind_reshapes_and_transposes(between, axes, bias):
+    """As around the one-dimensional convolutions of Keras: the bias moves back to the convolution."""
+    text = f"<float[3, 2, 2] w, {bias} b, int64[1] one = {{1}}> {{ a = Conv(x, w) {between} y = Add(m, b) }}"
+    model = reflrp.load(build(f"net (float[N, 2, 5] x) => (float y) {text}", seed=1))
+    x = dyadic(np.random.default_rng(6), (2, 2, 5))
+    graph = model.graph({"x": x.shape})
+    assert [n.kind for n in graph.nodes if n.kind != "routing"] == ["conv"]
+    w, b = (constant(model, name) for name in "wb")
+    a = np.stack([(x[:, :, t : t + 2, None] * w.transpose(1, 2, 0)).sum(axis=(1, 2)) for t in range(4)], axis=2)
+    assert np.array_equal(model.run(x)["y"], a.transpose(axes) + b)
+
+
+def constant(model, name):
+    return np.asarray(model.source.constants[name], dtype=float)
+
+
+@pytest.mark.parametrize(
+    ("op", "stripped"), [("Softmax", True), ("LogSoftmax", True), ("Sigmoid", True), ("Tanh", False)]
+)
+def test_final_activations_are_stripped(op, stripped):
+    model = build(f"net (float[N, 4] x) => (float[N, 3] y) <float[4, 3] w> {{ h = MatMul(x, w) [last] y = {op}(h) }}")
+    x = np.ones((2, 4))
+    logits, kept = reflrp.Explainer(model)(x), reflrp.Explainer(model, strip=False)(x)
+    assert bool(logits.notes) is stripped
+    assert (("last" in logits.rules), ("last" in kept.rules)) == (not stripped, True)
+    assert np.allclose(kept.output, reflrp.load(model).run(x)["y"])
+    if stripped:
+        assert "'h' is explained" in logits.notes[0]
+        assert not np.allclose(kept.output, logits.output)
