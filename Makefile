@@ -52,8 +52,11 @@ zoo: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package $(ZOO_VENV)-keras/.zoo-keras  ## Expo
 	PYTHONPATH=tests $(ZOO_VENV)-keras/bin/python -m zoo.export $(ZOO_EXPORTS) --framework keras
 	PYTHONPATH=tests $(ZOO_VENV)/bin/python -m zoo.run $(ZOO_EXPORTS) --table docs/coverage.md --json $(ZOO_EXPORTS)/results.json
 
-bench: $(VENV)/.dev $(VENV)/.package  ## Measure the engine
-	$(VENV)/bin/python benchmarks/run.py
+# The networks are written once; they take 1.3 GB.
+bench: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Measure time and memory beside zennit (VGG-16, ResNet-50)
+	test -e $(PEERS_VENV)/nets/vgg16.onnx || $(PEERS_VENV)/bin/python benchmarks/nets.py $(PEERS_VENV)/nets
+	$(PEERS_VENV)/bin/python benchmarks/bench_zennit.py $(PEERS_VENV)/nets
+	$(PEERS_VENV)/bin/python benchmarks/bench_zennit.py $(PEERS_VENV)/nets --memory
 
 clean:  ## Remove the virtual environments and all that was built
 	rm -rf $(VENV) $(PEERS_VENV) $(ZOO_VENV) $(ZOO_VENV)-keras build dist reflrp.egg-info

@@ -79,7 +79,12 @@ class Program:
             raise
         except Exception as error:
             raise ModelError(f"node {node.name!r} (onnx {node.op_type}) cannot be computed: {error}") from error
-        if self.graph.values[node.output].active:
+        value = self.graph.values[node.output]
+        if value.active:
+            if tuple(y.shape) != value.shape:
+                raise ModelError(
+                    f"node {node.name!r} (onnx {node.op_type}) makes the shape {tuple(y.shape)}, and not {value.shape}"
+                )
             check_finite(y, node, "value", allow_minus_infinity=True)
         return y
 

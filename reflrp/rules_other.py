@@ -267,9 +267,10 @@ def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
 class SignalTakesAll(Rule):
     """All of a product's relevance to the signal, none to the gate:  R_signal = R, R_gate = 0.
 
-    signal: 0 or 1 for the operand; "auto" for the one that is less of a gate, where one comes out of a sigmoid or softmax
-    (most of a gate) or a tanh; "activated" also where one comes out of another activation (the gate of a SwiGLU).
-    Where both are equal, `Half`. For MatMul, LRP-epsilon with the gate as the weight.
+    signal: 0 or 1 for the operand; "auto" for the one that is less of a gate, where one comes out of a sigmoid or
+    softmax (most of a gate) or a tanh; "activated" also where one comes out of another activation (the gate of a
+    SwiGLU). Where both are equal, and where only one carries relevance (the other is a mask), `Half`.
+    For MatMul, LRP-epsilon with the gate as the weight.
 
     Conserves (MatMul up to the stabiliser). Source: Arras et al., "Explaining Recurrent Neural Network Predictions in
     Sentiment Analysis", WASSA 2017. Clauses: PROD-3.
@@ -290,7 +291,7 @@ class SignalTakesAll(Rule):
         """Return the relevance of both operands."""
         if isinstance(self.signal, str):
             gate = op.gate(2 if self.signal == "auto" else 1)
-            if gate is None:
+            if gate is None or not all(op.active):
                 return Half(self.stabilizer)(op, x, y, R)
             signal = 1 - gate
         else:
@@ -355,8 +356,8 @@ class ProductAlphaBeta(Rule):
     """LRP-alpha-beta on a product, in equal parts to its operands.
 
     With (x y)+ the positive contributions x+ y+ + x- y- and (x y)- the negative ones x+ y- + x- y+,
-    R_x = 1/n (alpha sum (x y)+ R / st(z+)  -  beta sum (x y)- R / st(z-)), and R_y likewise; n operands carry relevance.
-    alpha 1, beta 0 is the z+ form. Raises RuleError unless alpha - beta = 1. Where a part is empty, it keeps its share.
+    R_x = 1/n (alpha sum (x y)+ R / st(z+)  -  beta sum (x y)- R / st(z-)), and R_y likewise, for the n operands that
+    carry relevance. alpha 1, beta 0 is the z+ form. Raises RuleError unless alpha - beta = 1. Where a part is empty, it keeps its share.
     Clauses: PROD-5.
     """
 

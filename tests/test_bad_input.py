@@ -367,11 +367,11 @@ def test_sizes_that_must_agree() -> None:
 
 
 def test_batch_baked_into_the_file() -> None:
-    fixed = reflrp.load(model("y = Relu(x)", "float[1,4] x"))
+    fixed = reflrp.load(model("y = Relu(x)", "float[2,4] x"))
     with pytest.raises(InputError, match="the batch size is baked into the file"):
-        fixed.run(ROW)
-    reshaped = model("s = Reshape(x, shape) y = Relu(s)", "float[N,4] x", shape=ints(1, 2, 2))
-    unbuilt(reshaped, (2, 4), "batch size is baked into the file")
+        fixed.run(draw(3, 4))
+    reshaped = model("s = Reshape(x, shape) y = Relu(s)", "float[N,4] x", shape=ints(2, 2, 2))
+    unbuilt(reshaped, (3, 4), "batch size is baked into the file")
 
 
 @pytest.mark.parametrize("x", [np.array([["a"] * 4]), np.zeros((1, 4), complex), np.full((1, 4), None), {}])

@@ -1,13 +1,11 @@
 """LSTM, GRU and RNN: forward in every arrangement, the ledger, and LRP_for_LSTM written out from its formulas."""
 
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 import reflrp
 from reflrp.dialects import lrp_for_lstm

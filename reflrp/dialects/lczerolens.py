@@ -137,7 +137,7 @@ class _Matrices(Matcher):
         return node.kind == "product" and not isinstance(node.op, Multiply)
 
 
-def LRP(
+def LRP(  # noqa: N802
     epsilon: float = 1e-6, bilinear: bool = False, softmax: Literal["epsilon", "identity", "gradient"] = "gradient"
 ) -> Composite:
     """Return lczerolens' composite: ZPlus on convolutions, Epsilon on dense layers, its own rules on Add, Mul, MatMul.

@@ -69,7 +69,8 @@ ZERO_TO_ONE: tuple[type, Mapping[str, Any]] = (float, {"low": 1e-6, "high": 1, "
 class LayerNormRule(r.LinearRule):
     """R = x * J^T (R / st(y')),  y' = w (x - mean x) / sqrt(var_1 x + eps) + b.
 
-    var_1 is divided by n - 1, and held constant. y' is not the layer's output, whose variance is divided by n. Bias and stabiliser absorb.
+    var_1 is divided by n - 1, and held constant; the layer's own output is not y', but divides by n.
+    Bias and stabiliser absorb.
     """
 
     stabilizer: StabilizerLike = 1e-6

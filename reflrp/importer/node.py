@@ -13,7 +13,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from reflrp.errors import ModelError, Offender
 from reflrp.importer.estimate import check_outputs
-from reflrp.importer.read import domain_of, is_float, widened
+from reflrp.importer.read import array_of, domain_of, is_float, widened
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -112,7 +112,7 @@ def _aligned(feeds: Arrays) -> Arrays:
 
 def body_of(graph: GraphProto, opsets: Mapping[str, int]) -> Body:
     """Return a subgraph as a body."""
-    constants = {t.name: widened(onnx.numpy_helper.to_array(t)) for t in graph.initializer}
+    constants = {t.name: array_of(t, None) for t in graph.initializer}
     return Body(
         tuple(i.name for i in graph.input),
         tuple(o.name for o in graph.output),
@@ -137,6 +137,9 @@ def nodes_of(graph: GraphProto, opsets: Mapping[str, int]) -> list[OnnxNode]:
 
 def node_of(node: NodeProto, name: str, opsets: Mapping[str, int]) -> OnnxNode:
     """Return a node with its attributes as Python values."""
+    texts = (name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
+    if any(isinstance(text, bytes) for text in texts):
+        raise ModelError(f"the names of node {name!r} are no valid UTF-8: {[t for t in texts if isinstance(t, bytes)]}")
     domain = domain_of(node.domain)
     inputs = tuple(node.input)
     while inputs and not inputs[-1]:

@@ -229,4 +229,6 @@ def diagonal(site: Site, x: Ref, w: np.ndarray | None, b: np.ndarray | None, par
     if out != x.shape:
         x = site.emit(Expand(x.shape, out), x, part="expand")
     bias = ZERO if b is None or not np.any(b) else b
+    if bias is ZERO and w.ndim == 0 and w == 1 and not part:
+        return x
     return site.emit(Diagonal(w, bias, x.shape), x, part=part)

@@ -13,6 +13,13 @@ from reflrp.norms import LocalResponse, Standardise
 ONE = np.ones(())
 
 
+def _emitted(site: Site, op: Standardise, x: Ref) -> Ref:
+    """Add a normalisation whose scale and bias do not make it larger than its input."""
+    if any(a is not ZERO and np.broadcast_shapes(a.shape, x.shape) != x.shape for a in (op.w, op.b)):
+        raise Unbuildable(f"its scale or bias does not fit its input of shape {x.shape}")
+    return site.emit(op, x)
+
+
 def _bias(b: np.ndarray | None) -> object:
     return ZERO if b is None or not np.any(b) else b
 
@@ -23,7 +30,7 @@ def layer_normalization(site: Site) -> Ref:
     x = site.ref()
     axes = tuple(range(site.axis(site.attr("axis", -1), x.ndim), x.ndim))
     op = Standardise(site.const(1, ONE), _bias(site.const(2)), axes, site.attr("epsilon", 1e-5))
-    return site.emit(op, x)
+    return _emitted(site, op, x)
 
 
 @builds("RMSNormalization", "SimplifiedLayerNormalization")
@@ -32,7 +39,7 @@ def rms_normalization(site: Site) -> Ref:
     x = site.ref()
     axes = tuple(range(site.axis(site.attr("axis", -1), x.ndim), x.ndim))
     op = Standardise(site.const(1, ONE), ZERO, axes, site.attr("epsilon", 1e-5), center=False)
-    return site.emit(op, x)
+    return _emitted(site, op, x)
 
 
 @builds("InstanceNormalization")
@@ -41,7 +48,7 @@ def instance_normalization(site: Site) -> Ref:
     x = site.ref()
     shape = (-1,) + (1,) * (x.ndim - 2)
     w, b = site.const(1).reshape(shape), site.const(2).reshape(shape)
-    return site.emit(Standardise(w, _bias(b), tuple(range(2, x.ndim)), site.attr("epsilon", 1e-5)), x)
+    return _emitted(site, Standardise(w, _bias(b), tuple(range(2, x.ndim)), site.attr("epsilon", 1e-5)), x)
 
 
 @builds("GroupNormalization")
@@ -52,7 +59,7 @@ def group_normalization(site: Site) -> Ref:
         raise Unbuildable(f"{x.shape[1]} channels do not fall into {groups} groups")
     grouped = (x.shape[0], groups, prod(x.shape[1:]) // groups)
     w, b = (_per_channel(site.const(i), x, groups) for i in (1, 2))
-    return site.emit(Standardise(w, _bias(b), (2,), site.attr("epsilon", 1e-5), grouped=grouped), x)
+    return _emitted(site, Standardise(w, _bias(b), (2,), site.attr("epsilon", 1e-5), grouped=grouped), x)
 
 
 def _per_channel(a: np.ndarray, x: Ref, groups: int) -> np.ndarray:

@@ -252,7 +252,7 @@ class Ops:
 
 @dataclass(frozen=True)
 class Efficient(Ops):
-    """As lxt.efficient.patches: rms_norm_forward, layer_norm_forward, gated_mlp_forward, wrap_attention_forward, cp_..."""
+    """As lxt.efficient.patches: its forwards of norms, MLPs and attention, and their cp_ forms."""
 
     cp: bool
 
