@@ -17,25 +17,27 @@ from reflrp.routing import Routing
 
 def mark_gates(graph: Graph) -> Graph:
     """Return the graph with `Product.gates` filled in."""
-    makers = graph.producers()
-    nodes = tuple(_marked(node, graph, makers) if isinstance(node.op, Product) else node for node in graph.nodes)
+    degrees: dict[str, int] = {}
+    for node in graph.nodes:
+        degrees[node.output] = _degree(node, graph, degrees)
+    nodes = tuple(_marked(node, degrees) if isinstance(node.op, Product) else node for node in graph.nodes)
     return replace(graph, nodes=nodes)
 
 
-def _marked(node: Node, graph: Graph, makers: Mapping[str, Node]) -> Node:
-    one, two = (_degree(name, graph, makers) for name in node.inputs)
+def _marked(node: Node, degrees: Mapping[str, int]) -> Node:
+    one, two = (degrees.get(name, 0) for name in node.inputs)
     return replace(node, op=replace(node.op, gates=(one, two)))  # type: ignore[call-arg]
 
 
-def _degree(name: str, graph: Graph, makers: Mapping[str, Node]) -> int:
-    """Return how much of a gate a value is.
+def _degree(node: Node, graph: Graph, degrees: Mapping[str, int]) -> int:
+    """Return how much of a gate a node's output is, given that of the values before it.
 
     Routing of one value that carries relevance (a mask after the softmax, too), and a scalar scale and shift as in
     1 - z, are looked through.
     """
-    while name in makers and (source := _looked_through(makers[name], graph)) is not None:
-        name = source
-    op = makers[name].op if name in makers else None
+    source, op = _looked_through(node, graph), node.op
+    if source is not None:
+        return degrees.get(source, 0)
     if isinstance(op, Softmax) or (isinstance(op, Pointwise) and op.name in ("sigmoid", "hard_sigmoid")):
         return 3
     if isinstance(op, Pointwise) and op.name == "tanh":

@@ -14,7 +14,7 @@ from reflrp.routing import Plumbing, Routing
 
 @dataclass(frozen=True, eq=False)
 class Pick(Routing):
-    """out = x.flat[index], the numbers being a second input that carries no relevance: TopK, Gather by found indices."""
+    """out = x.flat[index], the numbers being a second input without relevance: TopK, Gather by found indices."""
 
     source: Shape
 

@@ -194,7 +194,7 @@ FUNCTIONS: dict[str, Function] = {
         lambda x, scale, low, high: _step((x >= low * scale) & (x <= high * scale), x),
         keeps_sign=True,
     ),
-    "dynamic_quant": Function(_dynamic_quant, lambda x: ones_like(x), keeps_sign=True),
+    "dynamic_quant": Function(_dynamic_quant, ones_like, keeps_sign=True),
     "shrink": Function(_shrink, lambda x, lambd, bias: _step(abs(x) > lambd, x)),
     "erf": Function(erf, lambda x: 2 / sqrt(pi) * _exp(-x * x), keeps_sign=True),
     "exp": Function(_exp, _exp, nonneg=True),

@@ -16,7 +16,9 @@ WORDS = "float[2,5,8] x"
 CONV = {"w": (3, 4, 3, 3), "b": (3,)}
 
 
-def fused(op: str, attributes: str = "", args: str = "x", inputs: str = WORDS, outputs: str = "y", **weights: Any) -> Any:
+def fused(
+    op: str, attributes: str = "", args: str = "x", inputs: str = WORDS, outputs: str = "y", **weights: Any
+) -> Any:
     shown = ", ".join(f"float[] {o}" for o in outputs.split(", ")[:1])
     return net(f"{outputs} = {MS}.{op} {attributes}({args})", inputs, shown, **weights)
 
@@ -26,7 +28,9 @@ CASES = {
     "FusedConv LeakyRelu": fused(
         "FusedConv", '<activation = "LeakyRelu", activation_params = [0.2]>', "x, w, b", IMAGE, **CONV
     ),
-    "FusedConv Clip": fused("FusedConv", '<activation = "Clip", activation_params = [0.0, 1.5]>', "x, w", IMAGE, w=CONV["w"]),
+    "FusedConv Clip": fused(
+        "FusedConv", '<activation = "Clip", activation_params = [0.0, 1.5]>', "x, w", IMAGE, w=CONV["w"]
+    ),
     "FusedConv HardSigmoid": fused(
         "FusedConv", '<activation = "HardSigmoid", activation_params = [0.1, 0.4]>', "x, w, b", IMAGE, **CONV
     ),
@@ -34,8 +38,12 @@ CASES = {
         f't = Conv(x, v) y = {MS}.FusedConv <activation = "Relu">(x, w, b, t)', IMAGE, v=(3, 4, 3, 3), **CONV
     ),
     "FusedGemm": fused(
-        "FusedGemm", '<activation = "LeakyRelu", activation_alpha = 0.3, transB = 1, alpha = 0.5>', "x, w, b",
-        "float[N,4] x", w=(3, 4), b=(3,),
+        "FusedGemm",
+        '<activation = "LeakyRelu", activation_alpha = 0.3, transB = 1, alpha = 0.5>',
+        "x, w, b",
+        "float[N,4] x",
+        w=(3, 4),
+        b=(3,),
     ),
     "FusedMatMul": fused("FusedMatMul", "<alpha = 0.5, transA = 1>", "x, w", w=(5, 3)),
     "FusedMatMul transB": fused("FusedMatMul", "<transB = 1>", "x, w", w=(3, 8)),
@@ -57,8 +65,12 @@ CASES = {
     ),
     "SimplifiedLayerNormalization": net("y = SimplifiedLayerNormalization <epsilon = 0.01>(x, g)", WORDS, g=(8,)),
     "Attention": fused("Attention", "<num_heads = 2>", "x, w, b", w=(8, 24), b=(24,)),
-    "Attention, causal": fused("Attention", "<num_heads = 2, unidirectional = 1, scale = 0.3>", "x, w, b", w=(8, 24), b=(24,)),
-    "Attention, sizes": fused("Attention", "<num_heads = 2, qkv_hidden_sizes = [8, 8, 4]>", "x, w, b", w=(8, 20), b=(20,)),
+    "Attention, causal": fused(
+        "Attention", "<num_heads = 2, unidirectional = 1, scale = 0.3>", "x, w, b", w=(8, 24), b=(24,)
+    ),
+    "Attention, sizes": fused(
+        "Attention", "<num_heads = 2, qkv_hidden_sizes = [8, 8, 4]>", "x, w, b", w=(8, 20), b=(20,)
+    ),
     "Attention, lengths": fused(
         "Attention", "<num_heads = 2>", "x, w, b, m", w=(8, 24), b=(24,), m=np.array([3, 5], np.int32)
     ),
@@ -67,27 +79,47 @@ CASES = {
     ),
     "MultiHeadAttention": net(f"t = Relu(x) y = {MS}.MultiHeadAttention <num_heads = 2>(x, t, x, b)", WORDS, b=(24,)),
     "MultiHeadAttention, mask": net(
-        f"t = Relu(x) y = {MS}.MultiHeadAttention <num_heads = 4, scale = 0.5>(x, t, x, , m)", WORDS, m=np.tri(2, 5, 2, dtype=np.int32)
+        f"t = Relu(x) y = {MS}.MultiHeadAttention <num_heads = 4, scale = 0.5>(x, t, x, , m)",
+        WORDS,
+        m=np.tri(2, 5, 2, dtype=np.int32),
     ),
     "MultiHeadAttention, bias": net(
         f"y = {MS}.MultiHeadAttention <num_heads = 2>(x, x, x, , , r)", WORDS, r=(1, 2, 5, 5)
     ),
     "RotaryEmbedding": fused("RotaryEmbedding", "", "x, p, c, s", "float[2,3,5,4] x", p=ints(0), c=(9, 2), s=(9, 2)),
     "RotaryEmbedding, interleaved": fused(
-        "RotaryEmbedding", "<interleaved = 1, num_heads = 2>", "x, p, c, s", p=np.array([[0, 1, 2, 3, 4]] * 2), c=(9, 2), s=(9, 2)
+        "RotaryEmbedding",
+        "<interleaved = 1, num_heads = 2>",
+        "x, p, c, s",
+        p=np.array([[0, 1, 2, 3, 4]] * 2),
+        c=(9, 2),
+        s=(9, 2),
     ),
-    "RotaryEmbedding from a start": fused("RotaryEmbedding", "", "x, p, c, s", "float[2,3,5,4] x", p=ints(2), c=(9, 2), s=(9, 2)),
+    "RotaryEmbedding from a start": fused(
+        "RotaryEmbedding", "", "x, p, c, s", "float[2,3,5,4] x", p=ints(2), c=(9, 2), s=(9, 2)
+    ),
     "GroupQueryAttention": net(
         f"q = MatMul(x, o) k = MatMul(x, w) v = MatMul(x, u) "
         f"y, pk, pv = {MS}.GroupQueryAttention <num_heads = 4, kv_num_heads = 2>(q, k, v, , , n, t)",
-        WORDS, o=(8, 32), w=(8, 16), u=(8, 16), n=np.array([4, 4], np.int32), t=np.int32(5),
+        WORDS,
+        o=(8, 32),
+        w=(8, 16),
+        u=(8, 16),
+        n=np.array([4, 4], np.int32),
+        t=np.int32(5),
     ),
     "GroupQueryAttention, rotary": net(
-        f"q = MatMul(x, w) y, pk, pv = {MS}.GroupQueryAttention <num_heads = 2, kv_num_heads = 1, do_rotary = 1, softcap = 2.0>"
+        f"q = MatMul(x, w) y, pk, pv = {MS}.GroupQueryAttention "
+        "<num_heads = 2, kv_num_heads = 1, do_rotary = 1, softcap = 2.0>"
         "(q, , , , , n, t, c, s)",
-        WORDS, w=(8, 64), n=np.array([4, 4], np.int32), t=np.int32(5), c=(9, 8), s=(9, 8),
+        WORDS,
+        w=(8, 64),
+        n=np.array([4, 4], np.int32),
+        t=np.int32(5),
+        c=(9, 8),
+        s=(9, 8),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -101,12 +133,11 @@ def test_operator(name: str) -> None:
 def test_embed_layer_normalization(masked: bool) -> None:
     args = "ids, seg, w, p, s, g, b" + (", m" if masked else "")
     inputs = "int32[2,4] ids, int32[2,4] seg" + (", int32[2,4] m" if masked else "")
-    proto = net(
-        f"y, n = {MS}.EmbedLayerNormalization({args})", inputs, w=(9, 6), p=(7, 6), s=(2, 6), g=(6,), b=(6,)
-    )
+    proto = net(f"y, n = {MS}.EmbedLayerNormalization({args})", inputs, w=(9, 6), p=(7, 6), s=(2, 6), g=(6,), b=(6,))
     feeds = {"ids": np.array([[1, 2, 3, 4], [0, 8, 1, 1]], np.int32), "seg": np.tri(2, 4, dtype=np.int32)}
     e = assert_explained(proto, feeds | ({"m": np.tri(2, 4, 2, dtype=np.int32)} if masked else {}))
-    assert e.relevances["ids"].shape == (2, 4) and np.abs(e.relevances["ids"]).max() > 0
+    assert e.relevances["ids"].shape == (2, 4)
+    assert np.abs(e.relevances["ids"]).max() > 0
     assert np.abs(e.relevances["seg"]).max() > 0
 
 
@@ -121,7 +152,12 @@ NETS = {
     "convolutions": model(
         "c = Conv <pads = [1, 1, 1, 1]>(x, w, b) r = Relu(c) d = Conv <pads = [1, 1, 1, 1]>(r, v) s = Add(d, r)"
         "t = Relu(s) p = GlobalAveragePool(t) f = Flatten(p) g = Gemm <transB = 1>(f, u, e) y = Sigmoid(g)",
-        "float[2,4,6,6] x", w=(4, 4, 3, 3), b=(4,), v=(4, 4, 3, 3), u=(3, 4), e=(3,),
+        "float[2,4,6,6] x",
+        w=(4, 4, 3, 3),
+        b=(4,),
+        v=(4, 4, 3, 3),
+        u=(3, 4),
+        e=(3,),
     ),
     "transformer": model(
         """q = MatMul(x, wq) qb = Add(q, bq) k = MatMul(x, wk) kb = Add(k, bk) v = MatMul(x, wv) vb = Add(v, bv)
@@ -132,12 +168,31 @@ NETS = {
         ht = Transpose <perm = [0, 2, 1, 3]>(h) hf = Reshape(ht, join) o = MatMul(hf, wo) ob = Add(o, bo)
         r = Add(ob, x) n = LayerNormalization <axis = -1>(r, g, b)
         m = MatMul(n, w1) mb = Add(m, b1) e1 = Div(mb, root) e2 = Erf(e1) e3 = Add(e2, one) e4 = Mul(mb, e3)
-        e5 = Mul(e4, half) f = MatMul(e5, w2) fb = Add(f, b2) u = Add(fb, n) y = LayerNormalization <axis = -1>(u, g, b)""",
-        "float[2,5,8] x", wq=(8, 8), wk=(8, 8), wv=(8, 8), wo=(8, 8), bq=(8,), bk=(8,), bv=(8,), bo=(8,),
-        g=(8,), b=(8,), w1=(8, 16), b1=(16,), w2=(16, 8), b2=(8,), split=ints(0, 0, 2, 4), join=ints(0, 0, 8),
-        two=np.float32(2), root=np.float32(2**0.5), one=np.float32(1), half=np.float32(0.5),
+        e5 = Mul(e4, half) f = MatMul(e5, w2) fb = Add(f, b2) u = Add(fb, n)
+        y = LayerNormalization <axis = -1>(u, g, b)""",
+        "float[2,5,8] x",
+        wq=(8, 8),
+        wk=(8, 8),
+        wv=(8, 8),
+        wo=(8, 8),
+        bq=(8,),
+        bk=(8,),
+        bv=(8,),
+        bo=(8,),
+        g=(8,),
+        b=(8,),
+        w1=(8, 16),
+        b1=(16,),
+        w2=(16, 8),
+        b2=(8,),
+        split=ints(0, 0, 2, 4),
+        join=ints(0, 0, 8),
+        two=np.float32(2),
+        root=np.float32(2**0.5),
+        one=np.float32(1),
+        half=np.float32(0.5),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("level", ["BASIC", "EXTENDED"])

@@ -14,7 +14,8 @@ LayerNorm before them:
   relevance doubles: attention="doubled". Where they are not, the key's copy is left out here. attention="conservative"
   gives it to the value alone. attention="gradient" is what pnpxai does with attention that it does not convert.
 - LayerNorm: `LayerNormRule`, whose variance is divided by n - 1. For a normalised shape of more than one axis pnpxai
-  takes its statistics over all axes, the batch included; here they are over those axes.
+  takes its statistics over all axes, the batch included; here they are over those axes. It always has the stabiliser
+  1e-6: zennit makes a copy of each hook, in which pnpxai's LayerNormRule forgets its argument.
 - `a + b` is zennit's Sum, also where b is a constant, which then keeps its share.
 - LSTM, GRU and RNN: pnpxai lists them as supported and gives them a plain gradient: recurrent="gradient". By default
   they have rules here: Epsilon on dense maps, Norm on sums, of a product the signal takes all, activations pass.
@@ -193,7 +194,7 @@ class _Part(Matcher):
     def __call__(self, node: Node, survey: Survey) -> bool:
         if node.kind not in ("dense", "product", "normaliser"):
             return False
-        heads = _Heads(survey).all()
+        heads = _heads(survey)
         names = {
             "softmax": [h.softmax for h in heads],
             "weighing": [h.weighing for h in heads],
@@ -202,6 +203,14 @@ class _Part(Matcher):
             "shared": [h.value.name for h in heads if h.value and h.value_is_key],
         }
         return node.name in names[self.part]
+
+
+def _heads(survey: Survey) -> list[Head]:
+    """Return the attentions of a graph, found once a survey."""
+    if "pnpxai" not in survey.__dict__:
+        survey.__dict__["pnpxai"] = _Heads(survey).all()
+    found: list[Head] = survey.__dict__["pnpxai"]
+    return found
 
 
 class _LayerNorm(Matcher):
@@ -264,7 +273,7 @@ class LRPBase(Composite):
         own: Pairs = (
             *_attention(attention, stabilizer),
             *_recurrent(recurrent, epsilon, stabilizer),
-            (_LayerNorm(), LayerNormRule(stabilizer)),
+            (_LayerNorm(), LayerNormRule()),
             (added, r.Norm(stabilizer)),
         )
         object.__setattr__(self, "layer", layer)

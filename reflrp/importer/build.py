@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy as np
 from reflrp import limits
 from reflrp.errors import InputError, ModelError, ReflrpError, TooLarge, UnsupportedOperator
 from reflrp.importer.dequantise import dequantised
-from reflrp.importer.functions import defined_by_function, function_of
+from reflrp.importer.functions import function_of
+from reflrp.importer.labels import BUILT, INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
 from reflrp.importer.node import Body, OnnxNode
-from reflrp.importer.parse import CONTROL_FLOW, INERT_OUTPUTS, LOOKUPS, TABLES, Port, Source, is_inert, labelled
+from reflrp.importer.parse import Port, Source
 from reflrp.importer.read import is_float
 from reflrp.importer.tokens import origins
 from reflrp.ir import Graph, Node, Op, Shape, Value
@@ -67,14 +68,21 @@ class Unbuildable(Exception):
     """A builder's word that it cannot serve this node, and why."""
 
 
+class Oversized(Unbuildable):
+    """A builder's word that this node asks for more memory than `reflrp.limits` allow."""
+
+
 def sized(shape: Shape) -> Shape:
     """Return the shape of an array that is about to be made.
 
-    Raises Unbuildable for one that cannot be, TooLarge for one beyond the limit on memory.
+    Raises Unbuildable for one that cannot be, Oversized for one beyond the limit on memory.
     """
     if min(shape, default=1) < 0:
         raise Unbuildable(f"it needs an array of the shape {shape}")
-    limits.check_array("it", shape)
+    try:
+        limits.check_array("it", shape)
+    except TooLarge as error:
+        raise Oversized(str(error)) from None
     return shape
 
 
@@ -108,6 +116,8 @@ class Site:
     def arg(self, i: int) -> np.ndarray | Ref:
         """Return input i, a constant array or a value."""
         found = self.args[i] if i < len(self.args) else None
+        if isinstance(found, Items):
+            raise Unbuildable(f"its input {i} is a sequence")
         if found is None:
             raise Unbuildable(f"its input {i} is missing")
         return found
@@ -162,6 +172,7 @@ class Construction:
     aliases: dict[str, str] = field(default_factory=dict)
     samples: dict[str, np.ndarray] = field(default_factory=dict)
     makers: dict[str, Node] = field(default_factory=dict)
+    derived: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     prefix: str = ""
     origin: tuple[str, ...] = ()
@@ -171,7 +182,7 @@ class Construction:
         """Return the same construction as seen inside a node: its own names, and those outside."""
         prefix = self.prefix + (f"{node.name}{label}/" if prefix is None else prefix)
         origin, scope = self.origin or (node.name,), self.scope or node.scope
-        return replace(self, known=ChainMap({}, self.known), prefix=prefix, origin=origin, scope=scope)  # type: ignore[arg-type]
+        return replace(self, known=ChainMap({}, self.known), prefix=prefix, origin=origin, scope=scope)
 
     def run(self, body: Body, args: Mapping[str, Arg]) -> list[Arg]:
         """Build the nodes of a body for the given inputs, and return its outputs."""
@@ -181,7 +192,7 @@ class Construction:
             try:
                 place(node, self)
             except Unbuildable as error:
-                raise Unbuildable(f"its node {node.name!r} ({node.op_type}): {error}") from error
+                raise type(error)(f"its node {node.name!r} ({node.op_type}): {error}") from error
         return [self.known.get(o) for o in body.outputs]  # a function leaves out what the node does not ask for
 
     def emit(self, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], part: str) -> Ref:
@@ -199,9 +210,11 @@ class Construction:
         origin, scope = self.origin or (node.name,), node.scope or self.scope
         made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, origin, scope)
         if len(self.nodes) >= limits.NODES:
-            raise TooLarge(f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES)")
+            raise Oversized(f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES)")
         self.nodes.append(made)
         self.values[output], self.makers[output] = value, made
+        if any(i.name in self.derived or (i.name in self.makers and i.value.active) for i in inputs):
+            self.derived.add(output)
         return Ref(output, value)
 
     def plumb(self, node: OnnxNode, args: tuple[Arg, ...], only: tuple[int, ...] | None = None) -> tuple[Arg, ...]:
@@ -221,7 +234,7 @@ class Construction:
             return (moved,)
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
         return tuple(
-            self.plumbing(node, i, inputs, lambda *xs, i=i: run(*xs)[i], sample) if ok else None
+            self.plumbing(node, i, inputs, lambda *xs, i=i: run(*xs)[i], np.asarray(sample)) if ok else None
             for i, (ok, sample) in enumerate(zip(made, samples, strict=True))
         )
 
@@ -267,80 +280,13 @@ class Construction:
 
     def worked_out(self, ref: Ref) -> bool:
         """Return whether a value depends on what the network computes, and not on its inputs as they are given."""
-        names, seen = [ref.name], set[str]()
-        while names:
-            maker = self.makers.get(names.pop())
-            for name in maker.inputs if maker else ():
-                if name in self.makers and self.values[name].active:
-                    return True
-                if name not in seen:
-                    seen.add(name)
-                    names.append(name)
-        return False
+        return ref.name in self.derived
 
     def sample(self, ref: Ref) -> np.ndarray:
         """Return some array of a value's shape and dtype."""
         if ref.name not in self.samples:
             self.samples[ref.name] = np.zeros(ref.value.shape, ref.value.dtype)
         return self.samples[ref.name]
-
-
-UNLIKE_LRP = {
-    **dict.fromkeys(
-        ["TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"],
-        "trees decide by thresholds, so relevance has no linear part to follow; use a method for trees, as TreeSHAP",
-    ),
-    **dict.fromkeys(
-        ["SVMClassifier", "SVMRegressor"],
-        "a kernel machine is no layered network; a linear one can be exported as LinearClassifier",
-    ),
-}
-"""Operators that are no layers, and why."""
-
-
-def check_supported(source: Source) -> None:
-    """Raise UnsupportedOperator with every node that is unknown, or on a relevance path without a builder."""
-    missing = [node.offender(_why(node)) for node in _without_builder(source.nodes, source.active)]
-    if missing:
-        raise UnsupportedOperator(missing)
-
-
-def _without_builder(nodes: Iterable[OnnxNode], active: frozenset[str]) -> Iterator[OnnxNode]:
-    """Yield the nodes that nothing can build, those in subgraphs included."""
-    for node in nodes:
-        for body in node.bodies.values():
-            yield from _without_builder(body.nodes, _inner_active(node, body, active))
-        known = (node.domain, node.op_type) in BUILDERS or defined_by_function(node)
-        if not known and (any(o in active for o in node.outputs) or not node.standard):
-            yield node
-
-
-def _inner_active(node: OnnxNode, body: Body, active: frozenset[str]) -> frozenset[str]:
-    """Return which values of a subgraph carry relevance, those that come round from one step to the next included."""
-    given = zip(body.inputs[::-1], node.inputs[::-1], strict=False)  # all but a Loop's two counters stand at the end
-    floats = {i for n in body.nodes for i in n.reads if i in active} | {i for i, outer in given if outer in active}
-    while True:
-        found = labelled(body.nodes, body.constants, floats)
-        back = {i for i, o in zip(body.inputs[-len(body.outputs) :], body.outputs, strict=False) if o in found}
-        if back <= floats:
-            return found
-        floats |= back
-
-
-def _why(node: OnnxNode) -> str:
-    if node.domain == "com.microsoft.nchwc":
-        return "a layout of one processor; save the model with onnxruntime's optimisation level extended or lower"
-    if "Integer" in node.op_type or node.op_type.startswith(("QLinear", "QGemm", "QAttention", "DynamicQuant")):
-        return "integer arithmetic; export with QuantizeLinear and DequantizeLinear around float operators (QDQ), or in float"
-    if not node.standard:
-        return "not an operator of the ONNX standard"
-    if node.op_type in UNLIKE_LRP:
-        return UNLIKE_LRP[node.op_type]
-    if node.op_type in CONTROL_FLOW:
-        return "control flow that depends on the input; export the model with it unrolled"
-    if "Sequence" in node.op_type or "Optional" in node.op_type:
-        return "sequences are no tensors; export the model without them"
-    return "no builder"
 
 
 def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
@@ -358,6 +304,8 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
             continue
         try:
             place(node, work)
+        except Oversized as error:
+            raise TooLarge(f"node {node.name!r} ({node.op_type}): {error}") from error
         except Unbuildable as error:
             failed.append(node.offender(str(error)))
     if failed:
@@ -365,9 +313,10 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
     return _finish(source, work)
 
 
-def _as_array(value: Arg) -> Arg:
+def _as_array(value: Any) -> Arg:
     """Return a NumPy scalar as an array, so that what is no array is no constant."""
-    return np.asarray(value) if isinstance(value, np.generic) else value
+    found: Arg = np.asarray(value) if isinstance(value, np.generic) else value
+    return found
 
 
 def place(node: OnnxNode, work: Construction) -> None:
@@ -375,12 +324,10 @@ def place(node: OnnxNode, work: Construction) -> None:
     args = tuple(work.known[i] if i else None for i in node.inputs)
     try:
         made = make(node, args, work)
-    except TooLarge as error:
-        raise TooLarge(f"node {node.name!r} ({node.op_type}): {error}") from error
     except (Unbuildable, ReflrpError):
         raise
     except Exception as error:
-        shapes = [None if a is None else a.shape for a in args]
+        shapes = [getattr(a, "shape", None) for a in args]
         raise ModelError(
             f"node {node.name!r} ({node.op_type}) does not fit its inputs of shapes {shapes}: {error}"
         ) from error
@@ -395,17 +342,14 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Construction) -> Any:
     """Return the node's outputs: known now, plumbing, or what its builder emits."""
     if any(a is None for i, a in zip(node.inputs, args, strict=True) if i):
         raise Unbuildable("it reads an output that reflrp does not compute")
-    if node.op_type in ("Shape", "Size") and isinstance(args[0], Ref):
-        return node.evaluate(np.broadcast_to(np.float32(0), args[0].shape))
     build_ = BUILDERS.get((node.domain, node.op_type))
-    if node.op_type in CONTROL_FLOW or any(isinstance(a, Items) for a in args):
+    if node.op_type in BUILT or any(isinstance(a, Items) for a in args):
         if build_ is None:
             raise Unbuildable("no builder")
         return build_(Site(node, args, work))
-    if not any(isinstance(a, Ref) for a in args):
-        return node.evaluate(*args)
-    if node.op_type == "CastLike" and isinstance(args[0], np.ndarray):
-        return args[0].astype(args[1].value.dtype)
+    known = _known(node, args)
+    if known is not None:
+        return known
     if not _carries(node, args, work):
         return work.plumb(node, args)
     if build_ is None:
@@ -413,6 +357,17 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Construction) -> Any:
     made = build_(Site(node, args, work))
     inert = tuple(i for i in INERT_OUTPUTS.get(node.op_type, ()) if i < len(node.outputs) and node.outputs[i])
     return (made, *work.plumb(node, args, inert)[1:]) if inert and not isinstance(made, tuple) else made
+
+
+def _known(node: OnnxNode, args: tuple[Arg, ...]) -> Any:
+    """Return the outputs of a node that depends on constants and shapes only; None for any other."""
+    if node.op_type in ("Shape", "Size") and isinstance(args[0], Ref):
+        return node.evaluate(np.broadcast_to(np.float32(0), args[0].shape))
+    if not any(isinstance(a, Ref | Items) for a in args):
+        return node.evaluate(*(a if isinstance(a, np.ndarray) else None for a in args))
+    if node.op_type == "CastLike" and isinstance(args[0], np.ndarray) and isinstance(args[1], Ref):
+        return args[0].astype(args[1].value.dtype)
+    return None
 
 
 def _carries(node: OnnxNode, args: tuple[Arg, ...], work: Construction) -> bool:

@@ -50,14 +50,16 @@ def one(made: Made) -> Ref | np.ndarray:
     return found
 
 
-def normalised_by_values(site: Site) -> Made:
+def normalised_by_values(site: Site) -> Ref | np.ndarray:
     """Return a BatchNormalization whose statistics or scale the network works out, as sums and products."""
     x = site.arg(0)
     shape = [-1, *(1,) * (len(x.shape) - 2)]
     gamma, beta, mean, var = (
-        one(call(site, "Reshape", site.arg(i), shape, part=name)) for i, name in enumerate(("scale", "shift", "mean", "var"), 1)
+        one(call(site, "Reshape", site.arg(i), shape, part=name))
+        for i, name in enumerate(("scale", "shift", "mean", "var"), 1)
     )
     centred = one(call(site, "Sub", x, mean, part="centred"))
-    root = one(call(site, "Sqrt", one(call(site, "Add", var, float(site.attr("epsilon", 1e-5)), part="eps")), part="root"))
+    raised = one(call(site, "Add", var, float(site.attr("epsilon", 1e-5)), part="raised"))
+    root = one(call(site, "Sqrt", raised, part="root"))
     scaled = one(call(site, "Mul", one(call(site, "Div", centred, root, part="normed")), gamma, part="scaled"))
-    return call(site, "Add", scaled, beta)
+    return one(call(site, "Add", scaled, beta))

@@ -32,19 +32,19 @@ NUMBERS = 64
 """Inputs of up to so many entries are given to the inference by value: shapes, repeats, ranges."""
 
 
-def check_outputs(node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> None:
+def check_outputs(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> None:
     """Raise TooLarge where an output would take more than the limit on memory.
 
     Raises ModelError for a node whose size is written in its inputs, and does not make sense.
     """
     known = node.op_type in SIZED or node.op_type in FRAMED
-    if not known and prod(a.size for a in feeds.values()) * limits.WIDEST <= limits.MEMORY:
+    if not known and prod(feeds[i].size for i in node.input if i in feeds) * limits.WIDEST <= limits.MEMORY:
         return
     if node.op_type in SIZED:
         for number in _numbers(feeds.values()):
-            limits.check_array("it", (number,), 1)
-    for shape in _shapes(node, opset, feeds):
-        limits.check_array("it", shape)
+            limits.check_array(name, (number,), 1)
+    for shape in _shapes(name, node, opset, feeds):
+        limits.check_array(name, shape)
 
 
 def _numbers(arrays: Iterable[np.ndarray]) -> Iterator[int]:
@@ -54,16 +54,18 @@ def _numbers(arrays: Iterable[np.ndarray]) -> Iterator[int]:
             yield abs(int(array.max()))
 
 
-def _shapes(node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> Iterator[tuple[int, ...]]:
+def _shapes(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> Iterator[tuple[int, ...]]:
     """Yield the shapes of the outputs, an open size as 1."""
     if node.op_type == "MaxUnpool":  # the one operator that says its size where the inference does not look
         yield from (tuple(int(n) for n in np.ravel(feeds[i])) for i in node.input[2:3] if i in feeds)
-    for kind in _inferred(node, opset, feeds).values():
+    for kind in _inferred(name, node, opset, feeds).values():
         yield tuple(d.dim_value for d in kind.tensor_type.shape.dim)
     yield from _windows(node, feeds)
 
 
-def _inferred(node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> Mapping[str, onnx.TypeProto]:
+def _inferred(
+    name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]
+) -> Mapping[str, onnx.TypeProto]:
     domain = domain_of(node.domain)
     if node.op_type == "Range":  # the standard's own AffineGrid gives it vectors of one number
         feeds = {k: a.reshape(()) if a.size == 1 else a for k, a in feeds.items()}
@@ -78,7 +80,7 @@ def _inferred(node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> M
     except Exception as error:
         if node.op_type in SIZED:
             shapes = [feeds[i].shape if i in feeds else None for i in node.input]
-            raise ModelError(f"{node.op_type} does not fit its inputs of shapes {shapes}: {error}") from error
+            raise ModelError(f"{name} does not fit its inputs of shapes {shapes}: {error}") from error
         return {}  # what runs the node will say what is wrong with it
     return found
 

@@ -21,8 +21,12 @@ def defined_by_function(node: OnnxNode) -> bool:
     """Return whether the standard defines a node's operator by a function."""
     if not node.standard:
         return False
-    schema = onnx.defs.get_schema(node.op_type, node.opset, node.domain)
+    schema = _schema(node)
     return bool(schema.has_function or schema.has_context_dependent_function)
+
+
+def _schema(node: OnnxNode) -> Any:
+    return onnx.defs.get_schema(node.op_type, node.opset, node.domain)
 
 
 def function_of(node: OnnxNode, args: Sequence[Any]) -> Body | None:
@@ -31,7 +35,7 @@ def function_of(node: OnnxNode, args: Sequence[Any]) -> Body | None:
     if function is None:
         return None
     function.domain = OWN
-    schema = onnx.defs.get_schema(node.op_type, node.opset, node.domain)
+    schema = _schema(node)
     given = {a.name: a for a in node.proto.attribute}
     defaults = [a.default_value for k, a in schema.attributes.items() if k not in given and a.default_value.name]
     inputs = [i if a is not None else "" for i, a in zip(function.input, args, strict=False)]
@@ -54,7 +58,7 @@ def function_of(node: OnnxNode, args: Sequence[Any]) -> Body | None:
 
 def _function(node: OnnxNode, args: Sequence[Any]) -> FunctionProto | None:
     """Return the newest definition that is not newer than the node's opset."""
-    schema = onnx.defs.get_schema(node.op_type, node.opset, node.domain)
+    schema = _schema(node)
     function = FunctionProto()
     fitting = [v for v in schema.context_dependent_function_opset_versions if v <= node.opset]
     if fitting:
@@ -63,7 +67,7 @@ def _function(node: OnnxNode, args: Sequence[Any]) -> FunctionProto | None:
             max(fitting), node.proto.SerializeToString(), types
         )
         function.ParseFromString(data)
-        return function if function.node else None
+        return function if function.output else None  # empty where the types do not fit
     fitting = [v for v in schema.function_opset_versions if v <= node.opset]
     if not fitting:
         return None

@@ -13,7 +13,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from reflrp.errors import ModelError, Offender
 from reflrp.importer.estimate import check_outputs
-from reflrp.importer.read import array_of, domain_of, is_float, widened
+from reflrp.importer.read import array_in, domain_of, is_float, widened
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -67,7 +67,9 @@ class OnnxNode:
             [onnx.ValueInfoProto(name=i, type=any_type) for i in self.reads],
             [onnx.ValueInfoProto(name=o, type=any_type) for o in self.outputs if o],
         )
-        opset = onnx.helper.make_opsetid(self.domain, self.opset)
+        # the reference code lacks the first DequantizeLinear, which is the same on what it takes
+        since = max(self.opset, 19) if self.op_type == "DequantizeLinear" else self.opset
+        opset = onnx.helper.make_opsetid(self.domain, since)
         return ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[opset]))
 
     @cached_property
@@ -80,7 +82,7 @@ class OnnxNode:
 
         Raises TooLarge, before it runs, where an output would be beyond the limit on memory.
         """
-        check_outputs(self.proto, self.opset, feeds)
+        check_outputs(f"node {self.name!r} ({self.op_type})", self.proto, self.opset, feeds)
         try:
             with np.errstate(all="ignore"):
                 values = iter(self.evaluator.run(None, _aligned(feeds)))
@@ -112,7 +114,7 @@ def _aligned(feeds: Arrays) -> Arrays:
 
 def body_of(graph: GraphProto, opsets: Mapping[str, int]) -> Body:
     """Return a subgraph as a body."""
-    constants = {t.name: array_of(t, None) for t in graph.initializer}
+    constants = {t.name: array_in(t) for t in graph.initializer}
     return Body(
         tuple(i.name for i in graph.input),
         tuple(o.name for o in graph.output),

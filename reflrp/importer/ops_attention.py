@@ -83,7 +83,7 @@ def attention(site: Site) -> Any:
     sizes = [int(n) for n in site.attr("qkv_hidden_sizes") or [z.shape[2] // 3] * 3]
     q, k, v = (_heads(site, p, heads, "qkv"[i]) for i, p in enumerate(_split(site, z, sizes)))
     time = x.shape[1]
-    biases = [_causal(time, time)] if site.attr("unidirectional", 0) else []
+    biases: list[Any] = [_causal(time, time)] if site.attr("unidirectional", 0) else []
     if site.has(3):
         biases.append(_padding(site, _plain_lengths(site.arg(3), x.shape[0]), time))
     if site.has(5):
@@ -113,9 +113,9 @@ def multi_head_attention(site: Site) -> Any:
     if site.has(3):
         ends = np.cumsum([p.shape[-1] if len(p.shape) == 3 else p.shape[1] * p.shape[3] for p in parts])
         biases = np.split(np.asarray(site.const(3)), ends[:-1])
-        parts = [one(call(site, "Add", p, b, part=f"bias{i}")) for i, (p, b) in enumerate(zip(parts, biases, strict=True))]
+        parts = [one(call(site, "Add", parts[i], biases[i], part=f"bias{i}")) for i in range(3)]
     q, k, v = (p if len(p.shape) == 4 else _heads(site, p, heads, "qkv"[i]) for i, p in enumerate(parts))
-    added = [_causal(q.shape[2], k.shape[2])] if site.attr("unidirectional", 0) else []
+    added: list[Any] = [_causal(q.shape[2], k.shape[2])] if site.attr("unidirectional", 0) else []
     if site.has(4):
         added.append(_padding(site, _plain_lengths(site.arg(4), q.shape[0]), k.shape[2]))
     if site.has(5):
@@ -137,10 +137,13 @@ def group_query_attention(site: Site) -> Any:
     else:
         size = site.arg(0).shape[2] // (heads + 2 * shared)
         parts = list(_split(site, site.arg(0), [heads * size, shared * size, shared * size]))
-    q, k, v = (_heads(site, p, n, "qkv"[i]) for i, (p, n) in enumerate(zip(parts, (heads, shared, shared), strict=True)))
+    counts = (heads, shared, shared)
+    q, k, v = (_heads(site, parts[i], counts[i], "qkv"[i]) for i in range(3))
     if site.attr("do_rotary", 0):
         places = site.arg(9) if site.has(9) else np.zeros(1, np.int64)
-        q, k = (one(rotated(site, p, _rows(places, p), site.arg(7), site.arg(8), None, f"{n}.rotary")) for p, n in ((q, "q"), (k, "k")))
+        tables = site.arg(7), site.arg(8)
+        q = one(rotated(site, q, _rows(places, q), *tables, None, "q.rotary"))
+        k = one(rotated(site, k, _rows(places, k), *tables, None, "k.rotary"))
     added: list[Any] = [_causal(q.shape[2], k.shape[2], int(site.attr("local_window_size", -1)))]
     if site.has(10):
         added.append(site.arg(10))

@@ -6,7 +6,6 @@ built in the same construction; see `Construction.inside`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,20 +22,16 @@ MOST = 200_000
 
 
 @builds("If")
-def if_(site: Site) -> Made:
+def if_(site: Site) -> Any:
     """One of two branches, if the condition is known."""
     condition = site.arg(0)
     if isinstance(condition, Ref):
         return _unruled(site, f"its condition {condition.name!r} depends on the data, so that there is no one graph")
     body = site.node.bodies["then_branch" if bool(np.ravel(condition)[0]) else "else_branch"]
-    return _outputs(site.work.inside(site.node).run(body, {}))
+    return tuple(site.work.inside(site.node).run(body, {}))
 
 
-def _outputs(found: Sequence[Arg]) -> Any:
-    return tuple(found)
-
-
-def _unruled(site: Site, why: str) -> Made:
+def _unruled(site: Site, why: str) -> Any:
     """Run a node as it is where it carries no relevance; else say why it cannot be built."""
     node, known = site.node, site.work.known
     args = tuple(known[name] for name in node.reads)
@@ -46,13 +41,13 @@ def _unruled(site: Site, why: str) -> Made:
 
 
 @builds("Loop")
-def loop(site: Site) -> Made:
+def loop(site: Site) -> Any:
     """A loop with a known number of steps, unrolled; its condition may be worked out on the way."""
     if any(isinstance(a, Ref) for a in site.args[:2]):
         return _unruled(site, "how long it runs depends on the data; export the model with it unrolled")
     body = site.node.bodies["body"]
     count, going = _steps(site)
-    state = [site.arg(i) for i in range(2, len(site.args))]
+    state: list[Any] = [_there(a) for a in site.args[2:]]  # a sequence as well
     scans: list[list[Arg]] = [[] for _ in body.outputs[1 + len(state) :]]
     step = 0
     while going and step < count:
@@ -60,16 +55,16 @@ def loop(site: Site) -> Made:
         args = dict(zip(body.inputs, [np.asarray(step), np.asarray(going), *state], strict=True))
         found = site.work.inside(site.node, f"[{step}]").run(body, args)
         going = _known_condition(site, found[0])
-        state = [_there(site, a) for a in found[1 : 1 + len(state)]]
+        state = [_there(a) for a in found[1 : 1 + len(state)]]
         for scan, value in zip(scans, found[1 + len(state) :], strict=True):
             scan.append(value)
         step += 1
-    return _outputs([*state, *(_stacked(site, s, 0, f"scan{i}") for i, s in enumerate(scans))])
+    return (*state, *(_stacked(site, s, 0, f"scan{i}") for i, s in enumerate(scans)))
 
 
-def _there(site: Site, value: Arg) -> Any:
+def _there(value: Arg) -> Any:
     if value is None:
-        raise Unbuildable("its body leaves an output out")
+        raise Unbuildable("its body leaves a value out")
     return value
 
 
@@ -102,7 +97,7 @@ def _stacked(site: Site, values: list[Arg], axis: int, part: str) -> Arg:
 
 
 @builds("Scan")
-def scan(site: Site) -> Made:
+def scan(site: Site) -> Any:
     """A loop over the entries of an axis, unrolled."""
     if site.opset < 9:
         raise Unbuildable("a Scan of opset 8 has a batch axis of its own; export with a later opset")
@@ -123,14 +118,14 @@ def scan(site: Site) -> Made:
             _row(site, x, a, p, f"in{i}.{p}") for i, (x, a, p) in enumerate(zip(sequences, axes, places, strict=True))
         ]
         found = site.work.inside(site.node, f"[{step}]").run(body, dict(zip(body.inputs, [*state, *rows], strict=True)))
-        state = [_there(site, a) for a in found[:states]]
+        state = [_there(a) for a in found[:states]]
         for made, value in zip(scans, found[states:], strict=True):
             made.append(value)
     turned = _each(site, "scan_output_directions", results)
     out_axes = _each(site, "scan_output_axes", results)
     whole = [s[::-1] if t else s for s, t in zip(scans, turned, strict=True)]
     stacked = [_stacked(site, s, a, f"scan{i}") for i, (s, a) in enumerate(zip(whole, out_axes, strict=True))]
-    return _outputs([*state, *stacked])
+    return (*state, *stacked)
 
 
 def _each(site: Site, name: str, count: int) -> list[int]:
@@ -140,7 +135,7 @@ def _each(site: Site, name: str, count: int) -> list[int]:
 def _row(site: Site, x: np.ndarray | Ref, axis: int, place: int, part: str) -> np.ndarray | Ref:
     if isinstance(x, Ref):
         return one(call(site, "Gather", x, place, axis=axis, part=part))
-    return np.take(x, place, axis=axis)
+    return np.asarray(np.take(x, place, axis=axis))
 
 
 @builds("SequenceConstruct", "SequenceEmpty")

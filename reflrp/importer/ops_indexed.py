@@ -100,7 +100,9 @@ def _added(site: Site, data: Any, updates: Any, index: np.ndarray) -> Ref:
     spread_ = site.emit(op, updates, part="" if alone else "sums")
     if alone:
         return spread_
-    return diagonal(site, spread_, None, data) if isinstance(data, np.ndarray) else sum_of(site, [data, spread_], [1, 1])
+    if isinstance(data, np.ndarray):
+        return diagonal(site, spread_, None, data)
+    return sum_of(site, [data, spread_], [1, 1])
 
 
 @builds("Trilu")
@@ -126,10 +128,10 @@ def grid_sample(site: Site) -> Ref:
     starts = np.arange(batch * channels, dtype=np.int64).reshape(batch, channels, 1, *(1,) * len(size)) * inner
 
     def index(places: np.ndarray) -> np.ndarray:
-        return starts + how.taps(places, tuple(size)).index[:, None]
+        return np.asarray(starts + how.taps(places, tuple(size)).places[:, None])
 
     def weight(places: np.ndarray) -> np.ndarray:
-        return how.taps(places, tuple(size)).weight[:, None]
+        return how.taps(places, tuple(size)).weights[:, None]
 
     if isinstance(grid, np.ndarray):
         taken = site.emit(Index(x.shape, index(grid)), x, part="taps")

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.importer.build import Made, Ref, Site, Unbuildable, builds
+from reflrp.importer.build import Made, Site, Unbuildable, builds
 from reflrp.importer.decompose import call, one
 
 MS = "com.microsoft"
 CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
-PARAMETERS = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Elu": ("alpha",), "ThresholdedRelu": ("alpha",)}
+PARAMETERS = {
+    **dict.fromkeys(["Elu", "LeakyRelu", "ThresholdedRelu"], ("alpha",)),
+    "HardSigmoid": ("alpha", "beta"),
+}
 """Activation -> the attributes that its parameters are."""
 
 
@@ -21,7 +24,8 @@ def _activated(site: Site, z: Any, name: str, parameters: list[float]) -> Made:
         return call(site, "Clip", z, *parameters)
     if name not in ("Relu", "Tanh", "Sigmoid", "HardSwish", *PARAMETERS):
         raise Unbuildable(f"its activation {name!r} is unknown")
-    return call(site, name, z, **dict(zip(PARAMETERS.get(name, ()), parameters, strict=False)))
+    given: dict[str, Any] = dict(zip(PARAMETERS.get(name, ()), parameters, strict=False))
+    return call(site, name, z, **given)
 
 
 @builds("FusedConv", domain=MS)
@@ -149,7 +153,8 @@ def rotated(site: Site, x: Any, places: Any, cos: Any, sin: Any, heads: int | No
     if len(places.shape) == 1:
         time = x.shape[-2]
         steps = np.arange(time)[None, :]
-        places = one(call(site, "Add", one(call(site, "Reshape", places, [-1, 1], part=f"{part}start")), steps, part=f"{part}at"))
+        start = one(call(site, "Reshape", places, [-1, 1], part=f"{part}start"))
+        places = one(call(site, "Add", start, steps, part=f"{part}at"))
     attributes = {
         "interleaved": int(site.attr("interleaved", site.attr("rotary_interleaved", 0))),
         "rotary_embedding_dim": int(site.attr("rotary_embedding_dim", 0)),

@@ -9,7 +9,7 @@ import numpy as np
 from reflrp.arrays import ZERO
 from reflrp.importer.build import Made, Ref, Site, Unbuildable, builds
 from reflrp.importer.geometry import average_share, pool_windows
-from reflrp.importer.ops_linear import diagonal, multiply, scaled
+from reflrp.importer.ops_linear import diagonal, multiply
 from reflrp.linear import SumAxes, WindowMean
 from reflrp.pointwise import Pointwise
 from reflrp.routing import Reshape, Slice
@@ -175,10 +175,14 @@ def reduce_prod(site: Site) -> Made:
         while (size := x.shape[axis]) > 1:
             if size % 2:
                 raise Unbuildable(f"a product of {size} values has no relevance rule; one of 2, 4, 8 ... has")
-            halves = [
-                site.emit(Slice(x.shape, tuple(s if k == axis else slice(None) for k in range(x.ndim))), x, part=f"{n}.{size}")
-                for n, s in (("first", slice(0, size // 2)), ("second", slice(size // 2, size)))
-            ]
-            x = multiply(site, halves[0], halves[1], part=f"product.{size}")
+            first, second = (_half(site, x, axis, k) for k in (0, 1))
+            x = multiply(site, first, second, part=f"product.{size}")
     shape = tuple(n for i, n in enumerate(x.shape) if site.attr("keepdims", 1) or i not in axes)
     return site.emit(Reshape(x.shape, shape), x)
+
+
+def _half(site: Site, x: Ref, axis: int, which: int) -> Ref:
+    size = x.shape[axis]
+    part = slice(which * size // 2, (which + 1) * size // 2)
+    slices = tuple(part if i == axis else slice(None) for i in range(x.ndim))
+    return site.emit(Slice(x.shape, slices), x, part=f"half{which}.{size}")

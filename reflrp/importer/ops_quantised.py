@@ -37,8 +37,9 @@ def quantize_linear(site: Site) -> Ref:
     site.work.notes.append(STATIC)
     args = (scale, np.broadcast_to(low - start, start.shape), np.broadcast_to(high - start, start.shape))
     per_tensor = scale.size == 1 and start.size == 1
-    made: tuple[Any, ...] = tuple(float(a.item()) if per_tensor else a.reshape(shape if a.size > 1 else ()) for a in args)
-    return site.emit(Pointwise("fake_quant", made), x)
+    if per_tensor:
+        return site.emit(Pointwise("fake_quant", tuple(float(a.item()) for a in args)), x)
+    return site.emit(Pointwise("fake_quant", tuple(a.reshape(shape if a.size > 1 else ()) for a in args)), x)
 
 
 def _named(element_type: int) -> str:
@@ -85,7 +86,7 @@ def _weights(site: Site) -> np.ndarray:
             "integer arithmetic on activations of a fixed scale; "
             "export with QuantizeLinear and DequantizeLinear around float operators"
         )
-    return site.const(1).astype(np.float64)
+    return np.asarray(site.const(1), dtype=np.float64)
 
 
 def _quantised(site: Site, name: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import onnx
 
 from reflrp.errors import ModelError, ReflrpError, UnsupportedOperator
+from reflrp.importer.labels import BUILT, RANDOM, labelled
 from reflrp.importer.node import OnnxNode, check_nodes, nodes_of
 from reflrp.importer.read import (
     ModelLike,
@@ -25,40 +27,6 @@ from reflrp.importer.read import (
     tensors,
     without_external_attributes,
 )
-
-RANDOM = frozenset(
-    ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]
-)
-"""Operators that are never folded."""
-
-INERT = RANDOM | frozenset(
-    ["And", "ArgMax", "ArgMin", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "ConstantOfShape"]
-    + ["Equal", "EyeLike", "Greater", "GreaterOrEqual", "Hardmax", "IsInf", "IsNaN", "Less", "LessOrEqual", "NonZero"]
-    + ["Not", "OneHot", "Or", "Range", "Shape", "Size", "StringNormalizer", "TfIdfVectorizer", "Unique", "Xor"]
-)
-"""Operators whose output carries no relevance, whatever comes in."""
-
-CONTROL_FLOW = frozenset(["If", "Loop", "Scan", "SequenceMap"])
-"""Operators that run subgraphs: what is in them is built, never folded."""
-
-INERT_OUTPUTS = {
-    "Dropout": (1,),
-    "DynamicQuantizeLinear": (1, 2),
-    "EmbedLayerNormalization": (1,),
-    "LayerNormalization": (1, 2),
-    "LinearClassifier": (0,),
-    "MaxPool": (1,),
-    "SVMClassifier": (0,),
-    "TopK": (1,),
-    "TreeEnsembleClassifier": (0,),
-}
-"""Outputs that carry none, of operators whose first output does: masks, positions, statistics."""
-
-LOOKUPS = ("EmbedLayerNormalization",)
-"""Operators that look up rows of tables among other things."""
-
-TABLES = ("Gather", "GatherND")
-"""Operators that look up rows of a table; of a constant table, these are embeddings."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +63,18 @@ def parse(model: ModelLike) -> Source:
     Raises ModelError for a missing, foreign, truncated or invalid file, and for an opset before 7.
     """
     proto, folder, name = read(model)
-    try:
+    with blamed_on(name):
         return _parsed(inlined(without_external_attributes(proto, folder), name), folder, name)
+
+
+@contextmanager
+def blamed_on(name: str) -> Iterator[None]:
+    """Make whatever a broken file lets protobuf, onnx or NumPy raise a ModelError."""
+    try:
+        yield
     except ReflrpError:
         raise
-    except Exception as error:  # whatever a broken file makes protobuf, onnx or NumPy raise
+    except Exception as error:
         raise ModelError(f"{name} is invalid: {error}") from error
 
 
@@ -189,7 +164,7 @@ def _fold(nodes: list[OnnxNode], constants: dict[str, np.ndarray], folder: Path 
     """Evaluate what depends on constants only, by ONNX's reference code; return the other nodes."""
     rest = []
     for node in nodes:
-        kept = node.op_type in RANDOM or node.op_type in CONTROL_FLOW or not node.standard
+        kept = node.op_type in RANDOM or node.op_type in BUILT or not node.standard
         if kept or any(i not in constants for i in node.reads):
             rest.append(node)
         else:
@@ -218,38 +193,4 @@ def _constant(node: OnnxNode, folder: Path | None) -> np.ndarray:
     raise UnsupportedOperator([node.offender(f"a constant of {[*node.attributes] or 'nothing'}")])
 
 
-def labelled(
-    nodes: Iterable[OnnxNode], constants: Mapping[str, np.ndarray], floats: Iterable[str]
-) -> frozenset[str]:
-    """Return the values that carry relevance: they depend on a float input, or are rows looked up by an input.
-
-    What is looked up by numbers that the network worked out itself, as a router's choice of experts, is a constant at
-    the observed input.
-    """
-    active, given, own = set(floats), set(floats), set[str]()
-    for node in nodes:
-        if any(i in own or (i in active and i not in given) for i in node.reads):
-            own.update(node.outputs)
-        if is_inert(node):
-            continue
-        table = constants.get(node.inputs[0]) if node.op_type in TABLES else None
-        looked_up = table is not None and is_float(table.dtype) and node.inputs[1] not in own
-        looked_up = (looked_up and node.inputs[1] not in constants) or node.op_type in LOOKUPS
-        reads = node.reads[:1] if node.op_type == "CastLike" else node.reads
-        if looked_up or any(i in active for i in reads):
-            inert = INERT_OUTPUTS.get(node.op_type, ())
-            active.update(o for i, o in enumerate(node.outputs) if o and i not in inert)
-    return frozenset(active)
-
-
-def is_inert(node: OnnxNode) -> bool:
-    """Return whether no output of a node carries relevance, whatever comes in."""
-    return node.op_type in INERT or _casts_away(node)
-
-
-def _casts_away(node: OnnxNode) -> bool:
-    dtype = dtype_of(node.attributes.get("to", 1)) if node.op_type == "Cast" else None
-    return dtype is not None and not is_float(dtype)
-
-
-__all__ = ["ModelLike", "OnnxNode", "Port", "Source", "is_inert", "labelled", "parse"]
+__all__ = ["ModelLike", "OnnxNode", "Port", "Source", "parse"]

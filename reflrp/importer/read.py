@@ -164,18 +164,23 @@ def _initializers(proto: ModelProto, folder: Path | None) -> Iterator[tuple[str,
 
 
 def array_of(tensor: TensorProto, folder: Path | None) -> np.ndarray:
-    """Return a tensor's array; half-precision formats become float32, which holds each of their values."""
+    """Return a tensor's array, and take the data out of the tensor, so that it is there once."""
     if uses_external_data(tensor):
         _load_external(tensor, folder)
+    array = array_in(tensor)
+    for data in ("raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data"):
+        tensor.ClearField(data)
+    return array
+
+
+def array_in(tensor: TensorProto) -> np.ndarray:
+    """Return a tensor's array; half-precision formats become float32, which holds each of their values."""
     try:
-        array = numpy_helper.to_array(tensor)
+        return widened(numpy_helper.to_array(tensor))
     except Exception as error:
         raise ModelError(
             f"tensor {tensor.name!r} cannot be read ({error}); the file is truncated or invalid"
         ) from error
-    for data in ("raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data"):
-        tensor.ClearField(data)
-    return widened(array)
 
 
 def dense(sparse: SparseTensorProto, folder: Path | None) -> np.ndarray:

@@ -11,8 +11,8 @@ import numpy as np
 class Taps(NamedTuple):
     """What GridSample takes: numbers of entries within a channel, and weights; both (N, taps, *out)."""
 
-    index: np.ndarray
-    weight: np.ndarray
+    places: np.ndarray
+    weights: np.ndarray
 
 
 class Sampling(NamedTuple):

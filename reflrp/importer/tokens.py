@@ -9,7 +9,9 @@ import numpy as np
 
 from reflrp.importer.node import OnnxNode
 
-MOVES = frozenset(["Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze"])
+MOVES = frozenset(
+    ["Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze"]
+)
 ENTRYWISE = frozenset(["Abs", "Add", "Cast", "Clip", "Max", "Min", "Mod", "Mul", "Sub", "Where"])
 """Operators that leave each id in its place."""
 
