@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -17,6 +18,7 @@ from reflrp.errors import InputError
 from reflrp.ledger import Ledger, Row
 
 if TYPE_CHECKING:
+    from reflrp.plot_text import Labels, TokenPicture
     from reflrp.rules_other import Rule
 
 
@@ -69,6 +71,83 @@ class Explanation:
         from reflrp.plot import plot
 
         return plot(self, path, sample=sample)
+
+    def tokens(
+        self,
+        labels: Labels = None,
+        path: str | Path | None = None,
+        *,
+        sample: int | Sequence[int] | None = None,
+        name: str | None = None,
+        time_first: bool | None = None,
+    ) -> TokenPicture:
+        """Return a sequence's tokens coloured by relevance; a notebook shows it.
+
+        Of embeddings (samples, tokens, entries), a token's relevance is the sum over its entries.
+
+        Parameters
+        ----------
+        labels : list of str, list of lists, dict, optional
+            The tokens of one sample or of each, or a vocabulary {id: token}. None: ids, or positions.
+        path : path, optional
+            Where to write it too: .html, or what matplotlib writes (.png, .pdf, .svg ...).
+        sample : int or ints, optional
+            Which samples. None: all, up to 20.
+        name : str, optional
+            Which input, where there are several; or an inner value in `layers`, as a layer's hidden states.
+        time_first : bool, optional
+            Whether the first axis is time, the second the batch. None: as the number of samples says.
+
+        Returns
+        -------
+        TokenPicture
+            With `html()`, `figure()` and `save(path)`.
+
+        """
+        from reflrp.plot_text import tokens
+
+        picture = tokens(self, labels, sample=sample, name=name, time_first=time_first)
+        if path is not None:
+            picture.save(path)
+        return picture
+
+    def layer(self, name: str) -> np.ndarray:
+        """Return the relevance of an inner value by its name, or by a pattern that matches one."""
+        if name in self.layers:
+            return self.layers[name]
+        found = [k for k in self.layers if fnmatchcase(k, name)]
+        if len(found) != 1:
+            what = f"matches {found}" if found else f"is not in `layers`, which holds {list(self.layers)[:8]}"
+            raise InputError(f"{name!r} {what}; ask for it with layers=")
+        return self.layers[found[0]]
+
+    def summed(self, name: str, keep: int | Sequence[int] = 0) -> np.ndarray:
+        """Return an inner value's relevance, summed over all axes but those to keep.
+
+        `keep=(0, 1)` is one number for each channel of a convolution or neuron of a dense layer, and for each head of
+        attention weights (samples, heads, queries, keys); `keep=(0, 2)` for each feature of a sequence; `keep=0` the
+        sum of each sample.
+        """
+        R = self.layer(name)
+        kept = (keep,) if isinstance(keep, int) else tuple(keep)
+        if not all(-R.ndim <= a < R.ndim for a in kept):
+            raise InputError(f"keep={keep!r} is out of range for {name!r} of the shape {R.shape}")
+        left = {a % R.ndim for a in kept}
+        total: np.ndarray = R.sum(axis=tuple(a for a in range(R.ndim) if a not in left))
+        return total
+
+    def per_head(self, name: str, heads: int, axis: int = -1) -> np.ndarray:
+        """Return the relevance (samples, heads) of an inner value whose `axis` holds the heads one after the other.
+
+        Such are queries, keys, values and what the heads give, before it is projected: (samples, tokens, features).
+        """
+        R = self.layer(name)
+        if not -R.ndim <= axis < R.ndim or not 1 <= heads <= R.shape[axis] or R.shape[axis] % heads:
+            raise InputError(f"axis {axis} of {name!r} of the shape {R.shape} does not fall into {heads} heads")
+        last = np.moveaxis(R, axis, -1)
+        split = last.reshape(*last.shape[:-1], heads, -1)
+        total: np.ndarray = split.sum(axis=tuple(a for a in range(split.ndim) if a not in (0, split.ndim - 2)))
+        return total
 
     def save(self, path: str | Path) -> Path:
         """Write everything to one .npz file (beside, then renamed). Rules are kept as text.

@@ -88,7 +88,7 @@ def plot(
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    rows = [_panels(explanation, n) for n in _chosen(explanation, sample)]
+    rows = [_panels(explanation, n) for n in chosen(explanation, sample)]
     across = 2 if len(rows) > 3 and not any(p.wide for p in rows[0]) else 1
     down = -(-len(rows) // across)
     widths = [6.4 if p.wide else 4.6 for p in rows[0]]
@@ -100,7 +100,7 @@ def plot(
         for part, panel in zip(parts, row, strict=True):
             _kind(panel)[0](part, panel)
     if path is not None:
-        _write(figure, Path(path))
+        write_figure(figure, Path(path))
     return figure
 
 
@@ -116,13 +116,14 @@ def require_matplotlib(path: Path | None = None) -> None:
             raise InputError(f"{path} cannot be written as a picture; end the name with one of {', '.join(known)}")
 
 
-def _write(figure: Figure, path: Path) -> None:
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the path's ending says."""
     require_matplotlib(path)
     ending = path.suffix.lower().removeprefix(".")
     write_beside(path, lambda file: figure.savefig(file, format=ending, dpi=130))
 
 
-def _chosen(e: Explanation, sample: int | Sequence[int] | None) -> list[int]:
+def chosen(e: Explanation, sample: int | Sequence[int] | None) -> list[int]:
     """Return the samples to draw, counted from the front."""
     count = len(e.output)
     wanted = range(min(count, SAMPLES)) if sample is None else np.atleast_1d(np.asarray(sample, dtype=int)).tolist()
@@ -138,12 +139,13 @@ def _panels(e: Explanation, n: int) -> list[Panel]:
         if len(R) != len(e.output):
             raise InputError(f"input {name!r} has no batch axis of {len(e.output)} samples, so it cannot be drawn")
         x = np.asarray(e.inputs.get(name, np.zeros_like(R)))[n]
-        title = _title(e, n) + (f" · {name}" if len(e.relevances) > 1 else "")
+        title = title_of(e, n) + (f" · {name}" if len(e.relevances) > 1 else "")
         found.append(_panel(name, x, R[n], title))
     return found
 
 
-def _title(e: Explanation, n: int) -> str:
+def title_of(e: Explanation, n: int) -> str:
+    """Return which sample, target and output a picture is of."""
     which = f"sample {n}: " if len(e.output) > 1 else ""
     if not e.target:
         return f"{which}initial relevance as given"
@@ -294,4 +296,4 @@ def _dress(axes: Axes) -> None:
 
 
 def _label(axes: Axes, text: str) -> None:
-    axes.set_title(text, fontsize=9, color=INK, loc="left")
+    axes.settitle_of(text, fontsize=9, color=INK, loc="left")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
-from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from rich.box import Box
-from rich.console import Console
+from rich.cells import cell_len
 from rich.table import Table
 
 from reflrp.canonize import canonize, strip_output
@@ -31,13 +30,25 @@ Part = Table | str
 
 
 def plain(*parts: Part) -> str:
-    """Return tables and lines as plain text, as wide as they are."""
-    file = StringIO()
-    console = Console(file=file, width=10_000, color_system=None, markup=False, highlight=False, emoji=False)
-    for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
-    lines = [line.rstrip() for line in file.getvalue().splitlines()]
-    return "\n".join(line for line, after in zip(lines, [*lines[1:], ""], strict=True) if line or after)
+    """Return tables and lines as plain text, as wide as they are; the same text that rich writes, in less time."""
+    text = [line.rstrip() for part in parts for line in (_lines(part) if isinstance(part, Table) else part.split("\n"))]
+    return "\n".join(line for line, after in zip(text, [*text[1:], ""], strict=True) if line or after)
+
+
+def _lines(table: Table) -> list[str]:
+    """Return a table's lines, a rule under its head and above its foot."""
+    columns = [[str(c.header), *map(str, c.cells), *([str(c.footer)] if table.show_footer else [])] for c in table.columns]
+    widths = [max(map(cell_len, cells)) for cells in columns]
+    right = [c.justify == "right" for c in table.columns]
+    rule = f" {'-' * (sum(widths) + 3 * len(widths) - 3)}"
+    rows = [f" {'   '.join(_set(*cell) for cell in zip(row, widths, right, strict=True))}" for row in zip(*columns, strict=True)]
+    foot = [rule, rows.pop()] if table.show_footer else []
+    return ["", rows[0], rule, *rows[1:], *foot, ""]
+
+
+def _set(text: str, width: int, right: bool) -> str:
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space
 
 
 def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], foot: Sequence[str] = ()) -> Table:

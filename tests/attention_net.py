@@ -90,9 +90,7 @@ class Formulas:
         return a * s, b * s
 
     def constant(self, x, c, R):
-        """Of x + c, c being constant; the import leaves out a sum with 0."""
-        if not np.any(c):
-            return R
+        """Of x + c, c being constant."""
         return np.where(np.isfinite(c), x, 0) * share(R, np.where(np.isfinite(c), self.st(x + c), 1))
 
     def scaled(self, x, c, R):
@@ -163,7 +161,8 @@ def backward(w, v, R, f):
     R["h"] = f.linear(v["h"], w["Wo"], w["bo"], R["o"])
     R["p"], R["v"] = f.weigh(v["p"], v["v"], R["h"])
     R["masked"] = f.softmax(v["masked"], v["p"], R["p"])
-    R["scaled"] = f.constant(v["scaled"], w["mask"], R["masked"])
+    masked = np.any(w["mask"])  # the import leaves out a sum with 0
+    R["scaled"] = f.constant(v["scaled"], w["mask"], R["masked"]) if masked else R["masked"]
     R["s"] = f.scaled(v["s"], w["scale"], R["scaled"])
     R["q"], R["k"] = f.scores(v["q"], v["k"], R["s"])
     R["n"] = sum(f.linear(v["n"], w[f"W{c}"], w[f"b{c}"], R[c]) for c in "qkv")

@@ -111,6 +111,21 @@ def test_loop_without_end_is_refused() -> None:
         reflrp.load(proto).run(draw(2, 3))
 
 
+def test_loops_inside_loops_have_an_end() -> None:
+    inner = """r = Loop (m, true, s) <body = inner (int64 i, bool g, float[2,3] a) => (bool h, float[2,3] b) {
+        b = Mul(a, half) h = Identity(g) }>"""
+    proto = net(
+        f"""y = Loop (m, true, x) <body = step (int64 k, bool go, float[2,3] s) => (bool on, float[2,3] r) {{
+            {inner} on = Identity(go) }}>""",
+        "float[2,3] x",
+        m=np.int64(1000),
+        true=np.array(True),
+        half=np.float32(1),
+    )
+    with pytest.raises(reflrp.UnsupportedOperator, match="all loops together 20000"):
+        reflrp.load(proto).run(draw(2, 3))
+
+
 def test_operators_inside_a_body_are_named() -> None:
     """An operator without a builder is found when the file is loaded, whatever it stands in."""
     proto = net(

@@ -137,12 +137,8 @@ def values_of(x, k):
 
 def test_a_bilinear_product_of_one_and_minus_one():
     """Table row D19: epsilon 1/2 beside 2 z = -2."""
-    op, x, z, R = (
-        MatrixProduct(((1, 1), (1, 1))),
-        (np.ones((1, 1)), -np.ones((1, 1))),
-        -np.ones((1, 1)),
-        np.ones((1, 1)),
-    )
+    op, R = MatrixProduct(((1, 1), (1, 1))), np.ones((1, 1))
+    x, z = (R, -R), -R
     assert np.allclose(lc.BilinearMatMulEpsilon(0.5)(op, x, z, R), 0.4)
     left, right = lc.MatMulEpsilon(0.5)(op, x, z, R)
     assert np.allclose(left, 1 / 1.5)

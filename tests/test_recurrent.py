@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import reflrp
+from reflrp import rules
 from reflrp.dialects import lrp_for_lstm
 
 TRAINED = Path(__file__).parents[2] / "shared" / "data" / "lstm_sst" / "bilstm.onnx"
@@ -185,3 +186,200 @@ def test_lrp_linear_on_a_layer(units, factor):
         seed = [0.0, out[1]]
         assert np.allclose(row, linear(a, w, b, out, seed, units or 3, 0.1, factor), rtol=1e-12)
     assert e.conservation.worst < 1e-12
+
+
+# ---------------------------------------------------------------- the operators, in every arrangement
+
+T, N, E, HIDDEN = 4, 3, 3, 5
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+WAYS = ["forward", "reverse", "bidirectional"]
+ACTIVATIONS = {
+    "LSTM": [["HardSigmoid", "Relu", "Softsign"], ["Sigmoid", "LeakyRelu", "Tanh"]],
+    "GRU": [["HardSigmoid", "Softsign"], ["Sigmoid", "Elu"]],
+    "RNN": [["Relu"], ["Softplus"]],
+}
+ARRANGEMENTS = {
+    "plain": {},
+    "bias": {"B": True},
+    "states": {"B": True, "initial": True},
+    "lengths": {"B": True, "lengths": [4, 2, 1]},
+    "both": {"B": True, "initial": True, "lengths": [2, 4, 3]},
+    "clip": {"B": True, "clip": 0.6},
+    "activations": {"B": True, "activations": 0},
+    "alphas": {"B": True, "activations": 1, "alpha": 0.3},
+    "layout": {"B": True, "initial": True, "layout": 1},
+}
+ONLY = {
+    "LSTM": {"peepholes": {"B": True, "P": True}, "coupled": {"B": True, "input_forget": 1},
+             "coupled peepholes": {"B": True, "P": True, "input_forget": 1, "initial": True}},
+    "GRU": {"after": {"B": True, "linear_before_reset": 1},
+            "after lengths": {"B": True, "linear_before_reset": 1, "lengths": [1, 3, 4], "initial": True}},
+    "RNN": {},
+}  # fmt: skip
+CASES = [(op, way, name) for op in GATES for way in WAYS for name in (*ARRANGEMENTS, *ONLY[op])]
+
+
+def recurrent(op, way, name, dtype=np.float64):
+    """A model of one recurrent node, its input, and the same in time-first layout, which onnxruntime wants."""
+    has = {**ARRANGEMENTS, **ONLY[op]}[name]
+    rng, ways, g = np.random.default_rng(len(name)), 2 if way == "bidirectional" else 1, GATES[op]
+    constants = {"W": rng.standard_normal((ways, g * HIDDEN, E)), "R": rng.standard_normal((ways, g * HIDDEN, HIDDEN))}
+    names = ["x", "W", "R", "", "", "", "", ""]
+    if has.get("B"):
+        constants["B"], names[3] = rng.standard_normal((ways, 2 * g * HIDDEN)), "B"
+    if "lengths" in has:
+        constants["L"], names[4] = np.asarray(has["lengths"], dtype=np.int32), "L"
+    if has.get("initial"):
+        for i, k in ((5, "h0"), (6, "c0"))[: 2 if op == "LSTM" else 1]:
+            constants[k], names[i] = rng.standard_normal((ways, N, HIDDEN)), k
+    if has.get("P"):
+        constants["P"], names[7] = 0.5 * rng.standard_normal((ways, 3 * HIDDEN)), "P"
+    attributes = {k: has[k] for k in ("clip", "input_forget", "linear_before_reset") if k in has}
+    if "activations" in has:
+        attributes["activations"] = ACTIVATIONS[op][has["activations"]] * ways
+    if "alpha" in has and op != "RNN":
+        attributes["activation_alpha"] = [has["alpha"]] * ways
+    x = rng.standard_normal((T, N, E))
+    made = []
+    for layout in (0, has.get("layout", 0)):
+        first = {k: v.swapaxes(0, 1) if layout and k in ("h0", "c0") else v for k, v in constants.items()}
+        first = {k: v.astype(dtype) if v.dtype == np.float64 else v for k, v in first.items()}
+        more = {"layout": 1} if layout else {}
+        outputs = ["Y", "Y_h", "Y_c"][: 3 if op == "LSTM" else 2]
+        node = helper.make_node(op, names, outputs, direction=way, hidden_size=HIDDEN, **attributes, **more)
+        while node.input and not node.input[-1]:
+            node.input.pop()
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        shape = [N, T, E] if layout else [T, N, E]
+        graph = helper.make_graph(
+            [node],
+            "g",
+            [helper.make_tensor_value_info("x", kind, shape)],
+            [helper.make_tensor_value_info(o, kind, None) for o in outputs],
+            [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in first.items()],
+        )
+        made.append(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8))
+    return made[1], x.swapaxes(0, 1) if has.get("layout") else x, made[0], x
+
+
+@pytest.mark.parametrize(("op", "way", "name"), CASES)
+def test_forward_as_onnxruntime(op, way, name):
+    """In float32, since onnxruntime has no other; it has no layout 1, so that the time-first node stands for it."""
+    ort = pytest.importorskip("onnxruntime")
+    ours, x, theirs, time_first = recurrent(op, way, name, np.float32)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(theirs.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    wanted = session.run(None, {"x": time_first.astype(np.float32)})
+    found = reflrp.load(ours).run({"x": x.astype(np.float32)})
+    for output, array in zip(session.get_outputs(), wanted, strict=True):
+        expected = array
+        if x is not time_first:
+            expected = array.transpose(2, 0, 1, 3) if output.name == "Y" else array.swapaxes(0, 1)
+        assert np.abs(found[output.name] - expected).max() < 2e-6 * max(1, np.abs(expected).max()), output.name
+
+
+@pytest.mark.parametrize(("op", "way", "name"), CASES)
+def test_ledger_closes(op, way, name):
+    """What comes in goes on, or is accounted for, with every output; padding gets nothing."""
+    model, x, _, _ = recurrent(op, way, name)
+    has = {**ARRANGEMENTS, **ONLY[op]}[name]
+    for output in [o.name for o in model.graph.output]:
+        R = np.random.default_rng(0).standard_normal(reflrp.load(model).run({"x": x})[output].shape)
+        explainer = reflrp.Explainer(model, rules="lstm", output=output)
+        e = explainer(x, init=R)
+        assert e.conservation.worst < 1e-12
+        totals = e.conservation.totals
+        kept = totals["inputs"] + totals["bias"] + totals["stabilizer"] + totals["dropped"]
+        assert np.isclose(kept, totals["seed"], rtol=0, atol=1e-9 * np.abs(R).sum())
+        for n, length in enumerate(has.get("lengths", ())):
+            assert not np.any(e.relevance[length:, n])
+
+
+@pytest.mark.parametrize("op", GATES)
+def test_a_sum_of_recurrent_rules_without_epsilon(op):
+    """LRP-0 without biases and initial states: a product's signal takes all, so that only the products' halves stay."""
+    model, x, _, _ = recurrent(op, "bidirectional", "plain")
+    e = reflrp.Explainer(model, rules=reflrp.composites.preset("lstm", epsilon=0.0), output="Y_h")(
+        x, init=np.ones((2, N, HIDDEN))
+    )
+    totals = e.conservation.totals
+    flow = np.abs(e.relevance).sum()
+    if op != "GRU":  # 1 - z adds a constant
+        assert abs(totals["bias"]) < 1e-9 * flow
+    assert abs(totals["dropped"]) < 1e-9 * flow
+    assert np.isclose(totals["inputs"] + totals["bias"], totals["seed"], rtol=0, atol=1e-9 * flow)
+
+
+def gradient_by_differences(model, x, output, R):
+    loaded, found, h = reflrp.load(model), np.zeros_like(x), 2.0**-20
+    for i in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[i] = h
+        up, down = (loaded.run({"x": x + s * step})[output] for s in (1, -1))
+        found[i] = ((up - down) * R).sum() / (2 * h)
+    return found
+
+
+@pytest.mark.parametrize(("op", "name"), [(op, name) for op in GATES for name in ("both", "layout", *ONLY[op])])
+def test_the_unrolled_graph_by_its_gradient(op, name):
+    """The chain rule through the unrolled nodes is the derivative of what they compute."""
+    model, x, _, _ = recurrent(op, "bidirectional", name)
+    R = np.random.default_rng(1).standard_normal(reflrp.load(model).run({"x": x})["Y"].shape)
+    e = reflrp.Explainer(model, rules="gradient", output="Y")(x, init=R)
+    assert np.abs(e.relevance - gradient_by_differences(model, x, "Y", R)).max() < 1e-7
+
+
+def test_half_and_proportional_products_in_a_cell():
+    """Other rules for the gates' products: in halves, by contribution; each closes."""
+    arrays = weights(np.random.default_rng(8))
+    x = np.random.default_rng(9).standard_normal((4, 2, 3))
+    base = reflrp.composites.preset("lstm").pairs
+    found = []
+    for rule in (rules.Half(1e-6), rules.EpsilonUniform(1e-6), rules.ProductAlphaBeta(2.0, 1.0)):
+        mine = reflrp.composites.Composite(((reflrp.composites.kind("product"), rule), *base))
+        e = reflrp.explain(bidirectional(*arrays), x, rules=mine, target=1)
+        assert e.conservation.worst < 1e-12
+        found.append(e.relevance)
+    assert not np.allclose(found[0], found[2])
+
+
+def test_an_unrolled_network_is_served_alike():
+    """The same LSTM written step by step, as exporters unroll it: the preset gives the same, but for the bias."""
+    W, R, B, Wy = weights(np.random.default_rng(4), ways=1)
+    d, steps = R.shape[2], 3
+    bias = np.zeros_like(B)
+    x = np.random.default_rng(5).standard_normal((steps, 2, W.shape[2]))
+    nodes, h, c = [], "", ""
+
+    def node(op, inputs, output, **attributes):
+        nodes.append(helper.make_node(op, inputs, [output], **attributes))
+        return output
+
+    for t in range(steps):
+        at = node("Gather", ["x", f"t{t}"], f"x{t}", axis=0)
+        both = node("Concat", [at, h or "zeros"], f"in{t}", axis=1)
+        node("MatMul", [both, "both"], f"z{t}")
+        nodes.append(helper.make_node("Split", [f"z{t}"], [f"z{k}{t}" for k in "iofc"], axis=1))
+        for k in "iof":
+            node("Sigmoid", [f"z{k}{t}"], f"{k}{t}")
+        g = node("Tanh", [f"zc{t}"], f"g{t}")
+        write = node("Mul", [f"i{t}", g], f"write{t}")
+        c = node("Add", [node("Mul", [f"f{t}", c], f"keep{t}"), write], f"c{t}") if c else write
+        h = node("Mul", [f"o{t}", node("Tanh", [c], f"tanh{t}")], f"h{t}")
+    node("MatMul", [h, "Wy"], "score")
+    constants = {
+        "both": np.concatenate([W[0], R[0]], axis=1).T.copy(), "Wy": Wy, "zeros": np.zeros((2, d)),
+        **{f"t{t}": np.asarray(t) for t in range(steps)},
+    }  # fmt: skip
+    unrolled = wrapped(nodes, [("x", list(x.shape))], [("score", [2, Wy.shape[1]])], constants)
+    native = [
+        helper.make_node("LSTM", ["x", "W", "R", "B"], ["", "h"], hidden_size=d),
+        helper.make_node("Squeeze", ["h", "axes"], ["s"]),
+        helper.make_node("MatMul", ["s", "Wy"], ["score"]),
+    ]
+    own = {"W": W, "R": R, "B": bias, "Wy": Wy, "axes": np.asarray([0])}
+    lstm = wrapped(native, [("x", list(x.shape))], [("score", [2, Wy.shape[1]])], own)
+    one, two = (reflrp.explain(m, x, rules="lstm", target=1) for m in (unrolled, lstm))
+    assert np.abs(one.output - two.output).max() < 1e-12
+    assert np.abs(one.relevance - two.relevance).max() < 1e-12

@@ -40,7 +40,7 @@ from reflrp.errors import RuleError
 from reflrp.ir import LINEAR, WEIGHTED, Node, Op
 from reflrp.linear import LinearMap, SumAxes
 from reflrp.matchers import Matcher, Survey
-from reflrp.norms import LocalResponse, Standardise
+from reflrp.norms import Standardise
 from reflrp.product import Multiply, Product
 from reflrp.stabilizer import check_epsilon, ratio, stabilize
 
@@ -259,26 +259,32 @@ identity_rule_implicit = IdentityImplicit
 
 
 @dataclass(frozen=True)
-class Patched(r.LinearRule):
+class Patched(r.Rule):
     """A rule of zennit's in LXT's carrier:  R_j = rule(R)_j x_j / (x_j + epsilon sgn x_j).
 
     What Flat, WSquare and ZBox give to inputs of 0 is lost; the ledger has it under `dropped`.
     """
 
-    rule: r.LinearRule
+    rule: r.Rule
     epsilon: float = 1e-10
+    serves: ClassVar[frozenset[str]] = frozenset(WEIGHTED)
     conserves: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the field."""
+        check_epsilon(self.epsilon)
 
     def fits(self, node: Node) -> bool:
         """Return whether the rule fits."""
-        return self.rule.fits(node)
+        return node.kind in self.serves and self.rule.fits(node)
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the rule's relevance, but nothing where the input is 0."""
-        return self.rule(L, a, z, R) * (a / stabilize(a, self.epsilon))
+        R = self.rule(L, a, z, R)
+        return R if R is ZERO else R * (a / stabilize(a, self.epsilon))
 
 
-def monkey_patch_zennit(rule: r.LinearRule) -> Patched:
+def monkey_patch_zennit(rule: r.Rule) -> Patched:
     """Return a rule of `reflrp.dialects.zennit` as it works beside `lxt.efficient`."""
     return Patched(rule)
 
@@ -320,14 +326,6 @@ def _shape(node: Node, survey: Survey) -> tuple[int, ...]:
     return survey.graph.values[node.output].shape
 
 
-class _Foreign(Matcher):
-    """Normalisations that LXT has no rule for: by groups, over space, over neighbouring channels."""
-
-    def __call__(self, node: Node, survey: Survey) -> bool:
-        known = _Centered(True)(node, survey) or _Centered(False)(node, survey)
-        return isinstance(node.op, Standardise | LocalResponse) and not known
-
-
 def _layers(form: Form, conv: r.Rule | None, linear: r.Rule | None) -> Pairs:
     """Return what stands on convolutions and dense maps: LXT's epsilon rule, or the given rules."""
     if form not in ("efficient", "explicit"):
@@ -338,8 +336,7 @@ def _layers(form: Form, conv: r.Rule | None, linear: r.Rule | None) -> Pairs:
 
 def _carried(form: Form, rule: r.Rule | None) -> r.Rule | None:
     """Return a given rule as the form carries it."""
-    bare = form == "efficient" and isinstance(rule, r.LinearRule) and not isinstance(rule, Patched)
-    return Patched(rule) if bare else rule  # type: ignore[arg-type]
+    return rule if rule is None or form == "explicit" or isinstance(rule, Patched) else Patched(rule)
 
 
 def _rest(form: Form) -> Pairs:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays import ZERO
 from reflrp.errors import InputError, ModelError, ReflrpError, TooLarge, UnsupportedOperator
 from reflrp.importer.dequantise import dequantised
 from reflrp.importer.functions import function_of
@@ -19,8 +20,9 @@ from reflrp.importer.parse import Port, Source
 from reflrp.importer.read import is_float
 from reflrp.importer.tokens import origins
 from reflrp.ir import Graph, Node, Op, Shape, Value
+from reflrp.linear import Diagonal
 from reflrp.picking import MovedIds
-from reflrp.routing import Plumbing
+from reflrp.routing import Expand, Plumbing, Reshape, Where
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ class Construction:
     makers: dict[str, Node] = field(default_factory=dict)
     derived: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    steps: list[int] = field(default_factory=lambda: [0])
     prefix: str = ""
     origin: tuple[str, ...] = ()
     scope: str = ""
@@ -196,7 +199,9 @@ class Construction:
         return [self.known.get(o) for o in body.outputs]  # a function leaves out what the node does not ask for
 
     def emit(self, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], part: str) -> Ref:
-        """Add a node and return its output."""
+        """Add a node and return its output; of what an operator is made of, parts that do nothing are left out."""
+        if self.origin and _does_nothing(op, inputs):
+            return inputs[0]
         name = self.prefix + (f"{node.name}:{part}" if part else node.name)
         output = self.prefix + (f"{node.outputs[0]}:{part}" if part else node.outputs[0])
         while output in self.values:
@@ -313,6 +318,17 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
     return _finish(source, work)
 
 
+def _does_nothing(op: Op, inputs: tuple[Ref, ...]) -> bool:
+    """Return whether an op returns its one input as it is."""
+    if isinstance(op, Reshape | Expand):
+        return op.source == op.target
+    if isinstance(op, Where) and isinstance(op.condition, np.ndarray) and len(inputs) == 1:
+        chosen = op.condition if op.x is None else ~op.condition
+        return bool(chosen.all()) and inputs[0].shape == op.target
+    unit = isinstance(op, Diagonal) and op.b is ZERO and op.w.size == 1 and bool(op.w == 1)
+    return unit and op.shape(inputs[0].shape) == inputs[0].shape
+
+
 def _as_array(value: Any) -> Arg:
     """Return a NumPy scalar as an array, so that what is no array is no constant."""
     found: Arg = np.asarray(value) if isinstance(value, np.generic) else value
@@ -371,7 +387,7 @@ def _known(node: OnnxNode, args: tuple[Arg, ...]) -> Any:
 
 
 def _carries(node: OnnxNode, args: tuple[Arg, ...], work: Construction) -> bool:
-    """Return whether a node's outputs carry relevance: what `labelled` said by name, now for the values themselves."""
+    """Return whether a node's outputs carry relevance: what `labelled` said by name, now for the values."""
     if is_inert(node) or node.op_type in LOOKUPS:
         return node.op_type in LOOKUPS
     if node.op_type in TABLES and isinstance(args[0], np.ndarray) and isinstance(args[1], Ref):

@@ -17,8 +17,8 @@ from reflrp.importer.decompose import call, one
 LONGEST = 2000
 """How many steps a loop may have."""
 
-MOST = 200_000
-"""How many nodes a graph may have once its loops are unrolled."""
+MOST = 20_000
+"""How many steps the loops of a model may have together, those inside others counted each time."""
 
 
 @builds("If")
@@ -82,9 +82,10 @@ def _known_condition(site: Site, condition: Arg) -> bool:
 
 
 def _check_length(site: Site, step: int) -> None:
-    if step >= LONGEST or len(site.work.nodes) > MOST:
+    site.work.steps[0] += 1
+    if step >= LONGEST or site.work.steps[0] > MOST:
         raise Unbuildable(
-            f"it makes more than {step} steps; unrolled, a loop may have {LONGEST} steps, and the graph {MOST} nodes"
+            f"it makes more than {step} steps; a loop may have {LONGEST} to be unrolled, and all loops together {MOST}"
         )
 
 
