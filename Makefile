@@ -17,7 +17,7 @@ SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz lint lint-check lint-format lint-types format peers zoo bench clean
+.PHONY: help demo test fuzz lint lint-check lint-format lint-types format peers zoo bench scaling clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -47,7 +47,7 @@ format: $(VENV)/.dev  ## Let ruff repair what it can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Compare with zennit and captum (installs torch)
+peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Compare with zennit, captum, LXT and pnpxai (installs torch)
 	$(PEERS_VENV)/bin/pytest tests/peers tests/zoo
 
 # Exports are kept, and made again where the script that they come from has changed.
@@ -63,6 +63,9 @@ bench: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Measure time and memory b
 	$(PEERS_VENV)/bin/python benchmarks/bench_zennit.py $(PEERS_VENV)/nets
 	$(PEERS_VENV)/bin/python benchmarks/bench_zennit.py $(PEERS_VENV)/nets --memory
 
+scaling: $(VENV)/.dev $(VENV)/.package  ## Print how time grows with the number of nodes
+	$(VENV)/bin/python benchmarks/bench_import.py
+
 clean:  ## Remove the virtual environments and all that was built
 	rm -rf $(VENV) $(PEERS_VENV) $(ZOO_VENV) $(ZOO_VENV)-keras build dist reflrp.egg-info
 
@@ -76,9 +79,11 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(call INSTALL,".[dev]")
 
-# One pip command, so that torch's version is settled together with those who need it.
+# One pip command, so that torch's version is settled together with those who need it. Of LXT and pnpxai only the rules
+# are read, so what the rest of them needs is left out.
 $(PEERS_VENV)/.peers: pyproject.toml | $(PEERS_VENV)/bin/python
 	$(call INSTALL,".[peers]")
+	$(@D)/bin/pip install --quiet --no-deps lxt==2.1 pnpxai==0.1.4
 
 $(ZOO_VENV)/.zoo: pyproject.toml | $(ZOO_VENV)/bin/python
 	$(call INSTALL,".[zoo]")

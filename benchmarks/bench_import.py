@@ -1,6 +1,6 @@
 """How import, passes and an explanation scale with the number of nodes: seconds for chains of 1,000 to 20,000 nodes.
 
-    python benchmarks/bench_import.py [--sizes 1000 2000 ...] [--table]
+python benchmarks/bench_import.py [--sizes 1000 2000 ...] [--chains layers ...]
 """
 
 from __future__ import annotations
@@ -99,7 +99,19 @@ def computed(count: int) -> ModelProto:
 
 
 CHAINS: dict[str, Callable[[int], ModelProto]] = {f.__name__: f for f in (elementwise, layers, residuals, computed)}
-STEPS = ("parse", "build", "fuse", "recognise", "gates", "canonize", "assign", "prepare", "forward", "backward", "summary")
+STEPS = (
+    "parse",
+    "build",
+    "fuse",
+    "recognise",
+    "gates",
+    "canonize",
+    "assign",
+    "prepare",
+    "forward",
+    "backward",
+    "summary",
+)
 
 
 def seconds(data: bytes) -> dict[str, float]:

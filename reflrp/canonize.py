@@ -31,7 +31,8 @@ def fuse_affine(graph: Graph) -> Graph:
     """Make a linear node and the constant added after it one node with that bias.
 
     Rewrites `Add(MatMul(x, w), b)` (either operand order, any rank) and the same after a convolution, also where
-    reshapes and transposes stand between the two (as around the one-dimensional convolutions of Keras).
+    reshapes and transposes stand between the two (as around the one-dimensional convolutions of Keras). A constant
+    that differs from place to place, as positional embeddings do, is no bias and stays a node of its own.
     """
     nodes, place, readers = _opened(graph)
     for i, after in enumerate(graph.nodes):
@@ -40,7 +41,10 @@ def fuse_affine(graph: Graph) -> Graph:
         if bias is None:
             continue
         node, between = nodes[path[-1]], [nodes[j] for j in path[:-1]]
-        op = replace(node.op, b=node.op.b + _moved_back(bias, graph, after, between, node), derived={})
+        moved = _moved_back(bias, graph, after, between)
+        if not _is_bias(moved, node.op, len(graph.values[node.output].shape)):
+            continue
+        op = replace(node.op, b=node.op.b + moved, derived={})
         nodes[path[-1]] = replace(node, op=op, onnx=(*node.onnx, *after.onnx))
         nodes[path[0]] = replace(nodes[path[0]], output=after.output)
         nodes[i], place[after.output] = None, path[0]
@@ -79,11 +83,15 @@ def _added(graph: Graph, after: Node) -> Array | None:
     return d.b if same_shape and d.w.ndim == 0 and d.w == 1 and d.b is not ZERO else None
 
 
-def _moved_back(bias: Array, graph: Graph, after: Node, between: list[Node], node: Node) -> Array:
+def _is_bias(b: Array, op: LinearMap, rank: int) -> bool:
+    """Return whether a constant varies along the output's features only."""
+    features = {Dense: rank - 1, LeftDense: rank - 2}.get(type(op), 1)
+    return all(n == 1 or axis == features for axis, n in enumerate(b.shape, start=rank - b.ndim))
+
+
+def _moved_back(bias: Array, graph: Graph, after: Node, between: list[Node]) -> Array:
     """Return the bias as the linear node must add it, so that reshapes and transposes bring it to where it was."""
-    if not between:
-        return bias
-    full = np.broadcast_to(bias, graph.values[after.output].shape)
+    full = np.broadcast_to(bias, graph.values[after.output].shape) if between else bias
     for routing in between:
         (full,) = routing.op.transpose(full)  # type: ignore[attr-defined]
     for axis in range(full.ndim):

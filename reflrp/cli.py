@@ -17,7 +17,11 @@ from reflrp import arguments
 from reflrp.errors import InputError, ReflrpError, UnsupportedOperator
 
 if TYPE_CHECKING:
+    from reflrp.explanation import Explanation
     from reflrp.tables import Part
+
+PAGES = (".html", ".htm")
+"""Endings of pictures that no library is needed for: pages of tokens."""
 
 SAMPLES = 10
 """How many samples the tables list."""
@@ -99,7 +103,13 @@ def explain(
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples at once. Else what fits into 512 MiB.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write everything to this .npz file.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a picture: .png, .pdf, .svg ...")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a picture: .png, .pdf, .svg ...; of tokens also .html.")
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="Sequences: a text file, a line of tokens for each sample (or a vocabulary).")
+    ] = None,
+    time_first: Annotated[bool, typer.Option("--time-first", help="Sequences: the first axis is time.")] = False,
     layers: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Keep inner values' relevance too; may be repeated.")
     ] = None,
@@ -117,6 +127,8 @@ def explain(
     pixels = arguments.pixels(mean, std, scale, size, channels)
     where = arguments.target(target)
     _check_outputs(out, plot, [model, *x])
+    if tokens is not None and plot is None:
+        raise typer.BadParameter("the tokens are for a picture; give --plot", param_hint="--tokens")
     loaded = load(model)
     feeds, notes = read(loaded, x, pixels)
     explainer = Explainer(
@@ -130,8 +142,18 @@ def explain(
     if out is not None:
         typer.echo(f"wrote {e.save(out).resolve()}")
     if plot is not None:
-        e.plot(plot)
+        _plot(e, plot, tokens, time_first)
         typer.echo(f"wrote {plot.resolve()}")
+
+
+def _plot(e: Explanation, path: Path, words: Path | None, time_first: bool) -> None:
+    """Write a picture: of tokens where these are given, or where a page is wanted."""
+    from reflrp.plot_text import labelled
+
+    if words is None and path.suffix.lower() not in PAGES:
+        e.plot(path)
+    else:
+        labelled(e, words, time_first or None).save(path)
 
 
 @app.command()
@@ -200,7 +222,7 @@ def _check_outputs(out: Path | None, plot: Path | None, inputs: Sequence[str | P
     """Refuse, before any work, files that cannot be written or that would overwrite an input."""
     from reflrp.inputs import split_name
 
-    if plot is not None:
+    if plot is not None and plot.suffix.lower() not in PAGES:
         from reflrp.plot import require_matplotlib
 
         require_matplotlib(plot)

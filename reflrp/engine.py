@@ -154,9 +154,7 @@ class Program:
         moved = (n.output for n in self.graph.nodes if isinstance(n.op, MovedIds))
         return frozenset([*self.graph.inputs, *moved])
 
-    def _account(
-        self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any]
-    ) -> Row:
+    def _account(self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any]) -> Row:
         received = total(r)
         given = [0 if p is None else total(p) for p in parts]
         if not isfinite(sum(given)):

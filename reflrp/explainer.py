@@ -226,22 +226,16 @@ class Explainer:
         }
         ledger = Ledger(tuple(rows), float(R.sum()), {k: float(v.sum()) for k, v in relevances.items()})
         inner = {k: to_host(v) for k, v in found.items() if keep(k) and k not in relevances}
-        return Explanation(
-            relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds)
-        )
+        return Explanation(relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds))
 
 
 def _output(model: Model, output: str | None) -> str:
     names = [o for o in model.outputs if o in model.source.active]
     if not names:
-        raise InputError(
-            "no output of the model depends on a float input or a token id; there is nothing to explain"
-        )
+        raise InputError("no output of the model depends on a float input or a token id; there is nothing to explain")
     if output is None:
         if len(names) > 1:
-            raise InputError(
-                f"the model has the outputs {names}; say which one to explain: output={names[0]!r}"
-            )
+            raise InputError(f"the model has the outputs {names}; say which one to explain: output={names[0]!r}")
         return names[0]
     if output not in names:
         raise InputError(f"output={output!r} is unknown or carries no relevance; the model has {names}")

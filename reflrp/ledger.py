@@ -87,9 +87,7 @@ class Ledger(Mapping[str, Row]):
     @property
     def totals(self) -> dict[str, float]:
         """Where the initial relevance went: seed = inputs + bias + stabilizer + dropped + error, over all nodes."""
-        kept = {
-            k: sum(getattr(row, k) for row in self.rows) for k in ("bias", "stabilizer", "dropped", "error")
-        }
+        kept = {k: sum(getattr(row, k) for row in self.rows) for k in ("bias", "stabilizer", "dropped", "error")}
         return {"seed": self.seed, "inputs": sum(self.inputs.values()), **kept}
 
     @property

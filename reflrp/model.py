@@ -66,9 +66,7 @@ class Model:
         found = {}
         for name, port in self.source.inputs.items():
             dims = port.dims or ()
-            found[name] = tuple(
-                d if isinstance(d, int) else batch if i == 0 else 1 for i, d in enumerate(dims)
-            )
+            found[name] = tuple(d if isinstance(d, int) else batch if i == 0 else 1 for i, d in enumerate(dims))
         return found
 
     def feeds(self, x: Inputs) -> dict[str, np.ndarray]:
@@ -79,15 +77,11 @@ class Model:
         ports = self.source.inputs
         if not isinstance(x, Mapping):
             if len(ports) != 1:
-                raise InputError(
-                    f"the model has the inputs {self._expected()}; give a dict of arrays by name"
-                )
+                raise InputError(f"the model has the inputs {self._expected()}; give a dict of arrays by name")
             x = {next(iter(ports)): x}
         missing, unknown = sorted(set(ports) - set(x)), sorted(set(x) - set(ports))
         if missing or unknown:
-            raise InputError(
-                f"inputs missing: {missing}, unknown: {unknown}; the model expects {self._expected()}"
-            )
+            raise InputError(f"inputs missing: {missing}, unknown: {unknown}; the model expects {self._expected()}")
         from reflrp.importer.build import check_shapes
 
         feeds = {name: _checked(name, x[name], port) for name, port in ports.items()}

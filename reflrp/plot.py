@@ -296,4 +296,4 @@ def _dress(axes: Axes) -> None:
 
 
 def _label(axes: Axes, text: str) -> None:
-    axes.settitle_of(text, fontsize=9, color=INK, loc="left")
+    axes.set_title(text, fontsize=9, color=INK, loc="left")

@@ -39,11 +39,13 @@ LINE = 0.27
 REST = "·"
 """Stands for the positions behind the tokens that were given: padding."""
 
-STYLE = """body { font: 16px/2.1 system-ui, sans-serif; color: #333; background: #fff; margin: 2em; max-width: 60em; }
-h2 { font-size: 15px; font-weight: 600; margin: 1.6em 0 0.2em; line-height: 1.4; }
-span.t { padding: 0.15em 0.3em; margin: 0 0.08em; border-radius: 0.2em; white-space: pre-wrap; }
-div.s { font-size: 12px; line-height: 1.4; color: #555; } div.s i { display: inline-block; width: 9em; height: 0.8em;
-margin: 0 0.5em; border: 1px solid #bbb; vertical-align: middle; }"""
+PAGE = "body { font: 16px/2.1 system-ui, sans-serif; color: #333; background: #fff; margin: 2em; max-width: 60em; }"
+
+STYLE = """.relevance h4 { font-size: 15px; font-weight: 600; margin: 1.6em 0 0.2em; line-height: 1.4; }
+.relevance p { line-height: 2.1; }
+.relevance span { padding: 0.15em 0.3em; margin: 0 0.08em; border-radius: 0.2em; white-space: pre-wrap; }
+.relevance div { font-size: 12px; line-height: 1.4; color: #555; }
+.relevance i { display: inline-block; width: 9em; height: 0.8em; margin: 0 0.5em; border: 1px solid #bbb; vertical-align: middle; }"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ class TokenPicture:
     def html(self) -> str:
         """Return a page of its own, with nothing to load and nothing to run."""
         parts = "\n".join(_section(s) for s in self.sentences)
-        head = f'<meta charset="utf-8"><title>Relevance of tokens</title><style>{STYLE}</style>'
+        head = f'<meta charset="utf-8"><title>Relevance of tokens</title><style>{PAGE}\n{STYLE}</style>'
         return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{parts}\n</body></html>\n'
 
     def _repr_html_(self) -> str:
@@ -160,20 +162,26 @@ def by_token(R: np.ndarray, count: int, time_first: bool | None = None, name: st
 
     """
     if R.ndim < 2 or count not in R.shape[:2]:
-        raise InputError(f"{name!r} has the shape {R.shape}, which is no sequence (samples, tokens, ...) of {count} samples")
+        raise InputError(
+            f"{name!r} has the shape {R.shape}, which is no sequence (samples, tokens, ...) of {count} samples"
+        )
     first = R.shape[0] != count if time_first is None else time_first
     if R.shape[1 if first else 0] != count:
-        raise InputError(f"{name!r} has the shape {R.shape}: its axis {1 if first else 0} is no batch of {count} samples")
+        raise InputError(
+            f"{name!r} has the shape {R.shape}: its axis {1 if first else 0} is no batch of {count} samples"
+        )
     turned = np.moveaxis(R, 1, 0) if first else R
     return turned.reshape(*turned.shape[:2], -1).sum(axis=2)
 
 
 def _ids(e: Explanation, name: str, shape: tuple[int, ...], time_first: bool | None) -> np.ndarray | None:
-    """Return the token ids (samples, tokens) of an input of integers."""
-    x = e.inputs.get(name)
-    if x is None or x.dtype.kind not in "iu" or x.ndim != 2:
+    """Return the token ids (samples, tokens) of an input of integers; of an inner value, those that it goes with."""
+    names = [name] if name in e.inputs else list(e.relevances)
+    found = [e.inputs[k] for k in names if k in e.inputs and e.inputs[k].dtype.kind in "iu"]
+    fitting = [x for x in found if x.shape in (shape, shape[::-1])]
+    if len(fitting) != 1:
         return None
-    return x.T if x.shape != shape or time_first else x
+    return fitting[0].T if fitting[0].shape != shape or time_first else fitting[0]
 
 
 def _texts(labels: Labels, n: int, shape: tuple[int, ...], ids: np.ndarray | None) -> tuple[str, ...]:
@@ -201,13 +209,13 @@ def _texts(labels: Labels, n: int, shape: tuple[int, ...], ids: np.ndarray | Non
 
 def _section(s: Sentence) -> str:
     spans = " ".join(_span(*token) for token in zip(s.tokens, s.relevance, s.shares, strict=True))
-    scale = f"{-s.limit:.3g}<i style=\"background:linear-gradient(90deg,{','.join(COLOURS)})\"></i>{s.limit:.3g}"
-    return f'<section><h2>{escape(s.title)}</h2>\n<p>{spans}</p>\n<div class="s">{scale}</div></section>'
+    scale = f'{-s.limit:.3g}<i style="background:linear-gradient(90deg,{",".join(COLOURS)})"></i>{s.limit:.3g}'
+    return f'<section class="relevance"><h4>{escape(s.title)}</h4>\n<p>{spans}</p>\n<div>{scale}</div></section>'
 
 
 def _span(token: str, relevance: float, share: float) -> str:
     ground, ink = _colour(share)
-    return f'<span class="t" style="background:{ground};color:{ink}" title="{relevance:.6g}">{escape(token)}</span>'
+    return f'<span style="background:{ground};color:{ink}" title="{relevance:.6g}">{escape(token)}</span>'
 
 
 def _colour(share: float) -> tuple[str, str]:
@@ -265,12 +273,22 @@ def _scale(axes: Axes, limit: float, y: float) -> None:
     left, width, steps = ACROSS - 16.0, 8.0, 40
     for k in range(steps):
         colour = _colour(2 * k / (steps - 1) - 1)[0]
-        axes.add_patch(Rectangle((left + k * width / steps, y - 0.2), width / steps, 0.4, facecolor=colour, linewidth=0))
+        axes.add_patch(
+            Rectangle((left + k * width / steps, y - 0.2), width / steps, 0.4, facecolor=colour, linewidth=0)
+        )
     for x, side, value in ((left - 0.6, "right", -limit), (left + width + 0.6, "left", limit)):
         axes.text(x, y, f"{value:.2g}", fontsize=7, color=INK, ha=side, va="center")
 
 
-def read_labels(path: Path, shape: tuple[int, int], ids: np.ndarray | None) -> Any:
+def labelled(explanation: Explanation, path: Path | None, time_first: bool | None = None) -> TokenPicture:
+    """Return the picture of a sequence whose tokens stand in a text file (see `read_labels`)."""
+    name, R = _relevance(explanation, None)
+    shape = by_token(R, len(explanation.output), time_first, name).shape
+    labels = None if path is None else read_labels(path, shape, _ids(explanation, name, shape, time_first))
+    return tokens(explanation, labels, time_first=time_first)
+
+
+def read_labels(path: Path, shape: tuple[int, ...], ids: np.ndarray | None) -> Any:
     """Return the tokens that a text file holds, for relevance of this shape (samples, tokens).
 
     As many lines as samples: the tokens of each, with spaces between them. As many lines as tokens, of one sample: a

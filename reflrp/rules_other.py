@@ -357,7 +357,8 @@ class ProductAlphaBeta(Rule):
 
     With (x y)+ the positive contributions x+ y+ + x- y- and (x y)- the negative ones x+ y- + x- y+,
     R_x = 1/n (alpha sum (x y)+ R / st(z+)  -  beta sum (x y)- R / st(z-)), and R_y likewise, for the n operands that
-    carry relevance. alpha 1, beta 0 is the z+ form. Raises RuleError unless alpha - beta = 1. Where a part is empty, it keeps its share.
+    carry relevance. alpha 1, beta 0 is the z+ form. Raises RuleError unless alpha - beta = 1. Where a part is empty, it
+    keeps its share.
     Clauses: PROD-5.
     """
 

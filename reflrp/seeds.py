@@ -56,9 +56,7 @@ def _checked(index: tuple[Any, ...], shape: tuple[int, ...]) -> Index:
             f"give a tuple of {len(shape)} indices"
         )
     if not all(-n <= i < n for i, n in zip(index, shape, strict=True)):
-        raise InputError(
-            f"target {index} is out of range for the output's shape (batch, {', '.join(map(str, shape))})"
-        )
+        raise InputError(f"target {index} is out of range for the output's shape (batch, {', '.join(map(str, shape))})")
     return tuple(int(i) % n for i, n in zip(index, shape, strict=True))
 
 

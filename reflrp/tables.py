@@ -37,11 +37,16 @@ def plain(*parts: Part) -> str:
 
 def _lines(table: Table) -> list[str]:
     """Return a table's lines, a rule under its head and above its foot."""
-    columns = [[str(c.header), *map(str, c.cells), *([str(c.footer)] if table.show_footer else [])] for c in table.columns]
+    columns = [
+        [str(c.header), *map(str, c.cells), *([str(c.footer)] if table.show_footer else [])] for c in table.columns
+    ]
     widths = [max(map(cell_len, cells)) for cells in columns]
     right = [c.justify == "right" for c in table.columns]
     rule = f" {'-' * (sum(widths) + 3 * len(widths) - 3)}"
-    rows = [f" {'   '.join(_set(*cell) for cell in zip(row, widths, right, strict=True))}" for row in zip(*columns, strict=True)]
+    rows = [
+        f" {'   '.join(_set(*cell) for cell in zip(row, widths, right, strict=True))}"
+        for row in zip(*columns, strict=True)
+    ]
     foot = [rule, rows.pop()] if table.show_footer else []
     return ["", rows[0], rule, *rows[1:], *foot, ""]
 

@@ -69,7 +69,9 @@ def _bodies() -> Iterator[ModelProto]:
         <domain: "own", opset_import: ["" : 17]> once (a) => (b) { c = Constant <value = float {0.5}>() t = Mul(a, c)
         b = Tanh(t) }"""
     )
-    branch = "<then_branch = a () => (float[N,4] p) { p = Relu(x) }, else_branch = b () => (float[N,4] q) { q = Neg(x) }>"
+    branch = (
+        "<then_branch = a () => (float[N,4] p) { p = Relu(x) }, else_branch = b () => (float[N,4] q) { q = Neg(x) }>"
+    )
     yield model(f"y = If (c) {branch}", c=np.array(True))
     body = "<body = a (int64 i, bool c, float[N,4] h) => (bool d, float[N,4] g) { d = Identity(c) g = Tanh(h) }>"
     yield model(f"y = Loop (n, , x) {body}", n=np.int64(3))
@@ -113,7 +115,11 @@ def _larger() -> Iterator[ModelProto]:
         t = DequantizeLinear(p, s, z) y = Relu(t)""",
         opset=21, ir=10, w=(4, 3), s=np.float32(0.1), z=np.int8(0),
     )  # fmt: skip
-    yield model('a = Einsum <equation = "bij,bkj->bik">(x, x) y = Einsum <equation = "bij,jk->bik">(a, w)', models.WORDS, w=(5, 2))
+    yield model(
+        'a = Einsum <equation = "bij,bkj->bik">(x, x) y = Einsum <equation = "bij,jk->bik">(a, w)',
+        models.WORDS,
+        w=(5, 2),
+    )
 
 
 # What is done to bytes
@@ -147,9 +153,43 @@ def _mutate_byte(data: bytearray, chance: random.Random) -> None:
 
 # What is done to graphs
 
-SIZES = (0, 1, -1, 2, 3, 5, 17, 255, 4097, 100_003, -7, 2**20, 2**31 - 1, 2**31, 2**33, 2**40, 2**62, -(2**31), -(2**63), 2**63 - 1)
+SIZES = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    5,
+    17,
+    255,
+    4097,
+    100_003,
+    -7,
+    2**20,
+    2**31 - 1,
+    2**31,
+    2**33,
+    2**40,
+    2**62,
+    -(2**31),
+    -(2**63),
+    2**63 - 1,
+)
 FLOATS = (0.0, 1.0, -1.0, 0.5, 1e-30, 1e30, float("nan"), float("inf"), -float("inf"), 1e9, 3.7)
-TEXTS = ("", "x", "y", "NOTSET", "SAME_UPPER", "linear", "cubic", "wrap", "ij,jk->ik", "...i->...", "a" * 3000, "\udc80é\0")
+TEXTS = (
+    "",
+    "x",
+    "y",
+    "NOTSET",
+    "SAME_UPPER",
+    "linear",
+    "cubic",
+    "wrap",
+    "ij,jk->ik",
+    "...i->...",
+    "a" * 3000,
+    "\udc80é\0",
+)
 PLACES = (
     "../secret", "/etc/passwd", "", ".", "sub", "sub/../../secret", "weights.bin", "sub/weights.bin", "link", "fifo", "x\0y",
     "a" * 5000, "~/x", "./sub/./weights.bin", "//secret", "model.onnx", "file:///etc/passwd", "\\\\host\\x", "/dev/zero",
@@ -302,7 +342,11 @@ def keep_elsewhere(proto: ModelProto, chance: random.Random) -> None:
     tensor.data_location = TensorProto.EXTERNAL
     if chance.random() < 0.7:
         tensor.ClearField("raw_data")
-    entries = {"location": chance.choice(PLACES), "offset": chance.choice([0, 3, *SIZES]), "length": chance.choice([16, *SIZES])}
+    entries = {
+        "location": chance.choice(PLACES),
+        "offset": chance.choice([0, 3, *SIZES]),
+        "length": chance.choice([16, *SIZES]),
+    }
     for key in chance.choice([["location"], ["location", "offset"], ["location", "length", "offset"], ["offset"]]):
         tensor.external_data.add(key=key, value=str(entries[key]))
 
@@ -372,7 +416,9 @@ def change_versions(proto: ModelProto, chance: random.Random) -> None:
     if how == "opset" and len(proto.opset_import):
         proto.opset_import[0].version = chance.choice([*range(-1, 30), 2**40, -(2**63)])
     elif how == "other":
-        proto.opset_import.add(domain=chance.choice(["own", "ai.onnx.ml", "com.microsoft"]), version=chance.choice(SIZES))
+        proto.opset_import.add(
+            domain=chance.choice(["own", "ai.onnx.ml", "com.microsoft"]), version=chance.choice(SIZES)
+        )
     elif how == "twice":
         proto.opset_import.add(domain="", version=chance.choice(range(7, 26)))
     else:
@@ -410,7 +456,9 @@ def nest(proto: ModelProto, chance: random.Random) -> None:
         inner = GraphProto(name=f"level{level}")
         inner.node.extend(graph.node)
         inner.output.extend(graph.output[:1])
-        node = helper.make_node(kind, ["fuzz_c" if kind == "If" else "fuzz_n", ""][: 1 + (kind == "Loop")], [graph.output[0].name])
+        node = helper.make_node(
+            kind, ["fuzz_c" if kind == "If" else "fuzz_n", ""][: 1 + (kind == "Loop")], [graph.output[0].name]
+        )
         for name in ("then_branch", "else_branch") if kind == "If" else ("body",):
             node.attribute.append(helper.make_attribute(name, inner))
         del graph.node[:]
@@ -610,7 +658,9 @@ class Ear:
 
     def __init__(self, folder: Path) -> None:
         self.folder = f"{folder.resolve()}{os.sep}"
-        self.library = tuple({*(str(Path(p).resolve()) for p in sys.path if p), sys.prefix, sys.base_prefix, "/proc/self/"})
+        self.library = tuple(
+            {*(str(Path(p).resolve()) for p in sys.path if p), sys.prefix, sys.base_prefix, "/proc/self/"}
+        )
         self.heard: set[str] = set()
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
@@ -620,9 +670,23 @@ class Ear:
             writes = isinstance(args[1], str) and any(c in args[1] for c in "wax+")
             if not path.startswith(self.folder) and (writes or not path.startswith(self.library)):
                 self.heard.add(f"open {path}")
-        elif event.split(".")[0] in ("subprocess", "socket", "shutil", "ftplib", "urllib", "webbrowser"):
-            self.heard.add(event)
-        elif event in ("os.system", "os.exec", "os.fork", "os.remove", "os.rename", "os.mkdir", "os.symlink", "os.truncate"):
+        elif event.split(".", maxsplit=1)[0] in (
+            "subprocess",
+            "socket",
+            "shutil",
+            "ftplib",
+            "urllib",
+            "webbrowser",
+        ) or event in (
+            "os.system",
+            "os.exec",
+            "os.fork",
+            "os.remove",
+            "os.rename",
+            "os.mkdir",
+            "os.symlink",
+            "os.truncate",
+        ):
             self.heard.add(event)
 
 
@@ -710,7 +774,9 @@ def main() -> int:
                     break
     for (kind, outcome), n in sorted(ends.items()):
         print(f"{kind:16} {outcome:24} {n:7}")
-    print(f"{ends.total()} models in {time.monotonic() - start:.0f} s, the slowest {slowest:.2f} s; {bad} did what they must not")
+    print(
+        f"{ends.total()} models in {time.monotonic() - start:.0f} s, the slowest {slowest:.2f} s; {bad} did what they must not"
+    )
     return 1 if bad else 0
 
 

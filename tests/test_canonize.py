@@ -146,7 +146,7 @@ def test_an_added_constant_is_the_bias(body, biased):
     [
         ("m = Transpose<perm = [0, 2, 1]>(a)", (0, 2, 1), "float[3]"),
         ("m = Transpose<perm = [2, 0, 1]>(a)", (2, 0, 1), "float[1, 3]"),
-        ("s = Unsqueeze(a, one) m = Squeeze(s, one)", (0, 1, 2), "float[3, 4]"),
+        ("s = Unsqueeze(a, one) m = Squeeze(s, one)", (0, 1, 2), "float[3, 1]"),
         ("t = Transpose<perm = [0, 2, 1]>(a) m = Transpose<perm = [0, 2, 1]>(t)", (0, 1, 2), "float[3, 1]"),
     ],
 )

@@ -150,8 +150,7 @@ def test_grid_sample_in_space() -> None:
 def test_spatial_transformer() -> None:
     """The grid comes out of the network: it is held, gets nothing, and the notes say so."""
     proto = net(
-        "f = Flatten(x) t = MatMul(f, w) a = Reshape(t, two) b = Add(a, c)"
-        "g = AffineGrid(b, size) y = GridSample(x, g)",
+        "f = Flatten(x) t = MatMul(f, w) a = Reshape(t, two) b = Add(a, c)g = AffineGrid(b, size) y = GridSample(x, g)",
         IMAGE,
         w=draw(90, 6) * 0.02,
         two=ints(-1, 2, 3),

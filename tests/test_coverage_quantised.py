@@ -36,8 +36,7 @@ NETS = {
         e=(3,),
     ),
     "products": model(
-        "a = MatMul(x, w) b = Add(a, c) r = Tanh(b) t = Transpose <perm = [0, 2, 1]>(r) p = MatMul(r, t)"
-        "y = Softmax(p)",
+        "a = MatMul(x, w) b = Add(a, c) r = Tanh(b) t = Transpose <perm = [0, 2, 1]>(r) p = MatMul(r, t)y = Softmax(p)",
         "float[2,5,6] x",
         w=(6, 4),
         c=(4,),

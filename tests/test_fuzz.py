@@ -5,7 +5,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import fuzz
 import numpy as np
@@ -93,7 +92,9 @@ def test_data_of_other_files(judge: Judge, holder: str, place: str) -> None:
         tensor.external_data.add(key=key, value=value)
     verdict = check(judge, proto.SerializeToString())
     inside = place.endswith("weights.bin") or place == "model.onnx"
-    assert verdict.outcome in ("explained", "ModelError", "NonFiniteError") if inside else verdict.outcome == "ModelError", verdict
+    assert (
+        verdict.outcome in ("explained", "ModelError", "NonFiniteError") if inside else verdict.outcome == "ModelError"
+    ), verdict
 
 
 @pytest.mark.parametrize("bomb", fuzz.BOMBS)
@@ -138,7 +139,9 @@ def test_loops_without_end(judge: Judge) -> None:
 
 def test_sequences_without_end(judge: Judge) -> None:
     """A file may declare any length, and a recurrent layer is unrolled."""
-    lstm = model("h, l = LSTM <hidden_size = 3>(x, w, r) y = Squeeze(h)", "float[90000000,1,1] x", w=(1, 12, 1), r=(1, 12, 3))
+    lstm = model(
+        "h, l = LSTM <hidden_size = 3>(x, w, r) y = Squeeze(h)", "float[90000000,1,1] x", w=(1, 12, 1), r=(1, 12, 3)
+    )
     assert check(judge, lstm.SerializeToString()).outcome in fuzz.REFUSED | {"loaded"}
 
 

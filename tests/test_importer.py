@@ -323,11 +323,14 @@ def test_masks_are_plumbing() -> None:
 # Fusing
 
 
-@pytest.mark.parametrize(
-    "name", ["bias on the right", "bias on the left", "bias in two parts", "bias for each place", "bias subtracted"]
-)
+@pytest.mark.parametrize("name", ["bias on the right", "bias on the left", "bias in two parts", "bias subtracted"])
 def test_matmul_and_bias_are_one_node(name: str) -> None:
     assert kinds(CASES[f"dense: {name}"]) == ["dense"]
+
+
+def test_a_constant_that_differs_from_place_to_place_is_no_bias() -> None:
+    """As positional embeddings: they get a share of their own."""
+    assert kinds(CASES["dense: bias for each place"]) == ["dense", "diagonal"]
 
 
 @pytest.mark.parametrize("name", ["bias added", "bias added, left"])

@@ -43,7 +43,13 @@ OF_VALUES = {
 
 
 def bomb(body: str) -> ModelProto:
-    extra = {"two2": ints(0, HUGE, 0, 0), "up": ints(-1, 1), "down": ints(1, -1), "many": ints(60_000, 1), "manyt": ints(1, 60_000)}
+    extra = {
+        "two2": ints(0, HUGE, 0, 0),
+        "up": ints(-1, 1),
+        "down": ints(1, -1),
+        "many": ints(60_000, 1),
+        "manyt": ints(1, 60_000),
+    }
     return model(f"{body} s1 = ReduceMax <keepdims = 0>(c) f = Cast <to = 1>(s1) y = Mul(x, f)", **CONSTANTS, **extra)
 
 
@@ -67,7 +73,7 @@ def test_constants_that_a_file_computes(name: str) -> None:
 
 @pytest.mark.parametrize("name", OF_VALUES)
 def test_values(name: str) -> None:
-    loaded, op = reflrp.load(bomb(OF_VALUES[name])), name.split()[0]
+    loaded, op = reflrp.load(bomb(OF_VALUES[name])), name.split(maxsplit=1)[0]
     refused(lambda: loaded.run(draw(2, 4)), f"node '{op}_", f"({op})", "needs an array of the shape")
     refused(lambda: reflrp.explain(loaded, draw(2, 4)), f"({op})")
     refused(lambda: loaded.summary(), f"({op})")
@@ -123,7 +129,14 @@ def test_sizes(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(12, "12 bytes"), (2048, "2 KiB"), (3 * 2**19, "1.5 MiB"), (2**34, "16 GiB"), (2**43, "8 TiB"), (2**70, "more than 1 EiB")],
+    [
+        (12, "12 bytes"),
+        (2048, "2 KiB"),
+        (3 * 2**19, "1.5 MiB"),
+        (2**34, "16 GiB"),
+        (2**43, "8 TiB"),
+        (2**70, "more than 1 EiB"),
+    ],
 )
 def test_sizes_in_words(size: int, text: str) -> None:
     assert limits.in_words(size) == text

@@ -47,7 +47,10 @@ def routed(count: int) -> ModelProto:
 
 def looked_up(count: int) -> ModelProto:
     """A long chain of integers, with a table looked up at each step."""
-    steps = [f"f{i + 1} = Add(f{i}, k) m{i} = Mod(f{i + 1}, n) g{i} = Gather(w, m{i}) q{i} = ReduceSum(g{i})" for i in range(count // 4)]
+    steps = [
+        f"f{i + 1} = Add(f{i}, k) m{i} = Mod(f{i + 1}, n) g{i} = Gather(w, m{i}) q{i} = ReduceSum(g{i})"
+        for i in range(count // 4)
+    ]
     total = f"z = Sum({', '.join(f'q{i}' for i in range(count // 4))}) y = Add(x, z)"
     return joined(["f0 = Cast <to = 7>(x)", *steps, total], k=np.int64(1), n=np.int64(7), w=(7,))
 

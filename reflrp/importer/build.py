@@ -443,4 +443,8 @@ def check_shapes(source: Source, shapes: Mapping[str, Shape], *, free_batch: boo
 
 def _hint(port: Port, given: Shape) -> str:
     baked = port.dims and len(port.dims) == len(given) and isinstance(port.dims[0], int) and port.dims[0] != given[0]
-    return "; the batch size is baked into the file: give a multiple of it, or export it with a dynamic batch" if baked else ""
+    return (
+        "; the batch size is baked into the file: give a multiple of it, or export it with a dynamic batch"
+        if baked
+        else ""
+    )

@@ -20,7 +20,17 @@ SIZED = frozenset(
 """Operators whose outputs are as large as numbers in their inputs say."""
 
 FRAMED = frozenset(
-    ["AveragePool", "Conv", "ConvInteger", "ConvTranspose", "LpPool", "MaxPool", "MaxRoiPool", "Multinomial", "QLinearConv"]
+    [
+        "AveragePool",
+        "Conv",
+        "ConvInteger",
+        "ConvTranspose",
+        "LpPool",
+        "MaxPool",
+        "MaxRoiPool",
+        "Multinomial",
+        "QLinearConv",
+    ]
     + ["RandomNormal", "RandomUniform", "RoiAlign", "TfIdfVectorizer"]
 )
 """Operators whose outputs, or frames around their inputs, are as large as attributes say.
@@ -63,9 +73,7 @@ def _shapes(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarr
     yield from _windows(node, feeds)
 
 
-def _inferred(
-    name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]
-) -> Mapping[str, onnx.TypeProto]:
+def _inferred(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> Mapping[str, onnx.TypeProto]:
     domain = domain_of(node.domain)
     if node.op_type == "Range":  # the standard's own AffineGrid gives it vectors of one number
         feeds = {k: a.reshape(()) if a.size == 1 else a for k, a in feeds.items()}

@@ -151,7 +151,9 @@ def node_of(node: NodeProto, name: str, opsets: Mapping[str, int]) -> OnnxNode:
     captured = sorted({c for graph in _graphs(node) for c in _captured(graph)})
     reads = tuple(dict.fromkeys([*filter(None, inputs), *captured]))
     opset = opsets.get(domain, 1)
-    return OnnxNode(name, node.op_type, domain, opset, inputs, tuple(node.output), attributes, node, reads, scope, opsets)
+    return OnnxNode(
+        name, node.op_type, domain, opset, inputs, tuple(node.output), attributes, node, reads, scope, opsets
+    )
 
 
 def made_node(op_type: str, inputs: tuple[str, ...], opset: int, **attributes: Any) -> OnnxNode:

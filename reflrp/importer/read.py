@@ -97,7 +97,9 @@ def inlined(proto: ModelProto, name: str) -> ModelProto:
 
 def _check_functions(proto: ModelProto, name: str) -> None:
     """Raise ModelError where functions call themselves, TooLarge where inlining gives more nodes than a graph may have."""
-    calls: dict[tuple[str, str, str], list[NodeProto]] = {(f.domain, f.name, f.overload): [*f.node] for f in proto.functions}
+    calls: dict[tuple[str, str, str], list[NodeProto]] = {
+        (f.domain, f.name, f.overload): [*f.node] for f in proto.functions
+    }
     sizes: dict[tuple[str, str, str], int] = {}
 
     def size(nodes: Iterable[NodeProto], open_: tuple[Any, ...]) -> int:
