@@ -45,7 +45,8 @@ STYLE = """.relevance h4 { font-size: 15px; font-weight: 600; margin: 1.6em 0 0.
 .relevance p { line-height: 2.1; }
 .relevance span { padding: 0.15em 0.3em; margin: 0 0.08em; border-radius: 0.2em; white-space: pre-wrap; }
 .relevance div { font-size: 12px; line-height: 1.4; color: #555; }
-.relevance i { display: inline-block; width: 9em; height: 0.8em; margin: 0 0.5em; border: 1px solid #bbb; vertical-align: middle; }"""
+.relevance i { display: inline-block; width: 9em; height: 0.8em; margin: 0 0.5em; border: 1px solid #bbb;
+  vertical-align: middle; }"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,8 @@ def by_token(R: np.ndarray, count: int, time_first: bool | None = None, name: st
             f"{name!r} has the shape {R.shape}: its axis {1 if first else 0} is no batch of {count} samples"
         )
     turned = np.moveaxis(R, 1, 0) if first else R
-    return turned.reshape(*turned.shape[:2], -1).sum(axis=2)
+    summed: np.ndarray = turned.reshape(*turned.shape[:2], -1).sum(axis=2)
+    return summed
 
 
 def _ids(e: Explanation, name: str, shape: tuple[int, ...], time_first: bool | None) -> np.ndarray | None:
@@ -254,7 +256,7 @@ def _draw(axes: Axes, s: Sentence, lines: list[list[tuple[float, float]]], top: 
     """Draw a sample's title, colour scale and tokens, from the line `top` down."""
     from matplotlib.patches import Rectangle
 
-    font = {"family": "monospace", "fontsize": 8.5, "va": "center", "parse_math": False}
+    font: dict[str, Any] = {"family": "monospace", "fontsize": 8.5, "va": "center", "parse_math": False}
     axes.text(0, top + 0.7, s.title, fontsize=9, color=INK, va="center", parse_math=False)
     _scale(axes, s.limit, top + 0.7)
     shown = zip(s.tokens, s.shares, ((i, *place) for i, line in enumerate(lines) for place in line), strict=True)
