@@ -154,41 +154,13 @@ def _mutate_byte(data: bytearray, chance: random.Random) -> None:
 # What is done to graphs
 
 SIZES = (
-    0,
-    1,
-    -1,
-    2,
-    3,
-    5,
-    17,
-    255,
-    4097,
-    100_003,
-    -7,
-    2**20,
-    2**31 - 1,
-    2**31,
-    2**33,
-    2**40,
-    2**62,
-    -(2**31),
-    -(2**63),
-    2**63 - 1,
+    *(0, 1, -1, 2, 3, 5, 17, 255, 4097, 100_003, -7, 2**20, 2**31 - 1, 2**31, 2**33, 2**40, 2**62),
+    *(-(2**31), -(2**63), 2**63 - 1),
 )
 FLOATS = (0.0, 1.0, -1.0, 0.5, 1e-30, 1e30, float("nan"), float("inf"), -float("inf"), 1e9, 3.7)
 TEXTS = (
-    "",
-    "x",
-    "y",
-    "NOTSET",
-    "SAME_UPPER",
-    "linear",
-    "cubic",
-    "wrap",
-    "ij,jk->ik",
-    "...i->...",
-    "a" * 3000,
-    "\udc80é\0",
+    *("", "x", "y", "NOTSET", "SAME_UPPER", "linear", "cubic", "wrap"),
+    *("ij,jk->ik", "...i->...", "a" * 3000, "\udc80é\0"),
 )
 PLACES = (
     "../secret", "/etc/passwd", "", ".", "sub", "sub/../../secret", "weights.bin", "sub/weights.bin", "link", "fifo", "x\0y",
@@ -653,6 +625,13 @@ def serve(folder: str, memory: int) -> None:
         sink.flush()
 
 
+FORBIDDEN = (
+    *("subprocess.", "socket.", "shutil.", "ftplib.", "urllib.", "webbrowser.", "os.system", "os.exec", "os.fork"),
+    *("os.posix_spawn", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate"),
+)
+"""Events of which no model may cause one."""
+
+
 class Ear:
     """Hears what Python does with files, processes and the network; Python's own library and ONNX's may be read."""
 
@@ -670,23 +649,7 @@ class Ear:
             writes = isinstance(args[1], str) and any(c in args[1] for c in "wax+")
             if not path.startswith(self.folder) and (writes or not path.startswith(self.library)):
                 self.heard.add(f"open {path}")
-        elif event.split(".", maxsplit=1)[0] in (
-            "subprocess",
-            "socket",
-            "shutil",
-            "ftplib",
-            "urllib",
-            "webbrowser",
-        ) or event in (
-            "os.system",
-            "os.exec",
-            "os.fork",
-            "os.remove",
-            "os.rename",
-            "os.mkdir",
-            "os.symlink",
-            "os.truncate",
-        ):
+        elif event.startswith(FORBIDDEN):
             self.heard.add(event)
 
 

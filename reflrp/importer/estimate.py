@@ -20,18 +20,8 @@ SIZED = frozenset(
 """Operators whose outputs are as large as numbers in their inputs say."""
 
 FRAMED = frozenset(
-    [
-        "AveragePool",
-        "Conv",
-        "ConvInteger",
-        "ConvTranspose",
-        "LpPool",
-        "MaxPool",
-        "MaxRoiPool",
-        "Multinomial",
-        "QLinearConv",
-    ]
-    + ["RandomNormal", "RandomUniform", "RoiAlign", "TfIdfVectorizer"]
+    ["AveragePool", "Conv", "ConvInteger", "ConvTranspose", "LpPool", "MaxPool", "MaxRoiPool", "Multinomial"]
+    + ["QLinearConv", "RandomNormal", "RandomUniform", "RoiAlign", "TfIdfVectorizer"]
 )
 """Operators whose outputs, or frames around their inputs, are as large as attributes say.
 
