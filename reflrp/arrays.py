@@ -149,6 +149,14 @@ def sign(x: Array, threshold: Array = 0) -> Array:
     return 2 * namespace(x).astype(x >= threshold, x.dtype) - 1
 
 
+def away_from_zero(x: Array, epsilon: Any) -> Array:
+    """Return x + epsilon sgn x, with sgn 0 = +1 (x + 0 makes +0 of -0)."""
+    xp = namespace(x)
+    if x.dtype == object or is_symbolic(x) or np.ndim(epsilon):
+        return where(x >= 0, x + epsilon, x - epsilon)
+    return x + xp.copysign(xp.asarray(epsilon, dtype=x.dtype), x + 0)
+
+
 def full_like(x: Array, value: Any) -> Array:
     """Return `value` (a scalar or an array) broadcast against `x`, in the namespace and dtype of `x`."""
     xp = namespace(x)

@@ -128,10 +128,13 @@ def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
         x = xp.reshape(x, (n, groups, c // groups, -1))
         return xp.reshape(xp.matmul(w, x), (n, o, *windows.out))
     x = pad(x, windows)
-    out = xp.empty((n, o, *windows.out), dtype=x.dtype)
-    for sample, first, last in _blocks(n, c, windows):
+    blocks = list(_blocks(n, c, windows))
+    out = xp.empty((n, o, *windows.out), dtype=x.dtype) if len(blocks) > 1 else None
+    for sample, first, last in blocks:
         columns = xp.stack([x[(sample, slice(None), *tap)] for tap in windows.taps(first, last)], axis=2)
         columns = xp.reshape(columns, (columns.shape[0], groups, w.shape[2], -1))
+        if out is None:
+            return xp.reshape(xp.matmul(w, columns), (n, o, *windows.out))
         block = out[sample, :, first:last, ...]
         out[sample, :, first:last, ...] = xp.reshape(xp.matmul(w, columns), block.shape)
     return out

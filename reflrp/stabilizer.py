@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal
 
-from reflrp.arrays import Array, namespace, sign, where
+from reflrp.arrays import Array, away_from_zero, namespace, sign, where
 from reflrp.errors import RuleError
 
 Form = Literal["signed", "plain", "clip", "nonzero"]
@@ -70,7 +70,7 @@ class Stabilizer:
             return where(z == 0, epsilon + 0 * z, z)
         if self.form == "clip":
             return sign(z) * namespace(z).maximum(abs(z), epsilon)
-        return where(z >= 0, z + epsilon, z - epsilon)
+        return away_from_zero(z, epsilon)
 
     def _scaled(self, z: Array) -> Array:
         axes = self.dim if self.dim is not None else tuple(range(1, z.ndim))
@@ -101,7 +101,7 @@ def stabilize(z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
     """
     if callable(stabilizer):
         return stabilizer(z)
-    return where(z >= 0, z + stabilizer, z - stabilizer) if stabilizer != 0 else z
+    return away_from_zero(z, stabilizer) if stabilizer != 0 else z
 
 
 def safe_div(x: Array, y: Array) -> Array:
