@@ -446,3 +446,9 @@ def test_kinds_are_as_documented(name: str) -> None:
     shapes = {k: a.shape for k, a in feeds_of(proto).items()}
     found = {node.kind for node in reflrp.load(proto).graph(shapes).nodes}
     assert found - {"routing", "plumbing"} <= documented()[proto.graph.node[0].op_type]
+
+
+def test_constant_gather_elements_with_a_small_index() -> None:
+    """ONNX's reference code fails where the index is smaller than the data on the other axes."""
+    proto = model("g = GatherElements<axis = 1>(t, i) y = Add(x, g)", t=(3, 5), i=np.array([[4, 0, 2, 1]]))
+    assert_same_as_onnxruntime(proto, {"x": draw(1, 4)})
