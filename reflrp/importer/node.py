@@ -108,7 +108,7 @@ class OnnxNode:
 
 def _gathered(data: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
     """Return GatherElements, which ONNX's reference code gets wrong where the index is smaller than the data."""
-    places = list(np.indices(index.shape, sparse=True))
+    places: list[Any] = list(np.indices(index.shape, sparse=True))
     places[axis] = index
     found: np.ndarray = data[tuple(places)]
     return found
