@@ -86,7 +86,8 @@ class OnnxNode:
         try:
             with np.errstate(all="ignore"):
                 if self.op_type == "GatherElements" and self.domain == "":
-                    return (_gathered(*(feeds[i] for i in self.inputs), self.attributes.get("axis", 0)),)
+                    data, index = (feeds[i] for i in self.inputs)
+                    return (_gathered(data, index, self.attributes.get("axis", 0)),)
                 values = iter(self.evaluator.run(None, _aligned(feeds)))
         except Exception as error:
             raise ModelError(f"node {self.name!r} ({self.op_type}) cannot be evaluated: {error}") from error
