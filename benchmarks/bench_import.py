@@ -20,7 +20,8 @@ from reflrp.canonize import canonize, fuse_affine, strip_output
 from reflrp.composites import resolve
 from reflrp.engine import Program, converter, prepare
 from reflrp.gates import mark_gates
-from reflrp.importer import build, check_supported, parse
+from reflrp.importer import check_supported, parse
+from reflrp.importer.build import build
 from reflrp.recognise import recognise
 
 SIZES = (1000, 2000, 5000, 10_000, 20_000)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from reflrp.importer.parse import ModelLike, Source
 
 Inputs = Array | Mapping[str, Array]
-DTYPES = ("float64", "float32")
 
 
 @dataclass(frozen=True, eq=False)

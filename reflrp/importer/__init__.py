@@ -15,8 +15,8 @@ from reflrp.importer import (  # noqa: F401 (they fill the table)
     ops_routing,
     ops_tensor,
 )
-from reflrp.importer.build import BUILDERS, build, builds
 from reflrp.importer.parse import Source, parse
+from reflrp.importer.site import BUILDERS
 from reflrp.importer.supported import check_supported
 
-__all__ = ["BUILDERS", "Source", "build", "builds", "check_supported", "parse"]
+__all__ = ["BUILDERS", "Source", "check_supported", "parse"]

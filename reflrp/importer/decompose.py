@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from reflrp.importer.build import Arg, Made, Ref, Site, make
+from reflrp.importer.build import make
 from reflrp.importer.node import node_of
+from reflrp.importer.site import Arg, Made, Ref, Site
 
 OPSET = 20
 """The opset in whose terms operators are taken apart."""

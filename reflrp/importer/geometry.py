@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reflrp.importer.build import Site, Unbuildable, sized
+from reflrp.importer.site import Site, Unbuildable, sized
 from reflrp.kernels import Ints, Windows
 
 

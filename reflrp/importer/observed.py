@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.importer.build import Ref, Site, Unbuildable, sized
 from reflrp.importer.decompose import call, one
+from reflrp.importer.site import Ref, Site, Unbuildable, sized
 from reflrp.picking import Pick
 from reflrp.routing import Embedding
 

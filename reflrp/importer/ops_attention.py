@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.importer.build import Made, Ref, Site, Unbuildable, builds
 from reflrp.importer.decompose import call, one
 from reflrp.importer.ops_microsoft import MS, rotated
+from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 
 
 def _heads(site: Site, x: Any, heads: int, part: str) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.importer.build import Arg, Items, Made, Ref, Site, Unbuildable, builds
 from reflrp.importer.decompose import call, one
+from reflrp.importer.site import Arg, Items, Made, Ref, Site, Unbuildable, builds
 
 LONGEST = 2000
 """How many steps a loop may have."""

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import ZERO
-from reflrp.importer.build import Made, Ref, Site, Unbuildable, builds
 from reflrp.importer.decompose import call
 from reflrp.importer.node import made_node
 from reflrp.importer.observed import observed
 from reflrp.importer.ops_linear import diagonal, multiply, sum_of
 from reflrp.importer.sampling import Sampling
+from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 from reflrp.linear import SumAxes
 from reflrp.picking import Pick, ScatterSum
 from reflrp.routing import Concat, Index, Reshape

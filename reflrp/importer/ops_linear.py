@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
-from reflrp.importer.build import Ref, Site, Unbuildable, builds
 from reflrp.importer.decompose import normalised_by_values
 from reflrp.importer.geometry import conv_windows, transposed_windows
+from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.ir import Shape
 from reflrp.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, SumOf
 from reflrp.pointwise import Pointwise

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.importer.build import Made, Site, Unbuildable, builds
 from reflrp.importer.decompose import call, one
+from reflrp.importer.site import Made, Site, Unbuildable, builds
 
 MS = "com.microsoft"
 CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import ZERO
-from reflrp.importer.build import Ref, Site, Unbuildable, builds
 from reflrp.importer.ops_linear import diagonal, multiply
+from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.linear import Dense, SumAxes
 from reflrp.normaliser import Softmax
 from reflrp.norms import Standardise

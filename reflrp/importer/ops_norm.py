@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from reflrp.arrays import ZERO
-from reflrp.importer.build import Ref, Site, Unbuildable, builds
+from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.norms import LocalResponse, Standardise
 
 ONE = np.ones(())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from reflrp.importer.build import Ref, Site, Unbuildable, builds
 from reflrp.importer.ops_linear import diagonal
+from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.normaliser import LogSoftmax, Softmax
 from reflrp.pointwise import Pointwise
 

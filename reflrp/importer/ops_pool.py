@@ -7,9 +7,9 @@ from math import prod
 import numpy as np
 
 from reflrp.arrays import ZERO
-from reflrp.importer.build import Made, Ref, Site, Unbuildable, builds
 from reflrp.importer.geometry import average_share, pool_windows
 from reflrp.importer.ops_linear import diagonal, multiply
+from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 from reflrp.linear import SumAxes, WindowMean
 from reflrp.pointwise import Pointwise
 from reflrp.routing import Reshape, Slice

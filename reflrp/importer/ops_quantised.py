@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import ZERO
-from reflrp.importer.build import Made, Ref, Site, Unbuildable, builds
 from reflrp.importer.geometry import conv_windows
 from reflrp.importer.read import dtype_of
+from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 from reflrp.linear import Conv, Dense
 from reflrp.pointwise import Pointwise
 from reflrp.routing import Routing

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import ZERO
-from reflrp.importer.build import Ref, Site, Unbuildable, builds
 from reflrp.importer.ops_linear import diagonal, multiply, sum_of
+from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.linear import Dense
 from reflrp.pointwise import Pointwise
 from reflrp.routing import Concat, Reshape, Slice, Transpose, Where

@@ -6,9 +6,9 @@ from math import prod
 
 import numpy as np
 
-from reflrp.importer.build import Made, Ref, Site, Unbuildable, builds, sized
 from reflrp.importer.observed import looked_up, picked
 from reflrp.importer.read import is_float
+from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
 from reflrp.routing import Concat, Embedding, Expand, Index, Pad, Reshape, Slice, Take, Transpose, Where
 
@@ -220,7 +220,7 @@ def by_axes(site: Site, x: Ref, places: list[np.ndarray]) -> Ref:
     return site.emit(Index(x.shape, numbers[np.ix_(*places)]), x)
 
 
-@builds("DepthToSpace", "SpaceToDepth", "GatherND", "ReverseSequence", "Compress")
+@builds("DepthToSpace", "SpaceToDepth", "GatherElements", "GatherND", "ReverseSequence", "Compress")
 def by_number(site: Site) -> Ref:
     """Any operator that moves entries: run it on the numbers of its input's entries to see where each comes from."""
     if isinstance(site.arg(0), np.ndarray):
@@ -244,21 +244,6 @@ def tile(site: Site) -> Ref:
         raise Unbuildable(f"its repeats {repeats} do not fit its input of shape {x.shape}")
     target = sized(tuple(n * k for n, k in zip(x.shape, repeats, strict=True)))
     return by_axes(site, x, [np.arange(m) % max(n, 1) for n, m in zip(x.shape, target, strict=True)])
-
-
-@builds("GatherElements")
-def gather_elements(site: Site) -> Ref:
-    """For each output entry, one number along an axis; the index may be shorter along the others."""
-    if isinstance(site.arg(1), Ref):
-        return picked(site)
-    x, index = site.ref(), site.const(1)
-    axis = site.axis(site.attr("axis", 0), x.ndim)
-    others = [i for i in range(x.ndim) if i != axis]
-    if index.ndim != x.ndim or any(index.shape[i] > x.shape[i] for i in others):
-        raise Unbuildable(f"its index of shape {index.shape} does not fit its input of shape {x.shape}")
-    numbers = np.arange(prod(x.shape)).reshape(x.shape)
-    numbers = numbers[tuple(slice(None if i == axis else index.shape[i]) for i in range(x.ndim))]
-    return site.emit(Index(x.shape, np.take_along_axis(numbers, index.astype(np.int64), axis)), x)
 
 
 @builds("Where")

@@ -9,8 +9,8 @@ import numpy as np
 from reflrp.arrays import ZERO
 from reflrp.axismap import AxisMap
 from reflrp.einsum import DenseEinsum, EinsumProduct, Equation
-from reflrp.importer.build import Ref, Site, Unbuildable, builds, sized
 from reflrp.importer.node import OnnxNode, made_node
+from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
 from reflrp.routing import Take
 

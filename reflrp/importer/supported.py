@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from reflrp.errors import UnsupportedOperator
-from reflrp.importer.build import BUILDERS
 from reflrp.importer.functions import defined_by_function
 from reflrp.importer.labels import inner_labels
 from reflrp.importer.node import OnnxNode
 from reflrp.importer.parse import Source, blamed_on
+from reflrp.importer.site import BUILDERS
 
 UNLIKE_LRP = {
     **dict.fromkeys(

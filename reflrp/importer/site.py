@@ -1,0 +1,150 @@
+"""What a builder sees and builds with, and the table that builders stand in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reflrp import limits
+from reflrp.errors import TooLarge
+from reflrp.importer.node import OnnxNode
+from reflrp.ir import Op, Shape, Value
+
+if TYPE_CHECKING:
+    from reflrp.importer.build import Construction
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A value of the graph under construction."""
+
+    name: str
+    value: Value
+
+    @property
+    def shape(self) -> Shape:
+        """The value's shape."""
+        return self.value.shape
+
+    @property
+    def ndim(self) -> int:
+        """How many axes the value has."""
+        return len(self.value.shape)
+
+
+class Items(tuple["np.ndarray | Ref", ...]):
+    """A sequence of tensors, while it is known how many it holds."""
+
+
+Arg = np.ndarray | Ref | Items | None
+Made = Ref | np.ndarray | tuple[Ref | np.ndarray | None, ...]
+Build = Callable[["Site"], Made]
+
+BUILDERS: dict[tuple[str, str], Build] = {}
+"""(domain, op type) -> builder: the one registry of operators."""
+
+
+def builds(*op_types: str, domain: str = "") -> Callable[[Build], Build]:
+    """Enter a builder in the table, for one or more operators."""
+
+    def enter(build: Build) -> Build:
+        for op_type in op_types:
+            BUILDERS[domain, op_type] = build
+        return build
+
+    return enter
+
+
+class Unbuildable(Exception):
+    """A builder's word that it cannot serve this node, and why."""
+
+
+class Oversized(Unbuildable):
+    """A builder's word that this node asks for more memory than `reflrp.limits` allow."""
+
+
+def sized(shape: Shape) -> Shape:
+    """Return the shape of an array that is about to be made.
+
+    Raises Unbuildable for one that cannot be, Oversized for one beyond the limit on memory.
+    """
+    if min(shape, default=1) < 0:
+        raise Unbuildable(f"it needs an array of the shape {shape}")
+    try:
+        limits.check_array("it", shape)
+    except TooLarge as error:
+        raise Oversized(str(error)) from None
+    return shape
+
+
+@dataclass
+class Site:
+    """One ONNX node under construction: what a builder sees, and what it builds with."""
+
+    node: OnnxNode
+    args: tuple[Arg, ...]
+    work: Construction
+
+    @property
+    def opset(self) -> int:
+        """The opset version of the node's domain."""
+        return self.node.opset
+
+    @property
+    def op_type(self) -> str:
+        """The node's operator."""
+        return self.node.op_type
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        """Return an attribute."""
+        return self.node.attributes.get(name, default)
+
+    def has(self, i: int) -> bool:
+        """Return whether input i is there."""
+        return i < len(self.args) and self.args[i] is not None
+
+    def arg(self, i: int) -> np.ndarray | Ref:
+        """Return input i, a constant array or a value."""
+        found = self.args[i] if i < len(self.args) else None
+        if isinstance(found, Items):
+            raise Unbuildable(f"its input {i} is a sequence")
+        if found is None:
+            raise Unbuildable(f"its input {i} is missing")
+        return found
+
+    def ref(self, i: int = 0) -> Ref:
+        """Return input i, which must be a value."""
+        found = self.arg(i)
+        if not isinstance(found, Ref):
+            raise Unbuildable(f"its input {i} is a constant")
+        return found
+
+    def const(self, i: int, default: Any = None) -> Any:
+        """Return input i, which must be constant (at these input shapes), or the default."""
+        if not self.has(i):
+            return default
+        found = self.args[i]
+        if isinstance(found, Ref):
+            raise Unbuildable(f"its input {i} ({found.name!r}) depends on the data")
+        return found
+
+    def ints(self, name: str, i: int | None = None) -> tuple[int, ...] | None:
+        """Return integers that are an attribute in old opsets and input i in new ones."""
+        value = self.const(i) if i is not None and self.has(i) else self.attr(name)
+        return None if value is None else tuple(int(v) for v in np.ravel(value))
+
+    def axis(self, axis: int, rank: int) -> int:
+        """Return an axis counted from the front."""
+        if not -rank <= axis < rank:
+            raise Unbuildable(f"axis {axis} is out of range for rank {rank}")
+        return axis % rank
+
+    def emit(self, op: Op, *inputs: Ref, part: str = "") -> Ref:
+        """Add a node to the graph and return its output.
+
+        The last node that a builder emits should carry no `part`: it gets the ONNX node's name.
+        """
+        return self.work.emit(self.node, op, inputs, part)
