@@ -134,7 +134,7 @@ class Program:
         absorbed: list[Any] = []
         if rule is None:
             parts = op.transpose(r, *xs)  # type: ignore[attr-defined]
-        elif isinstance(op, LinearMap) or isinstance(rule, LinearRule):
+        elif isinstance(op, LinearMap) or (isinstance(op, Statistic) and isinstance(rule, LinearRule)):
             parts = _share_linear(op, rule, xs, y, r, absorbed)
         elif isinstance(op, Product):
             parts = rule(op, xs, y, r)
