@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from math import isfinite
 from numbers import Number, Rational
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
@@ -16,6 +17,9 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from reflrp.errors import InputError
+
+CHUNK = 1 << 15
+"""How many entries `magnitude` takes at once on NumPy: few enough to stay in the processor's cache."""
 
 Array = Any
 """An array of any array-API library (numpy.ndarray, cupy.ndarray, ...)."""
@@ -154,7 +158,9 @@ def away_from_zero(x: Array, epsilon: Any) -> Array:
     xp = namespace(x)
     if x.dtype == object or is_symbolic(x) or np.ndim(epsilon):
         return where(x >= 0, x + epsilon, x - epsilon)
-    return x + xp.copysign(xp.asarray(epsilon, dtype=x.dtype), x + 0)
+    out = xp.copysign(xp.asarray(epsilon, dtype=x.dtype), x + 0)
+    out += x
+    return out
 
 
 def full_like(x: Array, value: Any) -> Array:
@@ -203,8 +209,18 @@ def total(x: Array) -> Any:
     return value if is_exact(x) else float(value)
 
 
+def magnitude(x: Array) -> Any:
+    """Return the sum of all entries' absolute values as a Python number."""
+    if isinstance(x, np.ndarray) and x.size > CHUNK:
+        flat = x.reshape(-1)
+        return sum(total(abs(flat[i : i + CHUNK])) for i in range(0, x.size, CHUNK))
+    return total(abs(x))
+
+
 def finite(x: Array) -> Array:
     """Return x with 0 in place of infinities: what a mask of -inf contributes."""
+    if not is_symbolic(x) and isfinite(total(x)):
+        return x
     return where(abs(x) < np.inf, x, namespace(x).zeros_like(x))
 
 
@@ -214,8 +230,7 @@ def inner(x: Array, y: Array) -> Any:
         return 0
     if is_exact(x):
         return total(x * y)
-    if not bool(namespace(x).isfinite(namespace(x).sum(x))):
-        x = finite(x)
+    x = finite(x)
     if isinstance(x, np.ndarray) and x.shape == y.shape:
         return float(np.vdot(x, y))
     return total(x * y)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import ZERO, Array, backend_namespace, namespace, total
+from reflrp.arrays import ZERO, Array, backend_namespace, magnitude, namespace, total
 from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError
 from reflrp.ir import UNRULED, Graph, Node, Op
 from reflrp.ledger import Row
@@ -108,11 +108,14 @@ class Program:
                 r, row = restricted(node, r, masks[node.output])
                 rows.append(row)
                 kept.update({node.output: r} if keep(node.output) else {})
-            if r is not None and (self.graph.values[node.output].active or isinstance(node.op, MovedIds)):
+            active = self.graph.values[node.output].active
+            if r is not None and (active or isinstance(node.op, MovedIds)):
                 parts, row = self._share(node, values, r)
                 rows.append(row)
                 self._hand_down(node, parts, R)
                 kept.update({i: R[i] for i in node.inputs if i in R and keep(i)})
+            elif active:
+                rows.append(Row(node.name, node.kind, rule_name(self.rules.get(node.name)), 0.0, 0.0))
             values.pop(node.output)
             if step:
                 step()
@@ -137,7 +140,7 @@ class Program:
         elif isinstance(op, LinearMap) or (isinstance(op, Statistic) and isinstance(rule, LinearRule)):
             parts = _share_linear(op, rule, xs, y, r, absorbed)
         elif isinstance(op, Product):
-            parts = rule(op, xs, y, r)
+            parts = rule(replace(op, absorbed=absorbed), xs, y, r)
         else:
             parts = (rule(op, xs[0], y, r),)
         return parts, self._account(node, rule, r, parts, absorbed)
@@ -169,20 +172,22 @@ class Program:
         if node.op.keeps:
             bias, rest = bias + rest, 0 * rest
         conserves = rule is None or rule.conserves
-        name = type(rule).__name__ if rule else "transpose"
-        xp = namespace(r)
         return Row(
-            node.name, node.kind, name, received, passed, bias, stabilizer,
-            0 if conserves else rest, rest if conserves else 0, total(xp.abs(r)),
+            node.name, node.kind, rule_name(rule), received, passed, bias, stabilizer,
+            0 if conserves else rest, rest if conserves else 0, magnitude(r),
         )  # fmt: skip
+
+
+def rule_name(rule: Rule | None) -> str:
+    """Return what the ledger calls a rule; a node without one has its transpose."""
+    return type(rule).__name__ if rule else "transpose"
 
 
 def restricted(node: Node, r: Array, mask: Array) -> tuple[Array, Row]:
     """Return a value's relevance at the chosen neurons only, and the account of what is left out."""
     before, after = total(r), total(r * mask)
-    flow = total(namespace(r).abs(r))
     return r * mask, Row(
-        f"{node.output}:condition", "condition", "restrict", before, after, dropped=before - after, flow=flow
+        f"{node.output}:condition", "condition", "restrict", before, after, dropped=before - after, flow=magnitude(r)
     )
 
 

@@ -225,7 +225,9 @@ class Explainer:
             if k in found or graph.values[k].active
         }
         ledger = Ledger(tuple(rows), float(R.sum()), {k: float(v.sum()) for k, v in relevances.items()})
-        inner = {k: to_host(v) for k, v in found.items() if keep(k) and k not in relevances}
+        reached = {k: to_host(v) for k, v in found.items() if keep(k)}
+        unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
+        inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
         return Explanation(relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds))
 
 
@@ -300,10 +302,11 @@ def explain(
     dtype: str = "float64",
     layers: bool | str | Sequence[str] = False,
     progress: bool | None = None,
+    conditions: Mapping[str, Sequence[int]] | None = None,
 ) -> Explanation:
     """Explain what a model says of a batch: `Explainer(model, rules, ...)(x, target=..., ...)`.
 
     See `Explainer` for `model`, `rules`, `output`, `backend` and `dtype`, and `Explainer.__call__` for the rest.
     """
     explainer = Explainer(model, rules, output=output, backend=backend, dtype=dtype)
-    return explainer(x, target=target, init=init, layers=layers, progress=progress)
+    return explainer(x, target=target, init=init, layers=layers, conditions=conditions, progress=progress)

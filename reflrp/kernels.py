@@ -52,6 +52,16 @@ class Windows:
         """Whether each window is just one entry, and each entry one window (a 1x1 convolution)."""
         return set(self.kernel) == {1} and set(self.strides) == {1} and self.padded == self.size
 
+    @property
+    def mirrored(self) -> Windows | None:
+        """The windows by which a convolution with the mirrored kernel transposes this one; None where none does."""
+        reach = tuple(d * (k - 1) for d, k in zip(self.dilations, self.kernel, strict=True))
+        begin = tuple(r - b for r, b in zip(reach, self.begin, strict=True))
+        end = tuple(r - e for r, e in zip(reach, self.end, strict=True))
+        if set(self.strides) != {1} or min(begin + end) < 0:
+            return None
+        return Windows(self.out, self.kernel, self.strides, self.dilations, begin, end)
+
     def taps(self, first: int = 0, last: int | None = None) -> Iterator[tuple[slice, ...]]:
         """Yield, for each kernel offset in row-major order, the slices of the padded input that it touches.
 
@@ -150,6 +160,8 @@ def conv_transpose(s: Array, w: Array, windows: Windows, groups: int = 1) -> Arr
         return _depthwise_transpose(s, w, windows)
     xp = namespace(s)
     n, o, c = s.shape[0], s.shape[1], w.shape[1] * groups
+    if o <= c and windows.mirrored and n * c * prod(windows.kernel) * prod(windows.out) > BLOCK:
+        return conv(s, _mirror(w, groups), windows.mirrored, groups)
     w = xp.reshape(w, (groups, o // groups, -1))
     w = xp.permute_dims(w, (0, 2, 1))
     if windows.trivial:
@@ -165,6 +177,14 @@ def conv_transpose(s: Array, w: Array, windows: Windows, groups: int = 1) -> Arr
         for t, tap in enumerate(windows.taps(first, last)):
             out[(sample, slice(None), *tap)] += columns[:, :, t, ...]
     return unpad(out, windows)
+
+
+def _mirror(w: Array, groups: int) -> Array:
+    """Return the kernel of the transposed convolution: inputs and outputs swapped, each axis reversed."""
+    xp = namespace(w)
+    o, c, *kernel = w.shape
+    w = xp.reshape(w, (groups, o // groups, c, -1))
+    return xp.reshape(xp.flip(xp.permute_dims(w, (0, 2, 1, 3)), axis=3), (groups * c, o // groups, *kernel))
 
 
 def _blocks(n: int, c: int, windows: Windows) -> Iterator[tuple[slice, int, int]]:

@@ -282,6 +282,10 @@ class SumOf(LinearMap):
         """Return a * L.T(s, w); a mask of -inf gets nothing."""
         return super().pull(a if a is ZERO else finite(a), s, w)
 
+    def forward(self, *xs: Array) -> Array:
+        """Return the weighted sum, without the stack."""
+        return add(*(x * self.w[i, ...] for i, x in enumerate(xs)))
+
     def join(self, xs: tuple[Array, ...]) -> Array:
         """Return the values, broadcast and stacked."""
         xp = namespace(xs[0])

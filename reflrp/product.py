@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from reflrp.arrays import Array, namespace, unbroadcast
+from reflrp.arrays import Array, inner, namespace, total, unbroadcast
 from reflrp.ir import Op, Shape
 from reflrp.kernels import matmul
+from reflrp.linear import Absorbed
+from reflrp.stabilizer import StabilizerLike, ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,12 +19,14 @@ class Product(Op):
     """z = x times y. `active[i]` says whether operand i carries relevance, `gates[i]` how much of a gate it is.
 
     3: out of a sigmoid or softmax; 2: out of a tanh; 1: out of another activation; 0: none of these.
+    `absorbed` is where `ratio` writes down what stays in the node; None while nobody keeps a ledger.
     """
 
     kind: ClassVar[str] = "product"
     sources: tuple[Shape, Shape]
     active: tuple[bool, bool] = (True, True)
     gates: tuple[int, int] = (0, 0)
+    absorbed: list[Absorbed] | None = field(default=None, kw_only=True, repr=False)
 
     def gate(self, least: int = 2) -> int | None:
         """Return which operand is the gate: the one that is more of a gate, and at least that much; else None."""
@@ -36,6 +40,13 @@ class Product(Op):
     def right(self, x: Array, s: Array) -> Array:
         """Return the transpose in the second operand: <x times y, s> = <y, right(x, s)>."""
         raise NotImplementedError
+
+    def ratio(self, R: Array, z: Array, stabilizer: StabilizerLike) -> Array:
+        """Return R / st(z), and enter in the ledger what the stabiliser keeps of R."""
+        s = ratio(R, z, stabilizer)
+        if self.absorbed is not None:
+            self.absorbed.append(Absorbed(0, total(R) - inner(z, s)))
+        return s
 
     def nonneg(self, *flags: bool) -> bool:
         """Return whether both operands are >= 0."""

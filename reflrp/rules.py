@@ -32,20 +32,17 @@ from reflrp.norms import Statistic
 from reflrp.rules_other import (
     BetaSmooth,
     DeconvNet,
-    EpsilonUniform,
     Gradient,
     GuidedBackprop,
-    Half,
     Pass,
-    ProductAlphaBeta,
     Ratio,
     Rule,
-    SignalTakesAll,
     Stop,
     Taylor,
-    Uniform,
     WinnerTakesAll,
+    check_choice,
 )
+from reflrp.rules_product import EpsilonUniform, Half, ProductAlphaBeta, SignalTakesAll, Uniform
 from reflrp.stabilizer import Stabilizer, StabilizerLike, check_epsilon, check_stabilizer, safe_div, stabilize
 
 __all__ = [
@@ -123,7 +120,7 @@ class Epsilon(LinearRule):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_epsilon(self.epsilon)
-        _check_choice("bias", self.bias, ("absorb", "ignore"))
+        check_choice("bias", self.bias, ("absorb", "ignore"))
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
@@ -162,7 +159,7 @@ class Gamma(LinearRule):
         """Check the fields."""
         check_epsilon(self.gamma, "gamma")
         check_stabilizer(self.stabilizer)
-        _check_choice("bias", self.bias, ("scale", "keep", "ignore"))
+        check_choice("bias", self.bias, ("scale", "keep", "ignore"))
 
     def raised(self, x: Array) -> Array:
         """Return x + gamma x+."""
@@ -179,9 +176,9 @@ class Gamma(LinearRule):
         if not self.generalized or (L.gated and an is ZERO):
             return share(L, R, (ap, up), (ZERO, ZERO), b, self.stabilizer)
         down, c = L.weights(self.lowered), self._bias(L.b, self.lowered)
-        above = share(L, where(z > 0, R, 0 * R), (ap, up), (an, down), b, self.stabilizer)
         if L.gated:
-            return above
+            return share(L, R, (ap, up), (an, down), b, self.stabilizer)
+        above = share(L, where(z > 0, R, 0 * R), (ap, up), (an, down), b, self.stabilizer)
         L.keep(where(z == 0, R, 0 * R))
         return add(above, share(L, where(z < 0, R, 0 * R), (ap, down), (an, up), c, self.stabilizer))
 
@@ -213,7 +210,7 @@ class AlphaBeta(LinearRule):
         if self.alpha - self.beta != 1:
             raise RuleError(f"alpha - beta must be 1, but {self.alpha} - {self.beta} = {self.alpha - self.beta}")
         check_stabilizer(self.stabilizer)
-        _check_choice("bias", self.bias, ("split", "full", "ignore"))
+        check_choice("bias", self.bias, ("split", "full", "ignore"))
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
@@ -251,8 +248,8 @@ class ZPlus(LinearRule):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_stabilizer(self.stabilizer)
-        _check_choice("bias", self.bias, ("split", "full", "ignore"))
-        _check_choice("inputs", self.inputs, ("split", "raw"))
+        check_choice("bias", self.bias, ("split", "full", "ignore"))
+        check_choice("inputs", self.inputs, ("split", "raw"))
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
@@ -310,7 +307,7 @@ class WSquare(LinearRule):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_stabilizer(self.stabilizer)
-        _check_choice("bias", self.bias, ("ignore", "square"))
+        check_choice("bias", self.bias, ("ignore", "square"))
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
@@ -381,7 +378,7 @@ class Sign(LinearRule):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_stabilizer(self.stabilizer)
-        _check_choice("bias", self.bias, ("absorb", "ignore"))
+        check_choice("bias", self.bias, ("absorb", "ignore"))
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
@@ -407,8 +404,8 @@ class StdxEpsilon(LinearRule):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_epsilon(self.factor, "factor")
-        _check_choice("over", self.over, ("sample", "batch"))
-        _check_choice("bias", self.bias, ("absorb", "ignore"))
+        check_choice("over", self.over, ("sample", "batch"))
+        check_choice("bias", self.bias, ("absorb", "ignore"))
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
@@ -444,8 +441,8 @@ class AlphaBetaX(LinearRule):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_stabilizer(self.stabilizer)
-        _check_choice("bias", self.bias, ("split", "ignore"))
-        _check_choice("second", self.second, ("alpha", "beta"))
+        check_choice("bias", self.bias, ("split", "ignore"))
+        check_choice("second", self.second, ("alpha", "beta"))
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
@@ -483,8 +480,3 @@ class AlphaBetaX(LinearRule):
     def x2m100(cls, **fields: Any) -> AlphaBetaX:
         """Return alpha (2, 0), beta (1, 0)."""
         return cls((2.0, 0.0), (1.0, 0.0), **fields)
-
-
-def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise RuleError(f"{field}={value!r} is unknown; use {' or '.join(map(repr, choices))}")

@@ -1,7 +1,7 @@
-"""Rules for the kinds that are no linear map: pointwise functions, maxima, products and normalisers.
+"""The base of all rules, and the rules for pointwise functions, maxima and normalisers.
 
-They are called as the linear rules are, `rule(op, x, y, R)`: the op, its input (a tuple of two for a product), its
-output, and the relevance of the output.
+They are called as the linear rules are, `rule(op, x, y, R)`: the op, its input, its output, and the relevance of the
+output.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from reflrp.arrays import ZERO, Array, namespace, neg, pos, where
+from reflrp.arrays import ZERO, Array, namespace, pos, where
 from reflrp.errors import RuleError
 from reflrp.ir import LINEAR, Node, Op
 from reflrp.linear import LinearMap
 from reflrp.normaliser import Normaliser, Softmax
 from reflrp.pointwise import Pointwise
-from reflrp.product import Multiply, Product
+from reflrp.product import Product
 from reflrp.stabilizer import Stabilizer, StabilizerLike, check_epsilon, check_stabilizer, ratio
 
 
@@ -99,7 +99,7 @@ class Gradient(Rule):
         if isinstance(op, LinearMap):
             return op.T(R, op.w)
         if isinstance(op, Product):
-            return op.left(R, x[1]), op.right(x[0], R)
+            return op.left(R, x[1]) if op.active[0] else ZERO, op.right(x[0], R) if op.active[1] else ZERO
         if isinstance(op, Normaliser):
             return op.vjp(x, y, R)
         return R * op.derivative(x)  # type: ignore[attr-defined]
@@ -211,7 +211,7 @@ class Taylor(Rule):
 
     def __post_init__(self) -> None:
         """Check the field."""
-        _check_choice("over", self.over, ("own", "last"))
+        check_choice("over", self.over, ("own", "last"))
 
     def fits(self, node: Node) -> bool:
         """Return whether the node is a Softmax."""
@@ -224,171 +224,10 @@ class Taylor(Rule):
         return where(xp.isfinite(x), x, 0 * y) * share
 
 
-@dataclass(frozen=True)
-class Half(Rule):
-    """A product's relevance in equal parts to both operands.
-
-    Mul:     R_x = R / 2, R_y = R / 2 (summed where an operand was broadcast).
-    MatMul:  R_x = x * (s y^T), R_y = y * (x^T s), s = R / st(2 z).
-    An operand that carries no relevance leaves all of it to the other; over="all" gives it its half all the same.
-
-    Conserves (MatMul up to the stabiliser). Source: Achtibat et al. 2024, as Taylor. Clauses: PROD-1, PROD-2.
-    """
-
-    stabilizer: StabilizerLike = 1e-6
-    over: Literal["active", "all"] = "active"
-    serves: ClassVar[frozenset[str]] = frozenset({"product"})
-    conserves: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        check_stabilizer(self.stabilizer)
-        _check_choice("over", self.over, ("active", "all"))
-
-    def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
-        """Return the relevance of both operands."""
-        if isinstance(op, Multiply):
-            return Uniform(self.over)(op, x, y, R)
-        s = ratio(R, _parts(op, self.over) * y, self.stabilizer)
-        return x[0] * op.left(s, x[1]), x[1] * op.right(x[0], s)
-
-
-def _parts(op: Product, over: str) -> int:
-    """Return how many operands share: those that carry relevance (over="active"), or both."""
-    return sum(op.active) if over == "active" else 2
-
-
-def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise RuleError for a value of a field that is none of the choices."""
     if value not in choices:
         raise RuleError(f"{field}={value!r} is unknown; use {' or '.join(map(repr, choices))}")
-
-
-@dataclass(frozen=True)
-class SignalTakesAll(Rule):
-    """All of a product's relevance to the signal, none to the gate:  R_signal = R, R_gate = 0.
-
-    signal: 0 or 1 for the operand; "auto" for the one that is less of a gate, where one comes out of a sigmoid or
-    softmax (most of a gate) or a tanh; "activated" also where one comes out of another activation (the gate of a
-    SwiGLU). Where both are equal, and where only one carries relevance (the other is a mask), `Half`.
-    For MatMul, LRP-epsilon with the gate as the weight.
-
-    Conserves (MatMul up to the stabiliser). Source: Arras et al., "Explaining Recurrent Neural Network Predictions in
-    Sentiment Analysis", WASSA 2017. Clauses: PROD-3.
-    """
-
-    signal: Literal[0, 1, "auto", "activated"] = "auto"
-    stabilizer: StabilizerLike = 1e-6
-    serves: ClassVar[frozenset[str]] = frozenset({"product"})
-    conserves: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        if self.signal not in (0, 1, "auto", "activated"):
-            raise RuleError(f"signal={self.signal!r} is unknown; use 0 or 1 or 'auto' or 'activated'")
-        check_stabilizer(self.stabilizer)
-
-    def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
-        """Return the relevance of both operands."""
-        if isinstance(self.signal, str):
-            gate = op.gate(2 if self.signal == "auto" else 1)
-            if gate is None or not all(op.active):
-                return Half(self.stabilizer)(op, x, y, R)
-            signal = 1 - gate
-        else:
-            signal = self.signal
-        only = replace(op, active=(signal == 0, signal == 1))
-        parts = Half(self.stabilizer)(only, x, y, R)
-        return (parts[0], 0 * x[1]) if signal == 0 else (0 * x[0], parts[1])
-
-
-@dataclass(frozen=True)
-class Uniform(Rule):
-    """A Mul's relevance in equal parts, whatever the operands' sizes:  R_x = R / n, R_y = R / n.
-
-    Summed where an operand was broadcast. over="active" counts the operands that carry relevance, "all" both.
-    Conserves where both carry relevance, or over="active".
-    Source: Achtibat et al. 2024, as Taylor. Clauses: PROD-1.
-    """
-
-    over: Literal["active", "all"] = "active"
-    serves: ClassVar[frozenset[str]] = frozenset({"product"})
-    conserves: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        """Check the field."""
-        _check_choice("over", self.over, ("active", "all"))
-
-    def fits(self, node: Node) -> bool:
-        """Return whether the node is an elementwise product."""
-        return isinstance(node.op, Multiply)
-
-    def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
-        """Return the relevance of both operands."""
-        ones = namespace(R).ones_like(R)
-        R = R / _parts(op, self.over)
-        return op.left(R, ones), op.right(ones, R)
-
-
-@dataclass(frozen=True)
-class EpsilonUniform(Rule):
-    """LRP-epsilon on a product, in equal parts:  R_x = x * left(s, y), R_y = y * right(x, s), s = R / (n st(z)).
-
-    n is the number of operands that carry relevance. Half has the stabiliser on 2 z, this one on z.
-    Conserves up to the stabiliser. Source: Achtibat et al. 2024, as Taylor. Clauses: PROD-4.
-    """
-
-    stabilizer: StabilizerLike = 1e-6
-    serves: ClassVar[frozenset[str]] = frozenset({"product"})
-    conserves: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        check_stabilizer(self.stabilizer)
-
-    def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
-        """Return the relevance of both operands."""
-        s = ratio(R, y, self.stabilizer) / _parts(op, "active")
-        return x[0] * op.left(s, x[1]), x[1] * op.right(x[0], s)
-
-
-@dataclass(frozen=True)
-class ProductAlphaBeta(Rule):
-    """LRP-alpha-beta on a product, in equal parts to its operands.
-
-    With (x y)+ the positive contributions x+ y+ + x- y- and (x y)- the negative ones x+ y- + x- y+,
-    R_x = 1/n (alpha sum (x y)+ R / st(z+)  -  beta sum (x y)- R / st(z-)), and R_y likewise, for the n operands that
-    carry relevance. alpha 1, beta 0 is the z+ form. Raises RuleError unless alpha - beta = 1. Where a part is empty, it
-    keeps its share.
-    Clauses: PROD-5.
-    """
-
-    alpha: float = 1.0
-    beta: float = 0.0
-    stabilizer: StabilizerLike = 1e-6
-    serves: ClassVar[frozenset[str]] = frozenset({"product"})
-    conserves: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        check_stabilizer(self.stabilizer)
-        if self.alpha - self.beta != 1 or self.beta < 0:
-            raise RuleError(f"alpha - beta must be 1 and beta >= 0, not alpha={self.alpha}, beta={self.beta}")
-
-    def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> tuple[Any, Any]:
-        """Return the relevance of both operands."""
-        (ap, an), (bp, bn), n = (pos(x[0]), neg(x[0])), (pos(x[1]), neg(x[1])), sum(op.active)
-        excited = self._share(op, self.alpha / n * R, ((ap, bp), (an, bn)))
-        if self.beta == 0:
-            return excited
-        inhibited = self._share(op, -self.beta / n * R, ((ap, bn), (an, bp)))
-        return excited[0] + inhibited[0], excited[1] + inhibited[1]
-
-    def _share(self, op: Product, R: Array, pairs: tuple[tuple[Array, Array], ...]) -> tuple[Array, Array]:
-        z = op.forward(*pairs[0]) + op.forward(*pairs[1])
-        s = ratio(R, z, self.stabilizer)
-        left = sum(a * op.left(s, b) for a, b in pairs)
-        right = sum(b * op.right(a, s) for a, b in pairs)
-        return left, right
 
 
 @dataclass(frozen=True)
@@ -409,17 +248,12 @@ class Stop(Rule):
 __all__ = [
     "BetaSmooth",
     "DeconvNet",
-    "EpsilonUniform",
     "Gradient",
     "GuidedBackprop",
-    "Half",
     "Pass",
-    "ProductAlphaBeta",
     "Ratio",
     "Rule",
-    "SignalTakesAll",
     "Stop",
     "Taylor",
-    "Uniform",
     "WinnerTakesAll",
 ]

@@ -2,11 +2,25 @@
 
 import numpy as np
 import pytest
+from models import draw, model
 from nets import NETS, build, net
 
 import reflrp
+from reflrp.composites import Composite, defaults
 from reflrp.ledger import Ledger, Row
-from reflrp.rules import AlphaBetaX, Flat, Gamma, Sign
+from reflrp.matchers import kind
+from reflrp.rules import (
+    AlphaBetaX,
+    Epsilon,
+    EpsilonUniform,
+    Flat,
+    Gamma,
+    Half,
+    ProductAlphaBeta,
+    Sign,
+    SignalTakesAll,
+    Uniform,
+)
 
 CONSERVING = [
     "epsilon",
@@ -61,6 +75,83 @@ def test_nothing_stays():
         assert row.bias == 0
         assert abs(row.stabilizer) < 1e-15
         assert np.isclose(row.received, row.passed_on, rtol=1e-15)
+
+
+NORMALISED = {
+    "LayerNormalization <epsilon = 0.1>(x, g, b)": lambda x: x.reshape(8, 3),
+    "InstanceNormalization <epsilon = 0.1>(x, g, b)": lambda x: x.reshape(8, 3),
+    "GroupNormalization <epsilon = 0.1, num_groups = 2>(x, g, b)": lambda x: x.reshape(4, 6),
+}
+
+
+@pytest.mark.parametrize("bias", ["absorb", "ignore"])
+@pytest.mark.parametrize("text", NORMALISED)
+def test_what_stays_in_a_normalisation(text, bias):
+    """Its statistic held, its bias keeps sum b R / st(z), the stabiliser sum R - z R / st(z), and inputs get the rest."""
+    count = 3 if "Layer" in text else 4
+    g, b = draw(count, seed=1), draw(count, seed=2)
+    proto = model(f"[norm] y = {text}", "float[N,4,3] x", opset=21, g=g, b=b)
+    x, R = (draw(2, 4, 3, seed=k).astype(float) for k in (3, 4))
+    e = reflrp.explain(proto, x, {"norm": Epsilon(0.3, bias)}, init=R)
+    rows, shape = NORMALISED[text](x), (3,) if count == 3 else (4, 1)
+    y = (rows - rows.mean(1, keepdims=True)) / np.sqrt(rows.var(1, keepdims=True) + np.float32(0.1))
+    b = b.reshape(shape).astype(float) * (bias == "absorb")
+    z = y.reshape(x.shape) * g.reshape(shape) + b
+    s = R / (z + 0.3 * np.sign(z))
+    row = e.conservation["norm"]
+    wanted = [R.sum(), ((z - b) * s).sum(), (b * s).sum(), (R - z * s).sum(), 0]
+    found = [row.received, row.passed_on, row.bias, row.stabilizer, row.dropped]
+    assert np.allclose(found, wanted, rtol=1e-12, atol=1e-13)
+    assert abs(row.error) < 1e-13
+    assert np.isclose(e.relevance.sum(), row.passed_on, rtol=1e-12)
+
+
+PRODUCT = model(
+    "h = MatMul(x, w) k = Mul(h, two) y = MatMul(h, k)", "double[2,3,3] x", "double[2,3,3] y", w=draw(3, 3), two=2.0
+)
+MASK = model("m = Cast <to = 11>(seen) y = Mul(x, m)", "double[2,3] x, bool[2,3] seen", "double[2,3] y")
+
+
+@pytest.mark.parametrize(
+    "rule", [Half(0.5), EpsilonUniform(0.5), SignalTakesAll(0, 0.5), ProductAlphaBeta(2.0, 1.0, 0.5)]
+)
+def test_what_stays_in_a_product(rule):
+    """Nothing but what the stabiliser keeps, and the account closes."""
+    x, R = draw(2, 3, 3, seed=3).astype(float), draw(2, 3, 3, seed=4).astype(float)
+    rules = Composite(((kind("product"), rule), (kind("dense"), Epsilon(0)), *defaults()))
+    e = reflrp.explain(PRODUCT, x, rules, init=R, layers=["h", "k"])
+    account = e.conservation["MatMul_2"]
+    assert account.bias == account.dropped == 0
+    assert abs(account.error) < 1e-13
+    assert abs(account.stabilizer) > 1e-3
+    assert np.isclose(account.received, account.passed_on + account.stabilizer, rtol=1e-13)
+    if isinstance(rule, Half):
+        z = e.output
+        assert np.isclose(account.stabilizer, (R - 2 * z * R / (2 * z + np.copysign(0.5, z))).sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("over", "share"), [("active", 1), ("all", 0.5)])
+def test_a_mask_takes_its_half_only_where_all_count(over, share):
+    """Its half is booked as what a constant takes; else nothing stays in the product."""
+    x, R = draw(2, 3).astype(float), draw(2, 3, seed=1).astype(float)
+    rules = Composite(((kind("product"), Uniform(over)), *defaults()))
+    e = reflrp.explain(MASK, {"x": x, "seen": np.ones((2, 3), bool)}, rules, init=R)
+    account = e.conservation["Mul_1"]
+    assert np.allclose(e.relevances["x"], share * R, rtol=1e-15)
+    assert account.stabilizer == account.dropped == 0
+    assert np.isclose(account.bias, (1 - share) * R.sum(), rtol=1e-14)
+
+
+def test_a_gate_without_relevance():
+    """What leads to it alone has accounts of nothing, and kept values on that way are zero."""
+    body = "h = MatMul(x, w) g = Sigmoid(h) y = Mul(x, g)"
+    proto = model(body, "double[2,3] x", "double[2,3] y", w=draw(3, 3))
+    e = reflrp.explain(proto, draw(2, 3).astype(float), "cp_lrp", init=np.ones((2, 3)), layers=True)
+    assert [row.node for row in e.conservation.rows] == ["Mul_2", "Sigmoid_1", "MatMul_0"]
+    assert [row.flow for row in e.conservation.rows] == [6, 0, 0]
+    assert e.layers["h"].shape == (2, 3)
+    assert not e.layers["h"].any()
+    assert np.array_equal(e.relevance, np.ones((2, 3)))
 
 
 def row(node, **numbers):

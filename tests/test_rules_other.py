@@ -4,27 +4,34 @@ import math
 import re
 
 import numpy as np
+import oracle
 import pytest
-from maps import dyadic
+from maps import Map, dyadic
 from test_arrays import ARGS, POINTS
+from test_rules import RULES, actual, distance, expected
 
-from reflrp.arrays import ZERO
+from reflrp.arrays import ZERO, total
 from reflrp.errors import RuleError
 from reflrp.normaliser import LogSoftmax, Softmax
+from reflrp.norms import Standardise
 from reflrp.pointwise import FUNCTIONS, Pointwise
 from reflrp.product import MatrixProduct, Multiply
 from reflrp.rules import (
     BetaSmooth,
     DeconvNet,
+    Epsilon,
     EpsilonUniform,
     Gradient,
     GuidedBackprop,
     Half,
+    Norm,
     Pass,
     ProductAlphaBeta,
     Ratio,
+    Sign,
     SignalTakesAll,
     Stabilizer,
+    StdxEpsilon,
     Stop,
     Taylor,
     Uniform,
@@ -76,7 +83,7 @@ P, S = np.asarray([[2.0, -1.0], [1.0, 4.0]]), Stabilizer(0.5)
 
 
 def halves(rule, op, x=A, y=B, r=P):
-    return [part.tolist() for part in rule(op, (x, y), op.forward(x, y), r)]
+    return [(part + 0 * v).tolist() for part, v in zip(rule(op, (x, y), op.forward(x, y), r), (x, y), strict=True)]
 
 
 def test_half_of_an_elementwise_product():
@@ -131,12 +138,12 @@ def test_an_operand_without_relevance_leaves_all_to_the_other():
 def test_signal_takes_all(rule, gates, wanted):
     assert halves(rule, Multiply(((2, 2), (2, 2)), gates=gates)) == [(share * P).tolist() for share in wanted]
     found = rule(MatrixProduct(((2, 2), (2, 2)), gates=gates), (A, B), A @ B, P)
-    assert np.allclose([part.sum() for part in found], [share * P.sum() for share in wanted], rtol=1e-5)
+    assert np.allclose([total(part) for part in found], [share * P.sum() for share in wanted], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("over", "shares"), [("active", (1, 0)), ("all", (0.5, 0.5))])
 def test_equal_parts(over, shares):
-    """Over the operands that carry relevance, or over both. (What an inactive operand gets, the engine drops.)"""
+    """Over the operands that carry relevance, or over both."""
     assert halves(Uniform(), Multiply(((2, 2), (2, 2)))) == [(P / 2).tolist()] * 2
     one, _ = halves(Uniform(over), Multiply(((2, 2), (2, 2)), active=(True, False)))
     assert one == (shares[0] * P).tolist()
@@ -248,3 +255,45 @@ def test_jacobians(op):
     assert np.allclose(Gradient()(op, LOGITS, y, ROWS), wanted, atol=1e-9)
     ratio = LOGITS * Gradient()(op, LOGITS, y, ROWS / np.where(y >= 0, y + 0.5, y - 0.5))
     assert np.allclose(Ratio(0.5)(op, LOGITS, y, ROWS), ratio, rtol=1e-14)
+
+
+# ---------------------------------------------------------------- linear rules on normalisers, their statistic held
+
+ENTRIES = np.random.default_rng(5).standard_normal((2, 4, 3)) + 0.5
+SCALE, SHIFT = np.random.default_rng(6).standard_normal((2, 4, 1))
+HELD = {
+    "layer": (Standardise(SCALE[:3, 0], SHIFT[:3, 0], (2,), 0.1), lambda i: i[0]),
+    "instance": (Standardise(SCALE, SHIFT, (2,), 0.1), lambda i: i[0]),
+    "group": (Standardise(SCALE, SHIFT, (2,), 0.1, grouped=(2, 2, 6)), lambda i: i[0] // 2),
+    "two axes": (Standardise(SCALE, SHIFT, (1, 2), 0.1), lambda i: 0),
+    "rms": (Standardise(SCALE[:3, 0], SHIFT[:3, 0], (2,), 0.1, center=False), lambda i: i[0]),
+    "l2": (Standardise(SCALE, ZERO, (1,), 0.0, center=False, mean=False), lambda i: i[1]),
+}
+"""Each with what the places that share a statistic have in common."""
+
+SIGNLESS = (Epsilon, Norm, Sign, StdxEpsilon)
+"""The rules that do not look at the sign of a weight: where a mean is subtracted, weights have both."""
+
+ON_HELD = [(k, rule) for k, (op, _) in HELD.items() for rule in RULES if isinstance(rule, SIGNLESS) or not op.center]
+
+
+def held(op, x, group):
+    """The matrix of one sample: w_k (1[j = k] - 1/n) / sigma within each group, without 1/n where nothing is centred."""
+    made, places, w = oracle.Builder(x.shape, x.shape), list(np.ndindex(x.shape)), np.broadcast_to(op.w, x.shape)
+    for k in places:
+        others = [j for j in places if group(j) == group(k)]
+        mean = sum(x[j] for j in others) / len(others) if op.center else 0
+        total = sum((x[j] - mean) ** 2 for j in others)
+        sigma = math.sqrt((total / len(others) if op.mean else total) + op.epsilon)
+        for j in others if op.center else [k]:
+            made.put(j, k, w[k].item(), ((j == k) - op.center / len(others)) / sigma)
+    return made.matrix(None if op.b is ZERO else op.b)
+
+
+@pytest.mark.parametrize(("name", "rule"), ON_HELD, ids=[f"{name}-{rule!r}" for name, rule in ON_HELD])
+def test_rule_on_a_held_statistic(name, rule):
+    op, group = HELD[name]
+    m = Map(op.held(ENTRIES), ENTRIES, [held(op, x, group) for x in ENTRIES])
+    R = np.random.default_rng(7).standard_normal(ENTRIES.shape)
+    assert np.allclose(m.z, op.forward(ENTRIES), rtol=1e-13)
+    assert distance(actual(rule, m, R), expected(rule, m, R), R) < 1e-12

@@ -91,7 +91,6 @@ class BilinearMatMulEpsilon(r.Rule):
 
     epsilon: float = 1e-6
     serves: ClassVar[frozenset[str]] = frozenset({"product"})
-    conserves: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the field."""
