@@ -85,12 +85,18 @@ def _unassigned(title: str, missing: list[Node], count: int) -> str:
     return f"{len(missing)} of {count} nodes have no rule in {title!r}: {lines}. Add pairs for {kinds}."
 
 
+def _served(rule: Rule, kind: str) -> str:
+    if kind in rule.serves:
+        return f"only {rule.only or 'some'} of that kind"
+    return ", ".join(sorted(rule.serves))
+
+
 def _check_kinds(graph: Graph, assigned: Mapping[str, Rule]) -> None:
     wrong = [n for n in graph.nodes if n.name in assigned and not assigned[n.name].fits(n)]
     if wrong:
         lines = "; ".join(
-            f"{n.name!r} is of kind {n.kind}, but {type(assigned[n.name]).__name__} serves "
-            f"{', '.join(sorted(assigned[n.name].serves))}"
+            f"{n.name!r} (onnx {n.op_type}) is of kind {n.kind}, but {type(assigned[n.name]).__name__} serves "
+            f"{_served(assigned[n.name], n.kind)}"
             for n in wrong
         )
         raise RuleError(f"rules stand on nodes that they cannot serve: {lines}")

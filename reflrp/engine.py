@@ -26,6 +26,9 @@ from reflrp.selection import Selection
 Values = dict[str, Array]
 Step = Callable[[], None]
 
+EVERYWHERE: Mapping[str, Array] = {}
+"""No masks: relevance goes through all neurons."""
+
 
 @lru_cache(maxsize=16)
 def converter(backend: str, dtype: str) -> Callable[[Array], Array]:
@@ -94,7 +97,7 @@ class Program:
         R: Values,
         keep: Callable[[str], bool],
         step: Step | None = None,
-        masks: Mapping[str, Array] | None = None,
+        masks: Mapping[str, Array] = EVERYWHERE,
     ) -> tuple[Values, list[Row]]:
         """Return the relevance of the inputs and of the values to `keep`, and the nodes' accounts.
 
@@ -104,8 +107,8 @@ class Program:
         kept, rows = {name: r for name, r in R.items() if keep(name)}, []
         for node in reversed(self.graph.nodes):
             r = R.pop(node.output, None)
-            if r is not None and masks and node.output in masks:
-                r, row = restricted(node, r, masks[node.output])
+            if r is not None and node.output in masks:
+                r, row = restricted(node.output, r, masks[node.output])
                 rows.append(row)
                 kept.update({node.output: r} if keep(node.output) else {})
             active = self.graph.values[node.output].active
@@ -119,6 +122,9 @@ class Program:
             values.pop(node.output)
             if step:
                 step()
+        for name in [i for i in self.graph.inputs if i in R and i in masks]:
+            R[name], row = restricted(name, R[name], masks[name])
+            rows.append(row)
         return {**kept, **{i: R[i] for i in self.graph.inputs if i in R}}, rows
 
     def _hand_down(self, node: Node, parts: tuple[Array, ...], R: Values) -> None:
@@ -183,11 +189,11 @@ def rule_name(rule: Rule | None) -> str:
     return type(rule).__name__ if rule else "transpose"
 
 
-def restricted(node: Node, r: Array, mask: Array) -> tuple[Array, Row]:
+def restricted(name: str, r: Array, mask: Array) -> tuple[Array, Row]:
     """Return a value's relevance at the chosen neurons only, and the account of what is left out."""
     before, after = total(r), total(r * mask)
     return r * mask, Row(
-        f"{node.output}:condition", "condition", "restrict", before, after, dropped=before - after, flow=magnitude(r)
+        f"{name}:condition", "condition", "restrict", before, after, dropped=before - after, flow=magnitude(r)
     )
 
 

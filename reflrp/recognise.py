@@ -4,9 +4,11 @@ Exporters spell GELU, SiLU, LayerNorm and RMSNorm in dozens of ways. So the pass
 regions with one input and one output whose inner values nobody else reads, runs them on trial values, and asks which
 known function gives the same numbers: same values before and after is the criterion, not an afterthought.
 
-1. A region of elementwise nodes is tried on a grid against the activations in `ACTIVATIONS`.
+1. A region of elementwise nodes is tried on a grid against the activations in `ACTIVATIONS`. Each of its constants must
+   count: where the values stay without one (an epsilon, a clip far outside), it serves where the grid does not look.
 2. A region with means or sums over axes is tried on random values against LayerNorm, RMSNorm and L2 normalisation
-   over those axes, with the epsilon that it adds.
+   over those axes, with the epsilons and floors that it has, at the scales where these matter; also with a weight and a
+   bias that are woven into the region.
 3. A scale and a shift that follow a recognised or native normalisation become its weight and bias.
 """
 
@@ -17,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reflrp.arrays import ZERO
+from reflrp.arrays import ZERO, Array
 from reflrp.ir import Graph, Node, Op, Value
 from reflrp.linear import Diagonal, SumAxes, SumOf
 from reflrp.norms import Standardise
@@ -47,7 +49,7 @@ ACTIVATIONS: tuple[tuple[str, tuple[float, ...]], ...] = (
 )
 """The activations that exporters take apart."""
 
-GRID = np.concatenate([np.linspace(-12, 12, 97), np.linspace(-1, 1, 32)])
+GRID = np.concatenate([np.linspace(-12, 12, 97), np.linspace(-1, 1, 32), [-80, -40, -20, 20, 40, 80]])
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,14 @@ def recognise(graph: Graph) -> Graph:
 
 def _one_node(region: Region, op: Op) -> Node:
     onnx = tuple(dict.fromkeys(name for n in region.nodes for name in n.onnx))
-    title = op.name.title() if isinstance(op, Pointwise) else "LayerNorm" if op.center else "RMSNorm"  # type: ignore[attr-defined]
-    return replace(region.exit, op=op, inputs=(region.entry,), onnx=onnx, op_type=title.replace("_", ""))
+    return replace(region.exit, op=op, inputs=(region.entry,), onnx=onnx, op_type=_title(op))
+
+
+def _title(op: Op) -> str:
+    if isinstance(op, Standardise):
+        return "LayerNorm" if op.center else "RMSNorm" if op.mean else "L2Norm"
+    assert isinstance(op, Pointwise)
+    return op.name.title().replace("_", "")
 
 
 def _with_signs(graph: Graph) -> Graph:
@@ -168,19 +176,45 @@ def _as_activation(region: Region) -> Op | None:
         return None
     if all(isinstance(n.op, Diagonal | SumOf) for n in region.nodes):
         return None
-    with np.errstate(all="ignore"):
-        try:
-            trial = np.asarray(_rescaled(region).run(GRID))
-        except (ValueError, IndexError):
-            return None
+    flat = _flattened(region)
+    trial = _on_grid(flat)
     for name, args in ACTIVATIONS:
         op = Pointwise(name, args)
-        if trial.shape == GRID.shape and np.allclose(trial, op.forward(GRID), rtol=TOLERANCE, atol=12 * TOLERANCE):
-            return op
+        if _same(trial, op.forward(GRID)):
+            return op if all(not _same(_on_grid(other), trial) for other in _without_a_constant(flat)) else None
     return None
 
 
-def _rescaled(region: Region) -> Region:
+def _on_grid(region: Region) -> np.ndarray | None:
+    """Return a region's values on the grid, None where it does not run on a vector."""
+    with np.errstate(all="ignore"):
+        try:
+            return np.asarray(region.run(GRID))
+        except (ValueError, IndexError):
+            return None
+
+
+def _same(y: np.ndarray | None, wanted: np.ndarray | None) -> bool:
+    if y is None or wanted is None or y.shape != wanted.shape:
+        return False
+    return bool(np.all(np.abs(y - wanted) <= TOLERANCE * (np.abs(wanted) + np.maximum(np.abs(GRID), 1))))
+
+
+def _without_a_constant(region: Region) -> Iterator[Region]:
+    """Yield the region without one of its scales, shifts or bounds, for each of them."""
+    for i, node in enumerate(region.nodes):
+        others: list[Op] = []
+        if isinstance(node.op, Diagonal):
+            others += [replace(node.op, b=ZERO)] if node.op.b is not ZERO and np.any(node.op.b) else []
+            others += [replace(node.op, w=np.ones_like(node.op.w))] if np.any(node.op.w != 1) else []
+        elif isinstance(node.op, Pointwise) and node.op.name == "clip":
+            low, high = node.op.args
+            others += [replace(node.op, args=(-np.inf, high)), replace(node.op, args=(low, np.inf))]
+        for op in others:
+            yield Region((*region.nodes[:i], replace(node, op=op), *region.nodes[i + 1 :]), region.entry)
+
+
+def _flattened(region: Region) -> Region:
     """Return the region with its shapes taken off, so that it runs on a vector."""
     return Region(tuple(replace(n, op=_flat(n.op)) for n in region.nodes), region.entry)
 
@@ -200,31 +234,72 @@ def _as_norm(region: Region, axes: tuple[int, ...], shape: tuple[int, ...]) -> O
     """Return the normalisation over these axes that gives the region's values on random ones."""
     if not all(isinstance(n.op, Pointwise | Multiply | Diagonal | SumOf | SumAxes | Expand) for n in region.nodes):
         return None
-    trial = np.random.default_rng(0).standard_normal(shape) * 1.7 + 0.6
+    constants = _constants(region.nodes)
+    woven = any(_is_affine(n.op) for n in region.nodes)
+    if woven and _is_affine(region.exit.op):
+        return None  # what follows the normalisation, `_take_in_affine` takes in exactly
     with np.errstate(all="ignore"):
-        y = region.run(trial)
-        for epsilon in _epsilons(region.nodes):
-            for op in _norms(axes, epsilon):
-                if np.allclose(y, op.forward(trial), rtol=TOLERANCE, atol=TOLERANCE):
-                    return op
+        trials = [(x, region.run(x)) for x in _trials(shape, constants)]
+        for op in _norms(axes, [*constants, 0.0]):
+            found = _fitted(op, trials) if woven else op
+            if all(_same_rows(found.forward(x), y, axes) for x, y in trials):
+                return found
     return None
 
 
-def _norms(axes: tuple[int, ...], epsilon: float) -> Iterator[Standardise]:
-    one = np.ones(())
-    for center in (True, False):
-        yield Standardise(one, ZERO, axes, epsilon, center=center)
-    yield Standardise(one, ZERO, axes, epsilon, ddof=1)
-    yield Standardise(one, ZERO, axes, epsilon, center=False, mean=False)
+def _is_affine(op: Op) -> bool:
+    return isinstance(op, Diagonal) and max(np.size(op.w), np.size(op.b)) > 1
 
 
-def _epsilons(nodes: tuple[Node, ...]) -> list[float]:
-    """Return the small constants that the region adds or clips with: the candidates for epsilon."""
-    found = [0.0]
+def _constants(nodes: tuple[Node, ...]) -> list[float]:
+    """Return the positive numbers that the region adds or bounds with: candidates for an epsilon or a floor."""
+    found: list[float] = []
     for node in nodes:
         if isinstance(node.op, Diagonal) and node.op.b is not ZERO and np.size(node.op.b) == 1:
-            found.insert(0, float(np.reshape(node.op.b, ())))
-    return [e for e in found if 0 <= e < 0.1]
+            found.append(float(np.reshape(node.op.b, ())))
+        elif isinstance(node.op, Pointwise) and node.op.name == "clip" and np.size(node.op.args[0]) == 1:
+            found.append(float(np.reshape(node.op.args[0], ())))
+    return [c for c in dict.fromkeys(found) if 0 < c < np.inf]
+
+
+def _trials(shape: tuple[int, ...], constants: list[float]) -> Iterator[np.ndarray]:
+    """Yield inputs at ordinary scales, and at those at which a constant counts as much as the statistic, and more."""
+    random = np.random.default_rng(0)
+    matter = [scale * part for c in constants for scale in (c, np.sqrt(c)) for part in (1, 0.03)]
+    for scale in (1.7, 0.9, 1e3, *matter):
+        yield scale * (random.standard_normal(shape) + 0.35)
+
+
+def _norms(axes: tuple[int, ...], constants: list[float]) -> Iterator[Standardise]:
+    """Yield the normalisations over the axes with each constant as the epsilon, and as the floor of the root."""
+    one = np.ones(())
+    for c in constants:
+        for epsilon, floor in [(c, 0.0), (0.0, c), (0.0, float(np.sqrt(c)))] if c else [(0.0, 0.0)]:
+            layer = Standardise(one, ZERO, axes, epsilon, floor=floor)
+            yield from (layer, replace(layer, center=False), replace(layer, ddof=1))
+            yield replace(layer, center=False, mean=False)
+
+
+def _same_rows(y: np.ndarray, wanted: np.ndarray, axes: tuple[int, ...]) -> bool:
+    """Return whether values agree, relative to the largest of each row that is normalised."""
+    scale = np.max(np.abs(wanted), axis=axes, keepdims=True)
+    return bool(np.all(np.abs(y - wanted) <= TOLERANCE * scale))
+
+
+def _fitted(op: Standardise, trials: list[tuple[np.ndarray, np.ndarray]]) -> Standardise:
+    """Return the normalisation with the weight and bias, along its axes, that fit the trials best."""
+    rows = tuple(i for i in range(trials[0][0].ndim) if i not in op.axes)
+    n, y = (np.concatenate(a) for a in zip(*((op.forward(x), y) for x, y in trials[:3]), strict=True))
+    unit = n - n.mean(axis=rows, keepdims=True)
+    w = (unit * y).sum(axis=rows, keepdims=True) / (unit * unit).sum(axis=rows, keepdims=True)
+    b = (y - w * n).mean(axis=rows, keepdims=True)
+    return replace(op, w=_squeezed(w), b=ZERO if np.all(np.abs(b) <= 1e-12 * np.abs(w).max()) else _squeezed(b))
+
+
+def _squeezed(x: np.ndarray) -> np.ndarray:
+    """Return an array without its leading axes of length 1."""
+    lead = next((i for i, n in enumerate(x.shape) if n > 1), x.ndim)
+    return np.reshape(x, x.shape[lead:])
 
 
 def _take_in_affine(graph: Graph) -> Graph:
@@ -254,7 +329,21 @@ def _affine_after(node: Node, view: _View) -> Node | None:
     if len(readers) != 1 or node.output in view.outputs or not isinstance(readers[0].op, Diagonal):
         return None
     same = view.graph.values[readers[0].output].shape == view.graph.values[node.output].shape
-    return readers[0] if same and len(readers[0].inputs) == 1 else None
+    d, rank = readers[0].op, len(view.graph.values[node.output].shape)
+    assert isinstance(node.op, Standardise)
+    assert isinstance(d, Diagonal)
+    return readers[0] if same and all(_is_weight(a, node.op, rank) for a in (d.w, d.b)) else None
+
+
+def _is_weight(a: Array, norm: Standardise, rank: int) -> bool:
+    """Return whether a constant varies along the normalised axes only, or the channels of an image's normalisation.
+
+    One that differs from place to place, as positional embeddings do, is no bias and stays a node of its own.
+    """
+    varies = {i for i, n in enumerate(np.shape(a), start=rank - np.ndim(a)) if n > 1} if a is not ZERO else set()
+    image = rank > 3 and norm.axes == tuple(range(2, rank))
+    channels = {1} if image or norm.grouped is not None else set()
+    return varies <= channels or (norm.grouped is None and varies <= set(norm.axes))
 
 
 def _with_affine(norm: Standardise, d: Diagonal) -> Standardise:

@@ -28,7 +28,7 @@ from reflrp.arrays import ZERO, Array, add, full_like, namespace, neg, ones_like
 from reflrp.errors import RuleError
 from reflrp.ir import LINEAR, Node
 from reflrp.linear import LinearMap
-from reflrp.norms import Statistic
+from reflrp.norms import Standardise, Statistic
 from reflrp.rules_other import (
     BetaSmooth,
     DeconvNet,
@@ -90,12 +90,19 @@ class LinearRule(Rule):
     On a normalisation by a statistic (LayerNorm, RMSNorm, ...) a linear rule means: the statistic held constant, which
     makes y = w (x - mean x) / sigma + b a linear map (Ali et al., "XAI for Transformers: Better Explanations through
     Conservative Propagation", ICML 2022). Clauses: NORM-2.
+
+    Class attribute: `reweights`, whether the rule calls L with a function of w (w+, w^2, 1). It then cannot stand on a
+    normalisation that subtracts the mean, whose coefficients w_k (1[j=k] - 1/n) / sigma have other signs than w.
     """
 
     serves: ClassVar[frozenset[str]] = frozenset({*LINEAR, "normaliser"})
+    reweights: ClassVar[bool] = True
+    only: ClassVar[str] = "normalisations by a statistic (Epsilon, Norm, Sign, StdxEpsilon), or those without a mean"
 
     def fits(self, node: Node) -> bool:
         """Return whether the node is a linear map, or is one with its statistic held."""
+        if isinstance(node.op, Standardise) and node.op.center:
+            return not self.reweights
         return node.kind in LINEAR or isinstance(node.op, Statistic)
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
@@ -116,6 +123,7 @@ class Epsilon(LinearRule):
     epsilon: Any = 1e-6
     bias: Literal["absorb", "ignore"] = "absorb"
     stabilizer: StabilizerLike | None = None
+    reweights: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -349,6 +357,7 @@ class Norm(LinearRule):
     """
 
     stabilizer: StabilizerLike = 1e-6
+    reweights: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -374,6 +383,7 @@ class Sign(LinearRule):
     stabilizer: StabilizerLike = 1e-6
     conserves: ClassVar[bool] = False
     multiple: ClassVar[bool] = False
+    reweights: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -400,6 +410,7 @@ class StdxEpsilon(LinearRule):
     factor: Any = 0.25
     over: Literal["sample", "batch"] = "sample"
     bias: Literal["absorb", "ignore"] = "absorb"
+    reweights: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the fields."""

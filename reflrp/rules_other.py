@@ -28,12 +28,13 @@ class Rule:
 
     Class attributes: `serves`, the kinds that the rule can stand on; `conserves`, whether bias and stabiliser are all
     that keeps relevance (else the ledger has a column `dropped`); `multiple`, whether the relevance that it gives to
-    an input vanishes where the input does.
+    an input vanishes where the input does; `only`, in words which nodes of these kinds it can stand on, if not all.
     """
 
     serves: ClassVar[frozenset[str]] = frozenset()
     conserves: ClassVar[bool] = True
     multiple: ClassVar[bool] = True
+    only: ClassVar[str] = ""
 
     def __call__(self, op: Any, x: Any, y: Array, R: Array) -> Any:
         """Return the relevance of the input."""
@@ -207,6 +208,7 @@ class Taylor(Rule):
 
     over: Literal["own", "last"] = "own"
     serves: ClassVar[frozenset[str]] = frozenset({"normaliser"})
+    only: ClassVar[str] = "Softmax"
     conserves: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -96,6 +96,7 @@ class Uniform(Rule):
 
     over: Literal["active", "all"] = "active"
     serves: ClassVar[frozenset[str]] = frozenset({"product"})
+    only: ClassVar[str] = "elementwise products"
 
     def __post_init__(self) -> None:
         """Check the field."""

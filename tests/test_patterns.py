@@ -95,6 +95,28 @@ def test_two_dense_layers_by_hand(value, neurons):
     assert same(e.layers["h"], of_r)
 
 
+def test_on_an_input():
+    """The chosen entries keep their relevance, and the ledger says what the others had."""
+    whole, e = explain(mlp(), X), explain(mlp(), X, {"x": [0, 2]})
+    assert np.array_equal(e.relevance, whole.relevance * [1, 0, 1, 0])
+    assert same(e.conservation["x:condition"].dropped, whole.relevance[:, [1, 3]].sum())
+    assert_closed(e)
+
+
+def test_on_the_input_of_a_convolution():
+    """Its channels are on axis 1, in one dimension too."""
+    model, x, init = build(LINE, seed=2), np.ones((1, 2, 6)), np.ones((1, 2, 4))
+    whole, e = (explain(model, x, c, Epsilon(E), init=init).relevance for c in ({}, {"x": [1]}))
+    assert np.array_equal(e, whole * [[[0], [1]]])
+
+
+def test_on_what_carries_no_relevance():
+    model = build("net (float[2, 3] x, bool[2, 3] m) => (float[2, 3] y) { c = Cast <to = 1> (m) y = Mul(x, c) }")
+    feeds = {"x": np.ones((2, 3)), "m": np.ones((2, 3), bool)}
+    with pytest.raises(InputError, match="conditions: what matches 'c' carries no relevance"):
+        reflrp.explain(model, feeds, init=np.ones((2, 3)), conditions={"c": [0]})
+
+
 @pytest.mark.parametrize(("one", "other"), [([-1], [4]), ([-5, 1], [0, 1]), (-2, 3)])
 def test_negative_neurons_count_from_the_end(one, other):
     pair = [explain(mlp(), X, {"h": k}).relevance for k in (one, other)]
@@ -157,6 +179,7 @@ IMAGES = "net (float[N, 2, 4, 4] x) => (float[N, 3, 4, 4] y) <float[3, 2, 1, 1] 
         (SEQUENCE, (3, 5, 4), "r", 2, 3),
         (SEQUENCE, (3, 5, 4), "y", 2, 2),
         (LINE, (3, 2, 6), "h", 1, 3),
+        (LINE, (3, 2, 6), "r", 1, 3),
         (LINE, (3, 2, 6), "y", 1, 2),
         (IMAGES, (3, 2, 4, 4), "h", 1, 3),
         (IMAGES, (3, 2, 4, 4), "y", 1, 3),
@@ -281,6 +304,9 @@ def test_in_single_precision():
             "conditions: neurons [True, False, True, False, True] of 'h' must be",
         ),
         ({"h": []}, "conditions: neurons [] of 'h' must be ints"),
+        ({"h": np.zeros(0, int)}, "conditions: neurons [] of 'h' must be ints"),
+        ({"h": [[0], [1, 2]]}, "conditions: neurons [[0], [1, 2]] of 'h' must be ints"),
+        ({"x": [4]}, "conditions: neurons [4] of 'x' must be ints below 4"),
         ({"h": "0"}, "conditions: neurons 0 of 'h' must be ints"),
         ({"Gemm_*": [4]}, "conditions: neurons [4] of 'y' must be ints below 3"),
     ],

@@ -7,9 +7,11 @@ import numpy as np
 import oracle
 import pytest
 from maps import Map, dyadic
+from models import model
 from test_arrays import ARGS, POINTS
 from test_rules import RULES, actual, distance, expected
 
+import reflrp
 from reflrp.arrays import ZERO, total
 from reflrp.errors import RuleError
 from reflrp.normaliser import LogSoftmax, Softmax
@@ -17,10 +19,13 @@ from reflrp.norms import Standardise
 from reflrp.pointwise import FUNCTIONS, Pointwise
 from reflrp.product import MatrixProduct, Multiply
 from reflrp.rules import (
+    AlphaBeta,
     BetaSmooth,
     DeconvNet,
     Epsilon,
     EpsilonUniform,
+    Flat,
+    Gamma,
     Gradient,
     GuidedBackprop,
     Half,
@@ -35,6 +40,9 @@ from reflrp.rules import (
     Stop,
     Taylor,
     Uniform,
+    WSquare,
+    ZBox,
+    ZPlus,
 )
 
 X = np.asarray([-2.0, 0.0, 0.5, 3.0])
@@ -297,3 +305,17 @@ def test_rule_on_a_held_statistic(name, rule):
     R = np.random.default_rng(7).standard_normal(ENTRIES.shape)
     assert np.allclose(m.z, op.forward(ENTRIES), rtol=1e-13)
     assert distance(actual(rule, m, R), expected(rule, m, R), R) < 1e-12
+
+
+@pytest.mark.parametrize("rule", [ZPlus(), AlphaBeta(), Gamma(), Flat(), WSquare(), ZBox()])
+@pytest.mark.parametrize(("op", "fits"), [("LayerNormalization(x, w)", False), ("RMSNormalization(x, w)", True)])
+def test_weights_of_another_sign(rule, op, fits):
+    """With the mean subtracted, the map's coefficients have other signs than w: no rule that takes w apart stands there."""
+    proto, x = model(f"[norm] y = {op}", "double[N,4] x", "double[] y", opset=23, w=np.ones(4)), np.ones((1, 4))
+    if fits:
+        assert reflrp.explain(proto, x, {"norm": rule}).rules == {"norm": rule}
+    else:
+        with pytest.raises(
+            RuleError, match=r"'norm' \(onnx LayerNormalization\) .* serves only normalisations by a stat"
+        ):
+            reflrp.explain(proto, x, {"norm": rule})
