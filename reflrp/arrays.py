@@ -233,7 +233,7 @@ def inner(x: Array, y: Array) -> Any:
     x = finite(x)
     if isinstance(x, np.ndarray) and x.shape == y.shape:
         return float(np.vdot(x, y))
-    return total(x * y)
+    return total(x * unbroadcast(y, x.shape) if x.ndim <= y.ndim else x * y)
 
 
 def special(x: Array) -> ModuleType:

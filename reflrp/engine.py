@@ -165,7 +165,7 @@ class Program:
 
     def _account(self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any]) -> Row:
         received = total(r)
-        given = [0 if p is None else total(p) for p in parts]
+        given = [0 if p is None else received if p is r else total(p) for p in parts]
         if not isfinite(sum(given)):
             for part in parts:
                 if part is not None and part is not ZERO:

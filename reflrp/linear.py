@@ -118,6 +118,11 @@ class LinearMap(Op):
         return (R,)
 
 
+def less_one(w: Array) -> Array:
+    """Return w - 1."""
+    return w - 1
+
+
 def vanishes(x: Array) -> bool:
     """Return whether all entries are known to be zero (a symbolic array never is)."""
     if x is ZERO:
@@ -276,7 +281,13 @@ class SumOf(LinearMap):
 
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return w_i s for each i."""
-        return w * namespace(s).broadcast_to(s[None, ...], self.source)
+        copies = namespace(s).broadcast_to(s[None, ...], self.source)
+        return copies if w is self.w and self._adds else w * copies
+
+    @property
+    def _adds(self) -> bool:
+        """Whether all values are added as they are."""
+        return self.weights(less_one) is ZERO
 
     def pull(self, a: Array, s: Array, w: Array) -> Array:
         """Return a * L.T(s, w); a mask of -inf gets nothing."""
@@ -284,7 +295,7 @@ class SumOf(LinearMap):
 
     def forward(self, *xs: Array) -> Array:
         """Return the weighted sum, without the stack."""
-        return add(*(x * self.w[i, ...] for i, x in enumerate(xs)))
+        return add(*xs) if self._adds else add(*(x * self.w[i, ...] for i, x in enumerate(xs)))
 
     def join(self, xs: tuple[Array, ...]) -> Array:
         """Return the values, broadcast and stacked."""
