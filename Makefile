@@ -17,7 +17,7 @@ SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz lint lint-check lint-format lint-types format peers zoo bench scaling clean
+.PHONY: help demo test fuzz lint lint-check lint-format lint-types format peers zoo bench bench-bert scaling clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -62,6 +62,9 @@ bench: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Measure time and memory b
 	test -e $(PEERS_VENV)/nets/vgg16.onnx || $(PEERS_VENV)/bin/python benchmarks/nets.py $(PEERS_VENV)/nets
 	$(PEERS_VENV)/bin/python benchmarks/bench_zennit.py $(PEERS_VENV)/nets
 	$(PEERS_VENV)/bin/python benchmarks/bench_zennit.py $(PEERS_VENV)/nets --memory
+
+bench-bert: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package  ## Measure AttnLRP on a BERT-base shape beside onnxruntime's forward pass
+	PYTHONPATH=tests $(ZOO_VENV)/bin/python benchmarks/bench_bert.py $(ZOO_VENV)/nets
 
 scaling: $(VENV)/.dev $(VENV)/.package  ## Print how time grows with the number of nodes
 	$(VENV)/bin/python benchmarks/bench_import.py
