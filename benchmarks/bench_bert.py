@@ -1,0 +1,80 @@
+"""An explanation of a BERT-base-shaped classifier beside onnxruntime's forward pass of it, both in float32.
+
+    PYTHONPATH=tests python benchmarks/bench_bert.py FOLDER [--length 128] [--repeat 7]
+
+needs torch, transformers and onnxruntime beside reflrp. The network (12 layers, 768 wide, random weights) is written to
+the folder once, by torch's exporter. "ratio" is reflrp's time by that of onnxruntime's forward pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PRESETS = ("attnlrp", "cp_lrp")
+
+
+def write(path: Path, length: int) -> None:
+    """Export a classifier of transformers' default BERT configuration, which is BERT-base's shape."""
+    import torch
+    from zoo.torch_tools import torchvision_library
+
+    transformers = torchvision_library("transformers")
+    torch.manual_seed(0)
+    module = transformers.BertForSequenceClassification(transformers.BertConfig(num_labels=2)).eval()
+    ids = torch.randint(3, 30_000, (1, length))
+    names = {"input_names": ["input_ids", "attention_mask"], "output_names": ["logits"]}
+    part = path.with_suffix(".part")
+    torch.onnx.export(module, (ids, torch.ones_like(ids)), part, dynamo=True, external_data=False, **names)
+    os.replace(part, path)
+
+
+def best(functions: list[Callable[[], Any]], repeat: int) -> list[float]:
+    """Best time of each, called by turns, after one call to warm up."""
+    times: list[list[float]] = [[] for _ in functions]
+    for turn in range(repeat + 1):
+        for function, seconds in zip(functions, times, strict=True):
+            start = time.perf_counter()
+            function()
+            seconds += [time.perf_counter() - start] if turn else []
+    return [min(seconds) for seconds in times]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--repeat", type=int, default=7)
+    options = parser.parse_args()
+    path = options.folder / f"bert_base_{options.length}.onnx"
+    if not path.exists():
+        options.folder.mkdir(parents=True, exist_ok=True)
+        write(path, options.length)
+
+    import onnxruntime
+
+    import reflrp
+
+    ids = np.random.default_rng(0).integers(3, 30_000, (1, options.length))
+    x = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    model = reflrp.load(path)
+    print(
+        f"BERT-base shape, {options.length} tokens, float32; onnxruntime {onnxruntime.__version__}, cpus {os.cpu_count()}"
+    )
+    print("preset     reflrp s  forward s  ratio")
+    for preset in PRESETS:
+        explainer = reflrp.Explainer(model, preset, dtype="float32")
+        ours, theirs = best([lambda e=explainer: e(x), lambda: session.run(None, x)], options.repeat)
+        print(f"{preset:10} {ours:8.3f} {theirs:10.3f} {ours / theirs:6.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
