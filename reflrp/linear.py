@@ -80,6 +80,14 @@ class LinearMap(Op):
         """Return a * L.T(s, w): what the share s per unit of z gives to each input. Skipped where a is ZERO."""
         return ZERO if a is ZERO or w is ZERO else a * self.T(s, w)
 
+    def by_sign(self, x: Array) -> tuple[Array, Array]:
+        """Return L(x, w+) and L(x, w-)."""
+        return self(x, self.weights(pos)), self(x, self.weights(neg))
+
+    def pull_by_sign(self, a: Array, s: Array, t: Array) -> Array:
+        """Return a * (L.T(s, w+) + L.T(t, w-))."""
+        return add(self.pull(a, s, self.weights(pos)), self.pull(a, t, self.weights(neg)))
+
     def split(self, a: Array) -> tuple[Array, Array]:
         """Return a+ and a-; the latter is ZERO where the input is provably >= 0."""
         return (a, ZERO) if self.positive else (pos(a), neg(a))
@@ -116,6 +124,12 @@ class LinearMap(Op):
     def part(self, R: Array) -> tuple[Array, ...]:
         """Return the relevance of each input, from the relevance of the joined one."""
         return (R,)
+
+
+def signs_side_by_side(w: Array) -> Array:
+    """Return the kernels w+ and w- as one of twice the outputs; ZERO where either vanishes."""
+    parts = pos(w), neg(w)
+    return ZERO if any(map(vanishes, parts)) else namespace(w).concat(parts)
 
 
 def less_one(w: Array) -> Array:
@@ -196,6 +210,21 @@ class Conv(LinearMap):
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return the transposed convolution."""
         return conv_transpose(s, w, self.windows, self.groups)
+
+    def by_sign(self, x: Array) -> tuple[Array, Array]:
+        """Return L(x, w+) and L(x, w-), made as one convolution of twice the outputs: windows are laid out once."""
+        w = ZERO if self.groups > 1 or x is ZERO else self.weights(signs_side_by_side)
+        if w is ZERO:
+            return super().by_sign(x)
+        z, count = self.apply(x, w), self.w.shape[0]
+        return z[:, :count, ...], z[:, count:, ...]
+
+    def pull_by_sign(self, a: Array, s: Array, t: Array) -> Array:
+        """Return a * (L.T(s, w+) + L.T(t, w-)), made as one transposed convolution."""
+        w = ZERO if self.groups > 1 or a is ZERO else self.weights(signs_side_by_side)
+        if w is ZERO:
+            return super().pull_by_sign(a, s, t)
+        return a * self.adjoint(namespace(s).concat([s, t], axis=1), w)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (N, O, *out)."""

@@ -6,7 +6,8 @@ relevance of the output. It returns the relevance of the input. Throughout,
     x+ = max(x, 0),  x- = min(x, 0),  sgn 0 = +1,  st(z) = z + epsilon sgn z,  x / 0 := 0 where epsilon = 0,
 
 `L(x, w)` is the map with parameter w and without bias, `L.T(s, w)` its transpose, `L.pull(a, s, w)` is a * L.T(s, w),
-and `L.ratio(R, z, stabilizer, bias)` is R / st(z), which also enters in the ledger what bias and stabiliser keep.
+`L.by_sign(x)` is L(x, w+) and L(x, w-), `L.pull_by_sign(a, s, t)` is a * (L.T(s, w+) + L.T(t, w-)), and
+`L.ratio(R, z, stabilizer, bias)` is R / st(z), which also enters in the ledger what bias and stabiliser keep.
 Shapes: a and the result (N, *in), z and R (N, *out). Points on which libraries differ are fields; their defaults are
 the papers'.
 
@@ -222,12 +223,13 @@ class AlphaBeta(LinearRule):
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        ap, an = L.split(a)
-        wp, wn = L.weights(pos), L.weights(neg)
-        excited = share(L, self.alpha * R, (ap, wp), (an, wn), self._bias(L.b, pos), self.stabilizer)
+        (ap, an), bp, bn = L.split(a), self._bias(L.b, pos), self._bias(L.b, neg)
         if self.beta == 0:
-            return excited
-        return add(excited, share(L, -self.beta * R, (ap, wn), (an, wp), self._bias(L.b, neg), self.stabilizer))
+            return share(L, self.alpha * R, (ap, L.weights(pos)), (an, L.weights(neg)), bp, self.stabilizer)
+        (pos_pos, pos_neg), (neg_pos, neg_neg) = L.by_sign(ap), L.by_sign(an)
+        s = L.ratio(self.alpha * R, add(pos_pos, neg_neg, bp), self.stabilizer, bp)
+        t = L.ratio(-self.beta * R, add(pos_neg, neg_pos, bn), self.stabilizer, bn)
+        return add(L.pull_by_sign(ap, s, t), L.pull_by_sign(an, t, s))
 
     def _bias(self, b: Array, part: Any) -> Array:
         return ZERO if self.bias == "ignore" else b if self.bias == "full" else part(b)

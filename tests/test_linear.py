@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from maps import MAPS, ONE, dyadic, flat
 
-from reflrp.arrays import ZERO
+from reflrp.arrays import ZERO, neg, pos
 from reflrp.kernels import BLOCK, Windows
 from reflrp.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap, SumAxes, SumOf, WindowMean
 
@@ -51,6 +51,25 @@ def test_transpose_is_adjoint(kind):
 
 
 @pytest.mark.parametrize("kind", MAPS)
+def test_both_signs_at_once(kind):
+    """As two maps, one after the other; also where a kernel has one sign only."""
+
+    @given(MAPS[kind])
+    @settings(max_examples=10)
+    def check(m):
+        for change in (lambda w: w, abs, lambda w: -abs(w)):
+            L = replace(m.seen, w=change(m.seen.w), derived={})
+            s, t = m.z + 1.0, 2.0 * m.z - 1.0
+            parts = [L(m.a, L.weights(f)) for f in (pos, neg)]
+            found = L.by_sign(m.a)
+            assert all(np.allclose(one + 0 * s, two + 0 * s, atol=1e-12) for one, two in zip(found, parts, strict=True))
+            wanted = m.a * (L.T(s, L.weights(pos)) + L.T(t, L.weights(neg)))
+            assert np.allclose(L.pull_by_sign(m.a, s, t) + 0 * m.a, wanted + 0 * m.a, atol=1e-11)
+
+    check()
+
+
+@pytest.mark.parametrize("kind", MAPS)
 def test_zero_in_zero_out(kind):
     @given(MAPS[kind])
     @settings(max_examples=3)
@@ -62,10 +81,15 @@ def test_zero_in_zero_out(kind):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])
-def test_convolution_in_blocks(rows, monkeypatch):
-    """A convolution that does not fit into memory at once is cut, first along the batch, then along the windows."""
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolution_in_blocks(rows, stride, monkeypatch):
+    """A convolution that does not fit into memory at once is cut, first along the batch, then along the windows.
+
+    With stride 1 its transpose is then the convolution with the mirrored kernel.
+    """
     rng = np.random.default_rng(0)
-    v = Windows((9, 8), (3, 2), (2, 1), (1, 2), (1, 0), (2, 1))
+    v = Windows((9, 8), (3, 2), (stride, 1), (1, 2), (1, 0), (2, 1))
+    assert (v.mirrored is None) == (stride == 2)
     w, a = dyadic(rng, (4, 3, 3, 2)), dyadic(rng, (5, 6, 9, 8))
     L = Conv(w, ZERO, a.shape, windows=v, groups=2)
     whole, back = L(a, w), L.T(L(a, w), w)
