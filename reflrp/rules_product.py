@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from reflrp.arrays import ZERO, Array, add, namespace, neg, pos
+from reflrp.arrays import ZERO, Array, add, neg, pos, unbroadcast
 from reflrp.errors import RuleError
 from reflrp.ir import Node
 from reflrp.product import Multiply, Product
@@ -90,7 +90,7 @@ class Uniform(Rule):
     """A Mul's relevance in equal parts, whatever the operands' sizes:  R_x = R / n, R_y = R / n.
 
     Summed where an operand was broadcast. over="active" counts the operands that carry relevance, "all" both.
-    Conserves where both carry relevance, or over="active".
+    Conserves; with over="all" the ledger books what an operand without relevance gets as what a bias takes.
     Source: Achtibat et al. 2024, as Taylor. Clauses: PROD-1.
     """
 
@@ -108,9 +108,9 @@ class Uniform(Rule):
 
     def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> Parts:
         """Return the relevance of both operands."""
-        to, ones = _receivers(op, self.over), namespace(R).ones_like(R)
-        R = R / sum(to)
-        return op.left(R, ones) if to[0] else ZERO, op.right(ones, R) if to[1] else ZERO
+        to = _receivers(op, self.over)
+        one, two = (unbroadcast(R / sum(to), shape) for shape in op.sources)
+        return one if to[0] else ZERO, two if to[1] else ZERO
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,10 @@ class ProductAlphaBeta(Rule):
 
     With (x y)+ the positive contributions x+ y+ + x- y- and (x y)- the negative ones x+ y- + x- y+,
     R_x = 1/n (alpha sum (x y)+ R / st(z+)  -  beta sum (x y)- R / st(z-)), and R_y likewise, for the n operands that
-    carry relevance. alpha 1, beta 0 is the z+ form. Raises RuleError unless alpha - beta = 1. Where a part is empty, it
-    keeps its share.
-    Clauses: PROD-5.
+    carry relevance. alpha 1, beta 0 is the z+ form.
+
+    Conserves up to the stabiliser, which keeps the share of a part that is empty. Raises RuleError unless
+    alpha - beta = 1. Clauses: PROD-5.
     """
 
     alpha: float = 1.0
