@@ -157,9 +157,11 @@ def _shape(shape: Shape) -> str:
 
 
 def _provenance(node: Node) -> str:
-    """Return the ONNX operator, and the nodes' names where these are not just the node's own."""
+    """Return the ONNX operator, and the nodes' names where these are not just the node's own; of many, the ends."""
     if node.onnx in ((), (node.name,)):
         return node.op_type
+    if len(node.onnx) > 3:
+        return f"{node.op_type} of {len(node.onnx)} nodes: {node.onnx[0]} ... {node.onnx[-1]}"
     return f"{node.op_type}: {' + '.join(node.onnx)}"
 
 

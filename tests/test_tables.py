@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import pytest
+from models import model
 from onnx import TensorProto, helper, numpy_helper
 
 import reflrp
@@ -46,6 +47,12 @@ def test_summary_without_rules_shows_the_graph_as_imported() -> None:
     text = reflrp.load(demo.load()[0]).summary()
     assert line_of(text, "softmax")[1] == "normaliser"
     assert "rule" not in text
+
+
+def test_of_many_onnx_nodes_the_ends_are_named() -> None:
+    body = "m = ReduceMean<axes = [-1]>(x) d = Sub(x, m) q = Mul(d, d) v = ReduceMean<axes = [-1]>(q) s = Sqrt(v) y = Div(d, s)"
+    text = reflrp.load(model(body, "float[N,4] x")).summary()
+    assert "LayerNorm of 6 nodes: ReduceMean_0 ... Div_5" in text
 
 
 def test_summary_is_plain_and_not_cut() -> None:
