@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reflrp.errors import InputError, ReflrpError, TooLarge
+from reflrp.errors import InputError, NonFiniteError, ReflrpError, TooLarge
 from reflrp.ir import Graph, Shape
 
 if TYPE_CHECKING:
@@ -78,8 +78,33 @@ class Batch:
             return max(self.count, 1)
         entries = sum(prod(v.shape) for v in one.values.values())
         size = max(1, allowed // max(1, entries * itemsize))
-        is_batch = size >= self.count or (self.leads(1) and (self.built(2) is None or self.leads(2)))
-        return size if is_batch else self.count
+        return size if self.leads(1) else self.count
+
+    def separable(self) -> bool:
+        """Return whether samples do not influence one another, and the outputs have them on their first axis.
+
+        Tried on the first two samples, disturbed: what they give together must be what each gives alone. True where
+        the file does not take one or two samples.
+        """
+        if self.built(1) is None or self.built(2) is None:
+            return True
+        if not (self.leads(1) and self.leads(2)):
+            return False
+        pair = {k: _disturbed(a[:2]) if a.ndim else a for k, a in self.feeds.items()}
+        alone = [{k: a[i : i + 1] if a.ndim else a for k, a in pair.items()} for i in (0, 1)]
+        try:
+            together, *each = (self.model.run(feeds) for feeds in (pair, *alone))
+        except NonFiniteError:
+            return True
+        return all(_close(together[o][i], one[o][0]) for i, one in enumerate(each) for o in self.outputs)
+
+    def axes(self, size: int) -> dict[str, int]:
+        """Return the axis that the samples are on, for each inner value, where that is not the first."""
+        one, two = self.built(size), self.built(size + 1) or self.built(self.count)
+        if one is None or two is None:
+            return {}
+        shapes = ((k, v.shape, two.values[k].shape) for k, v in one.values.items() if k in two.values)
+        return {k: i for k, a, b in shapes if (i := _differing(a, b)) > 0}
 
     def baked(self, wanted: int) -> int | None:
         """Return the batch size that the file fixes, by its inputs or inside, where that is not the one wanted.
@@ -90,12 +115,28 @@ class Batch:
         if size is None:
             if self.built(min(wanted, self.count)) is not None:
                 return None
-            size = next((n for n in _candidates(self.count) if self.leads(n)), None)
+            size = next((n for n in _candidates(self.count) if self.leads(n)), self.count)
         elif size < self.count and self.count % size == 0 and not self.leads(size):
             raise InputError(
                 f"the file fixes a batch of {size}, and its outputs have no axis for the batch: give {size} at a time"
             )
-        return size if size and self.count % size == 0 and size < self.count else None
+        return size if self.count % size == 0 else None
+
+
+def _disturbed(a: np.ndarray) -> np.ndarray:
+    """Return a floating array with each entry changed a little, and its sign kept; other arrays as they are."""
+    if a.dtype.kind != "f":
+        return a
+    noise = np.random.default_rng(0).uniform(0.05, 0.2, a.shape)
+    return (a * (1 + noise) + (0 if a.any() else noise)).astype(a.dtype)
+
+
+def _close(one: np.ndarray, two: np.ndarray) -> bool:
+    return one.shape == two.shape and bool(np.all(np.abs(one - two) <= 1e-6 * np.abs(two).max(initial=0)))
+
+
+def _differing(one: Shape, two: Shape) -> int:
+    return next((i for i, (m, n) in enumerate(zip(one, two, strict=False)) if m != n), 0)
 
 
 def _shape(graph: Graph, output: str) -> Shape:

@@ -110,6 +110,8 @@ def fold_batchnorm(graph: Graph) -> Graph:
     3. A BatchNormalization before a linear node that alone reads it: w' = w * scale, b' = b + L(shift).
     """
     folded = _merge_each(_over_concat(graph), lambda op, after: scaled_after(op, after.op), again=True)  # type: ignore[arg-type]
+    if len(folded.nodes) < len(graph.nodes):
+        return fold_batchnorm(folded)  # behind a Concat, a scale first, then a shift
     return _fold_before(folded)
 
 
@@ -145,8 +147,9 @@ def _merge_each(graph: Graph, fold: Fold, again: bool = False) -> Graph:
 
 def scaled_after(op: LinearMap, d: LinearMap) -> LinearMap | None:
     """Return the linear map with the scale and shift of d taken in, or None where they are not per channel."""
-    scale = _channel_scale(d.w, 1 if isinstance(op, Dense) else len(op.source) - 1)
-    if scale is None or isinstance(op, LeftDense):
+    rank = 1 if isinstance(op, Dense) else len(op.source) - 1
+    scale = _channel_scale(d.w, rank)
+    if scale is None or isinstance(op, LeftDense) or not _shifts_channels(d, rank):
         return None
     w = np.asarray(op.w, dtype=np.float64) * _along_outputs(scale, op)
     b = np.asarray(op.b, dtype=np.float64) * d.w if op.b is not ZERO else ZERO
@@ -160,6 +163,11 @@ def _channel_scale(w: Array, rank: int) -> Array | None:
     shape = (1,) * (rank - w.ndim) + w.shape
     shape = shape[-rank:] if all(n == 1 for n in shape[: len(shape) - rank]) else shape
     return w.reshape(-1) if len(shape) == rank and w.size == shape[0] else None
+
+
+def _shifts_channels(d: LinearMap, rank: int) -> bool:
+    """Return whether what d adds varies along the channels only."""
+    return d.b is ZERO or _channel_scale(d.b, rank) is not None
 
 
 def _along_outputs(scale: Array, op: LinearMap) -> Array:
@@ -230,7 +238,9 @@ def _can_split(
         return False
     rank = len(graph.values[concat.output].shape)
     scale = _channel_scale(after.op.w, rank - 1)  # type: ignore[attr-defined]
-    if scale is None or len(consumers[concat.output]) > 1 or len(set(concat.inputs)) < len(concat.inputs):
+    if scale is None or not _shifts_channels(after.op, rank - 1):  # type: ignore[arg-type]
+        return False
+    if len(consumers[concat.output]) > 1 or len(set(concat.inputs)) < len(concat.inputs):
         return False
     made = [producers.get(i) for i in concat.inputs]
     return all(m is not None and isinstance(m.op, WITH_BIAS) and len(consumers[m.output]) == 1 for m in made)

@@ -80,6 +80,7 @@ class Explainer:
         canonize: Sequence[str] | None = None,
         batch_size: int | None = None,
     ) -> None:
+        _check_batch_size(batch_size)
         self.model = load(model)
         self.composite = resolve(rules)
         self.output = _output(self.model, output)
@@ -143,7 +144,7 @@ class Explainer:
         with _bar(progress, 2 * len(graph.nodes) * len(cuts)) as step:
             pairs = zip(cuts, choices, strict=True)
             parts = [self._explain(cut, *choice, layers, conditions or {}, step) for cut, choice in pairs]
-        e = Explanation.concatenate(parts)
+        e = Explanation.concatenate(parts, batch.axes(size) if len(cuts) > 1 else {})
         return replace(e, notes=(*e.notes, *notes)) if notes else e
 
     def program(self, x: Inputs) -> Program:
@@ -159,11 +160,22 @@ class Explainer:
         """Return how many samples to run at once, and what to say of it."""
         key = tuple((k, a.shape) for k, a in batch.feeds.items())
         if key not in self._sizes:
-            wanted = self.batch_size or batch.fitting(MEMORY, np.dtype(self.dtype).itemsize)
-            baked = batch.baked(wanted) if batch.count > 1 else None
-            notes = (baked_note(baked, batch.count),) if baked else ()
-            self._sizes[key] = (baked or wanted, notes)
+            self._sizes[key] = self._settle(batch)
         return self._sizes[key]
+
+    def _settle(self, batch: Batch) -> tuple[int, tuple[str, ...]]:
+        wanted = self.batch_size or batch.fitting(MEMORY, np.dtype(self.dtype).itemsize)
+        baked = batch.baked(wanted) if batch.count > 1 else None
+        if baked:
+            return baked, (baked_note(baked, batch.count),) if baked < batch.count else ()
+        if wanted >= batch.count or batch.separable():
+            return wanted, ()
+        if self.batch_size:
+            raise InputError(
+                f"batch_size={self.batch_size} would change the answer: the model's samples influence one another, or are "
+                "not on the first axis; leave batch_size out"
+            )
+        return batch.count, (f"the samples influence one another: all {batch.count} run at once",)
 
     def _program(self, feeds: dict[str, np.ndarray]) -> Program:
         key = tuple((k, a.shape) for k, a in feeds.items())
@@ -229,6 +241,11 @@ class Explainer:
         unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
         inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
         return Explanation(relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds))
+
+
+def _check_batch_size(size: Any) -> None:
+    if size is not None and (not isinstance(size, int) or size < 1):
+        raise InputError(f"batch_size={size!r} must be an int of at least 1, or None")
 
 
 def _output(model: Model, output: str | None) -> str:

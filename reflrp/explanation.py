@@ -191,27 +191,33 @@ class Explanation:
         )
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Explanation]) -> Explanation:
-        """Return the explanations of the cuts of one batch as one."""
+    def concatenate(cls, parts: Sequence[Explanation], axes: Mapping[str, int] | None = None) -> Explanation:
+        """Return the explanations of the cuts of one batch as one.
+
+        `axes` says which axis of an inner value the samples are on, where that is not the first.
+        """
         if len(parts) == 1:
             return parts[0]
         ledger = parts[0].conservation
         for part in parts[1:]:
             ledger = ledger + part.conservation
         return cls(
-            _joined([p.relevances for p in parts]),
+            {k: _whole([p.relevances[k] for p in parts]) for k in parts[0].relevances},
             np.concatenate([p.output for p in parts]),
             tuple(t for p in parts for t in p.target),
-            _joined([p.layers for p in parts]),
+            {k: np.concatenate([p.layers[k] for p in parts], axis=(axes or {}).get(k, 0)) for k in parts[0].layers},
             ledger,
             parts[0].rules,
             parts[0].notes,
-            _joined([p.inputs for p in parts]),
+            {k: _whole([p.inputs[k] for p in parts], same=True) for k in parts[0].inputs},
         )
 
 
-def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+def _whole(parts: Sequence[np.ndarray], same: bool = False) -> np.ndarray:
+    """Return the cuts of an input, or of its relevance, as one; an input without axes is the same for all of them."""
+    if parts[0].ndim:
+        return np.concatenate(parts)
+    return parts[0] if same else np.asarray(sum(parts), dtype=parts[0].dtype)
 
 
 def _section(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -250,9 +250,9 @@ class Pointwise(Op):
     def gates(self) -> bool:
         """Whether f(x) is 0 wherever x <= 0, as the rectifier's is."""
         if self.name == "clip":
-            return float(np.max(self.args[0])) == 0
+            return bool(np.all(self.args[0] == 0) and np.all(self.args[1] >= 0))
         if self.name == "fake_quant":
-            return float(np.max(self.args[1])) == 0
+            return bool(np.all(self.args[1] == 0) and np.all(self.args[2] >= 0))
         if self.name == "thresholded_relu":
             return bool(self.args[0] >= 0)
         return FUNCTIONS[self.name].gates
@@ -264,10 +264,11 @@ class Pointwise(Op):
     def nonneg(self, *flags: bool) -> bool:
         """Return whether f >= 0 always, or keeps the sign of an input that is."""
         known = FUNCTIONS[self.name]
-        if self.name == "clip":
-            return flags[0] or bool(np.min(self.args[0]) >= 0)
-        if self.name == "fake_quant":
-            return flags[0] or bool(np.min(self.args[1]) >= 0)
+        if self.name in ("clip", "fake_quant"):
+            low, high = self.args[-2:]
+            return (flags[0] or bool(np.all(low >= 0))) and bool(np.all(high >= 0))
+        if self.name == "selu" and self.args and self.args[-1] < 0:
+            return False
         return known.nonneg or (known.keeps_sign and flags[0])
 
     def describe(self) -> str:

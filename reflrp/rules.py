@@ -125,6 +125,7 @@ class Epsilon(LinearRule):
     bias: Literal["absorb", "ignore"] = "absorb"
     stabilizer: StabilizerLike | None = None
     reweights: ClassVar[bool] = False
+    multiple: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -163,6 +164,7 @@ class Gamma(LinearRule):
     generalized: bool = False
     bias: Literal["scale", "keep", "ignore"] = "scale"
     stabilizer: StabilizerLike = 1e-6
+    multiple: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -211,6 +213,7 @@ class AlphaBeta(LinearRule):
     beta: Any = 1.0
     bias: Literal["split", "full", "ignore"] = "split"
     stabilizer: StabilizerLike = 1e-6
+    multiple: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -254,6 +257,7 @@ class ZPlus(LinearRule):
     bias: Literal["split", "full", "ignore"] = "split"
     inputs: Literal["split", "raw"] = "split"
     stabilizer: StabilizerLike = 1e-6
+    multiple: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -284,7 +288,6 @@ class ZBox(LinearRule):
     low: Any = -1.0
     high: Any = 1.0
     stabilizer: StabilizerLike = 1e-6
-    multiple: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -312,7 +315,6 @@ class WSquare(LinearRule):
 
     bias: Literal["ignore", "square"] = "ignore"
     stabilizer: StabilizerLike = 1e-6
-    multiple: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -337,7 +339,6 @@ class Flat(LinearRule):
     """
 
     stabilizer: StabilizerLike = 1e-6
-    multiple: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -360,6 +361,7 @@ class Norm(LinearRule):
 
     stabilizer: StabilizerLike = 1e-6
     reweights: ClassVar[bool] = False
+    multiple: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -384,7 +386,6 @@ class Sign(LinearRule):
     bias: Literal["absorb", "ignore"] = "absorb"
     stabilizer: StabilizerLike = 1e-6
     conserves: ClassVar[bool] = False
-    multiple: ClassVar[bool] = False
     reweights: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -413,6 +414,7 @@ class StdxEpsilon(LinearRule):
     over: Literal["sample", "batch"] = "sample"
     bias: Literal["absorb", "ignore"] = "absorb"
     reweights: ClassVar[bool] = False
+    multiple: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -450,6 +452,7 @@ class AlphaBetaX(LinearRule):
     second: Literal["alpha", "beta"] = "alpha"
     stabilizer: StabilizerLike = 1e-6
     conserves: ClassVar[bool] = False
+    multiple: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the fields."""

@@ -33,7 +33,7 @@ class Rule:
 
     serves: ClassVar[frozenset[str]] = frozenset()
     conserves: ClassVar[bool] = True
-    multiple: ClassVar[bool] = True
+    multiple: ClassVar[bool] = False
     only: ClassVar[str] = ""
 
     def __call__(self, op: Any, x: Any, y: Array, R: Array) -> Any:
@@ -77,7 +77,6 @@ class Pass(Rule):
     serves: ClassVar[frozenset[str]] = frozenset(
         {"pointwise", "normaliser", "diagonal", "dense", "conv", "pool", "max"}
     )
-    multiple: ClassVar[bool] = False
 
     def __call__(self, op: Op, x: Array, y: Array, R: Array) -> Array:
         """Return R."""
@@ -93,7 +92,6 @@ class Gradient(Rule):
 
     serves: ClassVar[frozenset[str]] = frozenset({*LINEAR, "pointwise", "product", "normaliser"})
     conserves: ClassVar[bool] = False
-    multiple: ClassVar[bool] = False
 
     def __call__(self, op: Op, x: Any, y: Array, R: Array) -> Any:
         """Return the transposed Jacobian at x, applied to R."""
@@ -114,6 +112,7 @@ class WinnerTakesAll(Rule):
     """
 
     serves: ClassVar[frozenset[str]] = frozenset({"max"})
+    multiple: ClassVar[bool] = True
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return R at the winners."""
@@ -129,7 +128,6 @@ class DeconvNet(Rule):
 
     serves: ClassVar[frozenset[str]] = frozenset({"pointwise"})
     conserves: ClassVar[bool] = False
-    multiple: ClassVar[bool] = False
 
     def __call__(self, op: Pointwise, x: Array, y: Array, R: Array) -> Array:
         """Return R+."""
@@ -146,7 +144,6 @@ class GuidedBackprop(Rule):
 
     serves: ClassVar[frozenset[str]] = frozenset({"pointwise"})
     conserves: ClassVar[bool] = False
-    multiple: ClassVar[bool] = False
 
     def __call__(self, op: Pointwise, x: Array, y: Array, R: Array) -> Array:
         """Return R+ where x > 0."""
@@ -164,7 +161,6 @@ class BetaSmooth(Rule):
     beta: float = 10.0
     serves: ClassVar[frozenset[str]] = frozenset({"pointwise"})
     conserves: ClassVar[bool] = False
-    multiple: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the fields."""

@@ -50,6 +50,8 @@ def targets(y: np.ndarray, target: Target) -> list[Index]:
 
 
 def _checked(index: tuple[Any, ...], shape: tuple[int, ...]) -> Index:
+    if not all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in index):
+        raise InputError(f"target={index!r} must hold ints")
     if len(index) != len(shape):
         raise InputError(
             f"target {index} does not fit the output's shape (batch, {', '.join(map(str, shape))}); "

@@ -40,8 +40,16 @@ FOLDED = {
     "over concat": f"""<float[1, 2, 1, 1] w, float[1] b, float[3, 2, 1, 1] v, {BN}>
         {{ a = Conv(x, w, b) c = Conv(x, v) d = Concat<axis = 1>(a, c)
            y = BatchNormalization(d, gamma, beta, mean, var) }}""",
+    "over concat, as a product and a sum": """<float[1, 2, 1, 1] w, float[3, 2, 1, 1] v, float[4, 1, 1] k, float[4, 1, 1] s>
+        { a = Conv(x, w) c = Conv(x, v) d = Concat<axis = 1>(a, c) e = Mul(d, k) y = Add(e, s) }""",
 }
 KEPT = {
+    "a map added to images": """<float[4, 2, 1, 1] w, float[4, 4] p> { a = Conv(x, w) y = Add(a, p) }""",
+    "a constant of each place": """<float[4, 3] w, float[4, 3] p> { a = MatMul(x, w) y = Add(a, p) }""",
+    "over concat a map added": """<float[1, 2, 1, 1] w, float[3, 2, 1, 1] v, float[4, 4] p>
+        { a = Conv(x, w) c = Conv(x, v) d = Concat<axis = 1>(a, c) y = Add(d, p) }""",
+    "over concat a bias of features": """<float[4, 3] w, float[4, 3] v, float[3] p>
+        { a = MatMul(x, w) c = MatMul(x, v) d = Concat<axis = 1>(a, c) y = Add(d, p) }""",
     "output read twice": f"""<float[4, 2, 3, 3] w, {BN}>
         {{ a = Conv(x, w) b = BatchNormalization(a, gamma, beta, mean, var) y = Add(a, b) }}""",
     "behind a rectifier": f"""<float[4, 2, 3, 3] w, {BN}>

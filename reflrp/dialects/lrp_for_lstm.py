@@ -49,7 +49,6 @@ class LRPLinear(r.LinearRule):
     eps: Any = 0.001
     bias_factor: Any = 0.0
     bias_nb_units: int | None = None
-    multiple: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the fields."""

@@ -49,6 +49,7 @@ class Modified(ZennitRule):
     serves: ClassVar[frozenset[str]] = frozenset({"dense", "conv", "sum", "pool"})
     stabilizer: StabilizerLike
     zero_params: ZeroParams
+    multiple: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the fields, and make a list of names a tuple."""
@@ -86,6 +87,7 @@ class Norm(ZennitRule):
 
     serves: ClassVar[frozenset[str]] = ANY
     stabilizer: StabilizerLike = 1e-6
+    multiple: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the stabiliser."""
