@@ -163,10 +163,21 @@ def away_from_zero(x: Array, epsilon: Any) -> Array:
     return out
 
 
+def fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
+    """Return whether an array of a shape can be broadcast into another shape."""
+    pairs = zip(reversed(shape), reversed(into), strict=False)
+    return len(shape) <= len(into) and all(m in (1, n) for m, n in pairs)
+
+
 def full_like(x: Array, value: Any) -> Array:
-    """Return `value` (a scalar or an array) broadcast against `x`, in the namespace and dtype of `x`."""
+    """Return `value` (a scalar or an array) broadcast against `x`, in the namespace and dtype of `x`.
+
+    Raises InputError for an array that does not fit.
+    """
     xp = namespace(x)
     if isinstance(value, np.ndarray | np.generic):
+        if not fits(value.shape, x.shape):
+            raise InputError(f"an array of shape {value.shape} does not fit values of shape {tuple(x.shape)}")
         value = xp.asarray(value, dtype=x.dtype) if value.ndim else value.item()
     return value + xp.zeros_like(x)
 

@@ -234,6 +234,8 @@ def _check_outputs(out: Path | None, plot: Path | None, inputs: Sequence[str | P
             raise InputError(f"the folder {path.parent} does not exist")
         if path.is_dir():
             raise InputError(f"{path} is a folder")
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} exists and is no regular file; give the name of a file")
         taken.add(path.resolve())
 
 

@@ -228,6 +228,8 @@ def write_beside(path: Path, write: Any) -> None:
     """Write a file beside its place and rename it, so that nothing is ever half-written."""
     if not path.parent.is_dir():
         raise InputError(f"the folder {path.parent} does not exist")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} exists and is no regular file; give the name of a file")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,9 +1,10 @@
 """Which known function a region of the graph computes: tried on values, since exporters spell it in dozens of ways.
 
-An activation is tried on a grid. Each constant of the region must count: where the values stay without one (an epsilon, a
-clip far outside), it serves where the grid does not look, and the region is no activation. A normalisation is tried on
-random values, at ordinary scales and at those at which its epsilon or floor matters; a weight and a bias that are woven
-into the region are fitted.
+Values alone do not do, since a trial does not look everywhere; so a region may hold only functions of which such spellings
+are made, and each of its constants must have a part in what it is taken for. An activation is tried on a grid, on which each
+constant must count: where the values stay without one (an epsilon, a clip far outside), it serves where the grid does not
+look. A normalisation adds or bounds with one number at most, its epsilon or floor, and is tried on random values, at ordinary
+scales and at those at which that number matters; a weight and a bias that are woven into the region are fitted.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reflrp.arrays import ZERO
+from reflrp.arrays import ZERO, Array
 from reflrp.ir import Node, Op
-from reflrp.linear import Diagonal, SumAxes, SumOf
+from reflrp.linear import Diagonal, SumOf
 from reflrp.norms import Standardise
 from reflrp.pointwise import Pointwise
 from reflrp.product import Multiply
 from reflrp.routing import Expand
 
-TOLERANCE = 2e-6
+TOLERANCE = 5e-7
 """How far trial values may differ, relative to the largest: constants in files are often float32."""
 
 ACTIVATIONS: tuple[tuple[str, tuple[float, ...]], ...] = (
@@ -39,6 +40,13 @@ ACTIVATIONS: tuple[tuple[str, tuple[float, ...]], ...] = (
     ("tanhshrink", ()),
 )
 """The activations that exporters take apart."""
+
+IN_ACTIVATIONS = frozenset(
+    ("abs", "abs_power", "clip", "erf", "exp", "exponential", "hard_sigmoid", "log", "power", "reciprocal")
+    + ("relu", "sigmoid", "softplus", "swish", "tanh")
+)
+IN_NORMS = frozenset(("abs_power", "clip", "power", "reciprocal", "root", "sqrt"))
+"""The pointwise functions that spellings of activations and of normalisations are made of."""
 
 GRID = np.concatenate([np.linspace(-12, 12, 97), np.linspace(-1, 1, 32), [-80, -40, -20, 20, 40, 80]])
 
@@ -68,7 +76,7 @@ def as_activation(region: Region) -> Op | None:
     arrays = [a for n in region.nodes if isinstance(n.op, Diagonal) for a in (n.op.w, n.op.b) if a is not ZERO]
     if any(np.size(a) != 1 for a in arrays) or any(isinstance(n.op, Expand) for n in region.nodes):
         return None
-    if all(isinstance(n.op, Diagonal | SumOf) for n in region.nodes):
+    if all(isinstance(n.op, Diagonal | SumOf) for n in region.nodes) or not _functions(region) <= IN_ACTIVATIONS:
         return None
     flat = _flattened(region)
     trial = _on_grid(flat)
@@ -77,6 +85,10 @@ def as_activation(region: Region) -> Op | None:
         if _same(trial, op.forward(GRID)):
             return op if all(not _same(_on_grid(other), trial) for other in _without_a_constant(flat)) else None
     return None
+
+
+def _functions(region: Region) -> set[str]:
+    return {n.op.name for n in region.nodes if isinstance(n.op, Pointwise)}
 
 
 def _on_grid(region: Region) -> np.ndarray | None:
@@ -100,7 +112,8 @@ def _without_a_constant(region: Region) -> Iterator[Region]:
         others: list[Op] = []
         if isinstance(node.op, Diagonal):
             others += [replace(node.op, b=ZERO)] if node.op.b is not ZERO and np.any(node.op.b) else []
-            others += [replace(node.op, w=np.ones_like(node.op.w))] if np.any(node.op.w != 1) else []
+            if np.any(node.op.w != 1):
+                others += [replace(node.op, w=np.ones_like(node.op.w)), replace(node.op, w=np.zeros_like(node.op.w))]
         elif isinstance(node.op, Pointwise) and node.op.name == "clip":
             low, high = node.op.args
             others += [replace(node.op, args=(-np.inf, high)), replace(node.op, args=(low, np.inf))]
@@ -126,15 +139,13 @@ def _flat(op: Op) -> Op:
 
 def as_norm(region: Region, axes: tuple[int, ...], shape: tuple[int, ...]) -> Op | None:
     """Return the normalisation over these axes that gives the region's values on random ones."""
-    if not all(isinstance(n.op, Pointwise | Multiply | Diagonal | SumOf | SumAxes | Expand) for n in region.nodes):
-        return None
-    constants = _constants(region.nodes)
+    bound = _bound(region.nodes)
     woven = any(_is_affine(n.op) for n in region.nodes)
-    if woven and _is_affine(region.exit.op):
-        return None  # what follows the normalisation, `_take_in_affine` takes in exactly
+    if bound is None or not _functions(region) <= IN_NORMS or (woven and _is_affine(region.exit.op)):
+        return None  # a scale and a shift at the end, `_take_in_affine` takes in exactly
     with np.errstate(all="ignore"):
-        trials = [(x, region.run(x)) for x in _trials(shape, constants)]
-        for op in _norms(axes, [*constants, 0.0]):
+        trials = [(x, region.run(x)) for x in _trials(shape, bound)]
+        for op in _norms(axes, bound):
             found = _fitted(op, trials) if woven else op
             if all(_same_rows(found.forward(x), y, axes) for x, y in trials):
                 return found
@@ -142,36 +153,43 @@ def as_norm(region: Region, axes: tuple[int, ...], shape: tuple[int, ...]) -> Op
 
 
 def _is_affine(op: Op) -> bool:
-    return isinstance(op, Diagonal) and max(np.size(op.w), np.size(op.b)) > 1
+    """Return whether a scale or a shift is a weight or a bias: no number, nor an array of one number."""
+    return isinstance(op, Diagonal) and (np.size(op.w) > 1 or (np.size(op.b) > 1 and _number(op.b) is None))
 
 
-def _constants(nodes: tuple[Node, ...]) -> list[float]:
-    """Return the positive numbers that the region adds or bounds with: candidates for an epsilon or a floor."""
+def _number(x: Array) -> float | None:
+    """Return the number that all entries are; 0 for ZERO, None where they differ."""
+    flat = np.zeros(1) if x is ZERO else np.reshape(x, -1)
+    return float(flat[0]) if np.all(flat == flat[0]) else None
+
+
+def _bound(nodes: tuple[Node, ...]) -> float | None:
+    """Return the one positive number that the region adds or bounds from below with, 0 without any; else None."""
     found: list[float] = []
     for node in nodes:
-        if isinstance(node.op, Diagonal) and node.op.b is not ZERO and np.size(node.op.b) == 1:
-            found.append(float(np.reshape(node.op.b, ())))
-        elif isinstance(node.op, Pointwise) and node.op.name == "clip" and np.size(node.op.args[0]) == 1:
-            found.append(float(np.reshape(node.op.args[0], ())))
-    return [c for c in dict.fromkeys(found) if 0 < c < np.inf]
+        if isinstance(node.op, Diagonal):
+            found.append(_number(node.op.b) or 0.0)  # what differs from entry to entry is a bias
+        elif isinstance(node.op, Pointwise) and node.op.name == "clip":
+            low, high = (_number(np.asarray(a)) for a in node.op.args)
+            found.append(low if low is not None and high == np.inf else -1.0)
+    found = [c for c in found if c] or [0.0]
+    return found[0] if len(found) == 1 and 0 <= found[0] < np.inf else None
 
 
-def _trials(shape: tuple[int, ...], constants: list[float]) -> Iterator[np.ndarray]:
-    """Yield inputs at ordinary scales, and at those at which a constant counts as much as the statistic, and more."""
+def _trials(shape: tuple[int, ...], bound: float) -> Iterator[np.ndarray]:
+    """Yield inputs at ordinary scales, and at those at which the bound counts as much as the statistic, and more."""
     random = np.random.default_rng(0)
-    matter = [scale * part for c in constants for scale in (c, np.sqrt(c)) for part in (1, 0.03)]
+    matter = [scale * part for scale in (bound, np.sqrt(bound)) for part in (1, 0.03)] if bound else [1e-3]
     for scale in (1.7, 0.9, 1e3, *matter):
         yield scale * (random.standard_normal(shape) + 0.35)
 
 
-def _norms(axes: tuple[int, ...], constants: list[float]) -> Iterator[Standardise]:
-    """Yield the normalisations over the axes with each constant as the epsilon, and as the floor of the root."""
-    one = np.ones(())
-    for c in constants:
-        for epsilon, floor in [(c, 0.0), (0.0, c), (0.0, float(np.sqrt(c)))] if c else [(0.0, 0.0)]:
-            layer = Standardise(one, ZERO, axes, epsilon, floor=floor)
-            yield from (layer, replace(layer, center=False), replace(layer, ddof=1))
-            yield replace(layer, center=False, mean=False)
+def _norms(axes: tuple[int, ...], bound: float) -> Iterator[Standardise]:
+    """Yield the normalisations over the axes with the bound as the epsilon, and as the floor of the root."""
+    for epsilon, floor in [(bound, 0.0), (0.0, bound), (0.0, float(np.sqrt(bound)))] if bound else [(0.0, 0.0)]:
+        layer = Standardise(np.ones(()), ZERO, axes, epsilon, floor=floor)
+        yield from (layer, replace(layer, center=False), replace(layer, ddof=1))
+        yield replace(layer, center=False, mean=False)
 
 
 def _same_rows(y: np.ndarray, wanted: np.ndarray, axes: tuple[int, ...]) -> bool:
@@ -181,9 +199,10 @@ def _same_rows(y: np.ndarray, wanted: np.ndarray, axes: tuple[int, ...]) -> bool
 
 
 def _fitted(op: Standardise, trials: list[tuple[np.ndarray, np.ndarray]]) -> Standardise:
-    """Return the normalisation with the weight and bias, along its axes, that fit the trials best."""
-    rows = tuple(i for i in range(trials[0][0].ndim) if i not in op.axes)
-    n, y = (np.concatenate(a) for a in zip(*((op.forward(x), y) for x, y in trials[:3]), strict=True))
+    """Return the normalisation with the weight and bias, along its axes, that fit the first three trials best."""
+    n = np.stack([op.forward(x) for x, _ in trials[:3]])
+    y = np.stack([y for _, y in trials[:3]])
+    rows = (0, *(i + 1 for i in range(n.ndim - 1) if i not in op.axes))
     unit = n - n.mean(axis=rows, keepdims=True)
     w = (unit * y).sum(axis=rows, keepdims=True) / (unit * unit).sum(axis=rows, keepdims=True)
     b = (y - w * n).mean(axis=rows, keepdims=True)

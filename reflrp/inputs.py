@@ -22,6 +22,9 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 DEEP = ("I", "I;16", "I;16B", "I;16L")
 """Pillow's modes of 16-bit grey images."""
 
+LARGEST = 2**26
+"""How many pixels an image may be resized to."""
+
 Feeds = dict[str, np.ndarray]
 
 
@@ -203,6 +206,10 @@ def _resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     from PIL import Image
 
     height, width = size
+    if height * width > LARGEST:
+        raise InputError(
+            f"an image of {height}x{width} is beyond the limit of {LARGEST:,} pixels; give a smaller --size"
+        )
     planes = [Image.fromarray(plane.astype(np.float32)) for plane in np.moveaxis(picture, 2, 0)]
     done = [np.asarray(p.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float64) for p in planes]
     return np.stack(done, axis=2)

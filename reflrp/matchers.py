@@ -219,7 +219,13 @@ def last(*kinds: str) -> Matcher:
 
 
 def depth(low: int, high: int) -> Matcher:
-    """Return a matcher by depth, low..high inclusive; the first dense or conv node, and what follows it, is 1."""
+    """Return a matcher by depth, low..high inclusive; the first dense or conv node, and what follows it, is 1.
+
+    Raises RuleError for depths that are no ints.
+    """
+    for value in (low, high):
+        if not isinstance(value, int):
+            raise RuleError(f"a depth must be an int, not {value!r}")
     return _Depth(low, high)
 
 

@@ -74,6 +74,7 @@ CASES = {
     "Scatter": net("y = Scatter <axis = 1>(x, i, u)", WORDS, i=ROWS, u=(2, 1, 4), opset=10),
     "Trilu": net("y = Trilu(x)", WORDS),
     "Trilu of the lower": net("y = Trilu <upper = 0>(x, k)", WORDS, k=np.int64(1)),
+    "ReduceProd over two axes": net("y = ReduceProd(x, axes)", "float[2,4,2] x", axes=ints(0, 1), opset=18),
     "ReduceProd of four": net("y = ReduceProd <keepdims = 0>(x, axes)", WORDS, axes=ints(2), opset=18),
     "BatchNormalization of values": net(
         "m = ReduceMean <keepdims = 0>(x, axes) d = Mul(x, x) v = ReduceMean <keepdims = 0>(d, axes)"

@@ -10,6 +10,7 @@ import reflrp
 ROW = np.array([[0.3, -1.2, 0.7, 2.0], [-0.4, 0.1, 0.9, -2.0]])
 STD = "m = ReduceMean(x, a) d = Sub(x, m) q = Mul(d, d) v = ReduceMean(q, a) s = Sqrt(v) t = Add(s, e) y = Div(d, t)"
 RMS = "q = Mul(x, x) v = ReduceMean(q, a) s = Sqrt(v) t = Add(s, e) y = Div(x, t)"
+LN = "m = ReduceMean(x, a) d = Sub(x, m) q = Mul(d, d) v = ReduceMean(q, a) t = Add(v, e) s = Sqrt(t) n = Div(d, s)"
 UNIT = "n = ReduceL2(x, a) t = Clip(n, e) y = Div(x, t)"
 FLOOR = "q = Mul(x, x) v = ReduceMean(q, a) t = Clip(v, e) s = Sqrt(t) y = Div(x, s)"
 ZERO_ROW = ROW * [[0], [1]]
@@ -19,6 +20,40 @@ CASES = {
     "F.normalize, a row of zeros": (UNIT, {"a": ints(-1), "e": 1e-12}, ZERO_ROW),
     "F.normalize, a small row": (UNIT, {"a": ints(-1), "e": 1e-2}, 1e-3 * ROW),
     "floor under the root": (FLOOR, {"a": ints(-1), "e": 1e-6}, 1e-4 * ROW),
+    "layer, clipped": (LN + " y = Clip(n, lo, hi)", {"a": ints(-1), "e": 1e-5, "lo": -0.5, "hi": 0.5}, ROW),
+    "layer of clipped values": (
+        "c = Clip(x, lo, hi) " + LN.replace("(x,", "(c,") + " y = Identity(n)",
+        {"a": ints(-1), "e": 1e-5, "lo": -1e4, "hi": 1e4},
+        1e4 * ROW,
+    ),
+    "rms, its reciprocal clipped": (
+        "q = Mul(x, x) v = ReduceMean(q, a) s = Sqrt(v) r = Reciprocal(s) c = Clip(r, , hi) y = Mul(x, c)",
+        {"a": ints(-1), "hi": 1000.0},
+        1e-4 * ROW,
+    ),
+    "an epsilon for each row": (LN + " y = Identity(n)", {"a": ints(-1), "e": np.array([[1e-6], [1e-3]])}, 1e-3 * ROW),
+    "a negative epsilon": (LN + " y = Identity(n)", {"a": ints(-1), "e": -1e-7}, 1e-3 * ROW),
+    "two epsilons": (
+        LN.replace("s = Sqrt(t)", "u = Add(t, e) s = Sqrt(u)") + " y = Identity(n)",
+        {"a": ints(-1), "e": 1e-6},
+        1e-3 * ROW,
+    ),
+    "over the batch, weights woven in": (
+        "q = Mul(x, x) v = ReduceMean(q, a) t = Add(v, e) s = Sqrt(t) r = Reciprocal(s) i = Mul(r, w) y = Mul(x, i)",
+        {"a": ints(0), "e": 1e-5, "w": draw(4, seed=8).astype(float)},
+        ROW,
+    ),
+    "silu and what begins far out": (
+        "s = Sigmoid(x) m = Mul(x, s) t = ThresholdedRelu<alpha = 100.0>(x) y = Add(m, t)",
+        {},
+        200 * ROW,
+    ),
+    "silu and a little more": ("s = Sigmoid(x) m = Mul(x, s) k = Mul(x, e) y = Add(m, k)", {"e": 1e-6}, 30 * ROW),
+    "silu and a small cube": (
+        "s = Sigmoid(x) m = Mul(x, s) q = Mul(x, x) c = Mul(q, x) k = Mul(c, e) y = Add(m, k)",
+        {"e": 1e-10},
+        1e4 * ROW,
+    ),
     "silu, clipped": ("s = Sigmoid(x) m = Mul(x, s) y = Clip(m, lo, hi)", {"lo": -20.0, "hi": 20.0}, 20 * ROW),
     "gelu, clipped": ("g = Gelu(x) y = Clip(g, lo, hi)", {"lo": -100.0, "hi": 100.0}, 100 * ROW),
     "log(softplus + epsilon)": ("s = Softplus(x) t = Add(s, e) y = Log(t)", {"e": 1e-5}, 15 * ROW),
@@ -36,7 +71,8 @@ def net(body, inputs="double[N,4] x", **weights):
 def test_values_stay(name):
     body, weights, x = CASES[name]
     proto = net(body, **weights)
-    (wanted,) = ReferenceEvaluator(proto).run(None, {"x": x})
+    with np.errstate(over="ignore"):
+        (wanted,) = ReferenceEvaluator(proto).run(None, {"x": x})
     found = reflrp.load(proto).run(x)["y"]
     assert np.abs(found - wanted).max() <= 1e-6 * np.abs(wanted).max()
 

@@ -211,8 +211,10 @@ ARRANGEMENTS = {
 }
 ONLY = {
     "LSTM": {"peepholes": {"B": True, "P": True}, "coupled": {"B": True, "input_forget": 1},
+             "clip peepholes": {"B": True, "P": True, "clip": 0.4, "initial": True},
              "coupled peepholes": {"B": True, "P": True, "input_forget": 1, "initial": True}},
     "GRU": {"after": {"B": True, "linear_before_reset": 1},
+            "clip after": {"B": True, "linear_before_reset": 1, "clip": 0.4, "initial": True},
             "after lengths": {"B": True, "linear_before_reset": 1, "lengths": [1, 3, 4], "initial": True}},
     "RNN": {},
 }  # fmt: skip

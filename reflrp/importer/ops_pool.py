@@ -176,7 +176,7 @@ def reduce_prod(site: Site) -> Made:
             if size % 2:
                 raise Unbuildable(f"a product of {size} values has no relevance rule; one of 2, 4, 8 ... has")
             first, second = (_half(site, x, axis, k) for k in (0, 1))
-            x = multiply(site, first, second, part=f"product.{size}")
+            x = multiply(site, first, second, part=f"product.{axis}.{size}")
     shape = tuple(n for i, n in enumerate(x.shape) if site.attr("keepdims", 1) or i not in axes)
     return site.emit(Reshape(x.shape, shape), x)
 
@@ -185,4 +185,4 @@ def _half(site: Site, x: Ref, axis: int, which: int) -> Ref:
     size = x.shape[axis]
     part = slice(which * size // 2, (which + 1) * size // 2)
     slices = tuple(part if i == axis else slice(None) for i in range(x.ndim))
-    return site.emit(Slice(x.shape, slices), x, part=f"half{which}.{size}")
+    return site.emit(Slice(x.shape, slices), x, part=f"half{which}.{axis}.{size}")

@@ -69,17 +69,13 @@ class Cell:
         return f"d{self.direction}.t{self.step}.{what}"
 
     def dense(self, values: tuple[Made, ...], weights: np.ndarray, bias: np.ndarray, what: str) -> Made:
-        """Return [values] weights^T + bias, clipped where the node asks for it."""
+        """Return [values] weights^T + bias."""
         rows = None if all(isinstance(v, np.ndarray) for v in values) else self.concat(values, what)
         if rows is None:
             known: np.ndarray = np.concatenate([np.asarray(v) for v in values], axis=1) @ weights.T + bias
             return known
         b = bias if np.any(bias) else ZERO
-        z = self.site.emit(Dense(weights.T, b, rows.shape), rows, part=self.label(what))
-        limit = self.site.attr("clip")
-        if limit is None:
-            return z
-        return self.site.emit(Pointwise("clip", (-limit, limit)), z, part=self.label(f"{what}.clip"))
+        return self.site.emit(Dense(weights.T, b, rows.shape), rows, part=self.label(what))
 
     def concat(self, values: tuple[Made, ...], what: str) -> Ref:
         """Return values side by side."""
@@ -96,9 +92,12 @@ class Cell:
         return self.site.emit(Slice(z.shape, (slice(None), columns)), z, part=self.label(what))
 
     def activate(self, x: Ref, i: int, what: str) -> Ref:
-        """Return the node's i-th activation of x."""
+        """Return the node's i-th activation of x; that of a gate is clipped before where the node asks for it."""
         name, parameters = self.functions[i]
         part = self.label(what)
+        limit = self.site.attr("clip")
+        if limit is not None and i < 2:  # an LSTM's third is of the cell
+            x = self.site.emit(Pointwise("clip", (-limit, limit)), x, part=f"{part}.clip")
         if name == "Affine":
             return diagonal(self.site, x, np.asarray(parameters[0]), np.asarray(parameters[1]), part)
         if name == "ScaledTanh":
