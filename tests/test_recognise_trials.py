@@ -71,7 +71,7 @@ def net(body, inputs="double[N,4] x", **weights):
 def test_values_stay(name):
     body, weights, x = CASES[name]
     proto = net(body, **weights)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         (wanted,) = ReferenceEvaluator(proto).run(None, {"x": x})
     found = reflrp.load(proto).run(x)["y"]
     assert np.abs(found - wanted).max() <= 1e-6 * np.abs(wanted).max()
