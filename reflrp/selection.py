@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -104,7 +105,7 @@ class MaxAxes(Selection):
         xp = namespace(x)
         kept = tuple(i for i in range(x.ndim) if i not in self.axes)
         order = (*kept, *self.axes)
-        flat = xp.reshape(xp.permute_dims(x, order), (*(x.shape[i] for i in kept), -1))
+        flat = xp.reshape(xp.permute_dims(x, order), (*(x.shape[i] for i in kept), prod(x.shape[i] for i in self.axes)))
         best = xp.argmax(flat, axis=-1, keepdims=True)
         marks = xp.astype(xp.arange(flat.shape[-1]) == best, x.dtype)
         marks = xp.reshape(marks, tuple(x.shape[i] for i in order))

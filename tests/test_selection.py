@@ -87,3 +87,10 @@ def test_broadcast_winners_are_summed_back():
 )
 def test_signs_that_are_known(op, flags, nonneg):
     assert op.nonneg(*flags) is nonneg
+
+
+def test_the_maximum_of_each_of_no_places():
+    """Another axis without entries leaves nothing to choose, and nothing to fail on."""
+    op, x = MaxAxes(np.ones(()), ZERO, (2, 4, 0, 3), axes=(1,)), np.zeros((2, 4, 0, 3))
+    seen = op.observed(x, op.forward(x))
+    assert seen.adjoint(np.zeros((2, 1, 0, 3)), op.w).shape == x.shape

@@ -116,7 +116,7 @@ class OnnxNode:
         data = feeds[name]
         if self.op_type in FLAT:
             axis = self.attributes.get("axis", 1) % max(data.ndim, 1)
-            flat = data.reshape(prod(data.shape[:axis]), -1)
+            flat = data.reshape(prod(data.shape[:axis]), prod(data.shape[axis:]))
             (found,) = made_node(self.op_type, ("x",), 13, axis=1).evaluate(flat)
             return (found.reshape(data.shape),)
         if data.dtype.kind != "f" or not data.size or not np.isfinite(data).all():
