@@ -83,19 +83,23 @@ class Batch:
     def separable(self) -> bool:
         """Return whether samples do not influence one another, and the outputs have them on their first axis.
 
-        Tried on the first two samples, disturbed: what they give together must be what each gives alone. True where
-        the file does not take one or two samples.
+        Tried on the first two samples, disturbed where the model allows it: what they give together must be what each
+        gives alone. True where the file does not take one or two samples.
         """
         if self.built(1) is None or self.built(2) is None:
             return True
         if not (self.leads(1) and self.leads(2)):
             return False
-        pair = {k: _disturbed(a[:2]) if a.ndim else a for k, a in self.feeds.items()}
-        alone = [{k: a[i : i + 1] if a.ndim else a for k, a in pair.items()} for i in (0, 1)]
+        pair = {k: a[:2] if a.ndim else a for k, a in self.feeds.items()}
         try:
-            together, *each = (self.model.run(feeds) for feeds in (pair, *alone))
-        except NonFiniteError:
-            return True
+            return self._apart({k: _disturbed(a) if a.ndim else a for k, a in pair.items()})
+        except NonFiniteError:  # disturbed, they may leave what the model can compute
+            return self._apart(pair)
+
+    def _apart(self, pair: Feeds) -> bool:
+        """Return whether two samples give together what each gives alone."""
+        alone = [{k: a[i : i + 1] if a.ndim else a for k, a in pair.items()} for i in (0, 1)]
+        together, *each = (self.model.run(feeds) for feeds in (pair, *alone))
         return all(_close(together[o][i], one[o][0]) for i, one in enumerate(each) for o in self.outputs)
 
     def axes(self, size: int) -> dict[str, int]:

@@ -116,7 +116,8 @@ def _without_a_constant(region: Region) -> Iterator[Region]:
                 others += [replace(node.op, w=np.ones_like(node.op.w)), replace(node.op, w=np.zeros_like(node.op.w))]
         elif isinstance(node.op, Pointwise) and node.op.name == "clip":
             low, high = node.op.args
-            others += [replace(node.op, args=(-np.inf, high)), replace(node.op, args=(low, np.inf))]
+            others += [replace(node.op, args=(-np.inf, high))] if low > -np.inf else []
+            others += [replace(node.op, args=(low, np.inf))] if high < np.inf else []
         for op in others:
             yield Region((*region.nodes[:i], replace(node, op=op), *region.nodes[i + 1 :]), region.entry)
 

@@ -10,7 +10,7 @@ from maps import MAPS, dyadic
 from test_rules import RULES
 
 from reflrp import arrays
-from reflrp.arrays import ZERO, add, full_like, inner, neg, pos, scatter_add, sign, total, unbroadcast
+from reflrp.arrays import ZERO, add, full_like, inner, magnitude, neg, pos, scatter_add, sign, total, unbroadcast
 from reflrp.errors import InputError
 from reflrp.pointwise import FUNCTIONS, Pointwise
 
@@ -111,6 +111,14 @@ def test_values_broadcast(xp: Library, value):
 def test_repeated_indices_add_up(xp: Library):
     found = scatter_add(3, xp.array(np.asarray([0, 2, 0])), xp.array(np.asarray([1.0, 2.0, 4.0])))
     assert xp.host(found).tolist() == [5, 0, 2]
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, arrays.CHUNK - 1), (5, arrays.CHUNK, 1)])
+def test_magnitude_in_pieces(shape):
+    """The same sum, in one piece or several, the last of them smaller."""
+    x = dyadic(np.random.default_rng(0), shape)
+    assert magnitude(x) == np.abs(x).sum()
+    assert magnitude(np.flip(x, axis=0)) == np.abs(x).sum()
 
 
 def test_backends():

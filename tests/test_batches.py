@@ -36,6 +36,13 @@ def test_samples_that_influence_one_another_are_not_cut(name, monkeypatch):
         reflrp.Explainer(proto, "epsilon", batch_size=2)(x, init=init)
 
 
+def test_samples_that_may_not_be_disturbed():
+    """Outside -1..1 this model computes nothing; it is tried on the samples as they are."""
+    proto = model("a = Asin(x) y = CumSum(a, zero)", zero=np.int64(0))
+    with pytest.raises(reflrp.InputError, match="batch_size=2 would change the answer"):
+        reflrp.Explainer(proto, "epsilon", batch_size=2)(np.full((4, 4), 0.99))
+
+
 @pytest.mark.parametrize("x", [X, 0 * X, np.ones_like(X)])
 def test_samples_that_do_not_are_cut(x, monkeypatch):
     proto = model("h = MatMul(x, w) y = Tanh(h)", w=draw(4, 3))

@@ -79,6 +79,10 @@ OTHERS = {
     "quick gelu": ("k = Mul(x, rate) s = Sigmoid(k) y = Mul(x, s)", "swish(1.702)"),
     "quick gelu, swapped": ("k = Mul(rate, x) s = Sigmoid(k) y = Mul(s, x)", "swish(1.702)"),
     "hard swish": ("a = Add(x, three) c = Clip(a, zero, six) m = Mul(x, c) y = Div(m, six)", "hard_swish"),
+    "hard swish, bounds apart": (
+        "a = Add(x, three) r = Relu(a) c = Min(r, six) m = Mul(x, c) y = Div(m, six)",
+        "hard_swish",
+    ),
     "hard swish, scaled": ("a = Add(x, three) c = Clip(a, zero, six) s = Mul(c, sixth) y = Mul(s, x)", "hard_swish"),
     "hard swish, by its gate": ("s = HardSigmoid<alpha = 0.16666667>(x) y = Mul(x, s)", "hard_swish"),
     "hard sigmoid": ("a = Add(x, three) c = Clip(a, zero, six) y = Div(c, six)", "hard_sigmoid(0.166667, 0.5)"),

@@ -21,12 +21,13 @@ Arrays = Mapping[str, np.ndarray]
 FLAT = ("Softmax", "LogSoftmax", "Hardmax")
 """The operators that, before opset 13, take all axes from theirs on as one."""
 
+ALWAYS = 1000
 MISREAD = dict.fromkeys(FLAT, 13) | {"BatchNormalization": 14}
 MISREAD |= dict.fromkeys(
     ("AveragePool", "ConvTranspose", "GlobalMaxPool", "GroupNormalization", "GRU", "LRN", "LSTM"), 1000
 )
-MISREAD |= dict.fromkeys(("LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), 1000)
-"""Operators that ONNX's reference code gets wrong below an opset, and the importer's own builders right."""
+MISREAD |= dict.fromkeys(("LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS)
+"""Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right."""
 
 
 @dataclass(frozen=True)
