@@ -16,13 +16,13 @@ import onnx
 from onnx import ModelProto, helper, numpy_helper
 
 import reflrp
-from reflrp.canonize import canonize, fuse_affine, strip_output
 from reflrp.composites import resolve
 from reflrp.engine import Program, converter, prepare
-from reflrp.gates import mark_gates
 from reflrp.importer import check_supported, parse
 from reflrp.importer.build import build
-from reflrp.recognise import recognise
+from reflrp.passes.canonize import canonize, fuse_affine, strip_output
+from reflrp.passes.gates import mark_gates
+from reflrp.passes.recognise import recognise
 
 SIZES = (1000, 2000, 5000, 10_000, 20_000)
 WIDTH = 8

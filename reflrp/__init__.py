@@ -7,7 +7,7 @@
 
 from importlib.metadata import version as _version
 
-from reflrp import builtin_presets, composites, limits, rules
+from reflrp import composites, dialects, limits, rules, show
 from reflrp.composites import Composite
 from reflrp.errors import (
     ForwardChanged,
@@ -24,7 +24,7 @@ from reflrp.explainer import Explainer, explain
 from reflrp.explanation import Explanation
 from reflrp.ledger import Ledger
 from reflrp.model import Model, load
-from reflrp.rules_other import Rule
+from reflrp.rules.base import Rule
 
 __version__ = _version("reflrp")
 
@@ -44,10 +44,11 @@ __all__ = [
     "TooLarge",
     "UnassignedNodes",
     "UnsupportedOperator",
-    "builtin_presets",
     "composites",
+    "dialects",
     "explain",
     "limits",
     "load",
     "rules",
+    "show",
 ]

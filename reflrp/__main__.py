@@ -1,5 +1,5 @@
 """`python -m reflrp` is the command `reflrp`."""
 
-from reflrp.cli import main
+from reflrp.cli.main import main
 
 main()

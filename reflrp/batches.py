@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 
 from reflrp.errors import InputError, NonFiniteError, ReflrpError, TooLarge
 from reflrp.ir import Graph, Shape
-
-if TYPE_CHECKING:
-    from reflrp.model import Model
+from reflrp.seeds import Target
 
 Feeds = dict[str, np.ndarray]
+
+
+class Network(Protocol):
+    """What a batch asks of a model: its graph for some number of samples, the batch sizes it declares, a trial run."""
+
+    @property
+    def declared(self) -> Mapping[str, int | str | None]:
+        """For each input with axes the size of the first, as the file says it: a number, a name, or None."""
+
+    def graph(self, shapes: Mapping[str, Shape]) -> Graph:
+        """Return the graph at the given input shapes."""
+
+    def run(self, x: Feeds) -> Feeds:
+        """Return the outputs."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +36,14 @@ class Batch:
 
     Attributes
     ----------
-    model : Model
+    network : Network
+        The model.
     feeds : dict of array
     outputs : tuple of str
 
     """
 
-    model: Model
+    network: Network
     feeds: Feeds
     outputs: tuple[str, ...]
 
@@ -49,7 +62,7 @@ class Batch:
 
     def graph(self, size: int) -> Graph:
         """Return the model's graph for so many samples."""
-        return self.model.graph({k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()})
+        return self.network.graph({k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()})
 
     def built(self, size: int) -> Graph | None:
         """Return the graph for so many samples, or None where the model does not take so many."""
@@ -62,7 +75,7 @@ class Batch:
 
     def declared(self) -> int | None:
         """Return the batch size that all inputs declare."""
-        fixed = {p.dims[0] for p in self.model.source.inputs.values() if p.dims}
+        fixed = set(self.network.declared.values())
         size = fixed.pop() if len(fixed) == 1 else None
         return size if isinstance(size, int) and size > 0 else None
 
@@ -99,7 +112,7 @@ class Batch:
     def _apart(self, pair: Feeds) -> bool:
         """Return whether two samples give together what each gives alone."""
         alone = [{k: a[i : i + 1] if a.ndim else a for k, a in pair.items()} for i in (0, 1)]
-        together, *each = (self.model.run(feeds) for feeds in (pair, *alone))
+        together, *each = (self.network.run(feeds) for feeds in (pair, *alone))
         return all(_close(together[o][i], one[o][0]) for i, one in enumerate(each) for o in self.outputs)
 
     def axes(self, size: int) -> dict[str, int]:
@@ -159,3 +172,21 @@ def baked_note(size: int, count: int) -> str:
     """Return what a note says of a batch that is explained in parts because of the file."""
     which = "sample by sample" if size == 1 else f"{size} samples at a time"
     return f"the batch size {size} is baked into the file: the {count} samples are explained {which}"
+
+
+def choices(target: Target, init: Any, cuts: list[dict[str, np.ndarray]]) -> list[tuple[Target, Any]]:
+    """Return the target and init of each cut of the batch."""
+    if len(cuts) == 1:
+        return [(target, init)]
+    ends = np.cumsum([max(len(a) for a in cut.values() if a.ndim) for cut in cuts])
+    one_each = target is not None and not isinstance(target, tuple) and np.ndim(target) == 1
+    targets_ = _parts("target", target, ends) if one_each else [target] * len(cuts)
+    inits = [init] * len(cuts) if isinstance(init, str) else _parts("init", init, ends)
+    return list(zip(targets_, inits, strict=True))
+
+
+def _parts(name: str, given: Any, ends: np.ndarray) -> list[np.ndarray]:
+    array = np.asarray(given)
+    if array.shape[:1] != (ends[-1],):
+        raise InputError(f"{name} has shape {array.shape} for {ends[-1]} samples; give one a sample")
+    return np.split(array, ends[:-1])

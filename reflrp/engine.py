@@ -10,18 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import ZERO, Array, backend_namespace, magnitude, namespace, total
-from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError
+from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError, TooLarge
 from reflrp.ir import UNRULED, Graph, Node, Op
 from reflrp.ledger import Row
-from reflrp.linear import LinearMap
-from reflrp.norms import Statistic
-from reflrp.picking import MovedIds
-from reflrp.pointwise import Pointwise
-from reflrp.product import Product
+from reflrp.ops.linear import LinearMap
+from reflrp.ops.norms import Statistic
+from reflrp.ops.picking import MovedIds
+from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.product import Product
+from reflrp.ops.selection import Selection
 from reflrp.rules import LinearRule
-from reflrp.rules_other import Pass, Rule
-from reflrp.selection import Selection
+from reflrp.rules.base import Rule
+from reflrp.rules.other import Pass
 
 Values = dict[str, Array]
 Step = Callable[[], None]
@@ -233,6 +235,19 @@ def prepare(graph: Graph, rules: Mapping[str, Rule], convert: Callable[[Array], 
             op = replace(op, positive=positive, gated=node.output in gated)
         ops[node.name] = op
     return Program(graph, ops, rules)
+
+
+def check_size(graph: Graph, itemsize: int) -> None:
+    """Raise TooLarge where the values of a graph take more than the limit together; it names the largest."""
+    sizes = {node: limits.size_of(graph.values[node.output].shape, itemsize) for node in graph.nodes}
+    total = sum(sizes.values())
+    if total > limits.MEMORY:
+        node = max(sizes, key=lambda n: sizes[n])
+        shape = graph.values[node.output].shape
+        raise TooLarge(
+            f"the values take {limits.in_words(total)} at once; the largest, {limits.in_words(sizes[node])} "
+            f"of the shape {shape}, is the output of node {node.name!r} (onnx {node.op_type}); {limits.limit()}"
+        )
 
 
 def gated_values(graph: Graph, rules: Mapping[str, Rule]) -> set[str]:

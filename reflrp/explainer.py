@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reflrp.arrays import to_host
-from reflrp.batches import Batch, baked_note
-from reflrp.canonize import canonize, strip_output
+from reflrp.batches import Batch, baked_note, choices
 from reflrp.composites import Composite, resolve
-from reflrp.engine import Program, converter, prepare
+from reflrp.engine import Program, check_size, converter, prepare
 from reflrp.errors import ForwardChanged, InputError
 from reflrp.explanation import Explanation
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
-from reflrp.limits import check_size
 from reflrp.model import Inputs, Model, load
-from reflrp.patterns import keeper, masks_of
-from reflrp.rules_other import Rule
+from reflrp.neurons import keeper, masks_of
+from reflrp.passes.canonize import canonize, strip_output
+from reflrp.progress import Step, bar
+from reflrp.rules.base import Rule
 from reflrp.seeds import Target, seed, targets
 
 if TYPE_CHECKING:
-    from reflrp.importer.parse import ModelLike
+    from reflrp.importer.read import ModelLike
 
 MEMORY = 512 * 2**20
 """The values of one cut of the batch take at most this many bytes (or one sample's, where that is more)."""
-
-Step = Callable[[], None]
 
 
 class Explainer:
@@ -139,10 +135,10 @@ class Explainer:
         batch = Batch(self.model, feeds, (self.output,))
         size, notes = self._size(batch)
         cuts = batch.cut(size)
-        choices = _choices(target, init, cuts)
+        chosen = choices(target, init, cuts)
         graph = self._program(cuts[0]).graph
-        with _bar(progress, 2 * len(graph.nodes) * len(cuts)) as step:
-            pairs = zip(cuts, choices, strict=True)
+        with bar(progress, 2 * len(graph.nodes) * len(cuts)) as step:
+            pairs = zip(cuts, chosen, strict=True)
             parts = [self._explain(cut, *choice, layers, conditions or {}, step) for cut, choice in pairs]
         e = Explanation.concatenate(parts, batch.axes(size) if len(cuts) > 1 else {})
         return replace(e, notes=(*e.notes, *notes)) if notes else e
@@ -259,53 +255,6 @@ def _output(model: Model, output: str | None) -> str:
     if output not in names:
         raise InputError(f"output={output!r} is unknown or carries no relevance; the model has {names}")
     return output
-
-
-def _choices(target: Target, init: Any, cuts: list[dict[str, np.ndarray]]) -> list[tuple[Target, Any]]:
-    """Return the target and init of each cut of the batch."""
-    if len(cuts) == 1:
-        return [(target, init)]
-    ends = np.cumsum([max(len(a) for a in cut.values() if a.ndim) for cut in cuts])
-    one_each = target is not None and not isinstance(target, tuple) and np.ndim(target) == 1
-    targets_ = _parts("target", target, ends) if one_each else [target] * len(cuts)
-    inits = [init] * len(cuts) if isinstance(init, str) else _parts("init", init, ends)
-    return list(zip(targets_, inits, strict=True))
-
-
-def _parts(name: str, given: Any, ends: np.ndarray) -> list[np.ndarray]:
-    array = np.asarray(given)
-    if array.shape[:1] != (ends[-1],):
-        raise InputError(f"{name} has shape {array.shape} for {ends[-1]} samples; give one a sample")
-    return np.split(array, ends[:-1])
-
-
-@contextmanager
-def _bar(progress: bool | None, steps: int) -> Iterator[Step]:
-    """Give a function to call at each step; show a bar on a terminal after a second, or at once when asked."""
-    import sys
-
-    if progress is False or (progress is None and not sys.stderr.isatty()):
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    bar, start = Progress(console=Console(stderr=True), transient=True), time.monotonic()
-    task = bar.add_task("relevance", total=steps)
-    shown = False
-
-    def step() -> None:
-        nonlocal shown
-        if not shown and (progress or time.monotonic() - start > 1):
-            bar.start()
-            shown = True
-        bar.advance(task)
-
-    try:
-        yield step
-    finally:
-        if shown:
-            bar.stop()
 
 
 def explain(

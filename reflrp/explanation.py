@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -15,11 +13,15 @@ from zipfile import BadZipFile
 import numpy as np
 
 from reflrp.errors import InputError
+from reflrp.files import write_beside
 from reflrp.ledger import Ledger, Row
+from reflrp.views import Picture, shown
 
 if TYPE_CHECKING:
-    from reflrp.plot_text import Labels, TokenPicture
-    from reflrp.rules_other import Rule
+    from reflrp.rules.base import Rule
+
+Labels = Sequence[str] | Sequence[Sequence[str]] | Mapping[int, str] | None
+"""The tokens of one sample, those of each sample, a vocabulary {id: token}, or None: the ids or positions."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,9 @@ class Explanation:
     def plot(self, path: str | Path | None = None, *, sample: int | Sequence[int] | None = None) -> Any:
         """Draw the relevance beside the input: an image, a time series, or bars, by the input's shape.
 
-        See `reflrp.plot.plot`. Returns the matplotlib figure; with `path`, also writes it there.
+        See `reflrp.show.images.plot`. Returns the matplotlib figure; with `path`, also writes it there.
         """
-        from reflrp.plot import plot
-
-        return plot(self, path, sample=sample)
+        return shown("plot", self, path, sample=sample)
 
     def tokens(
         self,
@@ -80,7 +80,7 @@ class Explanation:
         sample: int | Sequence[int] | None = None,
         name: str | None = None,
         time_first: bool | None = None,
-    ) -> TokenPicture:
+    ) -> Picture:
         """Return a sequence's tokens coloured by relevance; a notebook shows it.
 
         Of embeddings (samples, tokens, entries), a token's relevance is the sum over its entries.
@@ -100,13 +100,11 @@ class Explanation:
 
         Returns
         -------
-        TokenPicture
+        Picture
             With `html()`, `figure()` and `save(path)`.
 
         """
-        from reflrp.plot_text import tokens
-
-        picture = tokens(self, labels, sample=sample, name=name, time_first=time_first)
+        picture: Picture = shown("tokens", self, labels, sample=sample, name=name, time_first=time_first)
         if path is not None:
             picture.save(path)
         return picture
@@ -222,20 +220,3 @@ def _whole(parts: Sequence[np.ndarray], same: bool = False) -> np.ndarray:
 
 def _section(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-
-def write_beside(path: Path, write: Any) -> None:
-    """Write a file beside its place and rename it, so that nothing is ever half-written."""
-    if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} exists and is no regular file; give the name of a file")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

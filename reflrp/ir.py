@@ -5,17 +5,17 @@ Every operator at the observed input is one of a few kinds (`KINDS`), and only k
 =============  =====================================================  ==============================
 kind           members                                                file
 =============  =====================================================  ==============================
-dense          Gemm, MatMul by a constant; Einsum by a constant       reflrp/linear.py, einsum.py
-conv           Conv, ConvTranspose                                    reflrp/linear.py
-diagonal       BatchNormalization, Mul and Add with a constant        reflrp/linear.py
-sum            Add, Sub, Sum of values                                reflrp/linear.py
-pool           AveragePool, ReduceMean, ReduceSum; Resize, CumSum ... reflrp/linear.py, axismap.py
-max            MaxPool, ReduceMax, GlobalMaxPool, Max                 reflrp/selection.py
-routing        Reshape, Transpose, Slice, Concat, Pad, Gather ...     reflrp/routing.py, picking.py
-pointwise      Relu, Gelu, Sigmoid, Clip ...                          reflrp/pointwise.py
-product        Mul, MatMul and Einsum of two values                   reflrp/product.py, einsum.py
-normaliser     Softmax, LogSoftmax; LayerNorm, RMSNorm, GroupNorm ... reflrp/normaliser.py, norms.py
-embedding      Gather of a constant table by token ids                reflrp/routing.py
+dense          Gemm, MatMul by a constant; Einsum by a constant       reflrp/ops/linear.py, einsum.py
+conv           Conv, ConvTranspose                                    reflrp/ops/linear.py
+diagonal       BatchNormalization, Mul and Add with a constant        reflrp/ops/linear.py
+sum            Add, Sub, Sum of values                                reflrp/ops/linear.py
+pool           AveragePool, ReduceMean, ReduceSum; Resize, CumSum ... reflrp/ops/linear.py, axismap.py
+max            MaxPool, ReduceMax, GlobalMaxPool, Max                 reflrp/ops/selection.py
+routing        Reshape, Transpose, Slice, Concat, Pad, Gather ...     reflrp/ops/routing.py, picking.py
+pointwise      Relu, Gelu, Sigmoid, Clip ...                          reflrp/ops/pointwise.py
+product        Mul, MatMul and Einsum of two values                   reflrp/ops/product.py, einsum.py
+normaliser     Softmax, LogSoftmax; LayerNorm, RMSNorm, GroupNorm ... reflrp/ops/normaliser.py, norms.py
+embedding      Gather of a constant table by token ids                reflrp/ops/routing.py
 plumbing       integer and mask arithmetic: carries no relevance      reflrp/importer
 =============  =====================================================  ==============================
 """

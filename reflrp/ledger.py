@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from reflrp.views import shown
+
 
 @dataclass(frozen=True)
 class Row:
@@ -103,9 +105,8 @@ class Ledger(Mapping[str, Row]):
 
     def table(self) -> str:
         """Return the ledger as plain text, one line a node."""
-        from reflrp.tables import ledger_table
-
-        return ledger_table(self)
+        table: str = shown("ledger", self)
+        return table
 
     def __str__(self) -> str:
         """Return the table."""

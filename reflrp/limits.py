@@ -7,12 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
-from typing import TYPE_CHECKING
 
 from reflrp.errors import TooLarge
-
-if TYPE_CHECKING:
-    from reflrp.ir import Graph
 
 MEMORY = 16 * 2**30
 """Bytes that one array of a model may take, and that all values of one cut of the batch may take together."""
@@ -34,23 +30,11 @@ def check_array(what: str, shape: Iterable[int], itemsize: int = WIDEST) -> None
     shape = tuple(shape)
     size = size_of(shape, itemsize)
     if size > MEMORY:
-        raise TooLarge(f"{what} needs an array of the shape {shape}, {in_words(size)}; {_limit()}")
+        raise TooLarge(f"{what} needs an array of the shape {shape}, {in_words(size)}; {limit()}")
 
 
-def check_size(graph: Graph, itemsize: int) -> None:
-    """Raise TooLarge where the values of a graph take more than the limit together; it names the largest."""
-    sizes = {node: size_of(graph.values[node.output].shape, itemsize) for node in graph.nodes}
-    total = sum(sizes.values())
-    if total > MEMORY:
-        node = max(sizes, key=lambda n: sizes[n])
-        shape = graph.values[node.output].shape
-        raise TooLarge(
-            f"the values take {in_words(total)} at once; the largest, {in_words(sizes[node])} of the shape {shape}, is "
-            f"the output of node {node.name!r} (onnx {node.op_type}); {_limit()}"
-        )
-
-
-def _limit() -> str:
+def limit() -> str:
+    """Return the limit on memory in words."""
     return f"the limit is {in_words(MEMORY)} (reflrp.limits.MEMORY)"
 
 

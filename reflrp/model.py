@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflrp.arrays import Array, to_host
-from reflrp.canonize import fuse_affine
+from reflrp.batches import Batch
+from reflrp.engine import Program, converter
 from reflrp.errors import InputError
-from reflrp.gates import mark_gates
 from reflrp.ir import Graph, Shape
-from reflrp.recognise import recognise
+from reflrp.passes.canonize import fuse_affine
+from reflrp.passes.gates import mark_gates
+from reflrp.passes.recognise import recognise
+from reflrp.views import shown
 
 if TYPE_CHECKING:
-    from reflrp.importer.parse import ModelLike, Source
+    from reflrp.importer.read import ModelLike
+    from reflrp.importer.source import Source
 
 Inputs = Array | Mapping[str, Array]
 
@@ -44,6 +48,11 @@ class Model:
     def outputs(self) -> tuple[str, ...]:
         """The outputs' names."""
         return self.source.outputs
+
+    @property
+    def declared(self) -> dict[str, int | str | None]:
+        """For each input with axes the size of the first, as the file says it: a number, a name, or None."""
+        return {name: port.dims[0] for name, port in self.source.inputs.items() if port.dims}
 
     def graph(self, shapes: Mapping[str, Shape]) -> Graph:
         """Return the graph at the given input shapes; the last few are kept.
@@ -97,8 +106,6 @@ class Model:
 
         Raises InputError for inputs that do not fit, NonFiniteError with the node where a NaN or infinity arises.
         """
-        from reflrp.batches import Batch
-
         feeds = self.feeds(x)
         batch = Batch(self, feeds, self.outputs)
         size = batch.baked(batch.count) if batch.count > 1 else None
@@ -106,8 +113,6 @@ class Model:
         return parts[0] if len(parts) == 1 else {k: np.concatenate([p[k] for p in parts]) for k in self.outputs}
 
     def _run(self, feeds: dict[str, np.ndarray], dtype: str, backend: str) -> dict[str, np.ndarray]:
-        from reflrp.engine import Program, converter
-
         graph = self.graph({name: a.shape for name, a in feeds.items()})
         convert = converter(backend, dtype)
         program = Program(graph, {n.name: n.op.to(convert) for n in graph.nodes}, {})
@@ -126,9 +131,8 @@ class Model:
             Input shapes, where the declared ones are not enough.
 
         """
-        from reflrp.tables import summary
-
-        return summary(self, rules, shapes)
+        table: str = shown("summary", self, rules, shapes)
+        return table
 
 
 def load(model: ModelLike | Model) -> Model:

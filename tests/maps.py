@@ -15,9 +15,9 @@ import oracle
 from hypothesis import strategies as st
 
 from reflrp.arrays import ZERO
-from reflrp.kernels import Windows
-from reflrp.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap, SumAxes, SumOf, WindowMean
-from reflrp.selection import MaxAxes, MaxOf, MaxPool, Selection
+from reflrp.arrays.kernels import Windows
+from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap, SumAxes, SumOf, WindowMean
+from reflrp.ops.selection import MaxAxes, MaxOf, MaxPool, Selection
 
 ONE = np.ones(())
 N = 2

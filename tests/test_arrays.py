@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from maps import MAPS, dyadic
 from test_rules import RULES
 
-from reflrp import arrays
 from reflrp.arrays import ZERO, add, full_like, inner, magnitude, neg, pos, scatter_add, sign, total, unbroadcast
+from reflrp.arrays import namespaces as arrays
 from reflrp.errors import InputError
-from reflrp.pointwise import FUNCTIONS, Pointwise
+from reflrp.ops.pointwise import FUNCTIONS, Pointwise
 
 
 @pytest.mark.parametrize("kind", MAPS)

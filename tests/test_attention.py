@@ -12,11 +12,11 @@ import reflrp
 from reflrp import rules as r
 from reflrp.arrays import ZERO, total
 from reflrp.composites import Composite, defaults, kind, op_type, preset
-from reflrp.einsum import EinsumProduct, Equation
-from reflrp.normaliser import Softmax
-from reflrp.norms import LocalResponse, Standardise
-from reflrp.pointwise import Pointwise
-from reflrp.product import MatrixProduct, Multiply
+from reflrp.ops.einsum import EinsumProduct, Equation
+from reflrp.ops.normaliser import Softmax
+from reflrp.ops.norms import LocalResponse, Standardise
+from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.product import MatrixProduct, Multiply
 
 TARGET = [2, 0]
 

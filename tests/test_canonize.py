@@ -8,9 +8,9 @@ from maps import dyadic
 from nets import build, net
 
 import reflrp
-from reflrp.canonize import PASSES
 from reflrp.errors import ForwardChanged, RuleError
-from reflrp.linear import Conv
+from reflrp.ops.linear import Conv
+from reflrp.passes.canonize import PASSES
 from reflrp.rules import Epsilon
 
 BN = "float[4] gamma, float[4] beta, float[4] mean, float[4] var"

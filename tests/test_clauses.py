@@ -25,8 +25,10 @@ def cited(text):
 
 
 def modules():
-    for info in pkgutil.iter_modules(reflrp.__path__):
-        yield importlib.import_module(f"reflrp.{info.name}") if not info.ispkg and info.name != "__main__" else reflrp
+    for folder in ("arrays", "ops", "passes", "rules"):
+        package = importlib.import_module(f"reflrp.{folder}")
+        yield from (importlib.import_module(f"reflrp.{folder}.{i.name}") for i in pkgutil.iter_modules(package.__path__))
+    yield from (importlib.import_module(f"reflrp.{name}") for name in ("engine", "neurons", "seeds", "ledger"))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

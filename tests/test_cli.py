@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 import reflrp
 from reflrp import demo
-from reflrp.cli import app
+from reflrp.cli.main import app
 
 PNG = b"\x89PNG"
 
@@ -327,7 +327,7 @@ HELP = """
 import atexit, sys
 heavy = {"onnx", "matplotlib", "PIL", "torch"}
 atexit.register(lambda: print(sorted(heavy & set(sys.modules))))
-from reflrp.cli import app
+from reflrp.cli.main import app
 app(["explain", "--help"])
 """
 

@@ -13,9 +13,9 @@ import reflrp
 from reflrp import rules as r
 from reflrp.composites import preset
 from reflrp.dialects import lczerolens as lc
-from reflrp.linear import Dense, Diagonal
-from reflrp.normaliser import Softmax
-from reflrp.product import MatrixProduct, Multiply
+from reflrp.ops.linear import Dense, Diagonal
+from reflrp.ops.normaliser import Softmax
+from reflrp.ops.product import MatrixProduct, Multiply
 
 
 def stabilize(t, epsilon=1e-6):

@@ -11,10 +11,10 @@ import reflrp
 from reflrp import rules as r
 from reflrp.composites import preset
 from reflrp.dialects import lxt, zennit
-from reflrp.linear import Dense, Diagonal, SumAxes
-from reflrp.normaliser import Softmax
-from reflrp.pointwise import Pointwise
-from reflrp.product import MatrixProduct, Multiply
+from reflrp.ops.linear import Dense, Diagonal, SumAxes
+from reflrp.ops.normaliser import Softmax
+from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.product import MatrixProduct, Multiply
 
 
 @dataclass

@@ -11,7 +11,7 @@ import reflrp
 from reflrp.composites import Composite, first, kind, presets, uniform
 from reflrp.engine import converter, gated_values, prepare
 from reflrp.errors import InputError, NonFiniteError
-from reflrp.linear import LinearMap
+from reflrp.ops.linear import LinearMap
 from reflrp.rules import Epsilon, Flat, Gamma, GuidedBackprop, Sign, StdxEpsilon, WSquare, ZBox, ZPlus
 
 PRESETS = [name for name in presets() if name != "until_index"]

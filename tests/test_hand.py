@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from reflrp.arrays import ZERO
-from reflrp.kernels import Windows
-from reflrp.linear import Dense, Diagonal, SumAxes, SumOf, WindowMean
+from reflrp.arrays.kernels import Windows
+from reflrp.ops.linear import Dense, Diagonal, SumAxes, SumOf, WindowMean
 from reflrp.rules import (
     AlphaBeta,
     AlphaBetaX,

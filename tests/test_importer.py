@@ -14,11 +14,11 @@ from models import IMAGE, WORDS, assert_same_as_onnxruntime, draw, feeds_of, int
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import reflrp
-from reflrp.canonize import fold_batchnorm
 from reflrp.importer import BUILDERS
 from reflrp.ir import KINDS
-from reflrp.linear import Conv, Dense
-from reflrp.product import Multiply
+from reflrp.ops.linear import Conv, Dense
+from reflrp.ops.product import Multiply
+from reflrp.passes.canonize import fold_batchnorm
 
 CASES = dict(models.cases())
 

@@ -7,8 +7,8 @@ from nets import NETS, build, net
 
 import reflrp
 from reflrp.composites import Composite, defaults
+from reflrp.composites.matchers import kind
 from reflrp.ledger import Ledger, Row
-from reflrp.matchers import kind
 from reflrp.rules import (
     AlphaBetaX,
     Epsilon,

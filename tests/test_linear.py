@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from maps import MAPS, ONE, dyadic, flat
 
 from reflrp.arrays import ZERO, neg, pos
-from reflrp.kernels import BLOCK, Windows
-from reflrp.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap, SumAxes, SumOf, WindowMean
+from reflrp.arrays.kernels import BLOCK, Windows
+from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap, SumAxes, SumOf, WindowMean
 
 LINE = Windows((4,), (2,), (1,), (1,), (0,), (0,))
 
@@ -94,7 +94,7 @@ def test_convolution_in_blocks(rows, stride, monkeypatch):
     L = Conv(w, ZERO, a.shape, windows=v, groups=2)
     whole, back = L(a, w), L.T(L(a, w), w)
     assert a.size * 6 < BLOCK
-    monkeypatch.setattr("reflrp.kernels.BLOCK", 6 * 6 * v.out[1] * rows)
+    monkeypatch.setattr("reflrp.arrays.kernels.BLOCK", 6 * 6 * v.out[1] * rows)
     assert np.array_equal(L(a, w), whole)
     assert np.array_equal(L.T(whole, w), back)
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import reflrp
-from reflrp import demo, plot
+from reflrp import demo
 from reflrp.explanation import Explanation
 from reflrp.ledger import Ledger
+from reflrp.show import images as plot
 
 pytest.importorskip("matplotlib")
 

@@ -15,7 +15,7 @@ from PIL import Image
 import reflrp
 from reflrp import Explanation, InputError
 from reflrp.ledger import Ledger
-from reflrp.plot_text import by_token, read_labels
+from reflrp.show.tokens import by_token, read_labels
 
 WORDS = ["not", "a", "good", "film", ",", "at", "all"]
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x>', "&amp;", "$x_1^2$", "a\nb", "\\frac", "é映画", "", "x" * 300]

@@ -9,8 +9,8 @@ from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 
 import reflrp
-from reflrp.identify import ACTIVATIONS
-from reflrp.norms import Standardise
+from reflrp.ops.norms import Standardise
+from reflrp.passes.identify import ACTIVATIONS
 
 CONSTANTS = {
     "zero": 0.0, "one": 1.0, "two": 2.0, "three": 3.0, "four": 4.0, "six": 6.0, "half": 0.5, "minus_half": -0.5,

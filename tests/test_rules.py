@@ -11,7 +11,7 @@ from maps import MAPS, dyadic, flat
 
 from reflrp.arrays import ZERO
 from reflrp.errors import RuleError
-from reflrp.linear import Dense
+from reflrp.ops.linear import Dense
 from reflrp.rules import (
     AlphaBeta,
     AlphaBetaX,
@@ -221,7 +221,7 @@ def test_nothing_of_the_sort_is_zero():
 
 def test_weights_are_derived_once(monkeypatch):
     L, calls = Dense(W, B, A.shape), []
-    monkeypatch.setattr("reflrp.rules.pos", lambda x: calls.append(1) or np.maximum(x, 0))
+    monkeypatch.setattr("reflrp.rules.linear.pos", lambda x: calls.append(1) or np.maximum(x, 0))
     rule = ZPlus(bias="ignore")
     for _ in range(3):
         rule(replace(L, absorbed=[]), A, L.forward(A), np.ones((1, 2)))

@@ -14,10 +14,10 @@ from test_rules import RULES, actual, distance, expected
 import reflrp
 from reflrp.arrays import ZERO, total
 from reflrp.errors import RuleError
-from reflrp.normaliser import LogSoftmax, Softmax
-from reflrp.norms import Standardise
-from reflrp.pointwise import FUNCTIONS, Pointwise
-from reflrp.product import MatrixProduct, Multiply
+from reflrp.ops.normaliser import LogSoftmax, Softmax
+from reflrp.ops.norms import Standardise
+from reflrp.ops.pointwise import FUNCTIONS, Pointwise
+from reflrp.ops.product import MatrixProduct, Multiply
 from reflrp.rules import (
     AlphaBeta,
     BetaSmooth,

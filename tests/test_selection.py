@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from reflrp.arrays import ZERO
-from reflrp.kernels import Windows
+from reflrp.arrays.kernels import Windows
+from reflrp.ops.selection import MaxAxes, MaxOf, MaxPool
 from reflrp.rules import Epsilon, Flat, Gradient, WinnerTakesAll
-from reflrp.selection import MaxAxes, MaxOf, MaxPool
 
 ONE = np.ones(())
 

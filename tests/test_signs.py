@@ -11,7 +11,7 @@ from reflrp import engine, explainer
 from reflrp import rules as r
 from reflrp.composites import Composite, defaults, first, kind
 from reflrp.dialects import lczerolens, lxt
-from reflrp.linear import LinearMap
+from reflrp.ops.linear import LinearMap
 
 X = draw(3, 4, seed=1)
 GAMMA = r.Gamma(0.5, generalized=True)

@@ -5,8 +5,8 @@ import oracle
 import pytest
 
 from reflrp.errors import RuleError
+from reflrp.ops.stabilizer import ratio
 from reflrp.rules import Stabilizer, safe_div, stabilize
-from reflrp.stabilizer import ratio
 
 Z = np.asarray([[-2.0, -0.25, 0.0, -0.0, 0.25, 3.0]])
 

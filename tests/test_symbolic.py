@@ -16,9 +16,11 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from reflrp import linear, routing, rules, selection
+import reflrp.arrays.symbolic  # noqa: F401 (enters the namespace of symbolic arrays)
+from reflrp import rules
 from reflrp.arrays import ZERO, erf, namespace, scatter_add
-from reflrp.kernels import Windows, conv, conv_transpose, pad, unpad, window_spread, window_sum
+from reflrp.arrays.kernels import Windows, conv, conv_transpose, pad, unpad, window_spread, window_sum
+from reflrp.ops import linear, routing, selection
 from reflrp.rules import Stabilizer
 
 FLOAT64, FLOAT32 = 1e-12, 4e-6

@@ -7,8 +7,9 @@ from models import model
 from onnx import TensorProto, helper, numpy_helper
 
 import reflrp
-from reflrp import demo, rules, tables
+from reflrp import demo, rules
 from reflrp.ledger import Ledger, Row
+from reflrp.show import tables
 
 
 def conv_net(dims: tuple[int | str | None, ...]) -> onnx.ModelProto:

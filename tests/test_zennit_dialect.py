@@ -18,8 +18,9 @@ import reflrp
 from reflrp import composites
 from reflrp.arrays import ZERO
 from reflrp.dialects import zennit as z
+from reflrp.dialects.zennit.naming import matcher
 from reflrp.errors import RuleError
-from reflrp.linear import Dense
+from reflrp.ops.linear import Dense
 from reflrp.rules import Gradient
 
 BIG = 33 / 128
@@ -452,9 +453,9 @@ def test_classes_are_known_by_name():
         (torch_class("Linear", "zennit.types"), z.Linear),
         (torch_class("Sum", "zennit.layer"), z.Sum),
     ):
-        assert z.types.matcher(cls) == want
+        assert matcher(cls) == want
     with pytest.raises(RuleError, match="no type of layer"):
-        z.types.matcher(torch_class("Conv2d", "my.layers"))
+        matcher(torch_class("Conv2d", "my.layers"))
 
 
 def test_names_of_torch_modules():

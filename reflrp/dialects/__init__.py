@@ -1,1 +1,13 @@
-"""Other libraries' names, arguments and numbers, one module each."""
+"""Other libraries' names, arguments and numbers, one module each.
+
+A dialect is imported when it is asked for: `rules="zennit.EpsilonPlus"`, or `from reflrp.dialects import zennit`.
+"""
+
+from functools import partial
+from importlib import import_module
+
+from reflrp.composites.registry import REGISTRY
+
+LIBRARIES = ("lczerolens", "lrp_for_lstm", "lxt", "pnpxai", "zennit")
+
+REGISTRY.dialects.update({name: partial(import_module, f"{__name__}.{name}") for name in LIBRARIES})

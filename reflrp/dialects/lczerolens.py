@@ -22,12 +22,12 @@ from typing import Any, ClassVar, Literal
 from reflrp import rules as r
 from reflrp.arrays import ZERO, Array
 from reflrp.composites import Composite, Pairs
+from reflrp.composites.matchers import Matcher, Survey, anything, kind, op_type
 from reflrp.dialects import zennit
 from reflrp.ir import Node
-from reflrp.linear import LinearMap
-from reflrp.matchers import Matcher, Survey, anything, kind, op_type
-from reflrp.product import Multiply, Product
-from reflrp.stabilizer import check_epsilon, ratio
+from reflrp.ops.linear import LinearMap
+from reflrp.ops.product import Multiply, Product
+from reflrp.ops.stabilizer import check_epsilon, ratio
 
 __all__ = [
     "COMPOSITES",

@@ -25,12 +25,12 @@ from typing import Any, ClassVar
 from reflrp import rules as r
 from reflrp.arrays import ZERO, Array, add, namespace, ones_like, sign, total
 from reflrp.composites import Composite, defaults, kind, name, op_type
+from reflrp.composites.matchers import Matcher, Survey
 from reflrp.errors import RuleError
 from reflrp.ir import Node
-from reflrp.linear import Absorbed, LinearMap
-from reflrp.matchers import Matcher, Survey
-from reflrp.product import Product
-from reflrp.stabilizer import check_epsilon, ratio
+from reflrp.ops.linear import Absorbed, LinearMap
+from reflrp.ops.product import Product
+from reflrp.ops.stabilizer import check_epsilon, ratio
 
 __all__ = ["COMPOSITES", "LRP", "FirstWrite", "LRPLinear", "lrp_linear"]
 

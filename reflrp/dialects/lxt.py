@@ -36,13 +36,13 @@ from typing import Any, ClassVar, Literal
 from reflrp import rules as r
 from reflrp.arrays import ZERO, Array
 from reflrp.composites import Composite, Pairs, kind, op_type
+from reflrp.composites.matchers import Matcher, Survey
 from reflrp.errors import RuleError
 from reflrp.ir import LINEAR, WEIGHTED, Node, Op
-from reflrp.linear import LinearMap, SumAxes
-from reflrp.matchers import Matcher, Survey
-from reflrp.norms import Standardise
-from reflrp.product import Multiply, Product
-from reflrp.stabilizer import check_epsilon, ratio, stabilize
+from reflrp.ops.linear import LinearMap, SumAxes
+from reflrp.ops.norms import Standardise
+from reflrp.ops.product import Multiply, Product
+from reflrp.ops.stabilizer import check_epsilon, ratio, stabilize
 
 __all__ = [
     "COMPOSITES",

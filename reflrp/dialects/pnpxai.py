@@ -35,16 +35,16 @@ import numpy as np
 from reflrp import rules as r
 from reflrp.arrays import Array
 from reflrp.composites import Composite, Pairs
+from reflrp.composites.matchers import Matcher, Survey, kind, op_type
 from reflrp.dialects import zennit
 from reflrp.errors import RuleError
 from reflrp.ir import Node
-from reflrp.linear import Diagonal, LinearMap, SumOf
-from reflrp.matchers import Matcher, Survey, kind, op_type
-from reflrp.normaliser import Softmax
-from reflrp.norms import HeldStandard, Standardise
-from reflrp.product import Product
-from reflrp.routing import Routing
-from reflrp.stabilizer import StabilizerLike
+from reflrp.ops.linear import Diagonal, LinearMap, SumOf
+from reflrp.ops.normaliser import Softmax
+from reflrp.ops.norms import HeldStandard, Standardise
+from reflrp.ops.product import Product
+from reflrp.ops.routing import Routing
+from reflrp.ops.stabilizer import StabilizerLike
 
 __all__ = [
     "COMPOSITES",

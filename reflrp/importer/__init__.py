@@ -1,22 +1,13 @@
-"""From an ONNX file to the IR. With `reflrp.symbolic`, the only part that names onnx."""
+"""From an ONNX file to the IR. With `reflrp.arrays.symbolic`, the only part that names onnx.
 
-from reflrp.importer import (  # noqa: F401 (they fill the table)
-    ops_attention,
-    ops_control,
-    ops_indexed,
-    ops_linear,
-    ops_microsoft,
-    ops_ml,
-    ops_norm,
-    ops_pointwise,
-    ops_pool,
-    ops_quantised,
-    ops_recurrent,
-    ops_routing,
-    ops_tensor,
-)
-from reflrp.importer.parse import Source, parse
+`read` and `parse` make a `Source` of a file; `build` makes a graph of that at given input shapes, node by node, by the
+`builders`.
+"""
+
+from reflrp.importer import builders
+from reflrp.importer.parse import parse
 from reflrp.importer.site import BUILDERS
+from reflrp.importer.source import Source
 from reflrp.importer.supported import check_supported
 
-__all__ = ["BUILDERS", "Source", "check_supported", "parse"]
+__all__ = ["BUILDERS", "Source", "builders", "check_supported", "parse"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from reflrp.importer.build import make
+from reflrp.importer.construction import make
 from reflrp.importer.node import node_of
 from reflrp.importer.site import Arg, Made, Ref, Site
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reflrp.canonize import scaled_after
 from reflrp.ir import Graph, Node
-from reflrp.linear import Diagonal
+from reflrp.ops.linear import Diagonal
+from reflrp.passes.canonize import scaled_after
 
 INTEGER = ("MatMulInteger", "ConvInteger")
 

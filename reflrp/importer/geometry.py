@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from reflrp.arrays.kernels import Ints, Windows
 from reflrp.importer.site import Site, Unbuildable, sized
-from reflrp.kernels import Ints, Windows
 
 
 def ints(site: Site, name: str, n: int, default: int = 1, least: int = 1) -> Ints:

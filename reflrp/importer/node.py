@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,17 +16,6 @@ from reflrp.importer.estimate import check_outputs
 from reflrp.importer.read import array_in, domain_of, is_float, widened
 
 Arrays = Mapping[str, np.ndarray]
-
-FLAT = ("Softmax", "LogSoftmax", "Hardmax")
-"""The operators that, before opset 13, take all axes from theirs on as one."""
-
-ALWAYS = 1000
-MISREAD = dict.fromkeys(FLAT, 13) | {"BatchNormalization": 14}
-MISREAD |= dict.fromkeys(
-    ("AveragePool", "ConvTranspose", "GlobalMaxPool", "GroupNormalization", "GRU", "LRN", "LSTM"), 1000
-)
-MISREAD |= dict.fromkeys(("LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS)
-"""Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right."""
 
 
 @dataclass(frozen=True)
@@ -100,39 +88,10 @@ class OnnxNode:
                 if self.op_type == "GatherElements" and self.domain == "":
                     data, index = (feeds[i] for i in self.inputs)
                     return (_gathered(data, index, self.attributes.get("axis", 0)),)
-                if self.domain == "" and self.opset < MISREAD.get(self.op_type, 0) and len(self.outputs) == 1:
-                    known = self._by_builder(feeds)
-                    if known is not None:
-                        return known
                 values = iter(self.evaluator.run(None, _aligned(feeds)))
         except Exception as error:
             raise ModelError(f"node {self.name!r} ({self.op_type}) cannot be evaluated: {error}") from error
         return tuple(self._array(next(values)) if output else None for output in self.outputs)
-
-    def _by_builder(self, feeds: Arrays) -> tuple[Any, ...] | None:
-        """Return the outputs as the importer's own builder computes them; None for data that it does not take."""
-        from reflrp.model import load
-
-        name = self.inputs[0]
-        data = feeds[name]
-        if self.op_type in FLAT:
-            axis = self.attributes.get("axis", 1) % max(data.ndim, 1)
-            flat = data.reshape(prod(data.shape[:axis]), prod(data.shape[axis:]))
-            (found,) = made_node(self.op_type, ("x",), 13, axis=1).evaluate(flat)
-            return (found.reshape(data.shape),)
-        if data.dtype.kind != "f" or not data.size or not np.isfinite(data).all():
-            return None
-        port = onnx.helper.make_tensor_value_info
-        graph = onnx.helper.make_graph(
-            [self.proto],
-            "node",
-            [port(name, onnx.helper.np_dtype_to_tensor_dtype(data.dtype), data.shape)],
-            [port(self.outputs[0], onnx.TensorProto.FLOAT, None)],
-            [onnx.numpy_helper.from_array(a, k) for k, a in feeds.items() if k != name],
-        )
-        opset = onnx.helper.make_opsetid("", self.opset)
-        made = load(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)).run({name: data})
-        return (widened(made[self.outputs[0]].astype(data.dtype)),)
 
     def evaluate(self, *arrays: np.ndarray | None) -> tuple[Any, ...]:
         """Return the node's outputs for arrays in place of its inputs."""

@@ -10,8 +10,8 @@ import numpy as np
 
 from reflrp.importer.decompose import call, one
 from reflrp.importer.site import Ref, Site, Unbuildable, sized
-from reflrp.picking import Pick
-from reflrp.routing import Embedding
+from reflrp.ops.picking import Pick
+from reflrp.ops.routing import Embedding
 
 
 def observed(site: Site, function: Callable[..., np.ndarray], inputs: tuple[Ref, ...], part: str) -> Ref:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import onnx
 
 from reflrp.errors import ModelError, ReflrpError, UnsupportedOperator
+from reflrp.importer.construction import evaluate
 from reflrp.importer.labels import BUILT, RANDOM, labelled
 from reflrp.importer.node import OnnxNode, check_nodes, nodes_of
 from reflrp.importer.read import (
@@ -27,34 +27,7 @@ from reflrp.importer.read import (
     tensors,
     without_external_attributes,
 )
-
-
-@dataclass(frozen=True)
-class Port:
-    """What the file says of an input: its dimensions (a number, a name, or None) and its dtype."""
-
-    dims: tuple[int | str | None, ...] | None
-    dtype: np.dtype[Any]
-
-    def __str__(self) -> str:
-        """Return `float32 (N, 1, 8, 8)`."""
-        if self.dims is None:
-            return f"{self.dtype} of any shape"
-        dims = ", ".join("?" if d is None else str(d) for d in self.dims)
-        return f"{self.dtype} ({dims}{',' if len(self.dims) == 1 else ''})"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A parsed model: nodes in topological order, constants as arrays, the ports, and which values are active."""
-
-    name: str
-    nodes: tuple[OnnxNode, ...]
-    constants: Mapping[str, np.ndarray]
-    inputs: Mapping[str, Port]
-    outputs: tuple[str, ...]
-    active: frozenset[str]
-    opsets: Mapping[str, int] = field(default_factory=dict)
+from reflrp.importer.source import Port, Source
 
 
 def parse(model: ModelLike) -> Source:
@@ -177,7 +150,7 @@ def _folded(node: OnnxNode, constants: Mapping[str, np.ndarray], folder: Path | 
         return (_constant(node, folder),)
     if node.domain == "" and node.op_type == "Identity":
         return (constants[node.inputs[0]],)
-    return node.run({i: constants[i] for i in node.reads})
+    return evaluate(node, {i: constants[i] for i in node.reads})
 
 
 def _constant(node: OnnxNode, folder: Path | None) -> np.ndarray:

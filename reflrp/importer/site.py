@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from reflrp import limits
 from reflrp.errors import TooLarge
-from reflrp.importer.node import OnnxNode
-from reflrp.ir import Op, Shape, Value
-
-if TYPE_CHECKING:
-    from reflrp.importer.build import Construction
+from reflrp.importer.node import Body, OnnxNode
+from reflrp.ir import Node, Op, Shape, Value
 
 
 @dataclass(frozen=True)
 class Ref:
-    """A value of the graph under construction."""
+    """A value of the graph under construction: not an array yet, only a name with a shape, a dtype and what is known.
+
+    Builders get their inputs as arrays where the file settles them, and as a Ref where they will be known only when the
+    network runs; what they emit comes back as a Ref for those who read it.
+    """
 
     name: str
     value: Value
@@ -80,13 +81,66 @@ def sized(shape: Shape) -> Shape:
     return shape
 
 
+class Work(Protocol):
+    """The graph that grows while the nodes of a file are built one after the other, as builders see it.
+
+    A builder mostly asks `Site` for its inputs and emits ops. Some need more of the whole: a loop builds its body in it
+    (`inside`, `run`), TopK adds positions that carry no relevance (`plumbing`). What the whole holds and how it grows is
+    `reflrp.importer.construction.Construction`; it stands above the builders' table, so builders know it by this protocol.
+    """
+
+    known: MutableMapping[str, Arg]
+    nodes: list[Node]
+    values: dict[str, Value]
+    aliases: dict[str, str]
+    makers: dict[str, Node]
+    notes: list[str]
+    steps: list[int]
+    prefix: str
+    origin: tuple[str, ...]
+
+    def inside(self, node: OnnxNode, label: str = "", prefix: str | None = None) -> Work:
+        """Return the same construction as seen inside a node: its own names, and those outside."""
+
+    def run(self, body: Body, args: Mapping[str, Arg]) -> list[Arg]:
+        """Build the nodes of a body for the given inputs, and return its outputs."""
+
+    def emit(self, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], part: str) -> Ref:
+        """Add a node and return its output."""
+
+    def plumb(self, node: OnnxNode, args: tuple[Arg, ...], only: tuple[int, ...] | None = None) -> tuple[Arg, ...]:
+        """Add plumbing nodes: one for each output (or only for some) of an ONNX node that carries no relevance."""
+
+    def plumbing(
+        self,
+        node: OnnxNode,
+        i: int,
+        inputs: tuple[Ref, ...],
+        function: Callable[..., Any] | Op,
+        sample: np.ndarray,
+        part: str = "",
+    ) -> Ref:
+        """Add one plumbing node."""
+
+    def worked_out(self, ref: Ref) -> bool:
+        """Return whether a value depends on what the network computes, and not on its inputs as they are given."""
+
+    def sample(self, ref: Ref) -> np.ndarray:
+        """Return some array of a value's shape and dtype."""
+
+
 @dataclass
 class Site:
-    """One ONNX node under construction: what a builder sees, and what it builds with."""
+    """One ONNX node at the moment it is built: the only thing a builder is given.
+
+    It holds the node as the file has it, its inputs as far as they are known (`Arg`: a constant array, a value of the
+    graph under construction, a sequence, or nothing), and the construction that it becomes part of. Its methods are how
+    a builder reads attributes and inputs, with refusals that name what is missing, and `emit` is how it answers.
+    """
 
     node: OnnxNode
     args: tuple[Arg, ...]
-    work: Construction
+    work: Work
 
     @property
     def opset(self) -> int:

@@ -10,8 +10,9 @@ from reflrp.errors import UnsupportedOperator
 from reflrp.importer.functions import defined_by_function
 from reflrp.importer.labels import inner_labels
 from reflrp.importer.node import OnnxNode
-from reflrp.importer.parse import Source, blamed_on
+from reflrp.importer.parse import blamed_on
 from reflrp.importer.site import BUILDERS
+from reflrp.importer.source import Source
 
 UNLIKE_LRP = {
     **dict.fromkeys(

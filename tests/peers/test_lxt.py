@@ -23,7 +23,7 @@ from torch import nn
 
 import reflrp
 from reflrp.dialects import lxt as dl
-from reflrp.normaliser import Softmax
+from reflrp.ops.normaliser import Softmax
 
 if importlib.util.find_spec("lxt") is None:
     pytest.skip("LXT is not installed", allow_module_level=True)

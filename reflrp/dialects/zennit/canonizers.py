@@ -8,7 +8,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Canonizer:
-    """Base: says which passes of `reflrp.canonize` run before the rules are set."""
+    """Base: says which passes of `reflrp.passes.canonize` run before the rules are set."""
 
     passes: ClassVar[tuple[str, ...]] = ()
 

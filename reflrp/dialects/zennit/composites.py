@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reflrp.composites import Composite, Pairs
+from reflrp.composites import REGISTRY, Composite, Pairs
+from reflrp.composites.matchers import Matcher, Survey, anything, earliest
 from reflrp.dialects.zennit import types
 from reflrp.dialects.zennit.canonizers import Canonizer
+from reflrp.dialects.zennit.naming import matcher
 from reflrp.dialects.zennit.nn import ReLU
 from reflrp.dialects.zennit.rules import (
     AlphaBeta,
@@ -21,19 +23,21 @@ from reflrp.dialects.zennit.rules import (
     Flat,
     Gamma,
     Norm,
+    OnRelu,
     Pass,
     ReLUBetaSmooth,
     ReLUDeconvNet,
     ReLUGuidedBackprop,
     ZBox,
+    ZennitRule,
     ZeroParams,
     ZPlus,
 )
 from reflrp.errors import RuleError
 from reflrp.ir import Node
-from reflrp.matchers import Matcher, Survey, anything, earliest
-from reflrp.rules_other import Gradient, Rule
-from reflrp.stabilizer import StabilizerLike
+from reflrp.ops.stabilizer import StabilizerLike
+from reflrp.rules.base import Rule
+from reflrp.rules.other import Gradient
 
 LayerMap = Sequence[tuple[types.Types, Rule]]
 NameMap = Sequence[tuple[Sequence[str], Rule]]
@@ -67,7 +71,7 @@ class _Mapped(Composite):
 
 
 def _pairs(layer_map: LayerMap | None) -> Pairs:
-    return tuple((types.matcher(kinds), rule) for kinds, rule in layer_map or ())
+    return tuple((matcher(kinds), rule) for kinds, rule in layer_map or ())
 
 
 class LayerMapComposite(_Mapped):
@@ -83,8 +87,8 @@ class SpecialFirstLayerMapComposite(_Mapped):
     def __init__(self, layer_map: LayerMap | None, first_map: LayerMap | None, canonizers: Canonizers = None) -> None:
         firsts = _pairs(first_map)
         if firsts:
-            first = earliest(types.matcher(tuple(matcher for matcher, _ in firsts)))
-            firsts = tuple((first & matcher, rule) for matcher, rule in firsts)
+            first = earliest(matcher(tuple(m for m, _ in firsts)))
+            firsts = tuple((first & m, rule) for m, rule in firsts)
         super().__init__((*firsts, *_pairs(layer_map)), canonizers)
 
 
@@ -284,3 +288,16 @@ class BetaSmooth(LayerMapComposite):
         canonizers: Canonizers = None,
     ) -> None:
         super().__init__([*(layer_map or ()), (ReLU, ReLUBetaSmooth(beta_smooth))], canonizers)
+
+
+def _on_linear(rule: ZennitRule) -> Composite:
+    """Return what a bare rule means: it on every linear layer, zennit's base map on the rest, gradients elsewhere."""
+    return LayerMapComposite([(types.Linear, rule), *layer_map_base()])
+
+
+def _on_relu(rule: OnRelu) -> Composite:
+    """Return what a bare rule for ReLUs means: it on every ReLU, gradients elsewhere."""
+    return LayerMapComposite([(ReLU, rule)])
+
+
+REGISTRY.meanings.update({ZennitRule: _on_linear, OnRelu: _on_relu})

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from reflrp import stabilizer as native
 from reflrp.arrays import Array, to_host
 from reflrp.errors import RuleError
 from reflrp.ir import Shape
+from reflrp.ops import stabilizer as native
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from reflrp.composites.matchers import op_type
 from reflrp.dialects.zennit import types
 from reflrp.dialects.zennit.types import Dimensions, activation
-from reflrp.matchers import op_type
 
 Linear = types.DenseLinear
 Conv1d = types.ConvolutionStandard & Dimensions(1, 1)

@@ -21,26 +21,19 @@ from reflrp.arrays import ZERO, Array, pos, where
 from reflrp.dialects.zennit.core import expand
 from reflrp.errors import RuleError
 from reflrp.ir import LINEAR, WEIGHTED
-from reflrp.linear import LinearMap
-from reflrp.pointwise import Pointwise
-from reflrp.stabilizer import StabilizerLike, check_epsilon, check_stabilizer
+from reflrp.ops.linear import LinearMap
+from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.stabilizer import StabilizerLike, check_epsilon, check_stabilizer
 
 ZeroParams = str | Sequence[str] | None
 """Names of parameters taken as zero."""
 
 
 class ZennitRule(r.Rule):
-    """What all of zennit's rules share: what they mean as `rules=`.
+    """What all of zennit's rules share; `composites.py` says what a bare one means as `rules=`.
 
     None is a LinearRule, which holds the statistic of a LayerNorm constant; in zennit its gradient is the whole one.
     """
-
-    def composite(self) -> Any:
-        """Return this rule on every linear layer, zennit's base map on the rest, gradients elsewhere."""
-        from reflrp.dialects.zennit.composites import LayerMapComposite, layer_map_base
-        from reflrp.dialects.zennit.types import Linear
-
-        return LayerMapComposite([(Linear, self), *layer_map_base()])
 
 
 class Modified(ZennitRule):
@@ -261,22 +254,17 @@ class Pass(ZennitRule, r.Pass):
     """R_j = R_j, for any function that keeps the shape."""
 
 
-class _OnRelu(ZennitRule):
-    def composite(self) -> Any:
-        """Return this rule on every ReLU, gradients elsewhere."""
-        from reflrp.dialects.zennit.composites import LayerMapComposite
-        from reflrp.dialects.zennit.nn import ReLU
-
-        return LayerMapComposite([(ReLU, self)])
+class OnRelu(ZennitRule):
+    """What the rules for ReLUs share."""
 
 
 @dataclass(frozen=True)
-class ReLUDeconvNet(_OnRelu, r.DeconvNet):
+class ReLUDeconvNet(OnRelu, r.DeconvNet):
     """R_j = max(R_j, 0), whatever the input was."""
 
 
 @dataclass(frozen=True)
-class ReLUGuidedBackprop(_OnRelu, r.GuidedBackprop):
+class ReLUGuidedBackprop(OnRelu, r.GuidedBackprop):
     """R_j = f'(x_j) max(R_j, 0): the gradient, of positive relevance only."""
 
     def __call__(self, op: Pointwise, x: Array, y: Array, R: Array) -> Array:
@@ -285,7 +273,7 @@ class ReLUGuidedBackprop(_OnRelu, r.GuidedBackprop):
 
 
 @dataclass(frozen=True)
-class ReLUBetaSmooth(_OnRelu, r.Rule):
+class ReLUBetaSmooth(OnRelu, r.Rule):
     """R_j = sigmoid(beta_smooth x_j) R_j: the gradient of a softplus."""
 
     serves: ClassVar[frozenset[str]] = r.BetaSmooth.serves

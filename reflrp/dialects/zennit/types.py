@@ -1,23 +1,18 @@
 """zennit.types: the kinds of layers that layer maps name, as matchers of nodes.
 
-A layer map also takes any reflrp matcher, a tuple of types, and the classes of torch.nn and zennit themselves, which
-are recognised by name (`reflrp.dialects.zennit.nn` holds the names of torch.nn).
+`nn` holds the names of torch.nn, and `naming` says what else a layer map takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
-from importlib import import_module
-from operator import or_
 from typing import Any
 
-from reflrp.errors import RuleError
+from reflrp.composites.matchers import Matcher, Survey, kind, op_type
 from reflrp.ir import Node
-from reflrp.linear import Dense, LinearMap, SumAxes
-from reflrp.matchers import Matcher, Survey, kind, op_type
-from reflrp.selection import MaxAxes
+from reflrp.ops.linear import Dense, LinearMap, SumAxes
+from reflrp.ops.selection import MaxAxes
 
 
 @dataclass(frozen=True)
@@ -88,25 +83,6 @@ Activation = activation(
 
 Types = Any
 """A matcher, a class of torch.nn or zennit, or a tuple of these."""
-
-
-def matcher(types: Types) -> Matcher:
-    """Return the matcher that `types` in a layer map means. Raises RuleError where it means none."""
-    if isinstance(types, Matcher):
-        return types
-    if isinstance(types, tuple) and types:
-        return reduce(or_, map(matcher, types))
-    if isinstance(types, type):
-        for base in types.__mro__:
-            library = base.__module__.partition(".")[0]
-            module = {"torch": "nn", "zennit": "types"}.get(library)
-            found = getattr(import_module(f"{__package__}.{module}"), base.__name__, None) if module else None
-            if isinstance(found, Matcher):
-                return found
-    raise RuleError(
-        f"{types!r} is no type of layer: use reflrp.dialects.zennit.types or .nn, a matcher of reflrp.composites, a "
-        "class of torch.nn, or a tuple of these"
-    )
 
 
 __all__ = [

@@ -1,0 +1,61 @@
+"""Arrays: what a formula may do with one, whichever library it comes from.
+
+`namespaces` finds the library of an array and holds the helpers that formulas use; `kernels` has what the array API
+lacks (windows, convolutions); `symbolic` has the twins of both for arrays that write an ONNX graph.
+"""
+
+from reflrp.arrays.namespaces import (
+    ZERO,
+    Array,
+    Zero,
+    add,
+    away_from_zero,
+    backend_namespace,
+    erf,
+    finite,
+    full_like,
+    inner,
+    is_exact,
+    is_symbolic,
+    magnitude,
+    namespace,
+    neg,
+    ones_like,
+    pos,
+    scatter_add,
+    sign,
+    special,
+    square,
+    to_host,
+    total,
+    unbroadcast,
+    where,
+)
+
+__all__ = [
+    "ZERO",
+    "Array",
+    "Zero",
+    "add",
+    "away_from_zero",
+    "backend_namespace",
+    "erf",
+    "finite",
+    "full_like",
+    "inner",
+    "is_exact",
+    "is_symbolic",
+    "magnitude",
+    "namespace",
+    "neg",
+    "ones_like",
+    "pos",
+    "scatter_add",
+    "sign",
+    "special",
+    "square",
+    "to_host",
+    "total",
+    "unbroadcast",
+    "where",
+]

@@ -1,0 +1,217 @@
+"""Windows over the trailing axes, and the convolution and its transpose: what the array API lacks.
+
+Written once, in array-API operations (slices, stack, reshape, matmul), for any number of axes; so the same lines
+run on NumPy, CuPy, array-api-strict and on exact fractions. Symbolic arrays take their twins from `reflrp.arrays.symbolic`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+from reflrp.arrays.namespaces import Array, namespace, twinned
+
+BLOCK = 1 << 21
+"""How many entries one block of unrolled windows may have: bounds the memory of a convolution."""
+
+Ints = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where the windows of a convolution or pool lie on the last `len(kernel)` axes of their input.
+
+    Window k along an axis covers the entries `k * stride - begin + t * dilation`, t = 0 .. kernel-1, of an input
+    of `size` entries, which is padded by `begin` before and `end` after.
+    """
+
+    size: Ints
+    kernel: Ints
+    strides: Ints
+    dilations: Ints
+    begin: Ints
+    end: Ints
+
+    @property
+    def padded(self) -> Ints:
+        """The input's size with its padding."""
+        return tuple(n + b + e for n, b, e in zip(self.size, self.begin, self.end, strict=True))
+
+    @property
+    def out(self) -> Ints:
+        """How many windows there are along each axis."""
+        return tuple(
+            (n - d * (k - 1) - 1) // s + 1
+            for n, k, s, d in zip(self.padded, self.kernel, self.strides, self.dilations, strict=True)
+        )
+
+    @property
+    def trivial(self) -> bool:
+        """Whether each window is just one entry, and each entry one window (a 1x1 convolution)."""
+        return set(self.kernel) == {1} and set(self.strides) == {1} and self.padded == self.size
+
+    @property
+    def mirrored(self) -> Windows | None:
+        """The windows by which a convolution with the mirrored kernel transposes this one; None where none does."""
+        reach = tuple(d * (k - 1) for d, k in zip(self.dilations, self.kernel, strict=True))
+        begin = tuple(r - b for r, b in zip(reach, self.begin, strict=True))
+        end = tuple(r - e for r, e in zip(reach, self.end, strict=True))
+        if set(self.strides) != {1} or min(begin + end) < 0:
+            return None
+        return Windows(self.out, self.kernel, self.strides, self.dilations, begin, end)
+
+    def taps(self, first: int = 0, last: int | None = None) -> Iterator[tuple[slice, ...]]:
+        """Yield, for each kernel offset in row-major order, the slices of the padded input that it touches.
+
+        `first` and `last` restrict the windows along the leading window axis to first .. last-1.
+        """
+        starts = (first,) + (0,) * (len(self.kernel) - 1)
+        stops = (self.out[0] if last is None else last, *self.out[1:])
+        for offset in product(*map(range, self.kernel)):
+            yield tuple(
+                slice(o * d + a * s, o * d + (b - 1) * s + 1, s)
+                for o, d, s, a, b in zip(offset, self.dilations, self.strides, starts, stops, strict=True)
+            )
+
+
+@twinned
+def pad(x: Array, windows: Windows, value: float = 0) -> Array:
+    """Return `x` padded with `value` on its window axes."""
+    if windows.padded == windows.size:
+        return x
+    xp = namespace(x)
+    shape = (*x.shape[: x.ndim - len(windows.size)], *windows.padded)
+    out = xp.full(shape, value, dtype=x.dtype) if value else xp.zeros(shape, dtype=x.dtype)
+    out[(..., *_inside(windows))] = x
+    return out
+
+
+def unpad(x: Array, windows: Windows) -> Array:
+    """Return `x` without its padding: the transpose of `pad`."""
+    return x if windows.padded == windows.size else x[(..., *_inside(windows))]
+
+
+def _inside(windows: Windows) -> tuple[slice, ...]:
+    return tuple(slice(b, b + n) for b, n in zip(windows.begin, windows.size, strict=True))
+
+
+@twinned
+def window_sum(x: Array, windows: Windows) -> Array:
+    """Return the sum over each window. Shapes: x (..., *size), result (..., *out)."""
+    padded = pad(x, windows)
+    taps = windows.taps()
+    out = padded[(..., *next(taps))] + 0
+    for tap in taps:
+        out += padded[(..., *tap)]
+    return out
+
+
+@twinned
+def window_spread(s: Array, windows: Windows) -> Array:
+    """Return s added onto every entry of its window: the transpose of `window_sum`."""
+    xp = namespace(s)
+    out = xp.zeros((*s.shape[: s.ndim - len(windows.size)], *windows.padded), dtype=s.dtype)
+    for tap in windows.taps():
+        out[(..., *tap)] += s
+    return unpad(out, windows)
+
+
+def matmul(x: Array, y: Array) -> Array:
+    """Return the matrix product x @ y; on symbolic arrays one plain MatMul node."""
+    return namespace(x, y).matmul(x, y)
+
+
+@twinned
+def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
+    """Return the convolution of x with w.
+
+    Shapes: x (N, C, *size), w (O, C/groups, *kernel), result (N, O, *out).
+    """
+    if groups > 1 and w.shape[0] == groups == x.shape[1]:
+        return _depthwise(x, w, windows)
+    xp = namespace(x)
+    n, c, o = x.shape[0], x.shape[1], w.shape[0]
+    w = xp.reshape(w, (groups, o // groups, -1))
+    if windows.trivial:
+        x = xp.reshape(x, (n, groups, c // groups, -1))
+        return xp.reshape(xp.matmul(w, x), (n, o, *windows.out))
+    x = pad(x, windows)
+    blocks = list(_blocks(n, c, windows))
+    out = xp.empty((n, o, *windows.out), dtype=x.dtype) if len(blocks) > 1 else None
+    for sample, first, last in blocks:
+        columns = xp.stack([x[(sample, slice(None), *tap)] for tap in windows.taps(first, last)], axis=2)
+        columns = xp.reshape(columns, (columns.shape[0], groups, w.shape[2], -1))
+        if out is None:
+            return xp.reshape(xp.matmul(w, columns), (n, o, *windows.out))
+        block = out[sample, :, first:last, ...]
+        out[sample, :, first:last, ...] = xp.reshape(xp.matmul(w, columns), block.shape)
+    return out
+
+
+@twinned
+def conv_transpose(s: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
+    """Return the transpose of `conv`: <conv(x), s> = <x, conv_transpose(s)>.
+
+    Shapes: s (N, O, *out), w (O, C/groups, *kernel), result (N, C, *size).
+    """
+    if groups > 1 and w.shape[0] == groups and w.shape[1] == 1:
+        return _depthwise_transpose(s, w, windows)
+    xp = namespace(s)
+    n, o, c = s.shape[0], s.shape[1], w.shape[1] * groups
+    if o <= c and windows.mirrored and n * c * prod(windows.kernel) * prod(windows.out) > BLOCK:
+        return conv(s, _mirror(w, groups), windows.mirrored, groups)
+    w = xp.reshape(w, (groups, o // groups, -1))
+    w = xp.permute_dims(w, (0, 2, 1))
+    if windows.trivial:
+        s = xp.reshape(s, (n, groups, o // groups, -1))
+        return xp.reshape(xp.matmul(w, s), (n, c, *windows.size))
+    out = xp.zeros((n, c, *windows.padded), dtype=s.dtype)
+    taps = prod(windows.kernel)
+    for sample, first, last in _blocks(n, c, windows):
+        block = s[sample, :, first:last, ...]
+        shape = (block.shape[0], c, taps, *block.shape[2:])
+        columns = xp.matmul(w, xp.reshape(block, (block.shape[0], groups, o // groups, -1)))
+        columns = xp.reshape(columns, shape)
+        for t, tap in enumerate(windows.taps(first, last)):
+            out[(sample, slice(None), *tap)] += columns[:, :, t, ...]
+    return unpad(out, windows)
+
+
+def _mirror(w: Array, groups: int) -> Array:
+    """Return the kernel of the transposed convolution: inputs and outputs swapped, each axis reversed."""
+    xp = namespace(w)
+    o, c, *kernel = w.shape
+    w = xp.reshape(w, (groups, o // groups, c, -1))
+    return xp.reshape(xp.flip(xp.permute_dims(w, (0, 2, 1, 3)), axis=3), (groups * c, o // groups, *kernel))
+
+
+def _blocks(n: int, c: int, windows: Windows) -> Iterator[tuple[slice, int, int]]:
+    """Cut the batch, then the leading window axis, into blocks of at most BLOCK unrolled entries."""
+    row = c * prod(windows.kernel) * prod(windows.out[1:])
+    rows = windows.out[0]
+    step = min(rows, max(1, BLOCK // max(row, 1)))
+    samples = max(1, BLOCK // max(row * rows, 1)) if step == rows else 1
+    for i in range(0, n, samples):
+        for r in range(0, rows, max(step, 1)):
+            yield slice(i, min(n, i + samples)), r, min(rows, r + step)
+
+
+def _depthwise(x: Array, w: Array, windows: Windows) -> Array:
+    xp = namespace(x)
+    x = pad(x, windows)
+    w = xp.reshape(w, (w.shape[0], *(1,) * len(windows.kernel), -1))
+    out = xp.zeros((x.shape[0], x.shape[1], *windows.out), dtype=x.dtype)
+    for t, tap in enumerate(windows.taps()):
+        out += x[(..., *tap)] * w[..., t]
+    return out
+
+
+def _depthwise_transpose(s: Array, w: Array, windows: Windows) -> Array:
+    xp = namespace(s)
+    w = xp.reshape(w, (w.shape[0], *(1,) * len(windows.kernel), -1))
+    out = xp.zeros((s.shape[0], s.shape[1], *windows.padded), dtype=s.dtype)
+    for t, tap in enumerate(windows.taps()):
+        out[(..., *tap)] += s * w[..., t]
+    return unpad(out, windows)

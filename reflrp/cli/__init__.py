@@ -1,0 +1,1 @@
+"""The command line: `main` has the commands, `arguments` and `inputs` read what they are given, `report` prints."""

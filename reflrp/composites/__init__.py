@@ -1,0 +1,45 @@
+"""Composites: which rule stands on which node. Ordered pairs (matcher, rule); the first match wins.
+
+`composite` has the class and the families' defaults, `matchers` what nodes can be told apart by, `presets` the presets
+that ship, `registry` what `rules=` means.
+"""
+
+from reflrp.composites.composite import Composite, Pairs, defaults, uniform
+from reflrp.composites.matchers import (
+    Matcher,
+    Survey,
+    anything,
+    depth,
+    earliest,
+    first,
+    kind,
+    last,
+    name,
+    op_type,
+)
+from reflrp.composites.presets import SHIPPED
+from reflrp.composites.registry import REGISTRY, Preset, preset, presets, register, resolve
+
+__all__ = [
+    "REGISTRY",
+    "SHIPPED",
+    "Composite",
+    "Matcher",
+    "Pairs",
+    "Preset",
+    "Survey",
+    "anything",
+    "defaults",
+    "depth",
+    "earliest",
+    "first",
+    "kind",
+    "last",
+    "name",
+    "op_type",
+    "preset",
+    "presets",
+    "register",
+    "resolve",
+    "uniform",
+]

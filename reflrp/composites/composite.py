@@ -1,0 +1,107 @@
+"""Composites: which rule stands on which node. Ordered pairs (matcher, rule); the first match wins.
+
+A node that matches nothing is an error: there is no silent default. The presets are in `reflrp/composites/presets.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reflrp import rules as r
+from reflrp.composites.matchers import Matcher, Survey, kind, op_type
+from reflrp.errors import RuleError, UnassignedNodes
+from reflrp.ir import UNRULED, WEIGHTED, Graph, Node
+from reflrp.ops.stabilizer import StabilizerLike
+from reflrp.rules.base import Rule
+
+Pairs = tuple[tuple[Matcher, Rule], ...]
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Ordered pairs (matcher, rule), first match wins; and the canonizing passes to run before.
+
+    Raises UnassignedNodes (in `assign`) for nodes without a rule, RuleError for a rule on a kind that it cannot serve.
+    """
+
+    pairs: Pairs
+    title: str = "composite"
+    canonize: tuple[str, ...] = ("fold_batchnorm",)
+
+    def __post_init__(self) -> None:
+        """Make the pairs a tuple, and check that they hold rules."""
+        object.__setattr__(self, "pairs", tuple((m, rule) for m, rule in self.pairs))
+        for _, rule in self.pairs:
+            if not isinstance(rule, Rule):
+                raise RuleError(f"{rule!r} is no rule; use one of reflrp.rules, with its brackets")
+
+    def assign(self, graph: Graph) -> dict[str, Rule]:
+        """Return {node name: rule} for every node that leaves a choice."""
+        survey, found, missing = Survey(graph), {}, []
+        for node in graph.nodes:
+            if node.kind in UNRULED or not graph.values[node.output].active:
+                continue
+            rule = next((rule for matcher, rule in self.pairs if matcher(node, survey)), None)
+            if rule is None:
+                missing.append(node)
+            else:
+                found[node.name] = rule
+        if missing:
+            raise UnassignedNodes(_unassigned(self.title, missing, len(graph.nodes)))
+        _check_kinds(graph, found)
+        return found
+
+
+def _unassigned(title: str, missing: list[Node], count: int) -> str:
+    lines = ", ".join(f"{n.name!r} ({n.kind}, onnx {n.op_type})" for n in missing)
+    kinds = ", ".join(f"kind({k!r})" for k in dict.fromkeys(n.kind for n in missing))
+    return f"{len(missing)} of {count} nodes have no rule in {title!r}: {lines}. Add pairs for {kinds}."
+
+
+def _served(rule: Rule, kind: str) -> str:
+    if kind in rule.serves:
+        return f"only {rule.only or 'some'} of that kind"
+    return ", ".join(sorted(rule.serves))
+
+
+def _check_kinds(graph: Graph, assigned: Mapping[str, Rule]) -> None:
+    wrong = [n for n in graph.nodes if n.name in assigned and not assigned[n.name].fits(n)]
+    if wrong:
+        lines = "; ".join(
+            f"{n.name!r} (onnx {n.op_type}) is of kind {n.kind}, but {type(assigned[n.name]).__name__} serves "
+            f"{_served(assigned[n.name], n.kind)}"
+            for n in wrong
+        )
+        raise RuleError(f"rules stand on nodes that they cannot serve: {lines}")
+    reshaped = [n for n in graph.nodes if isinstance(assigned.get(n.name), r.Pass) and not _keeps_shape(n, graph)]
+    if reshaped:
+        lines = ", ".join(f"{n.name!r} ({n.kind}, onnx {n.op_type})" for n in reshaped)
+        raise RuleError(f"Pass needs nodes whose output is shaped like their one input, unlike {lines}")
+
+
+def _keeps_shape(node: Node, graph: Graph) -> bool:
+    shapes = [graph.values[i].shape for i in node.inputs if graph.values[i].active]
+    return shapes == [graph.values[node.output].shape]
+
+
+def defaults(stabilizer: StabilizerLike = 1e-6) -> Pairs:
+    """Return the families' defaults, which end every preset: everything but dense and conv nodes.
+
+    Sums, pools and scales share in proportion (Norm); BatchNormalization and activations pass; maxima give all to the
+    winner; products share in halves, but a gate gets none; Softmax by its Taylor expansion.
+    """
+    return (
+        (op_type("BatchNormalization") & kind("diagonal"), r.Pass()),
+        (kind("sum", "pool", "diagonal"), r.Norm(stabilizer)),
+        (kind("max"), r.WinnerTakesAll()),
+        (kind("pointwise"), r.Pass()),
+        (kind("product"), r.SignalTakesAll(stabilizer=stabilizer)),
+        (op_type("Softmax"), r.Taylor()),
+        (kind("normaliser"), r.Pass()),
+    )
+
+
+def uniform(rule: Rule) -> Composite:
+    """Return what a bare rule means: it on every dense and conv node, the families' defaults elsewhere."""
+    return Composite(((kind(*WEIGHTED), rule), *defaults()), type(rule).__name__)

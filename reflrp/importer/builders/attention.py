@@ -1,0 +1,157 @@
+"""Builders of com.microsoft's attentions: two products with a softmax between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reflrp.importer.builders.microsoft import MS, rotated
+from reflrp.importer.decompose import call, one
+from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
+
+
+def _heads(site: Site, x: Any, heads: int, part: str) -> Any:
+    """Return (batch, time, entries) as (batch, heads, time, entries a head)."""
+    batch, time, entries = x.shape
+    if entries % heads:
+        raise Unbuildable(f"{entries} entries do not fall into {heads} heads")
+    split = one(call(site, "Reshape", x, [batch, time, heads, entries // heads], part=f"{part}.heads"))
+    return one(call(site, "Transpose", split, perm=[0, 2, 1, 3], part=part))
+
+
+def _shared(site: Site, x: Any, heads: int, part: str) -> Any:
+    """Return keys or values with each head repeated for the queries that share it."""
+    batch, own, time, entries = x.shape
+    if own == heads:
+        return x
+    if heads % own:
+        raise Unbuildable(f"{heads} heads do not share {own}")
+    wide = one(call(site, "Unsqueeze", x, [2], part=f"{part}.one"))
+    wide = one(call(site, "Expand", wide, [batch, own, heads // own, time, entries], part=f"{part}.shared"))
+    return one(call(site, "Reshape", wide, [batch, heads, time, entries], part=f"{part}.all"))
+
+
+def attend(site: Site, q: Any, k: Any, v: Any, biases: list[Any], softcap: float = 0.0) -> Made:
+    """Return softmax(scale q k' + biases) v, with the heads side by side again: (batch, time, heads x entries)."""
+    batch, heads, time, size = q.shape
+    k, v = _shared(site, k, heads, "k"), _shared(site, v, heads, "v")
+    z = one(call(site, "MatMul", q, one(call(site, "Transpose", k, perm=[0, 1, 3, 2], part="k.turned")), part="scores"))
+    scale = float(site.attr("scale", 0.0)) or size**-0.5
+    z = one(call(site, "Mul", z, scale, part="scaled"))
+    if softcap:
+        z = one(call(site, "Tanh", one(call(site, "Mul", z, 1 / softcap, part="cap.in")), part="cap.tanh"))
+        z = one(call(site, "Mul", z, softcap, part="cap"))
+    for i, bias in enumerate(biases):
+        z = one(call(site, "Add", z, bias, part=f"mask{i}"))
+    p = one(call(site, "Softmax", z, axis=-1, part="softmax"))
+    y = one(call(site, "MatMul", p, v, part="weighted"))
+    y = one(call(site, "Transpose", y, perm=[0, 2, 1, 3], part="turned"))
+    return call(site, "Reshape", y, [batch, time, heads * v.shape[-1]])
+
+
+def _causal(rows: int, columns: int, window: int = -1) -> np.ndarray:
+    """Return 0 where a query may look, else -inf; the last query sees all keys, or only `window` of them."""
+    ahead = np.arange(columns)[None, :] - (np.arange(rows)[:, None] + columns - rows)
+    hidden = (ahead > 0) | ((ahead <= -window) if window > 0 else False)
+    return np.where(hidden, np.float32(-np.inf), np.float32(0))
+
+
+def _padding(site: Site, mask: Any, columns: int) -> Any:
+    """Return what a mask adds to the scores: 0 for what counts, the fill value for padding."""
+    fill = np.float32(site.attr("mask_filter_value", -10000.0))
+    if len(mask.shape) == 1:
+        if isinstance(mask, Ref) and mask.shape[0] < 1:
+            raise Unbuildable("its mask is empty")
+        rows = one(call(site, "Reshape", mask, [-1, 1], part="lengths"))
+        seen = one(call(site, "Less", np.arange(columns, dtype=np.int32)[None, :], rows, part="seen"))
+    else:
+        seen = one(call(site, "Cast", mask, to=9, part="seen"))
+    shape = {2: [1, 2], 3: [1], 4: []}[len(seen.shape)]
+    seen = one(call(site, "Unsqueeze", seen, shape, part="seen.all")) if shape else seen
+    return one(call(site, "Where", seen, np.float32(0), fill, part="padding"))
+
+
+@builds("Attention", domain=MS)
+def attention(site: Site) -> Any:
+    """Self-attention with its projection: one matrix gives queries, keys and values."""
+    x, heads = site.arg(0), site.attr("num_heads")
+    if site.has(4) or site.attr("do_rotary", 0):
+        raise Unbuildable("keys of the past, and rotary embeddings inside, are not served")
+    z = one(call(site, "MatMul", x, site.arg(1), part="product" if site.has(2) else "projected"))
+    z = one(call(site, "Add", z, site.arg(2), part="projected")) if site.has(2) else z
+    sizes = [int(n) for n in site.attr("qkv_hidden_sizes") or [z.shape[2] // 3] * 3]
+    q, k, v = (_heads(site, p, heads, "qkv"[i]) for i, p in enumerate(_split(site, z, sizes)))
+    time = x.shape[1]
+    biases: list[Any] = [_causal(time, time)] if site.attr("unidirectional", 0) else []
+    if site.has(3):
+        biases.append(_padding(site, _plain_lengths(site.arg(3), x.shape[0]), time))
+    if site.has(5):
+        biases.append(site.arg(5))
+    return attend(site, q, k, v, biases), None
+
+
+def _plain_lengths(mask: Any, batch: int) -> Any:
+    if len(mask.shape) == 1 and mask.shape[0] != batch:
+        raise Unbuildable("a mask of first and last positions is not served")
+    return mask
+
+
+def _split(site: Site, z: Any, sizes: list[int]) -> Any:
+    made = call(site, "Split", z, sizes, axis=2, outputs=3, part="split", opset=13)
+    assert isinstance(made, tuple)
+    return made
+
+
+@builds("MultiHeadAttention", domain=MS)
+def multi_head_attention(site: Site) -> Any:
+    """Attention of given queries, keys and values."""
+    heads = site.attr("num_heads")
+    if any(site.has(i) for i in range(6, len(site.args))) or not site.has(1) or not site.has(2):
+        raise Unbuildable("packed queries, and keys of the past, are not served")
+    parts = [site.arg(i) for i in range(3)]
+    if site.has(3):
+        ends = np.cumsum([p.shape[-1] if len(p.shape) == 3 else p.shape[1] * p.shape[3] for p in parts])
+        biases = np.split(np.asarray(site.const(3)), ends[:-1])
+        parts = [one(call(site, "Add", parts[i], biases[i], part=f"bias{i}")) for i in range(3)]
+    q, k, v = (p if len(p.shape) == 4 else _heads(site, p, heads, "qkv"[i]) for i, p in enumerate(parts))
+    added: list[Any] = [_causal(q.shape[2], k.shape[2])] if site.attr("unidirectional", 0) else []
+    if site.has(4):
+        added.append(_padding(site, _plain_lengths(site.arg(4), q.shape[0]), k.shape[2]))
+    if site.has(5):
+        added.append(site.arg(5))
+    return attend(site, q, k, v, added), None, None
+
+
+@builds("GroupQueryAttention", domain=MS)
+def group_query_attention(site: Site) -> Any:
+    """Causal attention in which several queries share keys and values, for a first call: without a past."""
+    heads, shared = site.attr("num_heads"), site.attr("kv_num_heads")
+    past = [site.arg(i) for i in (3, 4) if site.has(i)]
+    if any(p.shape[2] for p in past):
+        raise Unbuildable("keys of the past are not served; explain the whole sequence in one call")
+    if site.attr("smooth_softmax", 0) or site.has(11):
+        raise Unbuildable("a smooth softmax is not served")
+    if site.has(1) and site.has(2):
+        parts = [site.arg(i) for i in range(3)]
+    else:
+        size = site.arg(0).shape[2] // (heads + 2 * shared)
+        parts = list(_split(site, site.arg(0), [heads * size, shared * size, shared * size]))
+    counts = (heads, shared, shared)
+    q, k, v = (_heads(site, parts[i], counts[i], "qkv"[i]) for i in range(3))
+    if site.attr("do_rotary", 0):
+        places = site.arg(9) if site.has(9) else np.zeros(1, np.int64)
+        tables = site.arg(7), site.arg(8)
+        q = one(rotated(site, q, _rows(places, q), *tables, None, "q.rotary"))
+        k = one(rotated(site, k, _rows(places, k), *tables, None, "k.rotary"))
+    added: list[Any] = [_causal(q.shape[2], k.shape[2], int(site.attr("local_window_size", -1)))]
+    if site.has(10):
+        added.append(site.arg(10))
+    return attend(site, q, k, v, added, float(site.attr("softcap", 0.0))), k, v
+
+
+def _rows(places: Any, x: Any) -> Any:
+    """Return the positions for each sample."""
+    if isinstance(places, np.ndarray) and places.ndim == 1:
+        return np.broadcast_to(np.arange(x.shape[2])[None, :], (x.shape[0], x.shape[2]))
+    return places

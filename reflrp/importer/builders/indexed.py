@@ -1,0 +1,144 @@
+"""Builders of moves by indices that are only known at the observed input, and of scatters and samplings."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays import ZERO
+from reflrp.importer.builders.linear import diagonal, multiply, sum_of
+from reflrp.importer.decompose import call
+from reflrp.importer.node import made_node
+from reflrp.importer.observed import observed
+from reflrp.importer.sampling import Sampling
+from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
+from reflrp.ops.linear import SumAxes
+from reflrp.ops.picking import Pick, ScatterSum
+from reflrp.ops.routing import Concat, Index, Reshape
+
+ONE = np.ones(())
+
+
+@builds("TopK")
+def top_k(site: Site) -> Any:
+    """The largest or smallest entries along an axis, by the indices that are observed; the indices are plumbing."""
+    x, count = site.ref(), site.const(1) if site.opset >= 10 else np.asarray([site.attr("k")])
+    axis = site.axis(site.attr("axis", -1), x.ndim)
+    rest = [np.asarray(count, dtype=np.int64).reshape(1)] if site.opset >= 10 else []
+    numbers = np.arange(prod(x.shape), dtype=np.int64).reshape(x.shape)
+
+    def found(values: np.ndarray) -> np.ndarray:
+        return np.asarray(site.node.evaluate(values, *rest)[1], dtype=np.int64)
+
+    def index(values: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(numbers, found(values), axis)
+
+    y = site.emit(Pick(x.shape), x, observed(site, index, (x,), "index"))
+    if len(site.node.outputs) < 2 or not site.node.outputs[1]:
+        return y
+    return y, site.work.plumbing(site.node, 1, (x,), found, found(site.work.sample(x)))
+
+
+@builds("Scatter", "ScatterElements", "ScatterND")
+def scatter(site: Site) -> Made:
+    """Data with some entries replaced by updates, or with updates added to them."""
+    data, index, updates = (site.arg(i) for i in range(3))
+    how = site.attr("reduction", "none")
+    if how == "add" and isinstance(index, np.ndarray):
+        return _added(site, data, updates, index)
+    if how != "none":
+        found = "by indices that are found in the run " if isinstance(index, Ref) else ""
+        raise Unbuildable(f"a scatter {found}with the reduction {how!r} has no rule")
+    node = site.node
+    if site.op_type == "Scatter":  # as ScatterElements was called
+        node = made_node("ScatterElements", ("data", "indices", "updates"), 13, axis=site.attr("axis", 0))
+    size, more = prod(data.shape), prod(updates.shape)
+    first = np.arange(size, dtype=np.int64).reshape(data.shape)
+    second = np.arange(size, size + more, dtype=np.int64).reshape(updates.shape)
+
+    def order(places: np.ndarray) -> np.ndarray:
+        return np.asarray(node.evaluate(first, places, second)[0], dtype=np.int64)
+
+    both = _side_by_side(site, data, updates)
+    if isinstance(index, np.ndarray):
+        return site.emit(Index(both.shape, order(index)), both)
+    return site.emit(Pick(both.shape), both, observed(site, order, (index,), "index"))
+
+
+def _side_by_side(site: Site, data: Any, updates: Any) -> Ref:
+    """Return the entries of both in one row."""
+    rows = [
+        site.emit(Reshape(a.shape, (prod(a.shape),)), a, part=part) if isinstance(a, Ref) else np.ravel(a)
+        for a, part in ((data, "data"), (updates, "updates"))
+    ]
+    parts = tuple(None if isinstance(r, Ref) else r for r in rows)
+    values = [r for r in rows if isinstance(r, Ref)]
+    return site.emit(Concat(0, parts, tuple(r.shape[0] for r in rows)), *values, part="both")
+
+
+def _added(site: Site, data: Any, updates: Any, index: np.ndarray) -> Ref:
+    """Return data + the sums of the updates that go to each entry."""
+    size = prod(data.shape)
+    numbers = np.arange(size, dtype=np.int64).reshape(data.shape)
+    if site.op_type == "ScatterND":
+        places = tuple(np.moveaxis(index.astype(np.int64), -1, 0))
+        target = np.asarray(numbers[places])
+    else:
+        axis = site.axis(site.attr("axis", 0), len(data.shape))
+        cut = tuple(slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape))
+        target = np.take_along_axis(numbers[cut], index.astype(np.int64) % data.shape[axis], axis)
+    if target.shape != updates.shape:
+        raise Unbuildable(f"updates of shape {updates.shape} do not fit indices of shape {index.shape}")
+    if isinstance(updates, np.ndarray):
+        spread = np.zeros(size)
+        np.add.at(spread, target.ravel(), updates.ravel())
+        return diagonal(site, data, None, spread.reshape(data.shape))
+    alone = isinstance(data, np.ndarray) and not np.any(data)
+    op = ScatterSum(ONE, ZERO, updates.shape, index=target, target=data.shape)
+    spread_ = site.emit(op, updates, part="" if alone else "sums")
+    if alone:
+        return spread_
+    if isinstance(data, np.ndarray):
+        return diagonal(site, spread_, None, data)
+    return sum_of(site, [data, spread_], [1, 1])
+
+
+@builds("Trilu")
+def trilu(site: Site) -> Made:
+    """The upper or lower triangle, zero elsewhere."""
+    x, k = site.ref(), int(np.asarray(site.const(1, 0)).item())
+    kept = np.ones(x.shape[-2:], dtype=bool)
+    kept = np.triu(kept, k) if site.attr("upper", 1) else np.tril(kept, k)
+    return call(site, "Where", kept, x, np.zeros((), np.float32))
+
+
+@builds("GridSample")
+def grid_sample(site: Site) -> Ref:
+    """Entries at places between the entries: a sum of a few, by weights that the grid says.
+
+    A grid that the network works out is held constant, so that all relevance goes to the entries.
+    """
+    x, grid = site.ref(0), site.arg(1)
+    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(site.attr("mode", "linear"), site.attr("mode", "linear"))
+    how = Sampling(mode, site.attr("padding_mode", "zeros"), bool(site.attr("align_corners", 0)))
+    batch, channels, *size = x.shape
+    inner = prod(size)
+    starts = np.arange(batch * channels, dtype=np.int64).reshape(batch, channels, 1, *(1,) * len(size)) * inner
+
+    def index(places: np.ndarray) -> np.ndarray:
+        return np.asarray(starts + how.taps(places, tuple(size)).places[:, None])
+
+    def weight(places: np.ndarray) -> np.ndarray:
+        return how.taps(places, tuple(size)).weights[:, None]
+
+    if isinstance(grid, np.ndarray):
+        taken = site.emit(Index(x.shape, index(grid)), x, part="taps")
+        weighed = diagonal(site, taken, weight(grid), None, part="weighed")
+    else:
+        if grid.value.active:
+            site.work.notes.append(f"{site.node.name!r} samples by a grid that is held constant: it gets no relevance")
+        taken = site.emit(Pick(x.shape), x, observed(site, index, (grid,), "index"), part="taps")
+        weighed = multiply(site, taken, observed(site, weight, (grid,), "weights"), part="weighed")
+    return site.emit(SumAxes(ONE, ZERO, weighed.shape, axes=(2,), keepdims=False, mean=False), weighed)

@@ -1,0 +1,94 @@
+"""Builders of ai.onnx.ml, what scikit-learn's models become: scalers, linear models, normalisers, feature selection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays import ZERO
+from reflrp.importer.builders.linear import diagonal, multiply
+from reflrp.importer.site import Ref, Site, Unbuildable, builds
+from reflrp.ops.linear import Dense, SumAxes
+from reflrp.ops.normaliser import Softmax
+from reflrp.ops.norms import Standardise
+from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.routing import Take
+from reflrp.ops.selection import MaxAxes
+
+ML = "ai.onnx.ml"
+ONE = np.ones(())
+
+
+@builds("Scaler", domain=ML)
+def scaler(site: Site) -> Ref:
+    """(x - offset) * scale, a feature each."""
+    scale = np.asarray(site.attr("scale", (1.0,)), dtype=np.float64)
+    offset = np.asarray(site.attr("offset", (0.0,)), dtype=np.float64)
+    return diagonal(site, site.ref(), scale, -offset * scale)
+
+
+def _linear(site: Site, part: str = "") -> Ref:
+    """Return x W + b with the coefficients of a linear model, one row an output."""
+    x = site.ref()
+    w = np.asarray(site.attr("coefficients"), dtype=np.float64).reshape(-1, x.shape[1]).T
+    b = np.asarray(site.attr("intercepts") or np.zeros(w.shape[1]), dtype=np.float64)
+    return site.emit(Dense(w, b if np.any(b) else ZERO, x.shape), x, part=part)
+
+
+@builds("LinearRegressor", domain=ML)
+def linear_regressor(site: Site) -> Ref:
+    """A linear model."""
+    if site.attr("post_transform", "NONE") != "NONE":
+        raise Unbuildable(f"post_transform {site.attr('post_transform')} has no rule")
+    return _linear(site)
+
+
+@builds("LinearClassifier", domain=ML)
+def linear_classifier(site: Site) -> tuple[Any, ...]:
+    """A linear model with a softmax or sigmoid; one row for two classes scores -s and s. The label is plumbing."""
+    x, transform = site.ref(), site.attr("post_transform", "NONE")
+    classes = max(len(site.attr("classlabels_ints") or ()), len(site.attr("classlabels_strings") or ()))
+    rows = np.asarray(site.attr("coefficients"), dtype=np.float64).reshape(-1, x.shape[1])
+    if len(rows) == 1 and classes == 2:
+        b = np.asarray(site.attr("intercepts") or (0.0,), dtype=np.float64)
+        w, b = np.concatenate([-rows, rows]).T, np.concatenate([-b, b])
+        scores = site.emit(Dense(w, b if np.any(b) else ZERO, x.shape), x, part="scores")
+    else:
+        scores = _linear(site, "scores")
+    if transform == "SOFTMAX":
+        scores = site.emit(Softmax((1,)), scores, part="softmax")
+    elif transform == "LOGISTIC":
+        scores = site.emit(Pointwise("sigmoid"), scores, part="sigmoid")
+    elif transform != "NONE":
+        raise Unbuildable(f"post_transform {transform} has no rule")
+    labels = np.asarray(site.attr("classlabels_ints") or site.attr("classlabels_strings"))
+
+    def label(y: Any) -> np.ndarray:
+        """Return the class of the largest score."""
+        chosen: np.ndarray = labels[np.asarray(y).argmax(axis=1)]
+        return chosen
+
+    return site.work.plumbing(site.node, 0, (scores,), label, label(np.zeros(scores.shape))), scores
+
+
+@builds("Normalizer", domain=ML)
+def normalizer(site: Site) -> Ref:
+    """Divide each row by its largest absolute value, its sum of absolute values, or its length."""
+    x, norm = site.ref(), site.attr("norm", "MAX")
+    if norm == "L2":
+        return site.emit(Standardise(ONE, ZERO, (1,), 0.0, center=False, mean=False, floor=1e-30), x)
+    size = site.emit(Pointwise("abs"), x, part="abs")
+    if norm == "L1":
+        total = site.emit(SumAxes(ONE, ZERO, x.shape, axes=(1,), mean=False), size, part="sum")
+    else:
+        total = site.emit(MaxAxes(ONE, ZERO, x.shape, axes=(1,)), size, part="max")
+    floored = site.emit(Pointwise("clip", (1e-30, np.inf)), total, part="floor")
+    return multiply(site, x, site.emit(Pointwise("reciprocal"), floored, part="reciprocal"))
+
+
+@builds("ArrayFeatureExtractor", domain=ML)
+def array_feature_extractor(site: Site) -> Ref:
+    """Columns by their numbers."""
+    x = site.ref()
+    return site.emit(Take(x.shape, x.ndim - 1, np.ravel(site.const(1)).astype(np.int64)), x)

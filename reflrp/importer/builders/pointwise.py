@@ -1,0 +1,96 @@
+"""Builders of the activations and of Softmax."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reflrp.importer.builders.linear import diagonal
+from reflrp.importer.site import Ref, Site, Unbuildable, builds
+from reflrp.ops.normaliser import LogSoftmax, Softmax
+from reflrp.ops.pointwise import Pointwise
+
+PLAIN = {
+    "Relu": "relu", "Sigmoid": "sigmoid", "HardSwish": "hard_swish", "Tanh": "tanh", "Softplus": "softplus",
+    "Softsign": "softsign", "Mish": "mish", "Erf": "erf", "Exp": "exp", "Log": "log", "Sqrt": "sqrt",
+    "Reciprocal": "reciprocal", "Abs": "abs", "Sin": "sin", "Cos": "cos", "Tan": "tan", "Asin": "asin",
+    "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh",
+    "Atanh": "atanh", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign",
+}  # fmt: skip
+"""ONNX operators without parameters -> name in `reflrp.ops.pointwise.FUNCTIONS`."""
+
+ATTRIBUTES: dict[str, tuple[str, tuple[tuple[str, float], ...]]] = {
+    "LeakyRelu": ("leaky_relu", (("alpha", 0.01),)),
+    "ThresholdedRelu": ("thresholded_relu", (("alpha", 1.0),)),
+    "Elu": ("elu", (("alpha", 1.0),)),
+    "Selu": ("selu", (("alpha", 1.67326319217681884765625), ("gamma", 1.05070102214813232421875))),
+    "Celu": ("celu", (("alpha", 1.0),)),
+    "HardSigmoid": ("hard_sigmoid", (("alpha", 0.2), ("beta", 0.5))),
+    "Shrink": ("shrink", (("lambd", 0.5), ("bias", 0.0))),
+    "Swish": ("swish", (("alpha", 1.0),)),
+}
+"""ONNX operators with attributes -> name, and each attribute with its default."""
+
+
+@builds(*PLAIN)
+def plain(site: Site) -> Ref:
+    """A function without parameters."""
+    return site.emit(Pointwise(PLAIN[site.op_type]), site.ref())
+
+
+@builds(*ATTRIBUTES)
+def with_attributes(site: Site) -> Ref:
+    """A function whose parameters are attributes."""
+    name, defaults = ATTRIBUTES[site.op_type]
+    return site.emit(Pointwise(name, tuple(float(site.attr(k, v)) for k, v in defaults)), site.ref())
+
+
+@builds("Gelu")
+def gelu(site: Site) -> Ref:
+    """GELU, exact or by tanh."""
+    return site.emit(Pointwise("gelu_tanh" if site.attr("approximate") == "tanh" else "gelu"), site.ref())
+
+
+@builds("PRelu")
+def prelu(site: Site) -> Ref:
+    """A leaky ReLU with a slope for each channel or entry."""
+    x, slope = site.ref(), site.const(1)
+    if slope.size == 1:
+        return site.emit(Pointwise("leaky_relu", (float(slope.item()),)), x)
+    return site.emit(Pointwise("prelu", (slope,)), x)
+
+
+@builds("Clip")
+def clip(site: Site) -> Ref:
+    """Clip between two bounds, either of which may be missing."""
+    low = site.const(1, site.attr("min", -np.inf))
+    high = site.const(2, site.attr("max", np.inf))
+    return site.emit(Pointwise("clip", (float(np.asarray(low).item()), float(np.asarray(high).item()))), site.ref())
+
+
+@builds("Pow")
+def power(site: Site) -> Ref:
+    """A power with a constant exponent, or of a constant base: x**y = exp(y log x)."""
+    x, y = site.arg(0), site.arg(1)
+    if isinstance(y, np.ndarray) and isinstance(x, Ref):
+        if y.size == 1 and float(y.item()) == 1:
+            return x
+        exponent = float(y.item()) if y.size == 1 else y
+        return site.emit(Pointwise("power", (exponent,)), x)
+    if isinstance(x, np.ndarray) and isinstance(y, Ref):
+        if (x <= 0).any():
+            raise Unbuildable("its base is not positive everywhere")
+        rate = np.log(x.astype(np.float64))
+        return site.emit(Pointwise("exponential", (float(rate.item()) if rate.size == 1 else rate,)), y)
+    raise Unbuildable("neither its base nor its exponent is constant")
+
+
+@builds("Softmax", "LogSoftmax")
+def softmax(site: Site) -> Ref:
+    """Softmax over an axis; before opset 13, over all axes from `axis` on."""
+    x = site.ref()
+    axis = site.axis(site.attr("axis", -1 if site.opset >= 13 else 1), x.ndim)
+    axes = (axis,) if site.opset >= 13 else tuple(range(axis, x.ndim))
+    return site.emit(Softmax(axes) if site.op_type == "Softmax" else LogSoftmax(axes), x)
+
+
+__all__ = ["ATTRIBUTES", "PLAIN", "diagonal"]

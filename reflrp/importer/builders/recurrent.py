@@ -1,0 +1,321 @@
+"""Builders of LSTM, GRU and RNN: unrolled over time into dense maps, activations, products and sums.
+
+What a step reads, input and last state, is concatenated, so that each step has one dense map with one bias, and
+relevance is shared between input and state in proportion to their contributions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays import ZERO
+from reflrp.importer.builders.linear import diagonal, multiply, sum_of
+from reflrp.importer.site import Ref, Site, Unbuildable, builds
+from reflrp.ops.linear import Dense
+from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.routing import Concat, Reshape, Slice, Transpose, Where
+
+Made = Ref | np.ndarray
+
+DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
+PARAMETERS: dict[str, tuple[float, ...]] = {
+    "LeakyRelu": (0.01,), "ThresholdedRelu": (1.0,), "HardSigmoid": (0.2, 0.5), "Elu": (1.0,), "Affine": (1.0, 0.0),
+    "ScaledTanh": (1.0, 1.0), "Relu": (), "Tanh": (), "Sigmoid": (), "Softsign": (), "Softplus": (),
+}  # fmt: skip
+"""Activation -> the defaults of its alpha and beta."""
+
+NAMES = {
+    "LeakyRelu": "leaky_relu", "ThresholdedRelu": "thresholded_relu", "HardSigmoid": "hard_sigmoid", "Elu": "elu",
+    "Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Softsign": "softsign", "Softplus": "softplus",
+}  # fmt: skip
+
+
+@dataclass
+class Cell:
+    """One direction of a recurrent node: its weights, and the emitters that a step is made with."""
+
+    site: Site
+    direction: int
+    hidden: int
+    functions: tuple[tuple[str, tuple[float, ...]], ...]
+    step: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def w(self) -> np.ndarray:
+        """The weights of the input, (gates * hidden, in)."""
+        found: np.ndarray = self.site.const(1)[self.direction]
+        return found
+
+    @property
+    def r(self) -> np.ndarray:
+        """The weights of the state, (gates * hidden, hidden)."""
+        found: np.ndarray = self.site.const(2)[self.direction]
+        return found
+
+    def biases(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the biases of input and state, in float64, since a step adds them."""
+        rows = self.w.shape[0]
+        both = self.site.const(3)
+        b = np.zeros(2 * rows) if both is None else both[self.direction].astype(np.float64)
+        return b[:rows], b[rows:]
+
+    def label(self, what: str) -> str:
+        """Return a name for a part of this step."""
+        return f"d{self.direction}.t{self.step}.{what}"
+
+    def dense(self, values: tuple[Made, ...], weights: np.ndarray, bias: np.ndarray, what: str) -> Made:
+        """Return [values] weights^T + bias."""
+        rows = None if all(isinstance(v, np.ndarray) for v in values) else self.concat(values, what)
+        if rows is None:
+            known: np.ndarray = np.concatenate([np.asarray(v) for v in values], axis=1) @ weights.T + bias
+            return known
+        b = bias if np.any(bias) else ZERO
+        return self.site.emit(Dense(weights.T, b, rows.shape), rows, part=self.label(what))
+
+    def concat(self, values: tuple[Made, ...], what: str) -> Ref:
+        """Return values side by side."""
+        refs = [v for v in values if isinstance(v, Ref)]
+        if len(values) == 1:
+            return refs[0]
+        parts = tuple(None if isinstance(v, Ref) else v for v in values)
+        op = Concat(1, parts, tuple(v.shape[1] for v in values))
+        return self.site.emit(op, *refs, part=self.label(f"{what}.in"))
+
+    def gate(self, z: Ref, i: int, what: str) -> Ref:
+        """Return the i-th section of the gates."""
+        columns = slice(i * self.hidden, (i + 1) * self.hidden)
+        return self.site.emit(Slice(z.shape, (slice(None), columns)), z, part=self.label(what))
+
+    def activate(self, x: Ref, i: int, what: str) -> Ref:
+        """Return the node's i-th activation of x; that of a gate is clipped before where the node asks for it."""
+        name, parameters = self.functions[i]
+        part = self.label(what)
+        limit = self.site.attr("clip")
+        if limit is not None and i < 2:  # an LSTM's third is of the cell
+            x = self.site.emit(Pointwise("clip", (-limit, limit)), x, part=f"{part}.clip")
+        if name == "Affine":
+            return diagonal(self.site, x, np.asarray(parameters[0]), np.asarray(parameters[1]), part)
+        if name == "ScaledTanh":
+            inner = diagonal(self.site, x, np.asarray(parameters[1]), None, f"{part}.scale")
+            inner = self.site.emit(Pointwise("tanh"), inner, part=f"{part}.tanh")
+            return diagonal(self.site, inner, np.asarray(parameters[0]), None, part)
+        return self.site.emit(Pointwise(NAMES[name], parameters), x, part=part)
+
+    def times(self, a: Made, b: Made, what: str) -> Made:
+        """Return a * b; a constant zero where a factor is one."""
+        part = self.label(what)
+        if isinstance(a, Ref) and isinstance(b, Ref):
+            return multiply(self.site, a, b, part)
+        value, constant = (a, b) if isinstance(a, Ref) else (b, a)
+        assert isinstance(value, Ref)
+        if not np.any(np.asarray(constant)):
+            return np.zeros(value.shape)
+        return diagonal(self.site, value, np.asarray(constant), None, part)
+
+    def plus(self, a: Made, b: Made, what: str, signs: tuple[int, int] = (1, 1)) -> Made:
+        """Return a + b with signs."""
+        part = self.label(what)
+        if isinstance(a, Ref) and isinstance(b, Ref):
+            return sum_of(self.site, [a, b], list(signs), part)
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+            known: np.ndarray = signs[0] * a + signs[1] * b
+            return known
+        if isinstance(b, np.ndarray):
+            assert isinstance(a, Ref)
+            same = signs[0] == 1 and not np.any(b)
+            return a if same else diagonal(self.site, a, np.asarray(float(signs[0])), signs[1] * b, part)
+        assert isinstance(a, np.ndarray)
+        same = signs[1] == 1 and not np.any(a)
+        return b if same else diagonal(self.site, b, np.asarray(float(signs[1])), signs[0] * a, part)
+
+
+State = tuple[Made, ...]
+Advance = Callable[[Cell, Ref, State], State]
+
+
+def _lstm_step(cell: Cell, x: Ref, state: State) -> State:
+    """i, o, f, c gates; C = f C + i c, H = o h(C)."""
+    h, c = state
+    peephole = cell.site.const(7)
+    p = np.zeros((3, cell.hidden)) if peephole is None else peephole[cell.direction].reshape(3, -1)
+    z = cell.dense((x, h), np.concatenate([cell.w, cell.r], axis=1), _both(cell), "gates")
+    assert isinstance(z, Ref)
+    zi, zo, zf, zc = (cell.gate(z, k, f"z_{name}") for k, name in enumerate("iofc"))
+    i = cell.activate(_peep(cell, zi, p[0], c, "p_i"), 0, "i")
+    coupled = cell.site.attr("input_forget", 0)
+    f = _forget(cell, i) if coupled else cell.activate(_peep(cell, zf, p[2], c, "p_f"), 0, "f")
+    g = cell.activate(zc, 1, "c")
+    new_c = cell.plus(cell.times(f, c, "keep"), cell.times(i, g, "write"), "C")
+    o = cell.activate(_peep(cell, zo, p[1], new_c, "p_o"), 0, "o")
+    assert isinstance(new_c, Ref)
+    return cell.times(o, cell.activate(new_c, 2, "h"), "H"), new_c
+
+
+def _both(cell: Cell) -> np.ndarray:
+    """Return the biases of input and state together."""
+    one, two = cell.biases()
+    total: np.ndarray = one + two
+    return total
+
+
+def _peep(cell: Cell, z: Ref, p: np.ndarray, c: Made, what: str) -> Ref:
+    if not np.any(p) or (isinstance(c, np.ndarray) and not np.any(c)):
+        return z
+    found = cell.plus(z, cell.times(p, c, what) if isinstance(c, Ref) else p * c, f"{what}.sum")
+    assert isinstance(found, Ref)
+    return found
+
+
+def _forget(cell: Cell, i: Ref) -> Ref:
+    found = cell.plus(np.ones(()), i, "f", (1, -1))
+    assert isinstance(found, Ref)
+    return found
+
+
+def _gru_step(cell: Cell, x: Ref, state: State) -> State:
+    """z, r, h gates; H = (1 - z) h + z H."""
+    (h,) = state
+    n, (wb, rb) = 2 * cell.hidden, cell.biases()
+    both = np.concatenate([cell.w[:n], cell.r[:n]], axis=1)
+    zr = cell.dense((x, h), both, wb[:n] + rb[:n], "gates")
+    assert isinstance(zr, Ref)
+    z, r = (cell.activate(cell.gate(zr, k, f"z_{name}"), 0, name) for k, name in enumerate("zr"))
+    if cell.site.attr("linear_before_reset", 0):
+        inner = cell.dense((h,), cell.r[n:], rb[n:], "state")
+        fresh = cell.plus(cell.dense((x,), cell.w[n:], wb[n:], "input"), cell.times(r, inner, "reset"), "z_h")
+    else:
+        reset = cell.times(r, h, "reset")
+        fresh = cell.dense((x, reset), np.concatenate([cell.w[n:], cell.r[n:]], axis=1), wb[n:] + rb[n:], "z_h")
+    assert isinstance(fresh, Ref)
+    new = cell.times(cell.plus(np.ones(()), z, "1-z", (1, -1)), cell.activate(fresh, 1, "h"), "write")
+    return (cell.plus(new, cell.times(z, h, "keep"), "H"),)
+
+
+def _rnn_step(cell: Cell, x: Ref, state: State) -> State:
+    """H = f(x W^T + H R^T + b)."""
+    z = cell.dense((x, state[0]), np.concatenate([cell.w, cell.r], axis=1), _both(cell), "z")
+    assert isinstance(z, Ref)
+    return (cell.activate(z, 0, "H"),)
+
+
+STEPS: dict[str, tuple[Advance, int]] = {"LSTM": (_lstm_step, 2), "GRU": (_gru_step, 1), "RNN": (_rnn_step, 1)}
+"""Operator -> a step in time, and how many states it carries."""
+
+
+@builds("LSTM", "GRU", "RNN")
+def recurrent(site: Site) -> tuple[Ref | np.ndarray | None, ...]:
+    """A recurrent node in any direction and layout, with initial states and sequence lengths, unrolled."""
+    x = site.ref(0)
+    if site.attr("layout", 0):
+        x = site.emit(Transpose((1, 0, 2)), x, part="time_first")
+    advance, states = STEPS[site.op_type]
+    directions = site.const(1).shape[0]
+    runs = [_run(site, x, d, advance, states) for d in range(directions)]
+    layout = site.attr("layout", 0)
+    outputs: list[Ref | np.ndarray | None] = [_sequence(site, [steps for steps, _ in runs], layout)]
+    for k in range(states):
+        outputs.append(_last(site, [state[k] for _, state in runs], layout, k))
+    return tuple(outputs)
+
+
+def _functions(site: Site, direction: int) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    """Return the activations of one direction with their parameters."""
+    default = DEFAULTS[site.op_type]
+    names = site.attr("activations") or [*default, *default]
+    names = [n.decode() if isinstance(n, bytes) else n for n in names]
+    spelled = {n.lower(): n for n in PARAMETERS}
+    alphas, betas = iter(site.attr("activation_alpha") or ()), iter(site.attr("activation_beta") or ())
+    found = []
+    for name in names:
+        title = spelled.get(name.lower())
+        if title is None:
+            raise Unbuildable(f"activation {name!r} is unknown")
+        given = zip(PARAMETERS[title], (alphas, betas), strict=False)
+        found.append((title, tuple(float(next(values, default)) for default, values in given)))
+    n = len(default)
+    return tuple(found[direction * n : (direction + 1) * n])
+
+
+def _run(site: Site, x: Ref, d: int, advance: Advance, states: int) -> tuple[list[Made], State]:
+    """Run one direction over time. Returns its output at each time, and its last states."""
+    length, batch = x.shape[:2]
+    hidden = site.const(2).shape[2]
+    cell = Cell(site, d, hidden, _functions(site, d))
+    state = tuple(_initial(site, 5 + k, d, (batch, hidden)) for k in range(states))
+    backwards = d == 1 or site.attr("direction", "forward") == "reverse"
+    lengths = site.const(4)
+    steps: list[Made] = [np.zeros((batch, hidden))] * length
+    for t in reversed(range(length)) if backwards else range(length):
+        cell.step = str(t)
+        new = advance(cell, _at(site, x, t, cell), state)
+        alive = None if lengths is None or (lengths > t).all() else (lengths > t)[:, None]
+        if alive is not None:
+            steps[t] = _choose(cell, alive, new[0], np.zeros((batch, hidden)), "Y")
+            new = tuple(_choose(cell, alive, a, b, f"S{k}") for k, (a, b) in enumerate(zip(new, state, strict=True)))
+        else:
+            steps[t] = new[0]
+        state = new
+    return steps, state
+
+
+def _choose(cell: Cell, alive: np.ndarray, new: Made, old: Made, what: str) -> Made:
+    """Return the new state for the sequences that still run, the old one for those that have ended."""
+    refs = [v for v in (new, old) if isinstance(v, Ref)]
+    constants: list[Any] = [None if isinstance(v, Ref) else v for v in (new, old)]
+    op = Where(alive, constants[0], constants[1], tuple(r.shape for r in refs), new.shape)
+    return cell.site.emit(op, *refs, part=cell.label(what))
+
+
+def _initial(site: Site, i: int, d: int, shape: tuple[int, int]) -> Made:
+    if not site.has(i):
+        return np.zeros(shape)
+    given = site.arg(i)
+    along = 1 if site.attr("layout", 0) else 0
+    if isinstance(given, np.ndarray):
+        state: np.ndarray = np.take(given, d, axis=along)
+        return state
+    slices = tuple(slice(d, d + 1) if k == along else slice(None) for k in range(3))
+    row = site.emit(Slice(given.shape, slices), given, part=f"d{d}.initial{i}")
+    return site.emit(Reshape(row.shape, shape), row, part=f"d{d}.state{i}")
+
+
+def _at(site: Site, x: Ref, t: int, cell: Cell) -> Ref:
+    row = site.emit(Slice(x.shape, (slice(t, t + 1), slice(None), slice(None))), x, part=cell.label("slice"))
+    return site.emit(Reshape(row.shape, x.shape[1:]), row, part=cell.label("x"))
+
+
+def _stacked(site: Site, values: list[Made], shape: tuple[int, ...], axis: int, part: str) -> Ref | np.ndarray:
+    """Return values, each in the given shape, side by side along an axis."""
+    arrays = [v.reshape(shape) if isinstance(v, np.ndarray) else None for v in values]
+    if all(a is not None for a in arrays):
+        return np.concatenate([a for a in arrays if a is not None], axis=axis)
+    refs = [
+        v if v.shape == shape else site.emit(Reshape(v.shape, shape), v, part=f"{part}.{i}")
+        for i, v in enumerate(values)
+        if isinstance(v, Ref)
+    ]
+    if len(values) == 1:
+        return refs[0]
+    return site.emit(Concat(axis, tuple(arrays), (shape[axis],) * len(values)), *refs, part=part)
+
+
+def _sequence(site: Site, runs: list[list[Made]], layout: int) -> Ref | np.ndarray:
+    """Return Y: (time, directions, batch, hidden), or (batch, time, directions, hidden)."""
+    batch, hidden = runs[0][0].shape
+    shape = (batch, 1, 1, hidden) if layout else (1, 1, batch, hidden)
+    along, across = (2, 1) if layout else (1, 0)
+    rows = [_stacked(site, [run[t] for run in runs], shape, along, f"Y.t{t}") for t in range(len(runs[0]))]
+    wide = tuple(len(runs) if i == along else n for i, n in enumerate(shape))
+    return _stacked(site, rows, wide, across, "Y")
+
+
+def _last(site: Site, states: list[Made], layout: int, k: int) -> Ref | np.ndarray:
+    """Return Y_h or Y_c: (directions, batch, hidden), or (batch, directions, hidden)."""
+    batch, hidden = states[0].shape
+    shape = (batch, 1, hidden) if layout else (1, batch, hidden)
+    return _stacked(site, states, shape, 1 if layout else 0, f"Y_{'hc'[k]}")

@@ -1,0 +1,39 @@
+"""What parsing a file gives: its ports, its nodes in order, and its constants as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from reflrp.importer.node import OnnxNode
+
+
+@dataclass(frozen=True)
+class Port:
+    """What the file says of an input: its dimensions (a number, a name, or None) and its dtype."""
+
+    dims: tuple[int | str | None, ...] | None
+    dtype: np.dtype[Any]
+
+    def __str__(self) -> str:
+        """Return `float32 (N, 1, 8, 8)`."""
+        if self.dims is None:
+            return f"{self.dtype} of any shape"
+        dims = ", ".join("?" if d is None else str(d) for d in self.dims)
+        return f"{self.dtype} ({dims}{',' if len(self.dims) == 1 else ''})"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parsed model: nodes in topological order, constants as arrays, the ports, and which values are active."""
+
+    name: str
+    nodes: tuple[OnnxNode, ...]
+    constants: Mapping[str, np.ndarray]
+    inputs: Mapping[str, Port]
+    outputs: tuple[str, ...]
+    active: frozenset[str]
+    opsets: Mapping[str, int] = field(default_factory=dict)

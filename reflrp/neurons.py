@@ -1,0 +1,89 @@
+"""Patterns of names: which values `layers=` keeps, and which neurons `conditions=` lets relevance through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from reflrp.errors import InputError
+from reflrp.ir import Graph
+from reflrp.ops.linear import Conv, ConvTranspose, Dense, LeftDense, WindowMean
+from reflrp.ops.routing import Reshape, Transpose
+from reflrp.ops.selection import MaxPool
+
+WINDOWED = (Conv, ConvTranspose, WindowMean, MaxPool)
+"""What reads and makes images (batch, channels, places), of one dimension too."""
+
+
+def matching(patterns: Sequence[str], graph: Graph, argument: str) -> set[str]:
+    """Return the values that a glob matches: by their name, an alias, or the name of their node or its ONNX nodes.
+
+    Raises InputError for a pattern that matches nothing.
+    """
+    labels = {i: {i} for i in graph.inputs}
+    for node in graph.nodes:
+        labels[node.output] = {node.output, node.name, *node.onnx}
+    for alias, value in graph.aliases.items():
+        labels.get(value, set()).add(alias)
+    found = {p: {v for v, names in labels.items() if any(fnmatchcase(n, p) for n in names)} for p in patterns}
+    unmatched = [p for p, values in found.items() if not values]
+    if unmatched:
+        raise InputError(f"{argument}={unmatched} match no value or node; Model.summary() lists their names")
+    return set().union(*found.values())
+
+
+def keeper(layers: bool | str | Sequence[str], graph: Graph) -> Callable[[str], bool]:
+    """Return whether to keep a value's relevance, as a function of its name."""
+    if isinstance(layers, bool):
+        return lambda name: layers
+    return matching([layers] if isinstance(layers, str) else list(layers), graph, "layers").__contains__
+
+
+def masks_of(conditions: Mapping[str, Sequence[int]], graph: Graph) -> dict[str, np.ndarray]:
+    """Return, for each value under a condition, what its relevance is multiplied with: 1 at the chosen neurons.
+
+    Neurons are counted along axis 1 (units, channels), in sequences (batch, time, features) along the last axis.
+    Raises InputError for a pattern without a match that carries relevance, or a neuron out of range.
+    """
+    found: dict[str, np.ndarray] = {}
+    images = _channels_first(graph)
+    for pattern, neurons in conditions.items():
+        names = [name for name in matching([pattern], graph, "conditions") if graph.values[name].active]
+        if not names:
+            raise InputError(f"conditions: what matches {pattern!r} carries no relevance")
+        for name in names:
+            mask = _mask(name, graph.values[name].shape, name in images, neurons)
+            found[name] = np.maximum(found[name], mask) if name in found else mask
+    return found
+
+
+def _channels_first(graph: Graph) -> set[str]:
+    """Return the values whose channels are on axis 1: of convolutions and windows, and what comes of these in place."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        if isinstance(node.op, WINDOWED):
+            found.update({node.output, *(i for i in node.inputs if i in graph.inputs)})
+        elif found & set(node.inputs) and not isinstance(node.op, Dense | LeftDense | Reshape | Transpose):
+            found.add(node.output)
+    return found
+
+
+def _mask(name: str, shape: tuple[int, ...], image: bool, neurons: Any) -> np.ndarray:
+    axis = len(shape) - 1 if len(shape) == 3 and not image else min(1, len(shape) - 1)
+    try:
+        chosen = np.atleast_1d(np.asarray(neurons))
+    except ValueError:
+        chosen = np.zeros(0)
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not _within(chosen, shape[axis : axis + 1]):
+        size = shape[axis] if shape else "-"
+        raise InputError(f"conditions: neurons {neurons} of {name!r} must be ints below {size}")
+    mask = np.zeros([n if i == axis else 1 for i, n in enumerate(shape)])
+    mask.reshape(-1)[chosen] = 1
+    return mask
+
+
+def _within(chosen: np.ndarray, size: tuple[int, ...]) -> bool:
+    return bool(chosen.size and size and -size[0] <= chosen.min() and chosen.max() < size[0])

@@ -1,0 +1,97 @@
+"""Moves whose way is only known at the observed input: by indices that were looked up, sorted or searched for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import ClassVar
+
+from reflrp.arrays import Array, namespace, scatter_add
+from reflrp.ir import Shape
+from reflrp.ops.linear import LinearMap
+from reflrp.ops.routing import Plumbing, Routing
+
+
+@dataclass(frozen=True, eq=False)
+class Pick(Routing):
+    """out = x.flat[index], the numbers being a second input without relevance: TopK, Gather by found indices."""
+
+    source: Shape
+
+    def forward(self, *xs: Array) -> Array:
+        """Return the entries that the numbers name."""
+        xp = namespace(xs[0])
+        index = xp.asarray(xs[1])
+        flat = xp.take(xp.reshape(xs[0], (-1,)), xp.reshape(index, (-1,)), axis=0)
+        return xp.reshape(flat, index.shape)
+
+    def transpose(self, R: Array, *xs: Array) -> tuple[Array, ...]:
+        """Return R added up at the entries it came from, and nothing for the numbers."""
+        xp = namespace(R)
+        flat = scatter_add(prod(self.source), xp.reshape(xp.asarray(xs[1]), (-1,)), xp.reshape(R, (-1,)))
+        return xp.reshape(flat, self.source), None
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the shape of the numbers."""
+        return shapes[1]
+
+    def nonneg(self, *flags: bool) -> bool:
+        """Return whether x is >= 0."""
+        return flags[0]
+
+    def describe(self) -> str:
+        """Return what it is."""
+        return "by observed index"
+
+
+@dataclass(frozen=True, eq=False)
+class MovedIds(Plumbing):
+    """Whole numbers that are only moved, cast or shifted on their way to a table: relevance of a token goes back.
+
+    `index` holds for each entry the number of the entry that it comes from, in the input `place`; other inputs, as
+    masks, get nothing.
+    """
+
+    source: Shape
+    index: Array
+    place: int = 0
+
+    def transpose(self, R: Array, *xs: Array) -> tuple[Array | None, ...]:
+        """Return R added up at the entries it came from."""
+        xp = namespace(R)
+        flat = scatter_add(prod(self.source), xp.reshape(self.index, (-1,)), xp.reshape(R, (-1,)))
+        found = xp.reshape(flat, self.source)
+        return tuple(found if i == self.place else None for i in range(len(xs)))
+
+
+@dataclass(frozen=True, eq=False)
+class ScatterSum(LinearMap):
+    """z.flat[index] = sum of the entries of `a` that go there: ScatterElements and ScatterND that add. `w` is 1."""
+
+    kind: ClassVar[str] = "pool"
+    index: Array = field(kw_only=True)
+    target: Shape = field(kw_only=True)
+
+    def apply(self, x: Array, w: Array) -> Array:
+        """Return the sums."""
+        xp = namespace(x)
+        flat = scatter_add(prod(self.target), xp.reshape(self.index, (-1,)), xp.reshape(x * w, (-1,)))
+        return xp.reshape(flat, self.target)
+
+    def adjoint(self, s: Array, w: Array) -> Array:
+        """Return s at the place that each entry went to."""
+        xp = namespace(s)
+        return xp.reshape(xp.take(xp.reshape(s, (-1,)), xp.reshape(self.index, (-1,)), axis=0), self.source) * w
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the target's shape."""
+        return self.target
+
+    def nonneg(self, *flags: bool) -> bool:
+        """Return whether the input is >= 0."""
+        return flags[0]
+
+    @property
+    def parameters(self) -> int:
+        """A sum has none."""
+        return 0

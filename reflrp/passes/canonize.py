@@ -1,0 +1,301 @@
+"""Canonizing passes: pure Graph -> Graph, each with a postcondition (the outputs stay the same).
+
+`fuse_affine` is part of the import. The others change relevance, so a composite names them (`Composite.canonize`),
+and the engine checks at the first input that the outputs did not change (`ForwardChanged`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays import ZERO, Array
+from reflrp.errors import RuleError
+from reflrp.ir import Graph, Node, Value
+from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap
+from reflrp.ops.normaliser import LogSoftmax, Softmax
+from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.routing import Concat, Reshape, Transpose
+
+WITH_BIAS = (Dense, LeftDense, Conv, ConvTranspose)
+
+
+Fold = Callable[[LinearMap, Node], LinearMap | None]
+
+
+def fuse_affine(graph: Graph) -> Graph:
+    """Make a linear node and the constant added after it one node with that bias.
+
+    Rewrites `Add(MatMul(x, w), b)` (either operand order, any rank) and the same after a convolution, also where
+    reshapes and transposes stand between the two (as around the one-dimensional convolutions of Keras). A constant
+    that differs from place to place, as positional embeddings do, is no bias and stays a node of its own.
+    """
+    nodes, place, readers = _opened(graph)
+    for i, after in enumerate(graph.nodes):
+        path = _path_back(after, nodes, place, readers)
+        bias = _added(graph, after) if path else None
+        if bias is None:
+            continue
+        node, between = nodes[path[-1]], [nodes[j] for j in path[:-1]]
+        moved = _moved_back(bias, graph, after, between)
+        if not _is_bias(moved, node.op, len(graph.values[node.output].shape)):
+            continue
+        op = replace(node.op, b=node.op.b + moved, derived={})
+        nodes[path[-1]] = replace(node, op=op, onnx=(*node.onnx, *after.onnx))
+        nodes[path[0]] = replace(nodes[path[0]], output=after.output)
+        nodes[i], place[after.output] = None, path[0]
+    return _closed(graph, nodes)
+
+
+def _opened(graph: Graph) -> tuple[list[Any], dict[str, int], Counter[str]]:
+    """Return the nodes to edit in place, the place of each value's maker, and how often each value is read."""
+    readers = Counter(name for node in graph.nodes for name in dict.fromkeys(node.inputs))
+    readers.update(2 * [graph.resolve(o) for o in graph.outputs])  # an output has a reader that stays
+    return list(graph.nodes), {node.output: i for i, node in enumerate(graph.nodes)}, readers
+
+
+def _closed(graph: Graph, nodes: list[Any]) -> Graph:
+    return replace(graph, nodes=tuple(node for node in nodes if node is not None))
+
+
+def _path_back(after: Node, nodes: list[Any], place: dict[str, int], readers: Counter[str]) -> list[int]:
+    """Return the places from a diagonal map back to the linear node that it alone reads, or nothing."""
+    path: list[int] = []
+    name = after.inputs[0] if isinstance(after.op, Diagonal) else ""
+    while readers[name] == 1 and name in place:
+        path.append(place[name])
+        node = nodes[path[-1]]
+        if isinstance(node.op, WITH_BIAS):
+            return path
+        name = node.inputs[0] if isinstance(node.op, Reshape | Transpose) else ""
+    return []
+
+
+def _added(graph: Graph, after: Node) -> Array | None:
+    """Return the constant that a diagonal map adds, if it does nothing else."""
+    d = after.op
+    assert isinstance(d, Diagonal)
+    same_shape = graph.values[after.inputs[0]].shape == graph.values[after.output].shape
+    return d.b if same_shape and d.w.ndim == 0 and d.w == 1 and d.b is not ZERO else None
+
+
+def _is_bias(b: Array, op: LinearMap, rank: int) -> bool:
+    """Return whether a constant varies along the output's features only."""
+    features = {Dense: rank - 1, LeftDense: rank - 2}.get(type(op), 1)
+    return all(n == 1 or axis == features for axis, n in enumerate(b.shape, start=rank - b.ndim))
+
+
+def _moved_back(bias: Array, graph: Graph, after: Node, between: list[Node]) -> Array:
+    """Return the bias as the linear node must add it, so that reshapes and transposes bring it to where it was."""
+    full = np.broadcast_to(bias, graph.values[after.output].shape) if between else bias
+    for routing in between:
+        (full,) = routing.op.transpose(full)  # type: ignore[attr-defined]
+    for axis in range(full.ndim):
+        first = full.take([0], axis=axis)
+        full = first if (full == first).all() else full
+    while full.ndim > 1 and full.shape[0] == 1:
+        full = full[0]
+    return full
+
+
+def fold_batchnorm(graph: Graph) -> Graph:
+    """Fold each per-channel scale and shift into its linear neighbour.
+
+    1. After a linear node that nobody else reads: w' = w * scale, b' = b * scale + shift.
+    2. After a Concat of such nodes: into each of them.
+    3. A BatchNormalization before a linear node that alone reads it: w' = w * scale, b' = b + L(shift).
+    """
+    folded = _merge_each(_over_concat(graph), lambda op, after: scaled_after(op, after.op), again=True)  # type: ignore[arg-type]
+    if len(folded.nodes) < len(graph.nodes):
+        return fold_batchnorm(folded)  # behind a Concat, a scale first, then a shift
+    return _fold_before(folded)
+
+
+def merge_batchnorm(graph: Graph) -> Graph:
+    """Fold each BatchNormalization into the linear node right before it, and nothing else (as zennit merges them)."""
+
+    def fold(op: LinearMap, after: Node) -> LinearMap | None:
+        return scaled_after(op, after.op) if after.op_type == "BatchNormalization" else None  # type: ignore[arg-type]
+
+    return _merge_each(graph, fold)
+
+
+def _merge_each(graph: Graph, fold: Fold, again: bool = False) -> Graph:
+    """Take diagonal maps into the linear node that they alone read, where `fold` gives a map for both.
+
+    One each, or (again=True) one after the other: a scale, then a shift.
+    """
+    nodes, place, readers = _opened(graph)
+    for i, after in enumerate(graph.nodes):
+        name = after.inputs[0] if isinstance(after.op, Diagonal) else ""
+        node = nodes[place[name]] if name in place and readers[name] == 1 else None
+        if node is None or not isinstance(node.op, WITH_BIAS):
+            continue
+        op = fold(node.op, after)
+        if op is not None:
+            nodes[place[name]] = replace(node, op=op, output=after.output, onnx=(*node.onnx, *after.onnx))
+            nodes[i] = None
+            if again:
+                place[after.output] = place[name]
+            del place[name]
+    return _closed(graph, nodes)
+
+
+def scaled_after(op: LinearMap, d: LinearMap) -> LinearMap | None:
+    """Return the linear map with the scale and shift of d taken in, or None where they are not per channel."""
+    rank = 1 if isinstance(op, Dense) else len(op.source) - 1
+    scale = _channel_scale(d.w, rank)
+    if scale is None or isinstance(op, LeftDense) or not _shifts_channels(d, rank):
+        return None
+    w = np.asarray(op.w, dtype=np.float64) * _along_outputs(scale, op)
+    b = np.asarray(op.b, dtype=np.float64) * d.w if op.b is not ZERO else ZERO
+    return replace(op, w=w, b=b + d.b, derived={})
+
+
+def _channel_scale(w: Array, rank: int) -> Array | None:
+    """Return w as a scalar or a vector over channels; None where it varies otherwise."""
+    if w.size == 1:
+        return w.reshape(())
+    shape = (1,) * (rank - w.ndim) + w.shape
+    shape = shape[-rank:] if all(n == 1 for n in shape[: len(shape) - rank]) else shape
+    return w.reshape(-1) if len(shape) == rank and w.size == shape[0] else None
+
+
+def _shifts_channels(d: LinearMap, rank: int) -> bool:
+    """Return whether what d adds varies along the channels only."""
+    return d.b is ZERO or _channel_scale(d.b, rank) is not None
+
+
+def _along_outputs(scale: Array, op: LinearMap) -> Array:
+    """Return the scale shaped to multiply the weights of `op` along their output channels."""
+    if scale.ndim == 0 or isinstance(op, Dense):
+        return scale
+    if isinstance(op, Conv):
+        return scale.reshape(-1, *(1,) * (op.w.ndim - 1))
+    assert isinstance(op, ConvTranspose)
+    per_group = scale.reshape(op.groups, 1, -1)
+    rows = np.repeat(per_group, op.w.shape[0] // op.groups, axis=1)
+    return rows.reshape(op.w.shape[0], -1, *(1,) * (op.w.ndim - 2))
+
+
+def _along_inputs(scale: Array, op: LinearMap) -> Array:
+    """Return the scale shaped to multiply the weights of `op` along their input channels."""
+    if scale.ndim == 0:
+        return scale
+    if isinstance(op, Dense):
+        return scale[:, None]
+    if isinstance(op, ConvTranspose):
+        return scale.reshape(-1, *(1,) * (op.w.ndim - 1))
+    assert isinstance(op, Conv)
+    rows = np.repeat(scale.reshape(op.groups, -1), op.w.shape[0] // op.groups, axis=0)
+    return rows.reshape(op.w.shape[0], -1, *(1,) * (op.w.ndim - 2))
+
+
+def _fold_before(graph: Graph) -> Graph:
+    nodes, place, readers = _opened(graph)
+    for i, node in enumerate(graph.nodes):
+        name = node.inputs[0] if isinstance(node.op, Dense | Conv | ConvTranspose) else ""
+        before = nodes[place[name]] if name in place and readers[name] == 1 else None
+        if before is None or before.op_type != "BatchNormalization" or not isinstance(before.op, Diagonal):
+            continue
+        op = _scaled_before(node.op, before.op)  # type: ignore[arg-type]
+        if op is not None:
+            nodes[i] = replace(node, op=op, inputs=before.inputs, onnx=(*before.onnx, *node.onnx))
+            nodes[place.pop(name)] = None
+    return _closed(graph, nodes)
+
+
+def _scaled_before(op: LinearMap, d: LinearMap) -> LinearMap | None:
+    scale = _channel_scale(d.w, 1 if isinstance(op, Dense) else len(op.source) - 1)
+    if scale is None:
+        return None
+    shift = np.broadcast_to(d.b, (1, *op.source[1:])) if d.b is not ZERO else ZERO
+    w = np.asarray(op.w, dtype=np.float64)
+    return replace(op, w=w * _along_inputs(scale, op), b=op(shift, w) + op.b, derived={})
+
+
+def _over_concat(graph: Graph) -> Graph:
+    """Move a per-channel map from behind a Concat of linear nodes to behind each of them."""
+    producers, consumers, values = graph.producers(), graph.consumers(), dict(graph.values)
+    instead: dict[str, list[Node]] = {}
+    for after in graph.nodes:
+        concat = producers.get(after.inputs[0]) if isinstance(after.op, Diagonal) and after.inputs else None
+        if concat is not None and _can_split(graph, concat, after, producers, consumers):
+            instead[after.name] = []
+            instead[concat.name] = _split_over(values, concat, after)
+    nodes = tuple(m for n in graph.nodes for m in instead.get(n.name, [n]))
+    return replace(graph, nodes=nodes, values=values)
+
+
+def _can_split(
+    graph: Graph, concat: Node, after: Node, producers: dict[str, Node], consumers: dict[str, list[Node]]
+) -> bool:
+    if not isinstance(concat.op, Concat) or concat.op.axis != 1 or any(p is not None for p in concat.op.parts):
+        return False
+    rank = len(graph.values[concat.output].shape)
+    scale = _channel_scale(after.op.w, rank - 1)  # type: ignore[attr-defined]
+    if scale is None or not _shifts_channels(after.op, rank - 1):  # type: ignore[arg-type]
+        return False
+    if len(consumers[concat.output]) > 1 or len(set(concat.inputs)) < len(concat.inputs):
+        return False
+    made = [producers.get(i) for i in concat.inputs]
+    return all(m is not None and isinstance(m.op, WITH_BIAS) and len(consumers[m.output]) == 1 for m in made)
+
+
+def _split_over(values: dict[str, Value], concat: Node, after: Node) -> list[Node]:
+    """Return the maps of the Concat's parts, then the Concat of them; enter their values."""
+    d, sizes = after.op, concat.op.sizes  # type: ignore[attr-defined]
+    ends = np.cumsum(sizes).tolist()
+    shape = (sum(sizes), *(1,) * (len(values[concat.output].shape) - 2))
+    extra, inputs = [], []
+    for name, size, end in zip(concat.inputs, sizes, ends, strict=True):
+        w, b = (_section(x, shape, end - size, end) for x in (d.w, d.b))  # type: ignore[attr-defined]
+        output = f"{name}:scaled"
+        values[output] = values[name]
+        op = Diagonal(w, b, values[name].shape)
+        extra.append(replace(after, name=f"{after.name}:{name}", op=op, inputs=(name,), output=output))
+        inputs.append(output)
+    joined = replace(concat, inputs=tuple(inputs), output=after.output, onnx=(*concat.onnx, *after.onnx))
+    return [*extra, joined]
+
+
+def _section(x: Array, shape: tuple[int, ...], start: int, end: int) -> Array:
+    return ZERO if x is ZERO else np.broadcast_to(x.reshape(-1, *shape[1:]) if x.size > 1 else x, shape)[start:end]
+
+
+def strip_output(graph: Graph) -> Graph:
+    """Let the output end before its final Softmax, LogSoftmax or Sigmoid, and say so in `notes`."""
+    (output,) = graph.outputs
+    node = graph.producers().get(graph.resolve(output))
+    final = node is not None and (
+        isinstance(node.op, Softmax | LogSoftmax) or (isinstance(node.op, Pointwise) and node.op.name == "sigmoid")
+    )
+    if not final or node is None:
+        return graph
+    note = f"the final {node.op_type} {node.name!r} is stripped: its input {node.inputs[0]!r} is explained"
+    kept = tuple(n for n in graph.nodes if n is not node)
+    return replace(graph, nodes=kept, outputs=node.inputs[:1], notes=(*graph.notes, note))
+
+
+PASSES: dict[str, Callable[[Graph], Graph]] = {"fold_batchnorm": fold_batchnorm, "merge_batchnorm": merge_batchnorm}
+"""The passes that a composite may name."""
+
+
+def canonize(graph: Graph, names: tuple[str, ...]) -> Graph:
+    """Return the graph after the named passes, in order; what they did stands in `notes`."""
+    for name in names:
+        if name not in PASSES:
+            raise RuleError(f"canonizing pass {name!r} is unknown; there is {', '.join(PASSES)}")
+        before = len(graph.nodes)
+        graph = PASSES[name](graph)
+        if len(graph.nodes) < before:
+            note = f"{name}: {before - len(graph.nodes)} nodes are folded into their neighbours"
+            graph = replace(graph, notes=(*graph.notes, note))
+    return graph
+
+
+__all__ = ["PASSES", "canonize", "fold_batchnorm", "fuse_affine", "merge_batchnorm", "strip_output"]

@@ -1,0 +1,175 @@
+"""Recognising patterns: a part of the graph that computes a known function becomes one node of that kind.
+
+Exporters spell GELU, SiLU, LayerNorm and RMSNorm in dozens of ways. So the pass does not match spellings. It looks for
+regions with one input and one output whose inner values nobody else reads, runs them on trial values, and asks which
+known function gives the same numbers: same values before and after is the criterion, not an afterthought.
+
+1. A region of elementwise nodes is tried against the activations in `identify.ACTIVATIONS`.
+2. A region with means or sums over axes is tried against LayerNorm, RMSNorm and L2 normalisation over those axes.
+3. A scale and a shift that follow a recognised or native normalisation become its weight and bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from reflrp.arrays import ZERO, Array
+from reflrp.ir import Graph, Node, Op, Value
+from reflrp.ops.linear import Diagonal, SumAxes, SumOf
+from reflrp.ops.norms import Standardise
+from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.product import Multiply
+from reflrp.ops.routing import Expand
+from reflrp.passes.identify import Region, as_activation, as_norm
+
+LARGEST = 16
+"""How many nodes a region may have."""
+
+
+def recognise(graph: Graph) -> Graph:
+    """Return the graph with each recognised region as one node; `Node.onnx` names what it was made of."""
+    view = _View(graph)
+    replaced: dict[str, Node] = {}
+    gone: set[str] = set()
+    for node in reversed(graph.nodes):
+        if node.name in gone or not _may_end(node):
+            continue
+        found = [match for region in view.regions(node, gone) if (match := _identified(region, view))]
+        if found:
+            region, op = found[-1]
+            replaced[node.name] = _one_node(region, op)
+            gone.update(n.name for n in region.nodes)
+    nodes = [replaced.get(n.name, n) for n in graph.nodes if n.name not in gone or n.name in replaced]
+    return _take_in_affine(_with_signs(replace(graph, nodes=tuple(nodes))))
+
+
+def _one_node(region: Region, op: Op) -> Node:
+    onnx = tuple(dict.fromkeys(name for n in region.nodes for name in n.onnx))
+    return replace(region.exit, op=op, inputs=(region.entry,), onnx=onnx, op_type=_title(op))
+
+
+def _title(op: Op) -> str:
+    if isinstance(op, Standardise):
+        return "LayerNorm" if op.center else "RMSNorm" if op.mean else "L2Norm"
+    assert isinstance(op, Pointwise)
+    return op.name.title().replace("_", "")
+
+
+def _with_signs(graph: Graph) -> Graph:
+    """Work out again which values are provably >= 0."""
+    values: dict[str, Value] = {k: graph.values[k] for k in graph.inputs}
+    values |= {k: v for k, v in graph.values.items() if k not in values}
+    for node in graph.nodes:
+        sign = node.op.nonneg(*(values[i].nonneg for i in node.inputs)) if node.kind != "plumbing" else False
+        values[node.output] = replace(values[node.output], nonneg=sign)
+    return replace(graph, values=values)
+
+
+def _may_end(node: Node) -> bool:
+    return isinstance(node.op, Multiply | Diagonal | SumOf) or (
+        isinstance(node.op, Pointwise) and node.op.name in ("clip", "swish", "reciprocal", "log")
+    )
+
+
+def _eligible(node: Node) -> bool:
+    return isinstance(node.op, Multiply | Diagonal | SumOf | SumAxes | Pointwise | Expand)
+
+
+class _View:
+    """The graph as the search sees it: who makes and who reads each value, and each node's place."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.makers = graph.producers()
+        self.readers = graph.consumers()
+        self.place = {node.name: i for i, node in enumerate(graph.nodes)}
+        self.outputs = {graph.resolve(o) for o in graph.outputs}
+
+    def regions(self, end: Node, gone: set[str]) -> Iterator[Region]:
+        """Yield the regions that end in a node, the smallest first; the largest that is known counts."""
+        inside, frontier = [end], set(end.inputs)
+        while len(inside) <= LARGEST:
+            if len(frontier) == 1:
+                region = Region(tuple(sorted(inside, key=lambda n: self.place[n.name])), next(iter(frontier)))
+                if len(inside) > 1 and self._closed(region):
+                    yield region
+            makers = [self.makers[v] for v in frontier if v in self.makers]
+            if len(makers) < len(frontier) and len(frontier) > 1 and not makers:
+                return
+            nearest = max(makers, key=lambda n: self.place[n.name], default=None)
+            if nearest is None or not _eligible(nearest) or nearest.name in gone:
+                return
+            inside.append(nearest)
+            frontier = (frontier - {nearest.output}) | set(nearest.inputs)
+
+    def _closed(self, region: Region) -> bool:
+        """Return whether nobody outside reads an inner value."""
+        names = {n.name for n in region.nodes}
+        inner = [n.output for n in region.nodes[:-1]]
+        return all(v not in self.outputs and all(r.name in names for r in self.readers.get(v, ())) for v in inner)
+
+
+def _identified(region: Region, view: _View) -> tuple[Region, Op] | None:
+    shape = view.graph.values[region.entry].shape
+    if view.graph.values[region.exit.output].shape != shape:
+        return None
+    axes = {n.op.axes for n in region.nodes if isinstance(n.op, SumAxes)}
+    if not axes:
+        op = as_activation(region)
+    elif len(axes) == 1 and all(n.op.keepdims for n in region.nodes if isinstance(n.op, SumAxes)):
+        op = as_norm(region, next(iter(axes)), shape)
+    else:
+        op = None
+    return None if op is None else (region, op)
+
+
+def _take_in_affine(graph: Graph) -> Graph:
+    """Give a normalisation the scale and shift that alone follow it."""
+    view, merged, gone = _View(graph), dict[str, Node](), set[str]()
+    for node in graph.nodes:
+        if not isinstance(node.op, Standardise):
+            continue
+        current = node
+        while (after := _affine_after(current, view)) is not None:
+            gone.update({current.name, after.name})
+            merged.pop(current.name, None)
+            current = replace(
+                current,
+                name=after.name,
+                op=_with_affine(current.op, after.op),  # type: ignore[arg-type]
+                output=after.output,
+                onnx=(*current.onnx, *after.onnx),
+            )
+            merged[current.name] = current
+    nodes = [merged.get(n.name, n) for n in graph.nodes if n.name not in gone or n.name in merged]
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _affine_after(node: Node, view: _View) -> Node | None:
+    readers = view.readers.get(node.output, [])
+    if len(readers) != 1 or node.output in view.outputs or not isinstance(readers[0].op, Diagonal):
+        return None
+    same = view.graph.values[readers[0].output].shape == view.graph.values[node.output].shape
+    d, rank = readers[0].op, len(view.graph.values[node.output].shape)
+    assert isinstance(node.op, Standardise)
+    assert isinstance(d, Diagonal)
+    return readers[0] if same and all(_is_weight(a, node.op, rank) for a in (d.w, d.b)) else None
+
+
+def _is_weight(a: Array, norm: Standardise, rank: int) -> bool:
+    """Return whether a constant varies along the normalised axes only, or the channels of an image's normalisation.
+
+    One that differs from place to place, as positional embeddings do, is no bias and stays a node of its own.
+    """
+    varies = {i for i, n in enumerate(np.shape(a), start=rank - np.ndim(a)) if n > 1} if a is not ZERO else set()
+    image = rank > 3 and norm.axes == tuple(range(2, rank))
+    channels = {1} if image or norm.grouped is not None else set()
+    return varies <= channels or (norm.grouped is None and varies <= set(norm.axes))
+
+
+def _with_affine(norm: Standardise, d: Diagonal) -> Standardise:
+    b = (norm.b * d.w if norm.b is not ZERO else ZERO) + d.b
+    return replace(norm, w=norm.w * d.w, b=b)

@@ -1,0 +1,59 @@
+"""What all rules share: frozen data, called with a node's op, input, output and relevance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from reflrp.arrays import Array
+from reflrp.errors import RuleError
+from reflrp.ir import Node
+from reflrp.ops.stabilizer import Stabilizer
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Base of all rules: frozen data, called with a node's op, input, output and relevance.
+
+    Class attributes: `serves`, the kinds that the rule can stand on; `conserves`, whether bias and stabiliser are all
+    that keeps relevance (else the ledger has a column `dropped`); `multiple`, whether the relevance that it gives to
+    an input vanishes where the input does; `only`, in words which nodes of these kinds it can stand on, if not all.
+    """
+
+    serves: ClassVar[frozenset[str]] = frozenset()
+    conserves: ClassVar[bool] = True
+    multiple: ClassVar[bool] = False
+    only: ClassVar[str] = ""
+
+    def __call__(self, op: Any, x: Any, y: Array, R: Array) -> Any:
+        """Return the relevance of the input."""
+        raise NotImplementedError
+
+    def fits(self, node: Node) -> bool:
+        """Return whether the rule can stand on a node."""
+        return node.kind in self.serves
+
+    def exact(self) -> Self:
+        """Return the same rule with each float in its fields as the fraction that its digits say: 0.1 is 1/10."""
+        return replace(self, **{f.name: _exact(getattr(self, f.name)) for f in fields(self)})
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, float):
+        return Fraction(str(float(value)))
+    if isinstance(value, tuple):
+        return tuple(map(_exact, value))
+    if isinstance(value, Stabilizer):
+        return replace(value, epsilon=_exact(value.epsilon))
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return np.vectorize(_exact, otypes=[object])(value)
+    return value
+
+
+def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise RuleError for a value of a field that is none of the choices."""
+    if value not in choices:
+        raise RuleError(f"{field}={value!r} is unknown; use {' or '.join(map(repr, choices))}")

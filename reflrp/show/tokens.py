@@ -1,0 +1,312 @@
+"""Pictures of sequences: each token on a ground coloured by its relevance, as HTML or as a picture file.
+
+Red speaks for the target, blue against it, white is zero; each sample has a colour scale of its own, as in `reflrp.show.images`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reflrp.errors import InputError
+from reflrp.explanation import Explanation, Labels
+from reflrp.files import write_beside
+from reflrp.show.images import COLOURS, INK, chosen, require_matplotlib, title_of, write_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PAGES = (".html", ".htm")
+ACROSS = 84
+"""Characters in a line of a picture."""
+
+CHARACTER = 0.087
+"""The width of a character in inches."""
+
+LINE = 0.27
+"""The height of a line in inches."""
+
+REST = "·"
+"""Stands for the positions behind the tokens that were given: padding."""
+
+PAGE = "body { font: 16px/2.1 system-ui, sans-serif; color: #333; background: #fff; margin: 2em; max-width: 60em; }"
+
+STYLE = """.relevance h4 { font-size: 15px; font-weight: 600; margin: 1.6em 0 0.2em; line-height: 1.4; }
+.relevance p { line-height: 2.1; }
+.relevance span { padding: 0.15em 0.3em; margin: 0 0.08em; border-radius: 0.2em; white-space: pre-wrap; }
+.relevance div { font-size: 12px; line-height: 1.4; color: #555; }
+.relevance i { display: inline-block; width: 9em; height: 0.8em; margin: 0 0.5em; border: 1px solid #bbb;
+  vertical-align: middle; }"""
+
+
+@dataclass(frozen=True, eq=False)
+class Sentence:
+    """One sample: its tokens, their relevance, and what stands above them."""
+
+    title: str
+    tokens: tuple[str, ...]
+    relevance: np.ndarray
+
+    @property
+    def limit(self) -> float:
+        """The end of the symmetric colour scale: the largest |R|."""
+        return float(np.abs(self.relevance).max(initial=0)) or 1.0
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The relevance from -1 to 1, as the colours show it."""
+        return self.relevance / self.limit
+
+
+@dataclass(frozen=True, eq=False)
+class TokenPicture:
+    """Tokens coloured by relevance. A notebook shows it; `html`, `figure` and `save` give it elsewhere."""
+
+    sentences: tuple[Sentence, ...]
+
+    def html(self) -> str:
+        """Return a page of its own, with nothing to load and nothing to run."""
+        parts = "\n".join(_section(s) for s in self.sentences)
+        head = f'<meta charset="utf-8"><title>Relevance of tokens</title><style>{PAGE}\n{STYLE}</style>'
+        return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{parts}\n</body></html>\n'
+
+    def _repr_html_(self) -> str:
+        return f"<style>{STYLE}</style>" + "\n".join(_section(s) for s in self.sentences)
+
+    def figure(self) -> Figure:
+        """Return a matplotlib figure. Raises ReflrpError where matplotlib is not installed."""
+        require_matplotlib()
+        from matplotlib.figure import Figure
+
+        lines = [_wrapped(s.tokens) for s in self.sentences]
+        height = sum(len(found) + 2.0 for found in lines)
+        figure = Figure(figsize=((ACROSS + 2) * CHARACTER, height * LINE))
+        axes = figure.add_axes((0, 0, 1, 1))
+        top = 0.0
+        for sentence, found in zip(self.sentences, lines, strict=True):
+            _draw(axes, sentence, found, top)
+            top += len(found) + 2
+        axes.set(xlim=(-1, ACROSS + 1), ylim=(height, 0))
+        axes.set_axis_off()
+        return figure
+
+    def save(self, path: str | Path) -> Path:
+        """Write it: .html, or whatever matplotlib writes (.png, .pdf, .svg ...)."""
+        path = Path(path)
+        if path.suffix.lower() in PAGES:
+            text = self.html().encode("utf-8", "xmlcharrefreplace")
+            write_beside(path, lambda file: file.write(text))
+            return path
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn for what no font has
+            write_figure(self.figure(), path)
+        return path
+
+
+def tokens(
+    explanation: Explanation,
+    labels: Labels = None,
+    *,
+    sample: int | Sequence[int] | None = None,
+    name: str | None = None,
+    time_first: bool | None = None,
+) -> TokenPicture:
+    """Return the picture of a sequence's relevance: see `Explanation.tokens`."""
+    name, R = _relevance(explanation, name)
+    per_token = by_token(R, len(explanation.output), time_first, name)
+    ids = _ids(explanation, name, per_token.shape, time_first)
+    found = []
+    for n in chosen(explanation, sample):
+        texts = _texts(labels, n, per_token.shape, ids)
+        title = title_of(explanation, n) + ("" if name in explanation.relevances else f" · {name}")
+        found.append(Sentence(f"{title}; relevance, sum {per_token[n].sum():.4g}", texts, per_token[n]))
+    return TokenPicture(tuple(found))
+
+
+def _relevance(e: Explanation, name: str | None) -> tuple[str, np.ndarray]:
+    if name is None:
+        if len(e.relevances) != 1:
+            raise InputError(f"the model has the inputs {list(e.relevances)}; say which one: name=")
+        name = next(iter(e.relevances))
+    found = e.relevances.get(name)
+    return name, found if found is not None else e.layer(name)
+
+
+def by_token(R: np.ndarray, count: int, time_first: bool | None = None, name: str = "the input") -> np.ndarray:
+    """Return relevance (samples, tokens): what stands on further axes, as those of embeddings, is summed.
+
+    Parameters
+    ----------
+    R : array
+        (N, T), (N, T, d) or, with the time first, (T, N), (T, N, d).
+    count : int
+        How many samples there are.
+    time_first : bool, optional
+        None: the axis that has as many entries as there are samples is the batch, the first where both have.
+    name : str
+        What to call it in an error.
+
+    Raises
+    ------
+    InputError
+        Where R has no axis of time, or neither of the first two is the batch.
+
+    """
+    if R.ndim < 2 or count not in R.shape[:2]:
+        raise InputError(
+            f"{name!r} has the shape {R.shape}, which is no sequence (samples, tokens, ...) of {count} samples"
+        )
+    first = R.shape[0] != count if time_first is None else time_first
+    if R.shape[1 if first else 0] != count:
+        raise InputError(
+            f"{name!r} has the shape {R.shape}: its axis {1 if first else 0} is no batch of {count} samples"
+        )
+    turned = np.moveaxis(R, 1, 0) if first else R
+    summed: np.ndarray = turned.reshape(*turned.shape[:2], -1).sum(axis=2)
+    return summed
+
+
+def _ids(e: Explanation, name: str, shape: tuple[int, ...], time_first: bool | None) -> np.ndarray | None:
+    """Return the token ids (samples, tokens) of an input of integers; of an inner value, those that it goes with."""
+    names = [name] if name in e.inputs else list(e.relevances)
+    found = [e.inputs[k] for k in names if k in e.inputs and e.inputs[k].dtype.kind in "iu"]
+    fitting = [x for x in found if x.shape in (shape, shape[::-1])]
+    if len(fitting) != 1:
+        return None
+    return fitting[0].T if fitting[0].shape != shape or time_first else fitting[0]
+
+
+def _texts(labels: Labels, n: int, shape: tuple[int, ...], ids: np.ndarray | None) -> tuple[str, ...]:
+    """Return the tokens of sample n, one for each position."""
+    count, length = shape
+    if labels is None:
+        return tuple(map(str, ids[n] if ids is not None else range(length)))
+    if isinstance(labels, Mapping):
+        if ids is None:
+            raise InputError("a vocabulary is for token ids, and this input holds none; give the tokens themselves")
+        return tuple(str(labels.get(int(i), f"[{i}]")) for i in ids[n])
+    if isinstance(labels, str):
+        raise InputError("labels is one text; give a list of its tokens, as text.split()")
+    one = all(isinstance(t, str) for t in labels)
+    if not one and len(labels) != count:
+        raise InputError(f"labels holds the tokens of {len(labels)} samples, but there are {count}")
+    own = list(labels if one else labels[n])
+    if len(own) > length:
+        raise InputError(f"labels holds {len(own)} tokens for sample {n}, but the sequence has {length}")
+    return (*map(str, own), *(REST for _ in range(length - len(own))))
+
+
+# HTML
+
+
+def _section(s: Sentence) -> str:
+    spans = " ".join(_span(*token) for token in zip(s.tokens, s.relevance, s.shares, strict=True))
+    scale = f'{-s.limit:.3g}<i style="background:linear-gradient(90deg,{",".join(COLOURS)})"></i>{s.limit:.3g}'
+    return f'<section class="relevance"><h4>{escape(s.title)}</h4>\n<p>{spans}</p>\n<div>{scale}</div></section>'
+
+
+def _span(token: str, relevance: float, share: float) -> str:
+    ground, ink = _colour(share)
+    return f'<span style="background:{ground};color:{ink}" title="{relevance:.6g}">{escape(token)}</span>'
+
+
+def _colour(share: float) -> tuple[str, str]:
+    """Return the colours of ground and text for relevance from -1 to 1."""
+    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS])
+    places = np.linspace(-1, 1, len(stops))
+    rgb = [float(np.interp(share, places, stops[:, i])) for i in range(3)]
+    dark = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] < 140
+    return "#" + "".join(f"{round(v):02x}" for v in rgb), "#ffffff" if dark else INK
+
+
+# Pictures
+
+
+def _width(token: str) -> float:
+    """Return how many characters wide a token is; those of East Asia count twice, combining ones not at all."""
+    wide = sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in token)
+    return max(wide, 1) + 0.8
+
+
+def _wrapped(texts: Sequence[str]) -> list[list[tuple[float, float]]]:
+    """Return, for each line, the place and width of its tokens."""
+    lines: list[list[tuple[float, float]]] = [[]]
+    x = 0.0
+    for text in texts:
+        width = min(_width(text), ACROSS)
+        if lines[-1] and x + width > ACROSS:
+            lines.append([])
+            x = 0.0
+        lines[-1].append((x, width))
+        x += width + 0.3
+    return lines
+
+
+def _draw(axes: Axes, s: Sentence, lines: list[list[tuple[float, float]]], top: float) -> None:
+    """Draw a sample's title, colour scale and tokens, from the line `top` down."""
+    from matplotlib.patches import Rectangle
+
+    font: dict[str, Any] = {"family": "monospace", "fontsize": 8.5, "va": "center", "parse_math": False}
+    axes.text(0, top + 0.7, s.title, fontsize=9, color=INK, va="center", parse_math=False)
+    _scale(axes, s.limit, top + 0.7)
+    shown = zip(s.tokens, s.shares, ((i, *place) for i, line in enumerate(lines) for place in line), strict=True)
+    for token, share, (i, x, width) in shown:
+        ground, ink = _colour(share)
+        y = top + 1.2 + i
+        axes.add_patch(Rectangle((x, y + 0.08), width, 0.84, facecolor=ground, edgecolor="#cccccc", linewidth=0.4))
+        text = token if _width(token) <= ACROSS else token[: ACROSS - 3] + "…"
+        axes.text(x + width / 2, y + 0.5, text.replace("\n", "⏎"), color=ink, ha="center", **font)
+
+
+def _scale(axes: Axes, limit: float, y: float) -> None:
+    """Draw the colour scale at the right of a title."""
+    from matplotlib.patches import Rectangle
+
+    left, width, steps = ACROSS - 16.0, 8.0, 40
+    for k in range(steps):
+        colour = _colour(2 * k / (steps - 1) - 1)[0]
+        axes.add_patch(
+            Rectangle((left + k * width / steps, y - 0.2), width / steps, 0.4, facecolor=colour, linewidth=0)
+        )
+    for x, side, value in ((left - 0.6, "right", -limit), (left + width + 0.6, "left", limit)):
+        axes.text(x, y, f"{value:.2g}", fontsize=7, color=INK, ha=side, va="center")
+
+
+def labelled(explanation: Explanation, path: Path | None, time_first: bool | None = None) -> TokenPicture:
+    """Return the picture of a sequence whose tokens stand in a text file (see `read_labels`)."""
+    name, R = _relevance(explanation, None)
+    shape = by_token(R, len(explanation.output), time_first, name).shape
+    labels = None if path is None else read_labels(path, shape, _ids(explanation, name, shape, time_first))
+    return tokens(explanation, labels, time_first=time_first)
+
+
+def read_labels(path: Path, shape: tuple[int, ...], ids: np.ndarray | None) -> Any:
+    """Return the tokens that a text file holds, for relevance of this shape (samples, tokens).
+
+    As many lines as samples: the tokens of each, with spaces between them. As many lines as tokens, of one sample: a
+    token each. For token ids, more lines than the largest id: a vocabulary.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as text: {error}") from error
+    count, length = shape
+    if len(lines) == count:
+        return [line.split() for line in lines]
+    if count == 1 and len(lines) == length:
+        return lines
+    if ids is not None and len(lines) > int(ids.max(initial=0)):
+        return dict(enumerate(lines))
+    vocabulary = f", or of more than {int(ids.max(initial=0))}, a vocabulary" if ids is not None else ""
+    raise InputError(
+        f"{path} has {len(lines)} lines; give one of {count}, the tokens of each sample{vocabulary}"
+        + (f", or of {length}, the tokens of the one sample" if count == 1 else "")
+    )
