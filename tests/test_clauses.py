@@ -9,7 +9,6 @@ from typing import get_args
 
 import pytest
 
-import reflrp
 from reflrp import rules
 from reflrp.conformance import Clause, clauses, sources
 from reflrp.rules import Rule
@@ -27,7 +26,9 @@ def cited(text):
 def modules():
     for folder in ("arrays", "ops", "passes", "rules"):
         package = importlib.import_module(f"reflrp.{folder}")
-        yield from (importlib.import_module(f"reflrp.{folder}.{i.name}") for i in pkgutil.iter_modules(package.__path__))
+        yield from (
+            importlib.import_module(f"reflrp.{folder}.{i.name}") for i in pkgutil.iter_modules(package.__path__)
+        )
     yield from (importlib.import_module(f"reflrp.{name}") for name in ("engine", "neurons", "seeds", "ledger"))
 
 

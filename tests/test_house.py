@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,95 @@ def test_only_importer_and_compiler_name_onnx() -> None:
 
 def test_only_arrays_names_cupy() -> None:
     assert not offenders("reflrp", {"cupy", "cupyx"}, ("reflrp/arrays/namespaces.py",))
+
+
+# ---------------------------------------------------------------- floors
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the three packages by its installed name; a package's face under the package's."""
+    return {package_of(p): p for folder in FOLDERS for p in files(folder) if p.suffix == ".py"}
+
+
+@cache
+def rooms() -> dict[str, set[str]]:
+    """Which modules each module imports: at its top, in functions, and for type checkers alone."""
+    return {name: set(_imported(name, path)) for name, path in modules().items()}
+
+
+def _imported(name: str, path: Path) -> Iterator[str]:
+    for taken in imports(path):
+        parts = taken.split(".")
+        found = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+        module = next((m for m in found if m in modules()), None)
+        if module not in (None, name):
+            yield module
+
+
+def test_no_import_runs_in_a_circle() -> None:
+    try:
+        tuple(TopologicalSorter(rooms()).static_order())
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_names_are_not_imported_as_text() -> None:
+    """Such an import is an arrow that the tests here do not see; who needs one enters itself from above instead."""
+    faces = ("reflrp/show/__init__.py", "reflrp/dialects/__init__.py", "converters/checks.py")
+    assert not offenders("reflrp", {"importlib.import_module"}, faces)
+    assert not offenders("converters", {"importlib.import_module"}, faces)
+
+
+FLOORS = (
+    ("errors",),
+    ("limits", "files", "views", "progress"),
+    ("arrays",),
+    ("ir",),
+    ("ops", "seeds", "ledger"),
+    ("rules", "neurons"),
+    ("passes",),
+    ("composites", "importer"),
+    ("engine", "batches"),
+    ("model", "explanation"),
+    ("explainer",),
+    ("show", "demo", "dialects"),
+    ("cli", "converters"),
+    ("conformance",),
+)
+"""What stands above what: a room imports from its own floor and those below."""
+
+FRONT = ("reflrp", "reflrp.__main__")
+"""The front doors, which stand above all."""
+
+
+def test_nothing_imports_from_a_floor_above() -> None:
+    floor = {f"reflrp.{room}": i for i, rooms_ in enumerate(FLOORS) for room in rooms_}
+
+    def of(module: str) -> int | None:
+        return floor.get(".".join(module.split(".")[:2]))
+
+    unplaced = [m for m in modules() if of(m) is None and m not in ("reflrp", "reflrp.__main__")]
+    assert not unplaced, "give these a floor in FLOORS"
+    upward = [
+        (m, to)
+        for m, found in rooms().items()
+        for to in found
+        if of(m) is not None and of(to) is not None and of(to) > of(m)
+    ]
+    assert not upward
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_files_are_short(folder: str) -> None:
+    """300 lines; 500 for the linear rules, which are read side by side."""
+    longest = {"reflrp/rules/linear.py": 500}
+    lines = {
+        p.relative_to(CHECKOUT).as_posix(): len(p.read_text("utf-8").splitlines())
+        for p in files(folder)
+        if p.suffix == ".py"
+    }
+    assert not {name: n for name, n in lines.items() if n > longest.get(name, 300)}
 
 
 SPY = """

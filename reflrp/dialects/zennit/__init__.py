@@ -54,15 +54,17 @@ from reflrp.dialects.zennit.composites import (
     EpsilonPlusFlat,
     ExcitationBackprop,
     GuidedBackprop,
+    register_composite,
+)
+from reflrp.dialects.zennit.core import Stabilizer, stabilize
+from reflrp.dialects.zennit.maps import (
     LayerMapComposite,
     MixedComposite,
     NameLayerMapComposite,
     NameMapComposite,
     SpecialFirstLayerMapComposite,
     layer_map_base,
-    register_composite,
 )
-from reflrp.dialects.zennit.core import Stabilizer, stabilize
 from reflrp.dialects.zennit.rules import (
     AlphaBeta,
     Epsilon,

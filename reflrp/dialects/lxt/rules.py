@@ -1,32 +1,4 @@
-"""LXT's rules and its two rule sets, AttnLRP and CP-LRP: its names, its defaults, its numbers (those of LXT 2.1).
-
->>> from reflrp.dialects import lxt
->>> reflrp.explain(model, x, rules=lxt.AttnLRP())  # doctest: +SKIP
->>> reflrp.explain(model, x, rules="lxt.CP_LRP")  # doctest: +SKIP
-
-Two forms. form="efficient" is `lxt.efficient`, which carries R / value along the tape and multiplies by the value at
-the end: LRP-0 everywhere, with the bias absorbing, halves by `divide_gradient`, a detached deviation in normalisations.
-Nothing is stabilised but the activations. form="explicit" is `lxt.explicit`, which carries R, with a stabiliser that
-does not look at the sign: z + epsilon. For -epsilon < z < 0 the sign of the relevance flips, at z = -epsilon it is
-infinite, which LXT passes on, and here is 0.
-
-LXT patches modules or replaces functions; an ONNX graph holds operators. So:
-
-- Every product of two values, softmax, activation, normalisation and sum has its rule, as if LXT's map of the model
-  named it. LXT leaves what it does not know to the chain rule. In the efficient form that is LRP-0, as here but for
-  products, which it gives to both operands in full.
-- The weights of an attention are the operand of a product that comes out of a softmax; the gate of a gated MLP is the
-  one that comes out of an activation.
-- GroupNorm, InstanceNorm and LRN, which LXT has no rule for, are x * J^T(R / y) in the efficient form, else Pass.
-- Inner values of the efficient form: LXT divides at query, key and value, so that what it shows for attention weights
-  is twice what stands here. At the inputs both agree.
-
-Where the answer starts is init="output": LXT's `logit.backward(logit)`, or `logit.backward()` and x * x.grad.
-`TaylorDecompositionRule`, which cannot run in LXT, is left out.
-
-Source: Achtibat et al., "AttnLRP: Attention-Aware Layer-wise Relevance Propagation for Transformers", ICML 2024; for
-CP-LRP Ali et al., "XAI for Transformers: Better Explanations through Conservative Propagation", ICML 2022.
-"""
+"""LXT's rules by its names: those of `lxt.explicit.rules`, of `lxt.explicit.functional`, and of `lxt.efficient`."""
 
 from __future__ import annotations
 
@@ -35,44 +7,11 @@ from typing import Any, ClassVar, Literal
 
 from reflrp import rules as r
 from reflrp.arrays import ZERO, Array
-from reflrp.composites import Composite, Pairs, kind, op_type
-from reflrp.composites.matchers import Matcher, Survey
 from reflrp.errors import RuleError
 from reflrp.ir import LINEAR, WEIGHTED, Node, Op
 from reflrp.ops.linear import LinearMap, SumAxes
-from reflrp.ops.norms import Standardise
 from reflrp.ops.product import Multiply, Product
 from reflrp.ops.stabilizer import check_epsilon, ratio, stabilize
-
-__all__ = [
-    "COMPOSITES",
-    "CP_LRP",
-    "AttnLRP",
-    "EpsilonRule",
-    "IdentityImplicit",
-    "IdentityRule",
-    "Mean",
-    "Mul2",
-    "Patched",
-    "StopRelevanceRule",
-    "UniformEpsilonRule",
-    "UniformRule",
-    "add2",
-    "epsilon_lrp",
-    "identity",
-    "identity_rule_implicit",
-    "layer_norm",
-    "linear_epsilon",
-    "matmul",
-    "mean",
-    "monkey_patch_zennit",
-    "mul2",
-    "normalize",
-    "rms_norm_identity",
-    "softmax",
-]
-
-Form = Literal["efficient", "explicit"]
 
 
 def plain(epsilon: float) -> r.Stabilizer:
@@ -286,118 +225,3 @@ class Patched(r.Rule):
 def monkey_patch_zennit(rule: r.Rule) -> Patched:
     """Return a rule of `reflrp.dialects.zennit` as it works beside `lxt.efficient`."""
     return Patched(rule)
-
-
-# ---------------------------------------------------------------- the rule sets
-
-
-@dataclass(frozen=True)
-class _Elementwise(Matcher):
-    """Elementwise products."""
-
-    def __call__(self, node: Node, survey: Survey) -> bool:
-        return isinstance(node.op, Multiply)
-
-
-@dataclass(frozen=True)
-class _Gated(Matcher):
-    """Products of which one operand is a gate to this degree (see `Product.gate`)."""
-
-    least: int = 1
-
-    def __call__(self, node: Node, survey: Survey) -> bool:
-        return isinstance(node.op, Product) and node.op.gate(self.least) is not None
-
-
-@dataclass(frozen=True)
-class _Centered(Matcher):
-    """LayerNorm, centred or not, as the field says: statistics over whole axes, with a mean square."""
-
-    center: bool
-
-    def __call__(self, node: Node, survey: Survey) -> bool:
-        op = node.op
-        plain = isinstance(op, Standardise) and op.grouped is None and op.axes[-1] == len(_shape(node, survey)) - 1
-        return plain and op.center == self.center  # type: ignore[attr-defined]
-
-
-def _shape(node: Node, survey: Survey) -> tuple[int, ...]:
-    return survey.graph.values[node.output].shape
-
-
-def _layers(form: Form, conv: r.Rule | None, linear: r.Rule | None) -> Pairs:
-    """Return what stands on convolutions and dense maps: LXT's epsilon rule, or the given rules."""
-    if form not in ("efficient", "explicit"):
-        raise RuleError(f"form={form!r} is unknown; use 'efficient' or 'explicit'")
-    own = r.Epsilon(0) if form == "efficient" else linear_epsilon(1e-8)
-    return (kind("conv"), _carried(form, conv) or own), (kind("dense"), _carried(form, linear) or own)
-
-
-def _carried(form: Form, rule: r.Rule | None) -> r.Rule | None:
-    """Return a given rule as the form carries it."""
-    return rule if rule is None or form == "explicit" or isinstance(rule, Patched) else Patched(rule)
-
-
-def _rest(form: Form) -> Pairs:
-    """Return what both rule sets share, after their rules for softmax and products."""
-    if form == "efficient":
-        return (
-            (kind("sum", "pool", "diagonal", *WEIGHTED), r.Norm(0)),
-            (kind("max"), r.WinnerTakesAll()),
-            (kind("pointwise"), IdentityImplicit()),
-            (_Centered(True) | _Centered(False), r.Epsilon(0)),
-            (kind("normaliser"), r.Ratio(0)),
-        )
-    return (
-        (kind("sum"), add2()),
-        (kind("diagonal"), mul2()),
-        (op_type("ReduceMean", "GlobalAveragePool") & _Means(), mean()),
-        (kind("pool"), r.Norm(plain(1e-8))),
-        (kind("max"), r.WinnerTakesAll()),
-        (kind("pointwise"), IdentityRule()),
-        (_Centered(True), layer_norm()),
-        (kind("normaliser"), IdentityRule()),
-    )
-
-
-class _Means(Matcher):
-    """Means over whole axes."""
-
-    def __call__(self, node: Node, survey: Survey) -> bool:
-        return isinstance(node.op, SumAxes) and node.op.mean
-
-
-def AttnLRP(  # noqa: N802
-    form: Form = "efficient", conv: r.Rule | None = None, linear: r.Rule | None = None
-) -> Composite:
-    """AttnLRP: products in halves, softmax by Taylor, activations and normalisations pass, LRP-epsilon elsewhere.
-
-    `conv` and `linear` replace the rule of convolutions and dense maps, as LXT's composites of zennit rules do for
-    vision transformers; in the efficient form they are `Patched`.
-    """
-    products: Pairs = ((kind("product"), r.Half(0)),)
-    if form == "explicit":
-        weights = kind("product") & ~_Elementwise() & _Gated(3)
-        products = ((_Elementwise(), mul2()), (weights, UniformEpsilonRule()), (kind("product"), matmul()))
-    taylor = r.Taylor() if form == "efficient" else softmax()
-    pairs = (*_layers(form, conv, linear), (op_type("Softmax"), taylor), *products, *_rest(form))
-    return Composite(pairs, f"lxt.AttnLRP, {form}")
-
-
-def CP_LRP(  # noqa: N802
-    form: Form = "efficient", conv: r.Rule | None = None, linear: r.Rule | None = None
-) -> Composite:
-    """CP-LRP: as AttnLRP, but attention weights and the gates of gated MLPs are constants.
-
-    Relevance stops at the softmax and goes through the values, at a gate through the other operand.
-    """
-    gated: r.Rule = r.SignalTakesAll("activated", 0) if form == "efficient" else EpsilonRule(operands="signal")
-    products: Pairs = ((_Gated(), gated), *(((kind("product"), r.Half(0)),) if form == "efficient" else _UNGATED))
-    pairs = (*_layers(form, conv, linear), (op_type("Softmax"), StopRelevanceRule()), *products, *_rest(form))
-    return Composite(pairs, f"lxt.CP_LRP, {form}")
-
-
-_UNGATED: Pairs = ((_Elementwise(), mul2()), (kind("product"), matmul()))
-
-COMPOSITES = {"AttnLRP": AttnLRP, "CP_LRP": CP_LRP}
-"""The rule sets by their names."""

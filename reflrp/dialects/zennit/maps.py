@@ -1,0 +1,123 @@
+"""zennit's maps from layers to rules: by type of layer, by name, mixed, with a special first layer.
+
+A layer map is a list of pairs (types, rule), of which the first that fits wins; `naming` says what types may be. What fits
+no pair has no hook in zennit, and here the rule Gradient. Each composite is a `reflrp.Composite`.
+"""
+
+from __future__ import annotations
+
+from ast import literal_eval
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from reflrp.composites import Composite, Pairs
+from reflrp.composites.matchers import Matcher, Survey, anything, earliest
+from reflrp.dialects.zennit import types
+from reflrp.dialects.zennit.canonizers import Canonizer
+from reflrp.dialects.zennit.naming import matcher
+from reflrp.dialects.zennit.rules import (
+    Norm,
+    Pass,
+)
+from reflrp.errors import RuleError
+from reflrp.ir import Node
+from reflrp.ops.stabilizer import StabilizerLike
+from reflrp.rules.base import Rule
+from reflrp.rules.other import Gradient
+
+LayerMap = Sequence[tuple[types.Types, Rule]]
+NameMap = Sequence[tuple[Sequence[str], Rule]]
+Canonizers = Iterable[Canonizer] | None
+
+
+class _Mapped(Composite):
+    """Pairs (matcher, rule) and Gradient for the rest; the canonizers say which passes run before."""
+
+    def __init__(self, mapped: Pairs, canonizers: Canonizers) -> None:
+        self.mapped, self.canonizers = tuple(mapped), list(canonizers or ())
+        for canonizer in self.canonizers:
+            if not isinstance(canonizer, Canonizer):
+                raise RuleError(f"{canonizer!r} is no canonizer of reflrp.dialects.zennit")
+        passes = dict.fromkeys(p for canonizer in self.canonizers for p in canonizer.passes)
+        pairs = (*self.mapped, (anything(), Gradient()))
+        super().__init__(pairs, f"zennit.{type(self).__name__}", tuple(passes))
+
+
+def _pairs(layer_map: LayerMap | None) -> Pairs:
+    return tuple((matcher(kinds), rule) for kinds, rule in layer_map or ())
+
+
+class LayerMapComposite(_Mapped):
+    """Rules by type of layer."""
+
+    def __init__(self, layer_map: LayerMap | None, canonizers: Canonizers = None) -> None:
+        super().__init__(_pairs(layer_map), canonizers)
+
+
+class SpecialFirstLayerMapComposite(_Mapped):
+    """Rules by type of layer, and others for the first layer: the first in the graph's order that `first_map` fits."""
+
+    def __init__(self, layer_map: LayerMap | None, first_map: LayerMap | None, canonizers: Canonizers = None) -> None:
+        firsts = _pairs(first_map)
+        if firsts:
+            first = earliest(matcher(tuple(m for m, _ in firsts)))
+            firsts = tuple((first & m, rule) for m, rule in firsts)
+        super().__init__((*firsts, *_pairs(layer_map)), canonizers)
+
+
+@dataclass(frozen=True)
+class _Named(Matcher):
+    names: tuple[str, ...]
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return any(name in self.names for name in (*_module(node), node.name, node.output, *node.onnx))
+
+
+def _module(node: Node) -> tuple[str, ...]:
+    """Return the name of the torch module that a node comes from, where the exporter wrote it down."""
+    scopes: list[str] = literal_eval(node.scope) if node.scope.startswith("[") else []
+    return tuple(filter(None, scopes[-2:-1]))
+
+
+class NameMapComposite(_Mapped):
+    """Rules by name: of the torch module, where the exporter wrote it down, of the ONNX node, or of its output.
+
+    `names` is a tuple or list. (A bare str, in which zennit looks for each name as a substring, is an error.)
+    """
+
+    def __init__(self, name_map: NameMap | None, canonizers: Canonizers = None) -> None:
+        for names, _ in name_map or ():
+            if isinstance(names, str):
+                raise RuleError(f"name_map takes tuples of names: write ({names!r},)")
+        super().__init__(tuple((_Named(tuple(names)), rule) for names, rule in name_map or ()), canonizers)
+
+
+class MixedComposite(_Mapped):
+    """Several composites: the first that has a rule for a layer wins.
+
+    As in zennit, a first layer stays the first for its composite where an earlier composite has a rule for it.
+    """
+
+    def __init__(self, composites: Sequence[Composite], canonizers: Canonizers = None) -> None:
+        mapped = tuple(pair for c in composites for pair in getattr(c, "mapped", c.pairs))
+        inner = [canonizer for c in composites for canonizer in getattr(c, "canonizers", ())]
+        super().__init__(mapped, [*(canonizers or ()), *inner])
+
+
+class NameLayerMapComposite(MixedComposite):
+    """Rules by name, then by type of layer."""
+
+    def __init__(
+        self, name_map: NameMap | None = None, layer_map: LayerMap | None = None, canonizers: Canonizers = None
+    ) -> None:
+        super().__init__([NameMapComposite(name_map), LayerMapComposite(layer_map)], canonizers)
+
+
+def layer_map_base(stabilizer: StabilizerLike = 1e-6) -> list[tuple[types.Types, Rule]]:
+    """Return what most of zennit's composites share: activations and BatchNorm pass, sums and average pools share."""
+    return [
+        (types.Activation, Pass()),
+        (types.Sum, Norm(stabilizer)),
+        (types.AvgPool, Norm(stabilizer)),
+        (types.BatchNorm, Pass()),
+    ]
