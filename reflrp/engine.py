@@ -85,11 +85,11 @@ class Program:
         except Exception as error:
             raise ModelError(f"node {node.name!r} (onnx {node.op_type}) cannot be computed: {error}") from error
         value = self.graph.values[node.output]
+        if tuple(y.shape) != value.shape:
+            raise ModelError(
+                f"node {node.name!r} (onnx {node.op_type}) makes the shape {tuple(y.shape)}, and not {value.shape}"
+            )
         if value.active:
-            if tuple(y.shape) != value.shape:
-                raise ModelError(
-                    f"node {node.name!r} (onnx {node.op_type}) makes the shape {tuple(y.shape)}, and not {value.shape}"
-                )
             check_finite(y, node, "value", allow_minus_infinity=True)
         return y
 
