@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
-from reflrp.arrays import ZERO, Array, backend_namespace, magnitude, namespace, total
-from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError, TooLarge
+from reflrp.arrays import ZERO, Array, backend_namespace, is_symbolic, magnitude, namespace, total
+from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError, RuleError, TooLarge
 from reflrp.ir import UNRULED, Graph, Node, Op
 from reflrp.ledger import Row
 from reflrp.ops.linear import LinearMap
@@ -85,13 +85,23 @@ class Program:
         except Exception as error:
             raise ModelError(f"node {node.name!r} (onnx {node.op_type}) cannot be computed: {error}") from error
         value = self.graph.values[node.output]
+        if tuple(y.shape) != value.shape:
+            raise ModelError(
+                f"node {node.name!r} (onnx {node.op_type}) makes the shape {tuple(y.shape)}, and not {value.shape}"
+            )
         if value.active:
-            if tuple(y.shape) != value.shape:
-                raise ModelError(
-                    f"node {node.name!r} (onnx {node.op_type}) makes the shape {tuple(y.shape)}, and not {value.shape}"
-                )
+            self._check_dtype(node, values, y)
             check_finite(y, node, "value", allow_minus_infinity=True)
         return y
+
+    def _check_dtype(self, node: Node, values: Values, y: Array) -> None:
+        """Raise ModelError where a node makes another dtype than its inputs have: the one that all is computed in."""
+        for name in node.inputs:
+            own = getattr(values[name], "dtype", None) if self.graph.values[name].active else None
+            if own is not None and own != getattr(y, "dtype", own):
+                raise ModelError(
+                    f"node {node.name!r} (onnx {node.op_type}) makes {y.dtype} of {own}; its weights are no floating numbers"
+                )
 
     def backward(
         self,
@@ -117,28 +127,60 @@ class Program:
             if r is not None and (active or isinstance(node.op, MovedIds)):
                 parts, row = self._share(node, values, r)
                 rows.append(row)
-                self._hand_down(node, parts, R)
+                self._hand_down(node, parts, R, r)
                 kept.update({i: R[i] for i in node.inputs if i in R and keep(i)})
             elif active:
                 rows.append(Row(node.name, node.kind, rule_name(self.rules.get(node.name)), 0.0, 0.0))
             values.pop(node.output)
             if step:
                 step()
-        for name in [i for i in self.graph.inputs if i in R and i in masks]:
-            R[name], row = restricted(name, R[name], masks[name])
-            rows.append(row)
+        for name in [i for i in self.graph.inputs if i in R]:
+            check_sum(R[name], name)
+            if name in masks:
+                R[name], row = restricted(name, R[name], masks[name])
+                rows.append(row)
         return {**kept, **{i: R[i] for i in self.graph.inputs if i in R}}, rows
 
-    def _hand_down(self, node: Node, parts: tuple[Array, ...], R: Values) -> None:
+    def _hand_down(self, node: Node, parts: tuple[Array, ...], R: Values, r: Array) -> None:
         """Add each part to its input's relevance: all that residuals and shared values need."""
         for name, part in zip(node.inputs, parts, strict=True):
             if part is ZERO or part is None:
                 continue
             if self._reached(node, name):
-                R[name] = R[name] + part if name in R else part
+                part = self._like(r, part, node, name)
+                with np.errstate(all="ignore"):  # what is not finite is reported where it is used
+                    R[name] = R[name] + part if name in R else part
+
+    def _like(self, r: Array, part: Array, node: Node, name: str) -> Array:
+        """Return what a rule gives to an input, in the dtype of the relevance that it shares.
+
+        Raises RuleError where it is not shaped like the input, or holds no such numbers.
+        """
+        shape, dtype = getattr(part, "shape", None), getattr(part, "dtype", None)
+        if is_symbolic(part) or dtype is None:
+            return part
+        if dtype != r.dtype and {dtype, r.dtype} <= {np.dtype(float), np.dtype(np.float32)}:
+            part, dtype = part.astype(r.dtype), r.dtype
+        if shape != self.graph.values[name].shape or dtype != r.dtype:
+            raise RuleError(
+                f"{rule_name(self.rules.get(node.name))} gives {name!r} the shape {shape} of {dtype} at node {node.name!r} "
+                f"({node.kind}, onnx {node.op_type}), and not {self.graph.values[name].shape} of {r.dtype}"
+            )
+        return part
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         """Return what a node gives to each of its inputs, and its account."""
+        try:
+            with np.errstate(all="ignore"):  # a NaN or an infinity is reported in the account, with the node's name
+                return self._shared(node, values, r)
+        except ReflrpError:
+            raise
+        except Exception as error:
+            name = rule_name(self.rules.get(node.name))
+            where = f"node {node.name!r} ({node.kind}, onnx {node.op_type})"
+            raise RuleError(f"{name} cannot be computed at {where}: {error}") from error
+
+    def _shared(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         op, rule = self.ops[node.name], self.rules.get(node.name)
         xs = tuple(values[i] for i in node.inputs)
         y = values[node.output]
@@ -167,6 +209,8 @@ class Program:
 
     def _account(self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any]) -> Row:
         received = total(r)
+        if not isfinite(received):
+            check_sum(r, node.output)
         given = [0 if p is None else received if p is r else total(p) for p in parts]
         if not isfinite(sum(given)):
             for part in parts:
@@ -224,8 +268,21 @@ def check_finite(x: Array, node: Node, what: str, allow_minus_infinity: bool = F
         )
 
 
+def check_sum(R: Array, name: str) -> None:
+    """Raise NonFiniteError where a value's relevance, which is the sum of what its readers gave it, is not finite."""
+    if isfinite(total(R)):
+        return
+    xp = namespace(R)
+    if not bool(xp.all(xp.isfinite(R))):
+        raise NonFiniteError(
+            f"the relevance of {name!r} is not finite: what its readers give to it adds up to a NaN or an infinity; "
+            "check the model's weights and the input's scale, or compute in float64"
+        )
+
+
 def prepare(graph: Graph, rules: Mapping[str, Rule], convert: Callable[[Array], Array]) -> Program:
     """Return the program: every op converted once, and told what is known of its input and of its relevance."""
+    rules = {name: rule.plain() for name, rule in rules.items()}
     gated = gated_values(graph, rules)
     ops: dict[str, Op] = {}
     for node in graph.nodes:

@@ -139,7 +139,7 @@ def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
         return xp.reshape(xp.matmul(w, x), (n, o, *windows.out))
     x = pad(x, windows)
     blocks = list(_blocks(n, c, windows))
-    out = xp.empty((n, o, *windows.out), dtype=x.dtype) if len(blocks) > 1 else None
+    out = None if len(blocks) == 1 else xp.empty((n, o, *windows.out), dtype=x.dtype)
     for sample, first, last in blocks:
         columns = xp.stack([x[(sample, slice(None), *tap)] for tap in windows.taps(first, last)], axis=2)
         columns = xp.reshape(columns, (columns.shape[0], groups, w.shape[2], -1))

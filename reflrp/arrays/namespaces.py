@@ -227,8 +227,13 @@ def total(x: Array) -> Any:
     """Return the sum of all entries as a Python number (a float, or a Fraction on exact arrays)."""
     if x is ZERO:
         return 0
-    value = namespace(x).sum(x)
-    return value if is_exact(x) else float(value)
+    xp = namespace(x)
+    value = xp.sum(x)
+    if is_exact(x):
+        return value
+    if not isfinite(value) and x.dtype != xp.float64:  # all may be finite, and only their sum too large for the dtype
+        value = xp.sum(x, dtype=xp.float64)
+    return float(value)
 
 
 def magnitude(x: Array) -> Any:

@@ -13,6 +13,7 @@ import onnx
 
 from reflrp.errors import ModelError, ReflrpError, UnsupportedOperator
 from reflrp.importer.construction import evaluate
+from reflrp.importer.defaults import completed
 from reflrp.importer.labels import BUILT, RANDOM, labelled
 from reflrp.importer.node import OnnxNode, check_nodes, nodes_of
 from reflrp.importer.read import (
@@ -37,7 +38,7 @@ def parse(model: ModelLike) -> Source:
     """
     proto, folder, name = read(model)
     with blamed_on(name):
-        return _parsed(inlined(without_external_attributes(proto, folder), name), folder, name)
+        return _parsed(without_external_attributes(proto, folder), folder, name)
 
 
 @contextmanager
@@ -52,7 +53,8 @@ def blamed_on(name: str) -> Iterator[None]:
 
 
 def _parsed(proto: onnx.ModelProto, folder: Path | None, name: str) -> Source:
-    constants = tensors(proto, folder, name)
+    constants = tensors(proto, folder, name)  # their data is out of the proto then, which is serialised to be inlined
+    proto = inlined(completed(proto, name), name)
     inputs = _ports(proto, constants, name)
     opsets = opsets_of(proto, name)
     nodes = nodes_of(proto.graph, opsets)

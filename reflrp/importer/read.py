@@ -26,9 +26,7 @@ DEEPEST = 100
 def read(model: ModelLike) -> tuple[ModelProto, Path | None, str]:
     """Return the model, the folder it lies in (None for one in memory), and what to call it in messages."""
     if isinstance(model, ModelProto):
-        copy = ModelProto()
-        copy.CopyFrom(model)
-        return _complete(copy, "the model"), None, "the model"
+        return _complete(_copied(model), "the model"), None, "the model"
     if isinstance(model, bytes | bytearray | memoryview):
         return _decode(bytes(model), "the model"), None, "the model"
     if not isinstance(model, str | Path):
@@ -41,6 +39,17 @@ def read(model: ModelLike) -> tuple[ModelProto, Path | None, str]:
         return _decode(path.read_bytes(), str(path)), path.parent, str(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def _copied(model: ModelProto) -> ModelProto:
+    copy = ModelProto()
+    try:
+        copy.CopyFrom(model)
+    except Exception as error:  # protobuf's EncodeError: it copies what it can serialise
+        raise TooLarge(
+            f"the model cannot be copied ({error}); one of more than 2 GB is loaded by its path, its weights in files beside"
+        ) from error
+    return copy
 
 
 def _decode(data: bytes, name: str) -> ModelProto:
@@ -90,9 +99,12 @@ def inlined(proto: ModelProto, name: str) -> ModelProto:
         return proto
     _check_functions(proto, name)
     try:
-        return inliner.inline_local_functions(proto)
+        found = inliner.inline_local_functions(proto)
     except Exception as error:
         raise ModelError(f"{name} is invalid: its functions cannot be inlined: {error}") from error
+    if len(found.graph.output) != len(proto.graph.output):  # what it answers where the result is beyond protobuf's limit
+        raise TooLarge(f"{name} takes more than 2 GB with its functions inlined; export it without functions")
+    return found
 
 
 def _check_functions(proto: ModelProto, name: str) -> None:

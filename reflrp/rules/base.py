@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Self
@@ -40,16 +41,31 @@ class Rule:
         """Return the same rule with each float in its fields as the fraction that its digits say: 0.1 is 1/10."""
         return replace(self, **{f.name: _exact(getattr(self, f.name)) for f in fields(self)})
 
+    def plain(self) -> Self:
+        """Return the same rule with NumPy's numbers as Python's, which leave the dtype of arrays that they meet alone."""
+        changed = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return replace(self, **changed) if any(v is not getattr(self, k) for k, v in changed.items()) else self
+
 
 def _exact(value: Any) -> Any:
     if isinstance(value, float):
         return Fraction(str(float(value)))
-    if isinstance(value, tuple):
-        return tuple(map(_exact, value))
-    if isinstance(value, Stabilizer):
-        return replace(value, epsilon=_exact(value.epsilon))
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         return np.vectorize(_exact, otypes=[object])(value)
+    return _within(value, _exact)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else _within(value, _plain)
+
+
+def _within(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a tuple or a Stabilizer with its numbers changed, others as they are."""
+    if isinstance(value, tuple):
+        return tuple(map(change, value)) if any(change(v) is not v for v in value) else value
+    if isinstance(value, Stabilizer):
+        epsilon = change(value.epsilon)
+        return value if epsilon is value.epsilon else replace(value, epsilon=epsilon)
     return value
 
 

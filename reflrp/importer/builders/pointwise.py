@@ -74,7 +74,7 @@ def power(site: Site) -> Ref:
     if isinstance(y, np.ndarray) and isinstance(x, Ref):
         if y.size == 1 and float(y.item()) == 1:
             return x
-        exponent = float(y.item()) if y.size == 1 else y
+        exponent = float(y.item()) if y.size == 1 else y.astype(np.float64)
         return site.emit(Pointwise("power", (exponent,)), x)
     if isinstance(x, np.ndarray) and isinstance(y, Ref):
         if (x <= 0).any():
