@@ -52,3 +52,8 @@ __all__ = [
     "rules",
     "show",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted([*__all__, "__version__"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
 from math import isfinite
 from typing import Any
 
@@ -12,6 +11,8 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, backend_namespace, is_symbolic, magnitude, namespace, total
+from reflrp.arrays.looks import block, counted
+from reflrp.caches import Kept
 from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError, RuleError, TooLarge
 from reflrp.ir import UNRULED, Graph, Node, Op
 from reflrp.ledger import Row
@@ -32,32 +33,41 @@ EVERYWHERE: Mapping[str, Array] = {}
 """No masks: relevance goes through all neurons."""
 
 
-@lru_cache(maxsize=16)
-def converter(backend: str, dtype: str) -> Callable[[Array], Array]:
-    """Return the function that brings a constant or input to a backend and dtype; integers keep theirs.
+@dataclass(frozen=True)
+class Converter:
+    """The function that brings a constant or input to a backend and dtype; integers keep theirs."""
 
-    Raises InputError for an unknown backend or dtype.
-    """
-    xp = backend_namespace(backend)
+    backend: str
+    dtype: str
+
+    def __call__(self, array: Array) -> Array:
+        """Return the array on the backend, in the dtype."""
+        xp = backend_namespace(self.backend)
+        wanted = getattr(xp, self.dtype) if np.dtype(array.dtype).kind == "f" else None
+        with np.errstate(invalid="ignore", over="ignore"):  # the forward pass reports what is not finite
+            return xp.asarray(array, dtype=wanted)
+
+
+def converter(backend: str, dtype: str) -> Converter:
+    """Return the converter to a backend and dtype. Raises InputError for an unknown one."""
+    backend_namespace(backend)
     if dtype not in ("float64", "float32"):
         raise InputError(f"dtype={dtype!r} is unknown; use 'float64' or 'float32'")
-    wanted = getattr(xp, dtype)
-
-    def convert(array: Array) -> Array:
-        floating = np.dtype(array.dtype).kind == "f"
-        with np.errstate(invalid="ignore", over="ignore"):  # the forward pass reports what is not finite
-            return xp.asarray(array, dtype=wanted if floating else None)
-
-    return convert
+    return Converter(backend, dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """A graph made ready: its ops on the chosen arrays, and the rule of each node."""
 
     graph: Graph
     ops: Mapping[str, Op]
     rules: Mapping[str, Rule]
+
+    def __repr__(self) -> str:
+        """Return the graph in brief, and how often each rule stands in it."""
+        rules = counted(type(r).__name__ for r in self.rules.values())
+        return block("Program", [*repr(self.graph).split("\n")[1:-1], f"rules: {rules}"])
 
     def forward(self, inputs: Values, step: Step | None = None, keep: bool = True) -> Values:
         """Return every value by name, or (keep=False) the outputs only.
@@ -201,7 +211,7 @@ class Program:
             return True
         return (node.kind == "embedding" or isinstance(node.op, MovedIds)) and name in self._tokens
 
-    @cached_property
+    @Kept
     def _tokens(self) -> frozenset[str]:
         """The token ids: inputs, and what they are cast, moved or shifted to."""
         moved = (n.output for n in self.graph.nodes if isinstance(n.op, MovedIds))

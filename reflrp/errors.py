@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 class ReflrpError(Exception):
@@ -68,3 +69,7 @@ class UnsupportedOperator(ReflrpError):
         lines = "\n  ".join(str(node) for node in self.nodes)
         count = "1 node is" if len(self.nodes) == 1 else f"{len(self.nodes)} nodes are"
         super().__init__(f"{count} not supported:\n  {lines}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make it again, for pickling: of its nodes, not of its message."""
+        return type(self), (self.nodes,), vars(self)

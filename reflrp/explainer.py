@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflrp.arrays import to_host
+from reflrp.arrays.looks import block
 from reflrp.batches import Batch, baked_note, choices
+from reflrp.caches import Cache
 from reflrp.composites import Composite, resolve
 from reflrp.engine import Program, check_size, converter, prepare
 from reflrp.errors import ForwardChanged, InputError
@@ -30,28 +32,45 @@ MEMORY = 512 * 2**20
 """The values of one cut of the batch take at most this many bytes (or one sample's, where that is more)."""
 
 
+Shapes = tuple[tuple[str, Shape], ...]
+"""The inputs' names and shapes."""
+
+
 class Explainer:
     """A model and its rules, set up once; call it to explain, as often as you like.
+
+    What is worked out for a shape of inputs (the graph, the rules' assignment, derived weights) is kept for the next
+    batch of that shape. One explainer may be called from many threads, and can be pickled into other processes.
 
     Parameters
     ----------
     model : path, bytes, onnx.ModelProto or Model
-        What to explain.
-    rules : str, Rule, Composite or dict
-        A preset's name, "zennit.EpsilonPlusFlat", a Rule (it on every dense and convolution node, the families'
-        defaults elsewhere), a Composite, or {node name pattern: Rule}.
+        What to explain: an ONNX file, its bytes, a parsed proto, or what `reflrp.load` returned.
+    rules : str, Rule, Composite or dict, default "epsilon_plus_flat"
+        A preset's name (`reflrp.composites.presets()` lists them); the name of another library's composite, as
+        "zennit.EpsilonPlusFlat"; a Rule (it on every dense and convolution node, the families' defaults elsewhere); a
+        Composite; or {node name pattern: Rule}, again with the defaults elsewhere.
     output : str, optional
-        Which output to explain, where the model has several.
-    backend : str
+        Which output to explain. None: the only one; with several, it must be named.
+    backend : str, default "numpy"
         "numpy" or "cupy".
-    dtype : str
+    dtype : str, default "float64"
         "float64" or "float32": what everything is computed in.
-    strip : bool
+    strip : bool, default True
         Explain what goes into a final Softmax, LogSoftmax or Sigmoid, not what comes out.
-    canonize : tuple of str, optional
-        Canonizing passes in place of the composite's own.
+    canonize : sequence of str, optional
+        Canonizing passes. None: the composite's own; () for none.
     batch_size : int, optional
         How many samples to run at once. None: as many as keep their values within 512 MiB.
+
+    Attributes
+    ----------
+    model : Model
+        The imported model.
+    composite : Composite
+        What `rules` means.
+    output : str
+        The name of the explained output.
 
     Raises
     ------
@@ -61,6 +80,12 @@ class Explainer:
         For an unknown preset or a rule that is none.
     InputError
         For an unknown output, backend or dtype.
+
+    Examples
+    --------
+    >>> explainer = reflrp.Explainer("model.onnx", rules="epsilon_plus")  # doctest: +SKIP
+    >>> for x in batches:  # doctest: +SKIP
+    ...     relevance = explainer(x, target=3).relevance
 
     """
 
@@ -84,8 +109,8 @@ class Explainer:
         self.passes = tuple(self.composite.canonize if canonize is None else canonize)
         self.batch_size = batch_size
         self._convert = converter(backend, dtype)
-        self._programs: dict[tuple[tuple[str, Shape], ...], Program] = {}
-        self._sizes: dict[tuple[tuple[str, Shape], ...], tuple[int, tuple[str, ...]]] = {}
+        self._programs: Cache[Shapes, Program] = Cache(2)
+        self._sizes: Cache[Shapes, tuple[int, tuple[str, ...]]] = Cache(64)
 
     def __call__(
         self,
@@ -102,22 +127,26 @@ class Explainer:
         Parameters
         ----------
         x : array, or dict of arrays by input name
-            Shapes as the model declares them, the batch first.
-        target : None, int, ints or tuple
-            None: each sample's arg-max; an int; ints, one a sample; an index tuple after the batch axis.
-        init : str or array
-            "output": R = f(x) at the target; "one": R = 1; or an array shaped like the output.
-        layers : bool, str or list of str
-            True, or patterns of value names, node names or ONNX node names: keep the relevance of inner values too.
-        conditions : dict, optional
+            Shapes as the model declares them, the batch of N samples first. A dict where the model has several inputs.
+        target : int, sequence of int, or tuple of int, optional
+            Which entry of the output (N, *shape) to explain. None: each sample's arg-max. An int: that entry, for an
+            output (N, K). Ints, N of them: one a sample. A tuple: an index after the batch axis, the same for all.
+        init : str or array, default "output"
+            The relevance to start from. "output": R = f(x) at the target; "one": R = 1 at the target; or an array
+            shaped like the output, and then `target` is not used.
+        layers : bool, str or sequence of str, default False
+            Keep the relevance of inner values too. True: of all; or patterns of value names, node names or ONNX node
+            names, as "conv*".
+        conditions : dict of sequences of int, optional
             {pattern: neurons}: let relevance through these neurons or channels only, at the values that match a
             pattern as in `layers`. Channels are counted on axis 1, in sequences (batch, time, features) on the last.
         progress : bool, optional
-            None: a bar on a terminal when the work takes more than a second.
+            Whether to show a bar. None: on a terminal, when the work takes more than a second.
 
         Returns
         -------
         Explanation
+            With `relevance` shaped like `x`.
 
         Raises
         ------
@@ -143,6 +172,19 @@ class Explainer:
         e = Explanation.concatenate(parts, batch.axes(size) if len(cuts) > 1 else {})
         return replace(e, notes=(*e.notes, *notes)) if notes else e
 
+    def __repr__(self) -> str:
+        """Return the model in brief, the rules, and what else was chosen."""
+        source = self.model.source
+        rows = {
+            "model": f"{source.name}, {len(source.nodes)} nodes, {source.size:,} numbers",
+            "rules": f"{self.composite.title!r}, {len(self.composite.pairs)} pairs",
+            "output": f"{self.output!r}, {'before' if self.strip else 'behind'} a final Softmax",
+            "computed": f"in {self.dtype} by {self.backend}",
+            "canonize": ", ".join(self.passes) or "nothing",
+            "batch_size": "as many as fit" if self.batch_size is None else str(self.batch_size),
+        }
+        return block("Explainer", rows)
+
     def program(self, x: Inputs) -> Program:
         """Return the prepared graph with its rules, for inputs shaped like `x`."""
         return self._program(self._cuts(self.model.feeds(x))[0])
@@ -155,9 +197,7 @@ class Explainer:
     def _size(self, batch: Batch) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it."""
         key = tuple((k, a.shape) for k, a in batch.feeds.items())
-        if key not in self._sizes:
-            self._sizes[key] = self._settle(batch)
-        return self._sizes[key]
+        return self._sizes.made(key, lambda: self._settle(batch))
 
     def _settle(self, batch: Batch) -> tuple[int, tuple[str, ...]]:
         wanted = self.batch_size or batch.fitting(MEMORY, np.dtype(self.dtype).itemsize)
@@ -175,11 +215,7 @@ class Explainer:
 
     def _program(self, feeds: dict[str, np.ndarray]) -> Program:
         key = tuple((k, a.shape) for k, a in feeds.items())
-        if key not in self._programs:
-            if len(self._programs) > 1:
-                self._programs.pop(next(iter(self._programs)))
-            self._programs[key] = self._set_up(feeds)
-        return self._programs[key]
+        return self._programs.made(key, lambda: self._set_up(feeds))
 
     def _set_up(self, feeds: dict[str, np.ndarray]) -> Program:
         whole = self.model.graph({k: a.shape for k, a in feeds.items()})
@@ -270,9 +306,69 @@ def explain(
     progress: bool | None = None,
     conditions: Mapping[str, Sequence[int]] | None = None,
 ) -> Explanation:
-    """Explain what a model says of a batch: `Explainer(model, rules, ...)(x, target=..., ...)`.
+    """Explain what a model says of a batch: how much each entry of the input contributed to the output.
 
-    See `Explainer` for `model`, `rules`, `output`, `backend` and `dtype`, and `Explainer.__call__` for the rest.
+    It is `Explainer(model, rules, ...)(x, target=..., ...)`; who explains several batches keeps the `Explainer`.
+
+    Parameters
+    ----------
+    model : path, bytes, onnx.ModelProto or Model
+        What to explain: an ONNX file, its bytes, a parsed proto, or what `reflrp.load` returned.
+    x : array, or dict of arrays by input name
+        Shapes as the model declares them, the batch of N samples first. A dict where the model has several inputs.
+    rules : str, Rule, Composite or dict, default "epsilon_plus_flat"
+        A preset's name (`reflrp.composites.presets()` lists them); the name of another library's composite, as
+        "zennit.EpsilonPlusFlat"; a Rule (it on every dense and convolution node, the families' defaults elsewhere); a
+        Composite; or {node name pattern: Rule}, again with the defaults elsewhere.
+    target : int, sequence of int, or tuple of int, optional
+        Which entry of the output (N, *shape) to explain. None: each sample's arg-max. An int: that entry, for an output
+        (N, K). Ints, N of them: one a sample. A tuple: an index after the batch axis, the same for all samples.
+    init : str or array, default "output"
+        The relevance to start from. "output": R = f(x) at the target; "one": R = 1 at the target; or an array shaped
+        like the output, and then `target` is not used.
+    output : str, optional
+        Which output to explain. None: the only one; with several, it must be named.
+    backend : str, default "numpy"
+        "numpy" or "cupy".
+    dtype : str, default "float64"
+        "float64" or "float32": what everything is computed in.
+    layers : bool, str or sequence of str, default False
+        Keep the relevance of inner values too. True: of all; or patterns of value names, node names or ONNX node names.
+    progress : bool, optional
+        Whether to show a bar. None: on a terminal, when the work takes more than a second.
+    conditions : dict of sequences of int, optional
+        {pattern: neurons}: let relevance through these neurons or channels only, at the values that match a pattern as
+        in `layers`.
+
+    Returns
+    -------
+    Explanation
+        `relevance` is shaped like `x`; `relevances` has it by input name, `output` what was explained, `target` where,
+        `layers` the inner values, `conservation` the account of where relevance went, `rules` what was applied.
+
+    Raises
+    ------
+    ModelError
+        Where the file is missing, no ONNX model, truncated, or its graph invalid.
+    UnsupportedOperator
+        With every node on a path of relevance that reflrp cannot explain.
+    InputError
+        For an input, target, init or other argument that does not fit the model.
+    RuleError, UnassignedNodes
+        For an unknown preset, a rule on a node that it cannot serve, and nodes without a rule.
+    TooLarge
+        Where the model asks for more than `reflrp.limits` allow.
+    NonFiniteError
+        Where a NaN or an infinity arises; names the node.
+    ForwardChanged
+        Where a canonizing pass changed the output.
+
+    Examples
+    --------
+    >>> e = reflrp.explain("model.onnx", x, rules="epsilon_plus", target=3)  # doctest: +SKIP
+    >>> e.relevance.shape == x.shape  # doctest: +SKIP
+    True
+
     """
     explainer = Explainer(model, rules, output=output, backend=backend, dtype=dtype)
     return explainer(x, target=target, init=init, layers=layers, conditions=conditions, progress=progress)

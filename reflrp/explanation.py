@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from reflrp.arrays.looks import block, counted, described, listed, same
 from reflrp.errors import InputError
 from reflrp.files import write_beside
 from reflrp.ledger import Ledger, Row
@@ -24,15 +25,17 @@ Labels = Sequence[str] | Sequence[Sequence[str]] | Mapping[int, str] | None
 """The tokens of one sample, those of each sample, a vocabulary {id: token}, or None: the ids or positions."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Explanation:
-    """The relevance of one batch.
+    """The relevance of one batch of N samples: what `reflrp.explain` returns.
+
+    `e.relevance` is that of the one input, and so is `np.asarray(e)`. `e1 == e2` compares everything in one bool.
 
     Attributes
     ----------
     relevances : dict of array
         Each input's relevance by name, shaped like the input; a token-id input has it per token.
-    output : array
+    output : array (N, ...)
         The explained output (what goes into a final Softmax, where that is stripped).
     target : tuple
         Each sample's target, as an index after the batch axis; empty where the initial relevance was given.
@@ -46,6 +49,13 @@ class Explanation:
         What was changed in the graph before: canonizing, a stripped Softmax.
     inputs : dict of array
         The explained inputs.
+
+    Examples
+    --------
+    >>> e = reflrp.explain("model.onnx", x)  # doctest: +SKIP
+    >>> e.conservation.totals["inputs"] == e.relevance.sum()  # doctest: +SKIP
+    True
+    >>> e.plot("digits.png"); e.save("digits.npz")  # doctest: +SKIP
 
     """
 
@@ -64,6 +74,43 @@ class Explanation:
         if len(self.relevances) != 1:
             raise InputError(f"the model has the inputs {list(self.relevances)}; use relevances[name]")
         return next(iter(self.relevances.values()))
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether all arrays, targets, accounts, rules and notes are the same.
+
+        A loaded explanation has its rules as text, and equals the one that was saved. Explanations have no hash.
+        """
+        if not isinstance(other, Explanation):
+            return NotImplemented
+        data = (f.name for f in fields(self) if f.name != "rules")
+        return _as_text(self.rules) == _as_text(other.rules) and all(
+            same(getattr(self, k), getattr(other, k)) for k in data
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return the relevance of the one input, for `np.asarray(e)`. Raises InputError where there are several."""
+        return np.array(self.relevance, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        """Return the arrays by shape and sum, the targets, and how relevance was conserved."""
+        kept = repr(self.conservation).split("\n")
+        rows = {
+            "relevance": listed(
+                (f"{k!r} {described(v)}, sum {v.sum():.6g}" for k, v in self.relevances.items()), 3, 60
+            ),
+            "output": described(self.output),
+            "target": listed(map(str, self.target), 8) if self.target else "none, the initial relevance was given",
+            "layers": listed(map(repr, self.layers)),
+            "conservation": kept[1].strip(),
+            "rules": counted(str(r).split("(")[0] for r in self.rules.values()),
+        }
+        return block("Explanation", rows | ({"notes": "; ".join(self.notes)} if self.notes else {}))
+
+    def _repr_html_(self) -> str:
+        html: str = shown("explanation_html", self)
+        return html
 
     def plot(self, path: str | Path | None = None, *, sample: int | Sequence[int] | None = None) -> Any:
         """Draw the relevance beside the input: an image, a time series, or bars, by the input's shape.
@@ -159,7 +206,7 @@ class Explanation:
         meta = {
             "target": self.target,
             "notes": self.notes,
-            "rules": {k: repr(v) if not isinstance(v, str) else v for k, v in self.rules.items()},
+            "rules": _as_text(self.rules),
             "conservation": self.conservation.as_dict(),
         }
         arrays |= {"out": self.output, "meta": np.asarray(json.dumps(meta))}
@@ -216,6 +263,10 @@ def _whole(parts: Sequence[np.ndarray], same: bool = False) -> np.ndarray:
     if parts[0].ndim:
         return np.concatenate(parts)
     return parts[0] if same else np.asarray(sum(parts), dtype=parts[0].dtype)
+
+
+def _as_text(rules: Mapping[str, Rule | str]) -> dict[str, str]:
+    return {k: v if isinstance(v, str) else repr(v) for k, v in rules.items()}
 
 
 def _section(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from reflrp.arrays import Array
+from reflrp.arrays.looks import Brief, block, counted, described, listed, shortened
 
 Shape = tuple[int, ...]
 
@@ -45,7 +46,7 @@ UNRULED = ("routing", "embedding", "plumbing")
 
 
 @dataclass(frozen=True, eq=False)
-class Op:
+class Op(Brief):
     """What a node computes. Subclasses say `forward`, `shape` and, where it can be known, the sign."""
 
     kind: ClassVar[str]
@@ -126,8 +127,14 @@ class Node:
         """The kind of the node's op."""
         return self.op.kind
 
+    def __repr__(self) -> str:
+        """Return `Node('fc', dense, 64 -> 10, bias: 'h' -> 'y', onnx Gemm)`."""
+        what = ", ".join(filter(None, [self.op.kind, self.op.describe()]))
+        name, output = (shortened(repr(k), 40) for k in (self.name, self.output))
+        return f"Node({name}, {what}: {listed(map(repr, self.inputs))} -> {output}, onnx {self.op_type})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Graph:
     """A network at fixed input shapes. Nodes are in topological order; every value is assigned once."""
 
@@ -138,6 +145,17 @@ class Graph:
     aliases: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return how many nodes of which kinds there are, the inputs, the outputs and the notes."""
+        rows = {"nodes": f"{len(self.nodes)} ({counted(n.kind for n in self.nodes)})"}
+        rows |= {"inputs": listed(map(self._port, self.inputs), width=60)}
+        rows |= {"outputs": listed(map(self._port, self.outputs), width=60)}
+        return block("Graph", rows | ({"notes": "; ".join(self.notes)} if self.notes else {}))
+
+    def _port(self, name: str) -> str:
+        value = self.values.get(self.resolve(name))
+        return f"{name!r} {described(value)}" if value else repr(name)
 
     def resolve(self, name: str) -> str:
         """Return the value that `name` stands for (Identity, Dropout and Cast leave aliases)."""

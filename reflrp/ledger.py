@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from reflrp.arrays.looks import block
 from reflrp.views import shown
 
 
@@ -111,6 +112,17 @@ class Ledger(Mapping[str, Row]):
     def __str__(self) -> str:
         """Return the table."""
         return self.table()
+
+    def __repr__(self) -> str:
+        """Return where the initial relevance went, in a few lines; `str` is the table."""
+        kept = {k: f"{v:.6g}" for k, v in self.totals.items() if v or k in ("seed", "inputs")}
+        seed = kept.pop("seed")
+        rows = [f"seed {seed} = {' + '.join(f'{k} {v}' for k, v in kept.items())}"]
+        return block("Ledger", [*rows, f"{len(self.rows)} nodes; largest rounding of one: {self.worst:.1e}"])
+
+    def _repr_html_(self) -> str:
+        html: str = shown("ledger_html", self)
+        return html
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data, for JSON."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from reflrp.arrays import Array, to_host
 from reflrp.batches import Batch
+from reflrp.caches import Cache
 from reflrp.engine import Program, converter
 from reflrp.errors import InputError
 from reflrp.ir import Graph, Shape
@@ -34,10 +35,19 @@ class Model:
     source : Source
         The parsed file: nodes in order, folded constants, inputs and outputs.
 
+    The graphs at the input shapes that were asked for last are kept; many threads may ask for them at once.
     """
 
     source: Source
-    _graphs: dict[tuple[tuple[str, Shape], ...], Graph] = field(default_factory=dict, repr=False)
+    _graphs: Cache[tuple[tuple[str, Shape], ...], Graph] = field(default_factory=lambda: Cache(4), repr=False)
+
+    def __repr__(self) -> str:
+        """Return what the file holds: nodes, numbers, inputs, outputs, opsets."""
+        return repr(self.source).replace("Source", "Model", 1)
+
+    def _repr_html_(self) -> str:
+        html: str = shown("model_html", self)
+        return html
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -59,15 +69,14 @@ class Model:
 
         Raises InputError where a shape does not fit, UnsupportedOperator where a node cannot be built.
         """
+        key = tuple((name, tuple(shapes[name])) for name in self.source.inputs)
+        return self._graphs.made(key, lambda: self._built(shapes))
+
+    def _built(self, shapes: Mapping[str, Shape]) -> Graph:
         from reflrp.importer.build import build, check_shapes
 
-        key = tuple((name, tuple(shapes[name])) for name in self.source.inputs)
-        if key not in self._graphs:
-            check_shapes(self.source, shapes)
-            if len(self._graphs) > 3:
-                self._graphs.pop(next(iter(self._graphs)))
-            self._graphs[key] = mark_gates(recognise(fuse_affine(build(self.source, shapes))))
-        return self._graphs[key]
+        check_shapes(self.source, shapes)
+        return mark_gates(recognise(fuse_affine(build(self.source, shapes))))
 
     def example_shapes(self, batch: int = 1) -> dict[str, Shape]:
         """Return the declared input shapes, with `batch` for the first axis and 1 for others that are left open."""
@@ -100,11 +109,38 @@ class Model:
         return "; ".join(f"{name}: {port}" for name, port in self.source.inputs.items())
 
     def run(self, x: Inputs, dtype: str = "float64", backend: str = "numpy") -> dict[str, np.ndarray]:
-        """Return the outputs by name: the forward pass in `dtype`.
+        """Return the outputs by name: the forward pass.
 
         Where the file fixes the batch size, a larger batch runs in parts of it.
 
-        Raises InputError for inputs that do not fit, NonFiniteError with the node where a NaN or infinity arises.
+        Parameters
+        ----------
+        x : array, or dict of arrays by input name
+            Shapes as the model declares them, the batch first.
+        dtype : str, default "float64"
+            "float64" or "float32": what everything is computed in.
+        backend : str, default "numpy"
+            "numpy" or "cupy".
+
+        Returns
+        -------
+        dict of array
+            Every output of the model by its name, on the host.
+
+        Raises
+        ------
+        InputError
+            For inputs that do not fit, and an unknown dtype or backend.
+        UnsupportedOperator
+            With every node that cannot be built at these shapes.
+        NonFiniteError
+            Where a NaN or an infinity arises; names the node.
+
+        Examples
+        --------
+        >>> reflrp.load("model.onnx").run(x)["logits"].argmax(axis=1)  # doctest: +SKIP
+        array([3, 1])
+
         """
         feeds = self.feeds(x)
         batch = Batch(self, feeds, self.outputs)
@@ -141,11 +177,13 @@ def load(model: ModelLike | Model) -> Model:
     Parameters
     ----------
     model : path, bytes, onnx.ModelProto or Model
-        What to import. A Model is returned as it is.
+        What to import: a file, external data beside it included; its bytes; a parsed proto. A Model is returned as it
+        is.
 
     Returns
     -------
     Model
+        With `summary()`, the layer table; `run(x)`, the forward pass; and what `Explainer` and `explain` take.
 
     Raises
     ------
@@ -153,6 +191,13 @@ def load(model: ModelLike | Model) -> Model:
         Where the file is missing, no ONNX model, truncated, or its graph invalid.
     UnsupportedOperator
         With every node on a path of relevance that reflrp cannot explain.
+    TooLarge
+        Where the file asks for more than `reflrp.limits` allow.
+
+    Examples
+    --------
+    >>> model = reflrp.load("model.onnx")  # doctest: +SKIP
+    >>> print(model.summary())  # doctest: +SKIP
 
     """
     if isinstance(model, Model):

@@ -8,6 +8,7 @@ from maps import dyadic
 from nets import build, net
 
 import reflrp
+from reflrp.caches import Cache
 from reflrp.errors import ForwardChanged, RuleError
 from reflrp.ops.linear import Conv
 from reflrp.passes.canonize import PASSES
@@ -108,7 +109,8 @@ def test_merge_is_the_smaller_pass():
 def broken(graph):
     """A pass that forgets a factor."""
     nodes = tuple(
-        replace(n, op=replace(n.op, w=n.op.w * 1.01, derived={})) if isinstance(n.op, Conv) else n for n in graph.nodes
+        replace(n, op=replace(n.op, w=n.op.w * 1.01, derived=Cache())) if isinstance(n.op, Conv) else n
+        for n in graph.nodes
     )
     return replace(graph, nodes=nodes)
 

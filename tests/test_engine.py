@@ -8,8 +8,9 @@ from conftest import Library
 from nets import NETS, build, net
 
 import reflrp
+from reflrp.caches import Cache
 from reflrp.composites import Composite, first, kind, presets, uniform
-from reflrp.engine import converter, gated_values, prepare
+from reflrp.engine import gated_values, prepare
 from reflrp.errors import InputError, NonFiniteError
 from reflrp.ops.linear import LinearMap
 from reflrp.rules import Epsilon, Flat, Gamma, GuidedBackprop, Sign, StdxEpsilon, WSquare, ZBox, ZPlus
@@ -41,7 +42,7 @@ def test_known_structure_saves_work_only(name, rules):
     model, x = net(name)
     program = reflrp.Explainer(model, rules).program(x)
     naive = {
-        node: replace(op, positive=False, gated=False, derived={}) if isinstance(op, LinearMap) else op
+        node: replace(op, positive=False, gated=False, derived=Cache()) if isinstance(op, LinearMap) else op
         for node, op in program.ops.items()
     }
     assert any(isinstance(op, LinearMap) and op.positive for op in program.ops.values())
@@ -116,7 +117,6 @@ def test_negation_keeps_the_precision():
 def test_unknown_settings(argument, value):
     with pytest.raises(InputError, match=f"{argument}='{value}' is unknown"):
         reflrp.Explainer(net("mlp")[0], **{argument: value})
-    converter.cache_clear()
 
 
 def test_nan_names_its_node():

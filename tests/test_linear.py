@@ -9,6 +9,7 @@ from maps import MAPS, ONE, dyadic, flat
 
 from reflrp.arrays import ZERO, neg, pos
 from reflrp.arrays.kernels import BLOCK, Windows
+from reflrp.caches import Cache
 from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap, SumAxes, SumOf, WindowMean
 
 LINE = Windows((4,), (2,), (1,), (1,), (0,), (0,))
@@ -58,7 +59,7 @@ def test_both_signs_at_once(kind):
     @settings(max_examples=10)
     def check(m):
         for change in (lambda w: w, abs, lambda w: -abs(w)):
-            L = replace(m.seen, w=change(m.seen.w), derived={})
+            L = replace(m.seen, w=change(m.seen.w), derived=Cache())
             s, t = m.z + 1.0, 2.0 * m.z - 1.0
             parts = [L(m.a, L.weights(f)) for f in (pos, neg)]
             found = L.by_sign(m.a)

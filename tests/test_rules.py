@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from maps import MAPS, dyadic, flat
 
 from reflrp.arrays import ZERO
+from reflrp.caches import Cache
 from reflrp.errors import RuleError
 from reflrp.ops.linear import Dense
 from reflrp.rules import (
@@ -207,7 +208,7 @@ def test_symbolic_zeros_change_nothing(rule, kind):
         R = np.where(m.z > 0, dyadic(np.random.default_rng(7), m.z.shape), 0)
         plain = actual(rule, m, R)
         for flags in ({"positive": True}, {"gated": True}, {"positive": True, "gated": True}):
-            known = replace(m, op=replace(m.op, derived={}, **flags))
+            known = replace(m, op=replace(m.op, derived=Cache(), **flags))
             assert actual(rule, known, R) == plain
 
     check()

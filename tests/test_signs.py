@@ -9,6 +9,7 @@ from models import draw, model
 import reflrp
 from reflrp import engine, explainer
 from reflrp import rules as r
+from reflrp.caches import Cache
 from reflrp.composites import Composite, defaults, first, kind
 from reflrp.dialects import lczerolens, lxt
 from reflrp.ops.linear import LinearMap
@@ -21,7 +22,7 @@ F32 = np.float32
 def unproven(graph, rules, convert):
     program = engine.prepare(graph, rules, convert)
     ops = {
-        k: replace(op, positive=False, gated=False, derived={}) if isinstance(op, LinearMap) else op
+        k: replace(op, positive=False, gated=False, derived=Cache()) if isinstance(op, LinearMap) else op
         for k, op in program.ops.items()
     }
     return engine.Program(program.graph, ops, program.rules)

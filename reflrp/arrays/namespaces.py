@@ -62,6 +62,10 @@ class Zero:
         """Return `ZERO`."""
         return "ZERO"
 
+    def __reduce__(self) -> str:
+        """Return the name of the one there is: pickled, copied or sent to another process, it stays that one."""
+        return "ZERO"
+
     __radd__ = __add__
     __rmul__ = __mul__
     __truediv__ = __mul__

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reflrp import rules as r
+from reflrp.arrays.looks import block
 from reflrp.composites.matchers import Matcher, Survey, kind, op_type
 from reflrp.errors import RuleError, UnassignedNodes
 from reflrp.ir import UNRULED, WEIGHTED, Graph, Node
@@ -35,6 +36,11 @@ class Composite:
         for _, rule in self.pairs:
             if not isinstance(rule, Rule):
                 raise RuleError(f"{rule!r} is no rule; use one of reflrp.rules, with its brackets")
+
+    def __repr__(self) -> str:
+        """Return the pairs, one a line; of many, the first."""
+        canonize = f", canonize={self.canonize!r}" if self.canonize != ("fold_batchnorm",) else ""
+        return block(f"Composite {self.title!r}{canonize}", [f"{m!r}: {rule!r}" for m, rule in self.pairs])
 
     def assign(self, graph: Graph) -> dict[str, Rule]:
         """Return {node name: rule} for every node that leaves a choice."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
+from typing import Any
 
+from reflrp.caches import Kept
 from reflrp.errors import RuleError
 from reflrp.ir import KINDS, UNRULED, WEIGHTED, Graph, Node
 
@@ -16,7 +17,7 @@ class Survey:
 
     graph: Graph
 
-    @cached_property
+    @Kept
     def depths(self) -> dict[str, int]:
         """For each node, the dense and conv nodes on the longest path from an input to it, itself included."""
         return self._count(WEIGHTED)
@@ -62,15 +63,15 @@ class Survey:
             self._earliest[matcher] = next(found, None)
         return self._earliest[matcher]
 
-    @cached_property
+    @Kept
     def _earliest(self) -> dict[Matcher, str | None]:
         return {}
 
-    @cached_property
+    @Kept
     def _firsts(self) -> dict[tuple[str, ...], dict[str, int]]:
         return {}
 
-    @cached_property
+    @Kept
     def _lasts(self) -> dict[tuple[str, ...], dict[str, int]]:
         return {}
 
@@ -101,6 +102,9 @@ class _Both(Matcher):
     one: Matcher
     two: Matcher
 
+    def __repr__(self) -> str:
+        return f"({self.one!r} & {self.two!r})"
+
     def __call__(self, node: Node, survey: Survey) -> bool:
         return self.one(node, survey) and self.two(node, survey)
 
@@ -110,6 +114,9 @@ class _Either(Matcher):
     one: Matcher
     two: Matcher
 
+    def __repr__(self) -> str:
+        return f"({self.one!r} | {self.two!r})"
+
     def __call__(self, node: Node, survey: Survey) -> bool:
         return self.one(node, survey) or self.two(node, survey)
 
@@ -117,6 +124,9 @@ class _Either(Matcher):
 @dataclass(frozen=True)
 class _Not(Matcher):
     one: Matcher
+
+    def __repr__(self) -> str:
+        return f"~{self.one!r}"
 
     def __call__(self, node: Node, survey: Survey) -> bool:
         return not self.one(node, survey)
@@ -126,6 +136,9 @@ class _Not(Matcher):
 class _Kind(Matcher):
     kinds: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return _call("kind", *self.kinds)
+
     def __call__(self, node: Node, survey: Survey) -> bool:
         return node.kind in self.kinds
 
@@ -133,6 +146,9 @@ class _Kind(Matcher):
 @dataclass(frozen=True)
 class _OpType(Matcher):
     types: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return _call("op_type", *self.types)
 
     def __call__(self, node: Node, survey: Survey) -> bool:
         return node.op_type in self.types
@@ -142,6 +158,9 @@ class _OpType(Matcher):
 class _Name(Matcher):
     pattern: str
 
+    def __repr__(self) -> str:
+        return _call("name", self.pattern)
+
     def __call__(self, node: Node, survey: Survey) -> bool:
         return any(fnmatchcase(n, self.pattern) for n in (node.name, node.output, *node.onnx))
 
@@ -149,6 +168,9 @@ class _Name(Matcher):
 @dataclass(frozen=True)
 class _First(Matcher):
     kinds: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return _call("first", *self.kinds)
 
     def __call__(self, node: Node, survey: Survey) -> bool:
         return survey.is_first(node, self.kinds)
@@ -158,6 +180,9 @@ class _First(Matcher):
 class _Earliest(Matcher):
     matcher: Matcher
 
+    def __repr__(self) -> str:
+        return _call("earliest", self.matcher)
+
     def __call__(self, node: Node, survey: Survey) -> bool:
         return node.name == survey.earliest(self.matcher)
 
@@ -165,6 +190,9 @@ class _Earliest(Matcher):
 @dataclass(frozen=True)
 class _Last(Matcher):
     kinds: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return _call("last", *self.kinds)
 
     def __call__(self, node: Node, survey: Survey) -> bool:
         return survey.is_last(node, self.kinds)
@@ -175,14 +203,25 @@ class _Depth(Matcher):
     low: int
     high: int
 
+    def __repr__(self) -> str:
+        return _call("depth", self.low, self.high)
+
     def __call__(self, node: Node, survey: Survey) -> bool:
         return self.low <= survey.depths[node.name] <= self.high
 
 
 @dataclass(frozen=True)
 class _Anything(Matcher):
+    def __repr__(self) -> str:
+        return _call("anything")
+
     def __call__(self, node: Node, survey: Survey) -> bool:
         return True
+
+
+def _call(maker: str, *arguments: Any) -> str:
+    """Return how a matcher is written."""
+    return f"{maker}({', '.join(map(repr, arguments))})"
 
 
 def kind(*kinds: str) -> Matcher:

@@ -66,7 +66,7 @@ def preset(title: str, **parameters: Any) -> Composite:
         return _from_dialect(library, rest, parameters)
     make = REGISTRY.presets.get(_canonical(title))
     if make is None:
-        near = get_close_matches(_canonical(title), REGISTRY.presets, n=1)
+        near = get_close_matches(_canonical(title), presets(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(presets())}"
         raise RuleError(f"preset {title!r} is unknown; {hint}")
     return make(**parameters)

@@ -17,6 +17,7 @@ from reflrp.importer.estimate import check_outputs
 from reflrp.importer.functions import function_of
 from reflrp.importer.labels import BUILT, INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
+from reflrp.importer.plumbing import Filled
 from reflrp.importer.read import is_float, widened
 from reflrp.importer.site import BUILDERS, Arg, Items, Oversized, Ref, Site, Unbuildable, Work, sized
 from reflrp.importer.tokens import origins
@@ -107,22 +108,16 @@ class Construction:
 
     def plumb(self, node: OnnxNode, args: tuple[Arg, ...], only: tuple[int, ...] | None = None) -> tuple[Arg, ...]:
         """Add plumbing nodes: one for each output (or only for some) of an ONNX node that carries no relevance."""
-        places = [i for i, a in enumerate(args) if isinstance(a, Ref)]
         inputs = tuple(a for a in args if isinstance(a, Ref))
-
-        def run(*arrays: np.ndarray) -> tuple[np.ndarray | None, ...]:
-            full: list[Any] = list(args)
-            for i, array in zip(places, arrays, strict=True):
-                full[i] = array
-            return evaluated(node, *full)
-
-        samples = run(*(self.sample(i) for i in inputs))
-        moved = self._moved_ids(node, args, inputs, samples, lambda *xs: run(*xs)[0])
+        given = (node, *(None if isinstance(a, Ref) else a for a in args))
+        places = tuple(1 + i for i, a in enumerate(args) if isinstance(a, Ref))
+        samples = evaluated(node, *(self.sample(a) if isinstance(a, Ref) else a for a in args))
+        moved = self._moved_ids(node, args, inputs, samples, Filled(evaluated, given, places))
         if moved is not None:
             return (moved,)
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
         return tuple(
-            self.plumbing(node, i, inputs, lambda *xs, i=i: run(*xs)[i], np.asarray(sample)) if ok else None
+            self.plumbing(node, i, inputs, Filled(evaluated, given, places, i), np.asarray(sample)) if ok else None
             for i, (ok, sample) in enumerate(zip(made, samples, strict=True))
         )
 

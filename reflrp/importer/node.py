@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
+from reflrp.arrays.looks import Brief
+from reflrp.caches import Kept
 from reflrp.errors import ModelError, Offender
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.read import array_in, domain_of, is_float, widened
@@ -18,8 +19,8 @@ from reflrp.importer.read import array_in, domain_of, is_float, widened
 Arrays = Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Body:
+@dataclass(frozen=True, eq=False)
+class Body(Brief):
     """A part that a node runs inside: a branch, a loop's body, or the function that defines an operator.
 
     Its nodes are in topological order, and may read values from outside.
@@ -31,8 +32,8 @@ class Body:
     nodes: tuple[OnnxNode, ...]
 
 
-@dataclass(frozen=True)
-class OnnxNode:
+@dataclass(frozen=True, eq=False)
+class OnnxNode(Brief):
     """One node of the file, with its attributes as Python values and the opset version of its domain.
 
     `reads` are the values it depends on: its inputs, and what its subgraphs take from outside.
@@ -50,12 +51,16 @@ class OnnxNode:
     scope: str = ""
     opsets: Mapping[str, int] = field(default_factory=dict, repr=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields, for pickling: what is worked out from them (`evaluator`, `bodies`) is made anew."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     @property
     def standard(self) -> bool:
         """Whether the ONNX standard has the operator."""
         return bool(onnx.defs.has(self.op_type, self.opset, self.domain))
 
-    @cached_property
+    @Kept
     def evaluator(self) -> Any:
         """ONNX's reference code for this one node."""
         from onnx.reference import ReferenceEvaluator
@@ -74,7 +79,7 @@ class OnnxNode:
         opset = onnx.helper.make_opsetid(self.domain, since)
         return ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[opset]), new_ops=CORRECTED)
 
-    @cached_property
+    @Kept
     def bodies(self) -> dict[str, Body]:
         """The subgraphs that are attributes of the node."""
         return {a.name: body_of(a.g, self.opsets) for a in self.proto.attribute if a.type == AttributeProto.GRAPH}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from reflrp.importer.decompose import call, one
+from reflrp.importer.plumbing import Filled
 from reflrp.importer.site import Ref, Site, Unbuildable, sized
 from reflrp.ops.picking import Pick
 from reflrp.ops.routing import Embedding
@@ -27,14 +27,9 @@ def picked(site: Site) -> Ref:
     """
     x = site.ref(0)
     numbers = np.arange(prod(sized(x.shape)), dtype=np.int64).reshape(x.shape)
-    places = [i for i, a in enumerate(site.args) if isinstance(a, Ref) and i > 0]
-
-    def index(*found: np.ndarray) -> np.ndarray:
-        args: list[Any] = [numbers, *site.args[1:]]
-        for i, array in zip(places, found, strict=True):
-            args[i] = array
-        return np.asarray(site.node.evaluate(*args)[0], dtype=np.int64)
-
+    places = tuple(i for i, a in enumerate(site.args) if isinstance(a, Ref) and i > 0)
+    given = (numbers, *(None if isinstance(a, Ref) else a for a in site.args[1:]))
+    index = Filled(site.node.evaluate, given, places, dtype=np.int64)
     inputs = tuple(site.ref(i) for i in places)
     return site.emit(Pick(x.shape), x, observed(site, index, inputs, "index"))
 

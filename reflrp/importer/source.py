@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reflrp.arrays.looks import block, counted, listed, shortened
 from reflrp.importer.node import OnnxNode
 
 
@@ -26,7 +27,7 @@ class Port:
         return f"{self.dtype} ({dims}{',' if len(self.dims) == 1 else ''})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """A parsed model: nodes in topological order, constants as arrays, the ports, and which values are active."""
 
@@ -37,3 +38,19 @@ class Source:
     outputs: tuple[str, ...]
     active: frozenset[str]
     opsets: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """How many numbers the constants hold."""
+        return sum(a.size for a in self.constants.values())
+
+    def __repr__(self) -> str:
+        """Return what the file is, without its weights."""
+        rows = {
+            "nodes": f"{len(self.nodes)} ({counted(n.op_type for n in self.nodes)})",
+            "constants": f"{len(self.constants)} of {self.size:,} numbers",
+            "inputs": listed((f"{k!r} {port}" for k, port in self.inputs.items()), width=60),
+            "outputs": listed(map(repr, self.outputs)),
+            "opset": ", ".join(f"{k or 'ai.onnx'} {v}" for k, v in self.opsets.items()),
+        }
+        return block(f"Source {shortened(self.name, 60)}", rows)

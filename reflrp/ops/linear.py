@@ -15,6 +15,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array, add, finite, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
 from reflrp.arrays.kernels import Windows, conv, conv_transpose, matmul, window_spread, window_sum
+from reflrp.caches import Cache
 from reflrp.ir import Op, Shape
 from reflrp.ops.stabilizer import StabilizerLike, ratio
 
@@ -54,11 +55,11 @@ class LinearMap(Op):
     positive: bool = field(default=False, kw_only=True)
     gated: bool = field(default=False, kw_only=True)
     absorbed: list[Absorbed] | None = field(default=None, kw_only=True, repr=False)
-    derived: dict[Any, Array] = field(default_factory=dict, kw_only=True, repr=False)
+    derived: Cache[Any, Array] = field(default_factory=Cache, kw_only=True, repr=False)
 
     def to(self, convert: Callable[[Array], Array]) -> Self:
         """Return the same map on converted arrays; derived weights start anew."""
-        return replace(super().to(convert), derived={})
+        return replace(super().to(convert), derived=Cache())
 
     def apply(self, x: Array, w: Array) -> Array:
         """Return the map of x with parameter w, without bias."""
@@ -94,10 +95,7 @@ class LinearMap(Op):
 
     def weights(self, function: Callable[[Array], Array]) -> Array:
         """Return function(w), computed once a map; ZERO where all of it vanishes."""
-        if function not in self.derived:
-            value = function(self.w)
-            self.derived[function] = ZERO if vanishes(value) else value
-        return self.derived[function]
+        return self.derived.made(function, lambda: unless_it_vanishes(function(self.w)))
 
     def ratio(self, R: Array, z: Array, stabilizer: StabilizerLike, bias: Array = ZERO) -> Array:
         """Return R / st(z), and enter in the ledger what the bias in z and the stabiliser keep of R."""
@@ -135,6 +133,11 @@ def signs_side_by_side(w: Array) -> Array:
 def less_one(w: Array) -> Array:
     """Return w - 1."""
     return w - 1
+
+
+def unless_it_vanishes(x: Array) -> Array:
+    """Return ZERO for what vanishes, anything else as it is."""
+    return ZERO if vanishes(x) else x
 
 
 def vanishes(x: Array) -> bool:

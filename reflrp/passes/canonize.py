@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
+from reflrp.caches import Cache
 from reflrp.errors import RuleError
 from reflrp.ir import Graph, Node, Value
 from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap
@@ -44,7 +45,7 @@ def fuse_affine(graph: Graph) -> Graph:
         moved = _moved_back(bias, graph, after, between)
         if not _is_bias(moved, node.op, len(graph.values[node.output].shape)):
             continue
-        op = replace(node.op, b=node.op.b + moved, derived={})
+        op = replace(node.op, b=node.op.b + moved, derived=Cache())
         nodes[path[-1]] = replace(node, op=op, onnx=(*node.onnx, *after.onnx))
         nodes[path[0]] = replace(nodes[path[0]], output=after.output)
         nodes[i], place[after.output] = None, path[0]
@@ -153,7 +154,7 @@ def scaled_after(op: LinearMap, d: LinearMap) -> LinearMap | None:
         return None
     w = np.asarray(op.w, dtype=np.float64) * _along_outputs(scale, op)
     b = np.asarray(op.b, dtype=np.float64) * d.w if op.b is not ZERO else ZERO
-    return replace(op, w=w, b=b + d.b, derived={})
+    return replace(op, w=w, b=b + d.b, derived=Cache())
 
 
 def _channel_scale(w: Array, rank: int) -> Array | None:
@@ -215,7 +216,7 @@ def _scaled_before(op: LinearMap, d: LinearMap) -> LinearMap | None:
         return None
     shift = np.broadcast_to(d.b, (1, *op.source[1:])) if d.b is not ZERO else ZERO
     w = np.asarray(op.w, dtype=np.float64)
-    return replace(op, w=w * _along_inputs(scale, op), b=op(shift, w) + op.b, derived={})
+    return replace(op, w=w * _along_inputs(scale, op), b=op(shift, w) + op.b, derived=Cache())
 
 
 def _over_concat(graph: Graph) -> Graph:

@@ -10,13 +10,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from reflrp.arrays import Array
+from reflrp.arrays.looks import Comparable, brief
 from reflrp.errors import RuleError
 from reflrp.ir import Node
 from reflrp.ops.stabilizer import Stabilizer
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(Comparable):
     """Base of all rules: frozen data, called with a node's op, input, output and relevance.
 
     Class attributes: `serves`, the kinds that the rule can stand on; `conserves`, whether bias and stabiliser are all
@@ -36,6 +37,12 @@ class Rule:
     def fits(self, node: Node) -> bool:
         """Return whether the rule can stand on a node."""
         return node.kind in self.serves
+
+    def __repr__(self) -> str:
+        """Return the rule as it is written, with arrays by their dtype and shape."""
+        return (
+            f"{type(self).__name__}({', '.join(f'{f.name}={brief(getattr(self, f.name), 200)}' for f in fields(self))})"
+        )
 
     def exact(self) -> Self:
         """Return the same rule with each float in its fields as the fraction that its digits say: 0.1 is 1/10."""

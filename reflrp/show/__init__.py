@@ -24,4 +24,7 @@ VIEWS.update(
     tokens=_late("tokens", "tokens"),
     summary=_late("tables", "summary"),
     ledger=_late("tables", "ledger_table"),
+    explanation_html=_late("notebook", "explanation_html"),
+    model_html=_late("notebook", "model_html"),
+    ledger_html=_late("notebook", "ledger_html"),
 )

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 from reflrp import rules as r
 from reflrp.arrays import ZERO, Array, pos, where
+from reflrp.caches import Cache, Kept
 from reflrp.dialects.zennit.core import expand
 from reflrp.errors import RuleError
 from reflrp.ir import LINEAR, WEIGHTED
@@ -62,7 +62,7 @@ class Modified(ZennitRule):
             raise RuleError(f"zero_params={self.zero_params!r}: only dense and conv nodes tell their parameters apart")
         if has_parameters(L) and self.zeroes("bias"):
             L = replace(L, b=ZERO)
-        return replace(L, w=ZERO, derived={}) if has_parameters(L) and self.zeroes("weight") else L
+        return replace(L, w=ZERO, derived=Cache()) if has_parameters(L) and self.zeroes("weight") else L
 
 
 def has_parameters(L: LinearMap) -> bool:
@@ -176,7 +176,7 @@ class Gamma(Modified):
         super().__post_init__()
         check_epsilon(self.gamma, "gamma")
 
-    @cached_property
+    @Kept
     def _generalized(self) -> r.Gamma:
         """The rule that keeps the raised weights: one object, since these are kept by the functions that made them."""
         return r.Gamma(self.gamma, generalized=True, stabilizer=self.stabilizer)

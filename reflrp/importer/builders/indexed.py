@@ -12,6 +12,7 @@ from reflrp.importer.builders.linear import diagonal, multiply, sum_of
 from reflrp.importer.decompose import call
 from reflrp.importer.node import made_node
 from reflrp.importer.observed import observed
+from reflrp.importer.plumbing import Along, Filled, TapPlaces, TapWeights
 from reflrp.importer.sampling import Sampling
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 from reflrp.ops.linear import SumAxes
@@ -28,14 +29,8 @@ def top_k(site: Site) -> Any:
     axis = site.axis(site.attr("axis", -1), x.ndim)
     rest = [np.asarray(count, dtype=np.int64).reshape(1)] if site.opset >= 10 else []
     numbers = np.arange(prod(x.shape), dtype=np.int64).reshape(x.shape)
-
-    def found(values: np.ndarray) -> np.ndarray:
-        return np.asarray(site.node.evaluate(values, *rest)[1], dtype=np.int64)
-
-    def index(values: np.ndarray) -> np.ndarray:
-        return np.take_along_axis(numbers, found(values), axis)
-
-    y = site.emit(Pick(x.shape), x, observed(site, index, (x,), "index"))
+    found = Filled(site.node.evaluate, (None, *rest), (0,), 1, np.int64)
+    y = site.emit(Pick(x.shape), x, observed(site, Along(numbers, found, axis), (x,), "index"))
     if len(site.node.outputs) < 2 or not site.node.outputs[1]:
         return y
     return y, site.work.plumbing(site.node, 1, (x,), found, found(site.work.sample(x)))
@@ -57,10 +52,7 @@ def scatter(site: Site) -> Made:
     size, more = prod(data.shape), prod(updates.shape)
     first = np.arange(size, dtype=np.int64).reshape(data.shape)
     second = np.arange(size, size + more, dtype=np.int64).reshape(updates.shape)
-
-    def order(places: np.ndarray) -> np.ndarray:
-        return np.asarray(node.evaluate(first, places, second)[0], dtype=np.int64)
-
+    order = Filled(node.evaluate, (first, None, second), (1,), dtype=np.int64)
     both = _side_by_side(site, data, updates)
     if isinstance(index, np.ndarray):
         return site.emit(Index(both.shape, order(index)), both)
@@ -126,13 +118,7 @@ def grid_sample(site: Site) -> Ref:
     batch, channels, *size = x.shape
     inner = prod(size)
     starts = np.arange(batch * channels, dtype=np.int64).reshape(batch, channels, 1, *(1,) * len(size)) * inner
-
-    def index(places: np.ndarray) -> np.ndarray:
-        return np.asarray(starts + how.taps(places, tuple(size)).places[:, None])
-
-    def weight(places: np.ndarray) -> np.ndarray:
-        return how.taps(places, tuple(size)).weights[:, None]
-
+    index, weight = TapPlaces(how, tuple(size), starts), TapWeights(how, tuple(size))
     if isinstance(grid, np.ndarray):
         taken = site.emit(Index(x.shape, index(grid)), x, part="taps")
         weighed = diagonal(site, taken, weight(grid), None, part="weighed")

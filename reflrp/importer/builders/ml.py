@@ -8,6 +8,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO
 from reflrp.importer.builders.linear import diagonal, multiply
+from reflrp.importer.plumbing import LargestOf
 from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.ops.linear import Dense, SumAxes
 from reflrp.ops.normaliser import Softmax
@@ -63,12 +64,7 @@ def linear_classifier(site: Site) -> tuple[Any, ...]:
     elif transform != "NONE":
         raise Unbuildable(f"post_transform {transform} has no rule")
     labels = np.asarray(site.attr("classlabels_ints") or site.attr("classlabels_strings"))
-
-    def label(y: Any) -> np.ndarray:
-        """Return the class of the largest score."""
-        chosen: np.ndarray = labels[np.asarray(y).argmax(axis=1)]
-        return chosen
-
+    label = LargestOf(labels)
     return site.work.plumbing(site.node, 0, (scores,), label, label(np.zeros(scores.shape))), scores
 
 

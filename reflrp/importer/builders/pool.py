@@ -9,6 +9,7 @@ import numpy as np
 from reflrp.arrays import ZERO
 from reflrp.importer.builders.linear import diagonal, multiply
 from reflrp.importer.geometry import average_share, pool_windows
+from reflrp.importer.plumbing import Winners
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 from reflrp.ops.linear import SumAxes, WindowMean
 from reflrp.ops.pointwise import Pointwise
@@ -37,11 +38,7 @@ def max_pool(site: Site) -> Made:
     numbers = np.arange(prod(x.shape), dtype=np.float64).reshape(x.shape)
     if site.attr("storage_order", 0):
         numbers = np.swapaxes(numbers.reshape(*x.shape[:2], *x.shape[:1:-1]), 2, -1)
-
-    def places(values: np.ndarray) -> np.ndarray:
-        return np.asarray(op.observed(values, op.forward(values)).apply(numbers, ONE), dtype=np.int64)
-
-    return z, site.work.plumbing(site.node, 1, (x,), places, np.zeros(z.shape, np.int64))
+    return z, site.work.plumbing(site.node, 1, (x,), Winners(op, numbers), np.zeros(z.shape, np.int64))
 
 
 @builds("LpPool")

@@ -1,0 +1,97 @@
+"""What plumbing nodes run: functions of observed arrays, as plain data, so that a graph can be pickled and copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reflrp.importer.sampling import Sampling
+from reflrp.ops.selection import MaxPool
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """Output number `output` of `function(*args)`, with what is observed put in at `places`; as `dtype`, if one is given.
+
+    The function is one of a module, or a method of an ONNX node, so that it can be pickled by its name.
+    """
+
+    function: Callable[..., tuple[Any, ...]]
+    args: tuple[Any, ...]
+    places: tuple[int, ...]
+    output: int = 0
+    dtype: type | None = None
+
+    def __call__(self, *observed: np.ndarray) -> Any:
+        """Return the output for these arrays."""
+        args = list(self.args)
+        for i, array in zip(self.places, observed, strict=True):
+            args[i] = array
+        found = self.function(*args)[self.output]
+        return found if self.dtype is None else np.asarray(found, dtype=self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Along:
+    """The numbers of the entries that `found` finds along an axis: TopK."""
+
+    numbers: np.ndarray
+    found: Filled
+    axis: int
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Return the numbers at these values."""
+        return np.take_along_axis(self.numbers, self.found(values), self.axis)
+
+
+@dataclass(frozen=True, eq=False)
+class Winners:
+    """Where the maxima of a MaxPool lie: the number of each winner's entry."""
+
+    op: MaxPool
+    numbers: np.ndarray
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Return the numbers at these values."""
+        seen = self.op.observed(values, self.op.forward(values))
+        return np.asarray(seen.apply(self.numbers, np.ones(())), dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class LargestOf:
+    """The label of the largest score of each row."""
+
+    labels: np.ndarray
+
+    def __call__(self, scores: Any) -> np.ndarray:
+        """Return the labels at these scores."""
+        chosen: np.ndarray = self.labels[np.asarray(scores).argmax(axis=1)]
+        return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class TapPlaces:
+    """The numbers of the entries that a GridSample takes; `starts` is where each channel begins."""
+
+    how: Sampling
+    size: tuple[int, ...]
+    starts: np.ndarray
+
+    def __call__(self, grid: np.ndarray) -> np.ndarray:
+        """Return the numbers for this grid."""
+        return np.asarray(self.starts + self.how.taps(grid, self.size).places[:, None])
+
+
+@dataclass(frozen=True, eq=False)
+class TapWeights:
+    """The weights of the entries that a GridSample takes."""
+
+    how: Sampling
+    size: tuple[int, ...]
+
+    def __call__(self, grid: np.ndarray) -> np.ndarray:
+        """Return the weights for this grid."""
+        return self.how.taps(grid, self.size).weights[:, None]
