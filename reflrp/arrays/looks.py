@@ -64,8 +64,9 @@ def described(x: Array) -> str:
 
 
 def shortened(text: str, width: int = WIDTH) -> str:
-    """Return the text as one line of at most so many characters."""
-    line = " ".join(text.split())
+    """Return the text as one line of at most so many characters, with what does not print as its code."""
+    line = " ".join(text[: 4 * width].split())
+    line = line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     return line if len(line) <= width else line[: width - 4] + " ..."
 
 
