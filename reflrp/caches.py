@@ -41,7 +41,9 @@ class Cache(Generic[K, V]):
 
     def made(self, key: K, make: Callable[[], V]) -> V:
         """Return the value of a key; `make` makes it where it is not there. Raises what `make` raises."""
-        slot = self._slot(key)
+        slot = self._slots.get(key) if self.size is None else None  # no lock where nothing is to be moved
+        if slot is None or not slot.done:
+            slot = self._slot(key)
         if not slot.done:
             with slot.lock:
                 if not slot.done:

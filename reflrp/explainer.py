@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflrp.arrays import to_host
-from reflrp.arrays.looks import block
+from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch, baked_note, choices
 from reflrp.caches import Cache
 from reflrp.composites import Composite, resolve
@@ -176,9 +176,9 @@ class Explainer:
         """Return the model in brief, the rules, and what else was chosen."""
         source = self.model.source
         rows = {
-            "model": f"{source.name}, {len(source.nodes)} nodes, {source.size:,} numbers",
+            "model": f"{ended(source.name)}, {len(source.nodes)} nodes, {source.size:,} numbers",
             "rules": f"{self.composite.title!r}, {len(self.composite.pairs)} pairs",
-            "output": f"{self.output!r}, {'before' if self.strip else 'behind'} a final Softmax",
+            "output": f"{self.output!r}, {'a final Softmax or Sigmoid stripped' if self.strip else 'as it is'}",
             "computed": f"in {self.dtype} by {self.backend}",
             "canonize": ", ".join(self.passes) or "nothing",
             "batch_size": "as many as fit" if self.batch_size is None else str(self.batch_size),

@@ -46,6 +46,12 @@ class Row:
     error: float = 0.0
     flow: float = 0.0
 
+    def __repr__(self) -> str:
+        """Return the account as an equation, without the parts that are zero."""
+        parts = ("passed_on", "bias", "stabilizer", "dropped", "error")
+        kept = " + ".join(f"{k} {getattr(self, k):.5g}" for k in parts if getattr(self, k) or k == "passed_on")
+        return block(f"Row {self.node!r}", [f"{self.kind}, {self.rule}", f"received {self.received:.5g} = {kept}"])
+
     def __add__(self, other: Row) -> Row:
         """Return the sum of two batches' accounts of the same node."""
         numbers = {k: getattr(self, k) + getattr(other, k) for k in NUMBERS}
@@ -115,7 +121,7 @@ class Ledger(Mapping[str, Row]):
 
     def __repr__(self) -> str:
         """Return where the initial relevance went, in a few lines; `str` is the table."""
-        kept = {k: f"{v:.6g}" for k, v in self.totals.items() if v or k in ("seed", "inputs")}
+        kept = {k: f"{v:.5g}" for k, v in self.totals.items() if v or k in ("seed", "inputs")}
         seed = kept.pop("seed")
         rows = [f"seed {seed} = {' + '.join(f'{k} {v}' for k, v in kept.items())}"]
         return block("Ledger", [*rows, f"{len(self.rows)} nodes; largest rounding of one: {self.worst:.1e}"])

@@ -64,9 +64,15 @@ def described(x: Array) -> str:
 
 
 def shortened(text: str, width: int = WIDTH) -> str:
-    """Return the text as one line of at most so many characters."""
-    line = " ".join(text.split())
+    """Return the text as one line of at most so many characters, with what does not print as its code."""
+    line = " ".join(text[: 4 * width].split())
+    line = line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     return line if len(line) <= width else line[: width - 4] + " ..."
+
+
+def ended(text: str, width: int = 40) -> str:
+    """Return the end of a long text: of a path, the part that tells it from others."""
+    return shortened(text if len(text) <= width else f"... {text[4 - width :]}")
 
 
 def listed(items: Iterable[str], most: int = 3, width: int = 30) -> str:
@@ -89,7 +95,7 @@ def block(head: str, rows: Mapping[str, str] | Iterable[str]) -> str:
     """Return `head(` and a line for each row, `)`: at most LINES lines of at most WIDTH characters."""
     given = [f"{k}: {v}" for k, v in rows.items()] if isinstance(rows, Mapping) else list(rows)
     kept = given if len(given) <= LINES - 2 else [*given[: LINES - 3], f"... and {len(given) - LINES + 3} more"]
-    return "\n".join([f"{head}(", *(f"  {shortened(row, WIDTH - 2)}" for row in kept), ")"])
+    return "\n".join([f"{shortened(head, WIDTH - 1)}(", *(f"  {shortened(row, WIDTH - 2)}" for row in kept), ")"])
 
 
 def _inherit(cls: type, method: str) -> None:

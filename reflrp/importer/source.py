@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays.looks import block, counted, listed, shortened
+from reflrp.arrays.looks import block, counted, ended, listed
 from reflrp.importer.node import OnnxNode
 
 
@@ -53,4 +53,4 @@ class Source:
             "outputs": listed(map(repr, self.outputs)),
             "opset": ", ".join(f"{k or 'ai.onnx'} {v}" for k, v in self.opsets.items()),
         }
-        return block(f"Source {shortened(self.name, 60)}", rows)
+        return block(f"Source {ended(self.name)}", rows)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reflrp.arrays.looks import Brief
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation, Labels
 from reflrp.files import write_beside
@@ -48,7 +49,7 @@ STYLE = """.relevance h4 { font-size: 15px; font-weight: 600; margin: 1.6em 0 0.
 
 
 @dataclass(frozen=True, eq=False)
-class Sentence:
+class Sentence(Brief):
     """One sample: its tokens, their relevance, and what stands above them."""
 
     title: str
@@ -67,7 +68,7 @@ class Sentence:
 
 
 @dataclass(frozen=True, eq=False)
-class TokenPicture:
+class TokenPicture(Brief):
     """Tokens coloured by relevance. A notebook shows it; `html`, `figure` and `save` give it elsewhere."""
 
     sentences: tuple[Sentence, ...]
