@@ -103,7 +103,7 @@ def check_place(path: Path) -> Path:
     if not folder:
         raise InputError(f"the folder {path.parent} does not exist")
     if found is not None and not stat.S_ISREG(found.st_mode):
-        raise InputError(f"{path} is {_kind(found.st_mode)}: it exists and is no regular file; give the name of a file")
+        raise InputError(f"{path} exists and is no regular file but {_kind(found.st_mode)}; give the name of a file")
     if protected:
         raise InputError(f"{path} is there and write-protected; give another name, or allow writing")
     return place

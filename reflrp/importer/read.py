@@ -36,7 +36,7 @@ def read(model: ModelLike) -> tuple[ModelProto, Path | None, str]:
     path = Path(model)
     try:
         if not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist"
+            what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
             raise ModelError(f"{path} {what}; give the path of an .onnx file")
         return _decode(path.read_bytes(), str(path)), path.parent, str(path)
     except (OSError, ValueError) as error:

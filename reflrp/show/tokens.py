@@ -17,7 +17,7 @@ import numpy as np
 
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation, Labels
-from reflrp.files import write_beside
+from reflrp.files import named, read_text, write_beside
 from reflrp.show.images import COLOURS, INK, chosen, require_matplotlib, title_of, write_figure
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class TokenPicture:
 
     def save(self, path: str | Path) -> Path:
         """Write it: .html, or whatever matplotlib writes (.png, .pdf, .svg ...)."""
-        path = Path(path)
+        path = named(path)
         if path.suffix.lower() in PAGES:
             text = self.html().encode("utf-8", "xmlcharrefreplace")
             write_beside(path, lambda file: file.write(text))
@@ -294,10 +294,7 @@ def read_labels(path: Path, shape: tuple[int, ...], ids: np.ndarray | None) -> A
     As many lines as samples: the tokens of each, with spaces between them. As many lines as tokens, of one sample: a
     token each. For token ids, more lines than the largest id: a vocabulary.
     """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}") from error
+    lines = read_text(path).splitlines()
     count, length = shape
     if len(lines) == count:
         return [line.split() for line in lines]
