@@ -344,7 +344,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(np.lib.format, "write_array", fail)
-    with pytest.raises(InputError, match="e.npz cannot be written: disk full"):
+    with pytest.raises(InputError, match=r"e\.npz cannot be written: disk full"):
         e.save(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["e.npz"]

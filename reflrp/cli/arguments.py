@@ -62,8 +62,8 @@ def target(text: str | None) -> Any:
 def pixels(mean: str | None, std: str | None, scale: str, size: str | None, channels: int | None) -> Pixels:
     """Return how images become numbers."""
     low, high = _numbers("--scale", scale.replace("..", ","), 2)
-    means = _numbers("--mean", mean) if mean else Pixels.mean
-    stds = _numbers("--std", std) if std else Pixels.std
+    means = _numbers("--mean", mean) if mean is not None else Pixels.mean
+    stds = _numbers("--std", std) if std is not None else Pixels.std
     if channels not in (None, *MODES):
         raise typer.BadParameter("images have 1, 3 or 4 channels", param_hint="--channels")
     if 0 in stds:

@@ -39,6 +39,9 @@ DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 LARGEST = 2**26
 """How many pixels an image may have, and may be resized to."""
 
+LONGEST = 2**16
+"""How long a side of an image may be."""
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -72,9 +75,10 @@ def batch(port: Port, paths: Sequence[Path], pixels: Pixels) -> tuple[np.ndarray
     frame = frame_of(port, pixels)
     _check_numbers(frame.channels, pixels)
     size = pixels.size or ((frame.height, frame.width) if frame.height and frame.width else None)
-    if size is not None and size[0] * size[1] > LARGEST:
+    if size is not None and (size[0] * size[1] > LARGEST or max(size) > LONGEST):
         raise InputError(
-            f"an image of {size[0]}x{size[1]} is beyond the limit of {LARGEST:,} pixels; give a smaller --size"
+            f"an image of {size[0]}x{size[1]} is beyond the limit of {LARGEST:,} pixels, {LONGEST:,} on a side; "
+            "give a smaller --size"
         )
     found: list[np.ndarray] = []
     notes: list[str] = []
@@ -153,8 +157,8 @@ def _image(file: Any, form: str | None) -> Image:
 
 def _check_size(path: Path, image: Image, channels: int) -> None:
     width, height = image.size
-    if width * height > LARGEST:
-        raise TooLarge(f"{path} has {width}x{height} pixels; the limit is {LARGEST:,} pixels")
+    if width * height > LARGEST or max(width, height) > LONGEST:
+        raise TooLarge(f"{path} has {width}x{height} pixels; the limit is {LARGEST:,} pixels, {LONGEST:,} on a side")
     limits.check_array(str(path), (height, width, channels + 2))  # and Pillow's own, of up to 4 bytes and twice
 
 

@@ -39,6 +39,8 @@ class _Group(TyperGroup):
         extra["standalone_mode"] = False
         try:
             code = super().main(*args, **extra)
+            if code == STOPPED:  # typer's word for Ctrl-C
+                complain("stopped")
         except (Exception, KeyboardInterrupt) as error:
             code = _failed(error)
         sys.exit(status(code))

@@ -6,7 +6,6 @@ Red speaks for the target, blue against it, white is zero; each sample has a col
 from __future__ import annotations
 
 import unicodedata
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,13 +17,18 @@ import numpy as np
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation, Labels
 from reflrp.files import named, read_text, write_beside
-from reflrp.show.images import COLOURS, INK, chosen, require_matplotlib, title_of, write_figure
+from reflrp.show.drawable import TOKENS, check_range, chosen
+from reflrp.show.images import COLOURS, INK, require_matplotlib, title_of, write_figure
+from reflrp.show.text import inline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PAGES = (".html", ".htm")
+DRAWN = 10_000
+"""Tokens that a picture file may show; a page may show more."""
+
 ACROSS = 84
 """Characters in a line of a picture."""
 
@@ -86,6 +90,11 @@ class TokenPicture:
         require_matplotlib()
         from matplotlib.figure import Figure
 
+        count = sum(len(s.tokens) for s in self.sentences)
+        if count > DRAWN:
+            raise InputError(
+                f"a picture file shows up to {DRAWN:,} tokens, and these are {count:,}: write .html instead"
+            )
         lines = [_wrapped(s.tokens) for s in self.sentences]
         height = sum(len(found) + 2.0 for found in lines)
         figure = Figure(figsize=((ACROSS + 2) * CHARACTER, height * LINE))
@@ -105,9 +114,7 @@ class TokenPicture:
             text = self.html().encode("utf-8", "xmlcharrefreplace")
             write_beside(path, lambda file: file.write(text))
             return path
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn for what no font has
-            write_figure(self.figure(), path)
+        write_figure(self.figure(), path)
         return path
 
 
@@ -121,14 +128,23 @@ def tokens(
 ) -> TokenPicture:
     """Return the picture of a sequence's relevance: see `Explanation.tokens`."""
     name, R = _relevance(explanation, name)
+    samples = chosen(explanation, sample)
     per_token = by_token(R, len(explanation.output), time_first, name)
+    _check_tokens(name, per_token, len(samples))
     ids = _ids(explanation, name, per_token.shape, time_first)
     found = []
-    for n in chosen(explanation, sample):
+    for n in samples:
         texts = _texts(labels, n, per_token.shape, ids)
-        title = title_of(explanation, n) + ("" if name in explanation.relevances else f" · {name}")
+        title = title_of(explanation, n) + ("" if name in explanation.relevances else f" · {inline(name, 80)}")
         found.append(Sentence(f"{title}; relevance, sum {per_token[n].sum():.4g}", texts, per_token[n]))
     return TokenPicture(tuple(found))
+
+
+def _check_tokens(name: str, per_token: np.ndarray, samples: int) -> None:
+    count = per_token.shape[1] * samples
+    if not 0 < count <= TOKENS:
+        raise InputError(f"{name!r} has {count:,} tokens to draw; a picture shows 1 to {TOKENS:,}: choose with sample=")
+    check_range(f"the relevance of {name!r}", per_token)
 
 
 def _relevance(e: Explanation, name: str | None) -> tuple[str, np.ndarray]:
@@ -170,7 +186,7 @@ def by_token(R: np.ndarray, count: int, time_first: bool | None = None, name: st
             f"{name!r} has the shape {R.shape}: its axis {1 if first else 0} is no batch of {count} samples"
         )
     turned = np.moveaxis(R, 1, 0) if first else R
-    summed: np.ndarray = turned.reshape(*turned.shape[:2], -1).sum(axis=2)
+    summed: np.ndarray = turned.sum(axis=tuple(range(2, turned.ndim)))
     return summed
 
 
