@@ -6,9 +6,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+SCREEN = 4000
+"""Characters of a message, of which a file's names may be part; about what fits on a screen."""
+
+LISTED = 20
+"""How many nodes a message lists."""
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text's beginning and end, where it has more characters than `longest`, and how many are left out."""
+    if len(text) <= longest:
+        return text
+    tail = longest // 3
+    return f"{text[: longest - tail]} [{len(text) - longest:,} more] {text[len(text) - tail :]}"
+
 
 class ReflrpError(Exception):
     """Base of all errors of reflrp. The message names the node, file or argument and says what to do."""
+
+    def __str__(self) -> str:
+        """Return the message, at most a screen of it."""
+        return shortened(super().__str__(), SCREEN)
 
 
 class ModelError(ReflrpError):
@@ -51,11 +69,12 @@ class Offender:
 
     def __str__(self) -> str:
         """Return one line for an error message."""
-        return f"{self.name!r}: {self.domain or 'ai.onnx'}::{self.op} (opset {self.opset}): {self.why}"
+        name, op = shortened(repr(self.name), 200), shortened(f"{self.domain or 'ai.onnx'}::{self.op}", 200)
+        return f"{name}: {op} (opset {self.opset}): {shortened(self.why, 500)}"
 
 
 class UnsupportedOperator(ReflrpError):
-    """The model has operators that reflrp cannot explain. `nodes` lists *all* of them.
+    """The model has operators that reflrp cannot explain. `nodes` lists *all* of them, the message the first 20.
 
     Parameters
     ----------
@@ -66,9 +85,11 @@ class UnsupportedOperator(ReflrpError):
 
     def __init__(self, nodes: Iterable[Offender]) -> None:
         self.nodes = tuple(nodes)
-        lines = "\n  ".join(str(node) for node in self.nodes)
+        lines = [str(node) for node in self.nodes[:LISTED]]
+        if len(self.nodes) > LISTED:
+            lines.append(f"and {len(self.nodes) - LISTED} more (`reflrp inspect`, or the error's .nodes, lists all)")
         count = "1 node is" if len(self.nodes) == 1 else f"{len(self.nodes)} nodes are"
-        super().__init__(f"{count} not supported:\n  {lines}")
+        super().__init__("\n  ".join([f"{count} not supported:", *lines]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to make it again, for pickling: of its nodes, not of its message."""

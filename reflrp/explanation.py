@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from reflrp import saved
 from reflrp.arrays.looks import block, counted, described, listed, same
 from reflrp.errors import InputError
-from reflrp.files import write_beside
-from reflrp.ledger import Ledger, Row
+from reflrp.files import named
+from reflrp.ledger import Ledger
 from reflrp.views import Picture, shown
 
 if TYPE_CHECKING:
@@ -197,43 +196,30 @@ class Explanation:
     def save(self, path: str | Path) -> Path:
         """Write everything to one .npz file (beside, then renamed). Rules are kept as text.
 
-        Keys: relevance/<input>, in/<input>, out, layer/<value>, and `meta`, a JSON text.
+        Keys: relevance/<input>, in/<input>, out, layer/<value>, and `meta`, a JSON text; docs/security.md says what stands
+        for a name that cannot be part of a key. Raises InputError where the file cannot be written.
         """
-        path = Path(path)
-        arrays: dict[str, Any] = {f"relevance/{k}": v for k, v in self.relevances.items()}
-        arrays |= {f"in/{k}": v for k, v in self.inputs.items()}
-        arrays |= {f"layer/{k}": v for k, v in self.layers.items()}
-        meta = {
-            "target": self.target,
-            "notes": self.notes,
-            "rules": _as_text(self.rules),
-            "conservation": self.conservation.as_dict(),
-        }
-        arrays |= {"out": self.output, "meta": np.asarray(json.dumps(meta))}
-        write_beside(path, lambda file: np.savez_compressed(file, **arrays))
-        return path
+        rules = _as_text(self.rules)
+        kept = (
+            self.relevances,
+            self.output,
+            self.target,
+            self.layers,
+            self.conservation,
+            rules,
+            self.notes,
+            self.inputs,
+        )
+        return saved.write(named(path), saved.Fields(*kept))
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
-        """Read what `save` wrote. Raises InputError for a file that is none."""
-        try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as data:
-                arrays = {k: data[k] for k in data.files}
-            meta = json.loads(str(arrays.pop("meta")))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise InputError(f"{path} is no saved explanation: {error}") from error
-        kept = meta["conservation"]
-        ledger = Ledger(tuple(Row(**row) for row in kept["rows"]), kept["seed"], kept["inputs"])
-        return cls(
-            _section(arrays, "relevance/"),
-            arrays["out"],
-            tuple(tuple(t) for t in meta["target"]),
-            _section(arrays, "layer/"),
-            ledger,
-            meta["rules"],
-            tuple(meta["notes"]),
-            _section(arrays, "in/"),
-        )
+        """Read what `save` wrote.
+
+        Raises InputError, which says what is wrong, for a file that is no saved explanation: nothing in it is run, and all
+        of it is checked. Raises TooLarge for one beyond `reflrp.limits.MEMORY`.
+        """
+        return cls(*saved.read(named(path)))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Explanation], axes: Mapping[str, int] | None = None) -> Explanation:
@@ -267,7 +253,3 @@ def _whole(parts: Sequence[np.ndarray], same: bool = False) -> np.ndarray:
 
 def _as_text(rules: Mapping[str, Rule | str]) -> dict[str, str]:
     return {k: v if isinstance(v, str) else repr(v) for k, v in rules.items()}
-
-
-def _section(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

@@ -12,6 +12,7 @@ import reflrp
 from reflrp import demo
 from reflrp.explanation import Explanation
 from reflrp.ledger import Ledger
+from reflrp.show import drawable
 from reflrp.show import images as plot
 
 pytest.importorskip("matplotlib")
@@ -90,10 +91,55 @@ def test_samples_are_chosen() -> None:
     (drawn,) = maps(e.plot(sample=3))
     np.testing.assert_array_equal(drawn.get_array(), e.relevance[3, 0])
     assert len(maps(e.plot(sample=[0, -1]))) == 2
-    assert len(maps(explanation({"x": RNG.random((30, 1, 4, 4))}).plot())) == plot.SAMPLES
+    assert len(maps(explanation({"x": RNG.random((30, 1, 4, 4))}).plot())) == drawable.SAMPLES
     for wrong in (5, -6, []):
         with pytest.raises(reflrp.InputError, match="5 samples"):
             e.plot(sample=wrong)
+
+
+def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
+    """Whatever the shapes and numbers: a picture or an InputError."""
+    one = np.ones((1, 3))
+    odd = [(np.ones(()), one), (np.ones(()), np.ones(())), (np.zeros((0, 3)), np.zeros((0, 3))), (np.ones((2, 3)), one)]
+    for R, output in odd:
+        e = Explanation({"x": R}, output, (), {}, Ledger((), 0.0), {}, (), {})
+        with pytest.raises(reflrp.InputError):
+            e.plot(tmp_path / "a.png")
+        with pytest.raises(reflrp.InputError):
+            e.tokens(path=tmp_path / "a.png")
+    for shape in ((1, 0), (1, 0, 3), (1, 3, 0), (1, 0, 4, 4), (1, 3, 0, 4), (1, 0, 0)):
+        with pytest.raises(reflrp.InputError, match="nothing to draw"):
+            explanation({"x": np.zeros(shape)}).plot()
+    with pytest.raises(reflrp.InputError, match="0 tokens to draw"):
+        explanation({"x": np.zeros((1, 0))}).tokens()
+    for factor in (1e-320, 1e300, np.inf):
+        e = explanation({"x": np.ones((1, 3))})
+        e.relevances["x"][:] = factor
+        for draw in (e.plot, e.tokens):
+            with pytest.raises(reflrp.InputError, match="cannot be drawn"):
+                draw()
+    for sample in ("a", [[0]], 0.5, [[0], [0, 1]]):
+        with pytest.raises(reflrp.InputError, match="sample="):
+            explanation({"x": one}).plot(sample=sample)  # type: ignore[arg-type]
+    with pytest.raises(reflrp.InputError, match="16,777,216"):
+        explanation({"x": np.ones((1, 2**24 + 1), np.float32)}).plot()
+    with pytest.raises(reflrp.InputError, match=r"write \.html instead"):
+        explanation({"x": np.ones((1, 20_000))}).tokens(path=tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "shape", [(1,), (1, 1), (1, 1, 1, 1), (1, 2, 3, 4, 5), (1, 30_000), (1, 2, 30_000), (1, 1, 1, 5000)]
+)
+@pytest.mark.parametrize("kind", [float, int])
+def test_odd_shapes_numbers_and_names_are_drawn(tmp_path: Path, shape: tuple[int, ...], kind: type) -> None:
+    name = "a$\\frac{\n\x1b\udcff"
+    for factor in (0, 1, 1e-200, 1e200):
+        e = explanation({name: np.ones(shape, kind), "b": np.ones((1, 2))})
+        e.relevances[name][...] *= factor
+        e.plot(tmp_path / "a.png")
+    if len(shape) > 1:
+        e.tokens(name=name, path=tmp_path / "a.html")
 
 
 @pytest.mark.parametrize(("shape", "steps"), [((1, 2, 30), 30), ((1, 30, 2), 30), ((1, 1, 9), 9)])

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import ast
+import re
+import warnings
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
 
-from reflrp.cli.inputs import Pixels
+from reflrp.cli.images import MODES, Pixels
 from reflrp.composites import Composite, preset
 from reflrp.errors import InputError, RuleError
 
 if TYPE_CHECKING:
     from reflrp.model import Model
+
+WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
+TUPLE = re.compile(r"\s*\(([^()]*?),?\s*\)\s*")
+SIDE = re.compile(r"0*[1-9][0-9]{0,17}")
+NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?\s*", re.IGNORECASE)
 
 
 def rules(text: str) -> Composite:
@@ -27,12 +35,14 @@ def rules(text: str) -> Composite:
 
 def _call(text: str) -> tuple[str, dict[str, Any]]:
     try:
-        call: Any = ast.parse(text.strip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # what Python has to say of the style of a text
+            call: Any = ast.parse(text.strip(), mode="eval").body
         found = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
         if call.args or None in found:
             raise ValueError("not all arguments have names")
         return ast.unparse(call.func), {k: np.asarray(v) if isinstance(v, list) else v for k, v in found.items()}
-    except (SyntaxError, ValueError, AttributeError) as error:
+    except (SyntaxError, ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise typer.BadParameter("write name(key=value, ...)", param_hint="--rules") from error
 
 
@@ -40,20 +50,22 @@ def target(text: str | None) -> Any:
     """Return None, an int, a list of ints (one a sample) or, in brackets, an index tuple."""
     if text is None:
         return None
-    try:
-        if text.strip().startswith("("):
-            return tuple(int(t) for t in text.strip(" (),").split(","))
-        found = [int(t) for t in text.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter('give an index, "3,5,1" or "(1,4)"', param_hint="--target") from error
+    inner = TUPLE.fullmatch(text)
+    found = [int(t) for t in (inner[1] if inner else text).split(",") if WHOLE.fullmatch(t)]
+    if len(found) < 1 + (inner[1] if inner else text).count(","):
+        raise typer.BadParameter('give an index, "3,5,1" or "(1,4)"', param_hint="--target")
+    if inner:
+        return tuple(found)
     return found if "," in text else found[0]
 
 
 def pixels(mean: str | None, std: str | None, scale: str, size: str | None, channels: int | None) -> Pixels:
     """Return how images become numbers."""
     low, high = _numbers("--scale", scale.replace("..", ","), 2)
-    means = _numbers("--mean", mean) if mean else Pixels.mean
-    stds = _numbers("--std", std) if std else Pixels.std
+    means = _numbers("--mean", mean) if mean is not None else Pixels.mean
+    stds = _numbers("--std", std) if std is not None else Pixels.std
+    if channels not in (None, *MODES):
+        raise typer.BadParameter("images have 1, 3 or 4 channels", param_hint="--channels")
     if 0 in stds:
         raise typer.BadParameter("0 divides nothing", param_hint="--std")
     return Pixels(low, high, means, stds, _size(size), channels)
@@ -63,18 +75,18 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     sides = text.lower().split("x")
-    if len(sides) > 2 or not all(s.isdigit() and int(s) for s in sides):
+    if len(sides) > 2 or not all(SIDE.fullmatch(s) for s in sides):
         raise typer.BadParameter("give HEIGHTxWIDTH, as 224x224", param_hint="--size")
     return int(sides[0]), int(sides[-1])
 
 
 def _numbers(option: str, text: str, count: int | None = None) -> tuple[float, ...]:
-    try:
-        found = tuple(float(t) for t in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter("give numbers with commas between them", param_hint=option) from error
-    if count not in (None, len(found)):
+    parts = text.split(",")
+    found = tuple(float(t) for t in parts if NUMBER.fullmatch(t))
+    if count not in (None, len(parts)):
         raise typer.BadParameter("give LOW..HIGH, as 0..1", param_hint=option)
+    if len(found) < len(parts) or not all(map(isfinite, found)):
+        raise typer.BadParameter("give finite numbers with commas between them", param_hint=option)
     return found
 
 
@@ -87,8 +99,8 @@ def shapes(model: Model, texts: list[str] | None) -> dict[str, tuple[int, ...]] 
         name, equals, numbers = text.rpartition("=")
         if (not equals and len(found) > 1) or (equals and name not in found):
             raise InputError(f"--shape {text}: name one of the inputs {', '.join(found)}, as NAME=1,3,224,224")
-        try:
-            found[name or next(iter(found))] = tuple(int(n) for n in numbers.split(","))
-        except ValueError as error:
-            raise typer.BadParameter("give numbers with commas between them", param_hint="--shape") from error
+        sizes = [int(n) for n in numbers.split(",") if SIDE.fullmatch(n.strip())]
+        if len(sizes) <= numbers.count(","):
+            raise typer.BadParameter("give whole numbers above 0 with commas between them", param_hint="--shape")
+        found[name or next(iter(found))] = tuple(sizes)
     return found

@@ -1,12 +1,15 @@
 """The command `reflrp`. What is heavy is imported in the commands, so that `reflrp --help` is quick.
 
-Exit codes: 0 done, 1 the model or input cannot be explained (or a file cannot be written), 2 wrong usage.
+Exit codes: 0 done, 1 the model or input cannot be explained (or a file cannot be written), 2 wrong usage, 130 stopped by
+Ctrl-C, 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +17,12 @@ import typer
 from typer.core import TyperGroup
 
 from reflrp.cli import arguments
-from reflrp.errors import InputError, ReflrpError, UnsupportedOperator
+from reflrp.cli.output import STOPPED, complain, say, show, status
+from reflrp.errors import ReflrpError, UnsupportedOperator
+from reflrp.files import check_place
 
 if TYPE_CHECKING:
     from reflrp.explanation import Explanation
-    from reflrp.show.tables import Part
 
 PAGES = (".html", ".htm")
 """Endings of pictures that no library is needed for: pages of tokens."""
@@ -35,25 +39,30 @@ class _Group(TyperGroup):
         extra["standalone_mode"] = False
         try:
             code = super().main(*args, **extra)
-        except Exception as error:
+            if code == STOPPED:  # typer's word for Ctrl-C
+                complain("stopped")
+        except (Exception, KeyboardInterrupt) as error:
             code = _failed(error)
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(status(code))
 
 
-def _failed(error: Exception) -> int:
+def _failed(error: BaseException) -> int:
     """Print an error that is no bug of ours, and return its exit code; raise any other."""
     if hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "reflrp"
         message = error.format_message().rstrip(".")
-        typer.echo(f"error: {message}; see `{command} --help`", err=True)
+        complain(f"{message}; see `{command} --help`")
         return 2
-    if isinstance(error, typer.Abort):
-        typer.echo("error: stopped", err=True)
-        return 130
+    if isinstance(error, typer.Abort | KeyboardInterrupt):
+        complain("stopped")
+        return STOPPED
+    if isinstance(error, MemoryError):
+        complain("this machine has not enough memory for it; lower reflrp.limits.MEMORY to be told where")
+        return 1
     if not isinstance(error, ReflrpError | OSError):
         raise error
-    typer.echo(f"error: {error}", err=True)
+    complain(str(error))
     return 1
 
 
@@ -71,7 +80,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from reflrp import __version__
 
-        typer.echo(f"reflrp {__version__}")
+        say(f"reflrp {__version__}")
         raise typer.Exit
 
 
@@ -138,12 +147,12 @@ def explain(
     from reflrp.cli import report
 
     how = f"{rules}, {dtype} on {backend}"
-    _show(*report.explanation(e, explainer.output, how, [*notes, *e.notes], SAMPLES, ledger))
+    show(*report.explanation(e, explainer.output, how, [*notes, *e.notes], SAMPLES, ledger))
     if out is not None:
-        typer.echo(f"wrote {e.save(out).resolve()}")
+        say(f"wrote {e.save(out).resolve()}")
     if plot is not None:
         _plot(e, plot, tokens, time_first)
-        typer.echo(f"wrote {plot.resolve()}")
+        say(f"wrote {plot.resolve()}")
 
 
 def _plot(e: Explanation, path: Path, words: Path | None, time_first: bool) -> None:
@@ -175,10 +184,10 @@ def inspect(
         parts = tables.summary_parts(loaded, arguments.rules(rules), arguments.shapes(loaded, shape), output)
     except UnsupportedOperator as error:
         rows = [[n.name, n.op, n.domain or "ai.onnx", str(n.opset), n.why] for n in error.nodes]
-        _show(tables.grid(["node", "operator", "domain", "opset", "why"], rows))
+        show(tables.grid(["node", "operator", "domain", "opset", "why"], rows))
         count = "1 node stands" if len(rows) == 1 else f"{len(rows)} nodes stand"
         raise ReflrpError(f"{model} cannot be explained: {count} in the way ({_kinds(rows)})") from error
-    _show(*parts, f"{model} can be explained.")
+    show(*parts, f"{model} can be explained.")
 
 
 @app.command()
@@ -186,7 +195,7 @@ def presets() -> None:
     """List the names that --rules takes."""
     from reflrp.cli import report
 
-    _show(*report.presets())
+    show(*report.presets())
 
 
 @app.command()
@@ -197,22 +206,8 @@ def demo(
     from reflrp.demo import RULES, run
 
     path = run(out)
-    typer.echo(f"What a small network looks at in ten digits, by {RULES}: red speaks for the digit, blue against it.")
-    typer.echo(path)
-
-
-def _show(*parts: Part) -> None:
-    """Print tables and lines: fitted to a terminal, or plain and as wide as they are for a pipe."""
-    from reflrp.show.tables import plain
-
-    if not sys.stdout.isatty():
-        typer.echo(plain(*parts))
-        return
-    from rich.console import Console
-
-    console = Console(markup=False, highlight=False, emoji=False)
-    for part in parts:
-        console.print(part)
+    say(f"What a small network looks at in ten digits, by {RULES}: red speaks for the digit, blue against it.")
+    say(path)
 
 
 def _kinds(rows: Sequence[Sequence[str]]) -> str:
@@ -227,19 +222,22 @@ def _check_outputs(out: Path | None, plot: Path | None, inputs: Sequence[str | P
         from reflrp.show.images import require_matplotlib
 
         require_matplotlib(plot)
-    taken = {Path(split_name(str(p))[0]).resolve() for p in inputs}
+    taken = {os.path.realpath(split_name(str(p))[0]) for p in inputs}
     for path in (p for p in (out, plot) if p is not None):
-        if path.resolve() in taken:
+        place = os.path.realpath(path)
+        if place in taken:
             raise typer.BadParameter(f"{path} is read or written already", param_hint="--out or --plot")
-        if not path.resolve().parent.is_dir():
-            raise InputError(f"the folder {path.parent} does not exist")
-        if path.is_dir():
-            raise InputError(f"{path} is a folder")
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path} exists and is no regular file; give the name of a file")
-        taken.add(path.resolve())
+        check_place(path)
+        taken.add(place)
 
 
 def main() -> None:
     """Run the command."""
-    app(prog_name="reflrp")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever the terminal cannot show
+    try:
+        app(prog_name="reflrp")
+    except KeyboardInterrupt:
+        complain("stopped")
+        sys.exit(STOPPED)

@@ -22,7 +22,9 @@ def explanation(e: Explanation, output: str, how: str, notes: Sequence[str], sam
     count = len(e.output)
     head = f"explained {output!r} of {count} sample{'s' * (count != 1)} by {how}"
     several = len(e.relevances) > 1
-    rows = [_sample(e, n, name, several) for n in range(min(count, samples)) for name in e.relevances]
+    batched = [name for name, R in e.relevances.items() if R.ndim and len(R) == count]
+    rows = [_sample(e, n, name, several) for n in range(min(count, samples)) for name in batched]
+    notes = [*notes, *(f"{name!r} is not one for each sample" for name in e.relevances if name not in batched)]
     columns = ["sample", "target", ">output", *(["input"] * several), ">relevance", ">positive", ">negative"]
     parts: list[Part] = [head, *(f"note: {n}" for n in notes), grid([*columns, "strongest inputs"], rows)]
     if count > samples:

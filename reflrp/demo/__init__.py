@@ -9,6 +9,7 @@ import numpy as np
 
 from reflrp.errors import InputError
 from reflrp.explainer import explain
+from reflrp.files import why
 
 RULES = "epsilon_plus"
 PICTURE = "reflrp_demo.png"
@@ -30,7 +31,10 @@ def run(out: Path) -> Path:
         raise InputError(f"{out} is a file; give a folder for the picture")
     model, images, _ = load()
     explanation = explain(model, images[::2], rules=RULES)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {out} cannot be made: {why(error)}") from error
     path = (out / PICTURE).resolve()
     explanation.plot(path)
     return path

@@ -34,7 +34,7 @@ def read(model: ModelLike) -> tuple[ModelProto, Path | None, str]:
     path = Path(model)
     try:
         if not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist"
+            what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
             raise ModelError(f"{path} {what}; give the path of an .onnx file")
         return _decode(path.read_bytes(), str(path)), path.parent, str(path)
     except (OSError, ValueError) as error:
@@ -102,7 +102,9 @@ def inlined(proto: ModelProto, name: str) -> ModelProto:
         found = inliner.inline_local_functions(proto)
     except Exception as error:
         raise ModelError(f"{name} is invalid: its functions cannot be inlined: {error}") from error
-    if len(found.graph.output) != len(proto.graph.output):  # what it answers where the result is beyond protobuf's limit
+    if len(found.graph.output) != len(
+        proto.graph.output
+    ):  # what it answers where the result is beyond protobuf's limit
         raise TooLarge(f"{name} takes more than 2 GB with its functions inlined; export it without functions")
     return found
 

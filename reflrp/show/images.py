@@ -5,6 +5,7 @@ Each sample has a colour scale of its own, from -max|R| to max|R|; its colour ba
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,7 +16,9 @@ import numpy as np
 
 from reflrp.errors import InputError, ReflrpError
 from reflrp.explanation import Explanation
-from reflrp.files import write_beside
+from reflrp.files import named, write_beside
+from reflrp.show.drawable import check_drawable, chosen
+from reflrp.show.text import inline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,11 +29,14 @@ COLOURS = ("#053061", "#2166ac", "#4393c3", "#a6cde3", "#ffffff", "#f6b99b", "#d
 
 INK = "#333333"
 CHANNELS = (1, 3, 4)
-SAMPLES = 20
-"""At most so many samples are drawn unless `sample` names them."""
-
 BARS = 20
 """At most so many features of a vector are drawn: those with the largest |R|."""
+
+SERIES = 20_000
+"""A time series of more steps is drawn as two maps too."""
+
+BARE = 1000
+"""Of more tokens, the bars are lines: an outline would cover them."""
 
 LANES = 6
 """A time series of up to so many channels has one lane a channel; one of more is drawn as two maps."""
@@ -101,7 +107,7 @@ def plot(
         for part, panel in zip(parts, row, strict=True):
             _kind(panel)[0](part, panel)
     if path is not None:
-        write_figure(figure, Path(path))
+        write_figure(figure, named(path))
     return figure
 
 
@@ -121,26 +127,19 @@ def write_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format that the path's ending says."""
     require_matplotlib(path)
     ending = path.suffix.lower().removeprefix(".")
-    write_beside(path, lambda file: figure.savefig(file, format=ending, dpi=130))
-
-
-def chosen(e: Explanation, sample: int | Sequence[int] | None) -> list[int]:
-    """Return the samples to draw, counted from the front."""
-    count = len(e.output)
-    wanted = range(min(count, SAMPLES)) if sample is None else np.atleast_1d(np.asarray(sample, dtype=int)).tolist()
-    outside = [i for i in wanted if not -count <= i < count]
-    if outside or not len(wanted):
-        raise InputError(f"sample={sample!r} is not among the {count} samples of this explanation")
-    return [i % count for i in wanted]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn for what no font has
+        write_beside(path, lambda file: figure.savefig(file, format=ending, dpi=130))
 
 
 def _panels(e: Explanation, n: int) -> list[Panel]:
     found = []
     for name, R in e.relevances.items():
-        if len(R) != len(e.output):
+        if not R.ndim or len(R) != len(e.output):
             raise InputError(f"input {name!r} has no batch axis of {len(e.output)} samples, so it cannot be drawn")
         x = np.asarray(e.inputs.get(name, np.zeros_like(R)))[n]
-        title = title_of(e, n) + (f" · {name}" if len(e.relevances) > 1 else "")
+        check_drawable(name, x, R[n])
+        title = title_of(e, n) + (f" · {inline(name, 80)}" if len(e.relevances) > 1 else "")
         found.append(_panel(name, x, R[n], title))
     return found
 
@@ -173,7 +172,7 @@ def _kind(panel: Panel) -> tuple[Draw, float]:
         h, w = panel.R.shape
         return _draw_image, float(np.clip(2.0 * h / w, 0.9, 4.0)) + 0.55
     if panel.x.ndim == 2:
-        lanes = len(panel.x) <= LANES
+        lanes = len(panel.x) <= LANES and panel.x.shape[1] <= SERIES
         return (_draw_series, 1.2 + 0.7 * len(panel.x)) if lanes else (_draw_maps, 3.0)
     if panel.x.dtype.kind in "iub":
         return _draw_tokens, 2.4
@@ -250,7 +249,10 @@ def _draw_tokens(part: Any, panel: Panel) -> None:
     """Draw a signed bar for each token."""
     axes = part.subplots()
     places = np.arange(panel.R.size)
-    axes.bar(places, panel.R, color=_bar_colours(panel, places), edgecolor=INK, linewidth=0.4)
+    if places.size <= BARE:
+        axes.bar(places, panel.R, color=_bar_colours(panel, places), edgecolor=INK, linewidth=0.4)
+    else:
+        axes.vlines(places, 0, panel.R, color=_bar_colours(panel, places), linewidth=0.8)
     if places.size <= 40:
         axes.set_xticks(places, [str(t) for t in panel.x], rotation=60 if places.size > 12 else 0)
     axes.axhline(0, color=INK, linewidth=0.8)
@@ -286,6 +288,7 @@ def _bar_colours(panel: Panel, order: np.ndarray) -> Any:
 def _stretched(x: np.ndarray) -> np.ndarray:
     """Return x scaled to 0..1; a constant becomes 0.5."""
     x = x.astype(float)
+    x = x / (np.abs(x).max(initial=0) or 1.0)  # so that no difference overflows
     low, high = x.min(initial=0) if not x.size else x.min(), x.max(initial=0) if not x.size else x.max()
     return np.full_like(x, 0.5) if high == low else (x - low) / (high - low)
 
@@ -297,4 +300,4 @@ def _dress(axes: Axes) -> None:
 
 
 def _label(axes: Axes, text: str) -> None:
-    axes.set_title(text, fontsize=9, color=INK, loc="left")
+    axes.set_title(text, fontsize=9, color=INK, loc="left", parse_math=False)  # a name may hold a dollar sign

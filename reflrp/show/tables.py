@@ -13,6 +13,7 @@ from rich.table import Table
 from reflrp.errors import InputError, ReflrpError
 from reflrp.ir import Graph, Node, Shape
 from reflrp.passes.canonize import canonize, strip_output
+from reflrp.show.text import cell, inline
 
 if TYPE_CHECKING:
     from reflrp.ledger import Ledger, Row
@@ -31,7 +32,7 @@ Part = Table | str
 
 def plain(*parts: Part) -> str:
     """Return tables and lines as plain text, as wide as they are; the same text that rich writes, in less time."""
-    text = [line.rstrip() for part in parts for line in (_lines(part) if isinstance(part, Table) else part.split("\n"))]
+    text = [line.rstrip() for part in parts for line in (_lines(part) if isinstance(part, Table) else [inline(part)])]
     return "\n".join(line for line, after in zip(text, [*text[1:], ""], strict=True) if line or after)
 
 
@@ -64,7 +65,7 @@ def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], foot: Sequence[s
         text = name.lstrip(">")
         table.add_column(text, foot[i] if foot else "", justify=justify, overflow="fold", no_wrap=text not in PROSE)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     return table
 
 

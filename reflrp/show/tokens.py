@@ -6,7 +6,6 @@ Red speaks for the target, blue against it, white is zero; each sample has a col
 from __future__ import annotations
 
 import unicodedata
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,14 +17,19 @@ import numpy as np
 from reflrp.arrays.looks import Brief
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation, Labels
-from reflrp.files import write_beside
-from reflrp.show.images import COLOURS, INK, chosen, require_matplotlib, title_of, write_figure
+from reflrp.files import named, read_text, write_beside
+from reflrp.show.drawable import TOKENS, check_range, chosen
+from reflrp.show.images import COLOURS, INK, require_matplotlib, title_of, write_figure
+from reflrp.show.text import inline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PAGES = (".html", ".htm")
+DRAWN = 10_000
+"""Tokens that a picture file may show; a page may show more."""
+
 ACROSS = 84
 """Characters in a line of a picture."""
 
@@ -87,6 +91,11 @@ class TokenPicture(Brief):
         require_matplotlib()
         from matplotlib.figure import Figure
 
+        count = sum(len(s.tokens) for s in self.sentences)
+        if count > DRAWN:
+            raise InputError(
+                f"a picture file shows up to {DRAWN:,} tokens, and these are {count:,}: write .html instead"
+            )
         lines = [_wrapped(s.tokens) for s in self.sentences]
         height = sum(len(found) + 2.0 for found in lines)
         figure = Figure(figsize=((ACROSS + 2) * CHARACTER, height * LINE))
@@ -101,14 +110,12 @@ class TokenPicture(Brief):
 
     def save(self, path: str | Path) -> Path:
         """Write it: .html, or whatever matplotlib writes (.png, .pdf, .svg ...)."""
-        path = Path(path)
+        path = named(path)
         if path.suffix.lower() in PAGES:
             text = self.html().encode("utf-8", "xmlcharrefreplace")
             write_beside(path, lambda file: file.write(text))
             return path
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn for what no font has
-            write_figure(self.figure(), path)
+        write_figure(self.figure(), path)
         return path
 
 
@@ -122,14 +129,23 @@ def tokens(
 ) -> TokenPicture:
     """Return the picture of a sequence's relevance: see `Explanation.tokens`."""
     name, R = _relevance(explanation, name)
+    samples = chosen(explanation, sample)
     per_token = by_token(R, len(explanation.output), time_first, name)
+    _check_tokens(name, per_token, len(samples))
     ids = _ids(explanation, name, per_token.shape, time_first)
     found = []
-    for n in chosen(explanation, sample):
+    for n in samples:
         texts = _texts(labels, n, per_token.shape, ids)
-        title = title_of(explanation, n) + ("" if name in explanation.relevances else f" · {name}")
+        title = title_of(explanation, n) + ("" if name in explanation.relevances else f" · {inline(name, 80)}")
         found.append(Sentence(f"{title}; relevance, sum {per_token[n].sum():.4g}", texts, per_token[n]))
     return TokenPicture(tuple(found))
+
+
+def _check_tokens(name: str, per_token: np.ndarray, samples: int) -> None:
+    count = per_token.shape[1] * samples
+    if not 0 < count <= TOKENS:
+        raise InputError(f"{name!r} has {count:,} tokens to draw; a picture shows 1 to {TOKENS:,}: choose with sample=")
+    check_range(f"the relevance of {name!r}", per_token)
 
 
 def _relevance(e: Explanation, name: str | None) -> tuple[str, np.ndarray]:
@@ -171,7 +187,7 @@ def by_token(R: np.ndarray, count: int, time_first: bool | None = None, name: st
             f"{name!r} has the shape {R.shape}: its axis {1 if first else 0} is no batch of {count} samples"
         )
     turned = np.moveaxis(R, 1, 0) if first else R
-    summed: np.ndarray = turned.reshape(*turned.shape[:2], -1).sum(axis=2)
+    summed: np.ndarray = turned.sum(axis=tuple(range(2, turned.ndim)))
     return summed
 
 
@@ -295,10 +311,7 @@ def read_labels(path: Path, shape: tuple[int, ...], ids: np.ndarray | None) -> A
     As many lines as samples: the tokens of each, with spaces between them. As many lines as tokens, of one sample: a
     token each. For token ids, more lines than the largest id: a vocabulary.
     """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}") from error
+    lines = read_text(path).splitlines()
     count, length = shape
     if len(lines) == count:
         return [line.split() for line in lines]
