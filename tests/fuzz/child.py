@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import re
 import resource
 import signal
 import sys
@@ -36,7 +37,17 @@ NODES = 20_000
 """What `reflrp.limits.NODES` is here."""
 
 FORBIDDEN = (
-    *("subprocess.", "socket.", "ftplib.", "urllib.", "webbrowser.", "os.system", "os.exec", "os.fork", "os.posix_spawn"),
+    *(
+        "subprocess.",
+        "socket.",
+        "ftplib.",
+        "urllib.",
+        "webbrowser.",
+        "os.system",
+        "os.exec",
+        "os.fork",
+        "os.posix_spawn",
+    ),
     *("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod", "shutil."),
 )
 """Events of which no case may cause one; those of files only in its scratch folder."""
@@ -68,7 +79,9 @@ class Ear:
             self.heard.add(f"{event} {args}"[:200])
 
     def _opened(self, path: str, mode: Any, flags: Any) -> None:
-        writes = any(c in mode for c in "wax+") if isinstance(mode, str) else bool((flags or 0) & (os.O_WRONLY | os.O_RDWR))
+        writes = (
+            any(c in mode for c in "wax+") if isinstance(mode, str) else bool((flags or 0) & (os.O_WRONLY | os.O_RDWR))
+        )
         if path.startswith(self.scratch) or path in (self.own, os.devnull):
             return
         if writes or not path.startswith((self.folder, *self.library)):
@@ -76,7 +89,9 @@ class Ear:
 
     def _within(self, event: str, args: tuple[Any, ...]) -> bool:
         paths = [os.fsdecode(a) for a in args if isinstance(a, str | bytes | os.PathLike)]
-        return event.startswith("os.") and bool(paths) and all(os.path.realpath(p).startswith(self.scratch) for p in paths)
+        return (
+            event.startswith("os.") and bool(paths) and all(os.path.realpath(p).startswith(self.scratch) for p in paths)
+        )
 
 
 class Gauge:
@@ -205,8 +220,9 @@ class Bench:
             found = traceback.extract_tb(error.__traceback__)
             text = "".join(traceback.format_exception(error)[-12:])
             what = type(error).__name__
-            reason = f" {error}" if isinstance(error, AssertionError) else ""
-            return ("WRONG" if reason else f"ESCAPES {what}"), text[-4000:], f"{what}{reason[:80]} {place(found)}"
+            if isinstance(error, AssertionError):
+                return "WRONG", text[-4000:], f"{re.split(r'[0-9[]', str(error))[0][:80]} {place(found)}"
+            return f"ESCAPES {what}", text[-4000:], place(found)
         finally:
             self.listening = False
 
@@ -233,5 +249,7 @@ def bound(addresses: int) -> None:
 def place(stack: traceback.StackSummary) -> str:
     """Return the innermost frame of a stack, and the innermost two of reflrp."""
     names = [f"{Path(f.filename).parent.name}/{Path(f.filename).name}:{f.name}" for f in reversed(stack)]
-    own = [n for n, f in zip(names, reversed(stack), strict=True) if "reflrp" in f.filename and "fuzz" not in f.filename]
+    own = [
+        n for n, f in zip(names, reversed(stack), strict=True) if "reflrp" in f.filename and "fuzz" not in f.filename
+    ]
     return " < ".join(dict.fromkeys([*names[:1], *own[:2]]))

@@ -107,7 +107,9 @@ class Run:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             stem = f"{fault.kind}-{self.given.seed}-{fault.number}"
-            (folder / f"{stem}{KINDS[fault.kind].suffix}").write_bytes(KINDS[fault.kind].make(self.given.seed, fault.number))
+            (folder / f"{stem}{KINDS[fault.kind].suffix}").write_bytes(
+                KINDS[fault.kind].make(self.given.seed, fault.number)
+            )
             (folder / f"{stem}.txt").write_text(f"{verdict.outcome}\n{verdict.where}\n{verdict.detail}\n")
 
 
@@ -126,7 +128,9 @@ def report(run: Run, seconds: float) -> str:
         lines.append(f"{fault.count:7,} x {fault.kind}:{fault.number} {fault.verdict.outcome} {fault.verdict.where}")
     total = sum(r.ends.total() for r in run.results.values())
     bad = sum(f.count for f in run.faults.values())
-    lines.append(f"{total:,} cases in {seconds:.0f} s, seed {run.given.seed}; {bad:,} did what they must not, by {len(run.faults)} faults")
+    lines.append(
+        f"{total:,} cases in {seconds:.0f} s, seed {run.given.seed}; {bad:,} did what they must not, by {len(run.faults)} faults"
+    )
     return "\n".join(lines)
 
 
@@ -139,7 +143,9 @@ def again(name: str, given: argparse.Namespace) -> int:
         kind, data = Path(name).name.partition("-")[0], Path(name).read_bytes()
     with tempfile.TemporaryDirectory() as folder, Judge(Path(folder), bound=given.bound) as judge:
         verdict = judge(kind, data)
-    print(f"{verdict.outcome} in {verdict.seconds:.2f} s and {verdict.memory / 2**20:.0f} MiB {verdict.where}\n{verdict.detail}")
+    print(
+        f"{verdict.outcome} in {verdict.seconds:.2f} s and {verdict.memory / 2**20:.0f} MiB {verdict.where}\n{verdict.detail}"
+    )
     return 0 if verdict.fine else 1
 
 

@@ -1,4 +1,4 @@
-"""Bombs of other kinds than one node: sparse tensors, external data, functions, nesting, chains, long texts, and many of anything."""
+"""Bombs of more than one node: sparse tensors, external data, functions, nesting, chains, texts, and many of anything."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def external(chance: random.Random) -> ModelProto:
 def declared(chance: random.Random) -> ModelProto:
     """A tensor that declares many entries, or many dimensions, and holds few."""
     proto = model("m = ReduceMax <keepdims = 0>(w) y = Mul(x, m)", w=(4,))
-    proto.graph.initializer[0].dims[:] = [chance.choice([0, 1, 2**20, 2**31, 2**62]) for _ in range(chance.choice([1, 2, 3, 70, 3000]))]
+    proto.graph.initializer[0].dims[:] = [
+        chance.choice([0, 1, 2**20, 2**31, 2**62]) for _ in range(chance.choice([1, 2, 3, 70, 3000]))
+    ]
     if chance.random() < 0.3:
         proto.graph.initializer[0].ClearField("raw_data")
     return proto
@@ -68,26 +70,39 @@ def functions(chance: random.Random) -> ModelProto:
     proto.graph.node[0].op_type, proto.graph.node[0].domain = "f0", "own"
     for i in range(count):
         calls = [helper.make_node(f"f{i + 1}", [a], [b], domain="own") for a, b in (("a", "t"), ("t", "b"))]
-        last = [helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.ones(size, np.float32))), helper.make_node("Relu", ["a"], ["b"])]
-        proto.functions.append(helper.make_function("own", f"f{i}", ["a"], ["b"], calls if i + 1 < count else last, opsets))
+        last = [
+            helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.ones(size, np.float32))),
+            helper.make_node("Relu", ["a"], ["b"]),
+        ]
+        proto.functions.append(
+            helper.make_function("own", f"f{i}", ["a"], ["b"], calls if i + 1 < count else last, opsets)
+        )
     return proto
 
 
 def chain(chance: random.Random) -> ModelProto:
     """A long chain of nodes that are cheap alone."""
-    op = chance.choice(["Relu", "Softmax", "MatMul", "Conv", "Identity", "Add", "Transpose", "Dropout", "Cast <to = 1>"])
+    op = chance.choice(
+        ["Relu", "Softmax", "MatMul", "Conv", "Identity", "Add", "Transpose", "Dropout", "Cast <to = 1>"]
+    )
     if op == "MatMul":
         size = chance.choice([4, 300, 1500])
         steps = " ".join(f"x{i + 1} = MatMul(x{i}, w)" for i in range(chance.choice(FEW)))
         last = steps.rpartition(" x")[2].split(" ")[0] if " x" in steps else "1"
-        return model(f"x0 = MatMul(x, v) {steps} y = ReduceSum(x{last})", v=np.ones((4, size), "f"), w=np.ones((size, size), "f") / size)
+        return model(
+            f"x0 = MatMul(x, v) {steps} y = ReduceSum(x{last})",
+            v=np.ones((4, size), "f"),
+            w=np.ones((size, size), "f") / size,
+        )
     count = chance.choice(MANY[:3])
     name, _, rest = op.partition(" ")
     if name == "Add":
         steps = " ".join(f"x{i + 1} = Add(x{i}, x{i})" for i in range(count))
     elif name == "Conv":
         steps = " ".join(f"x{i + 1} = Conv(x{i}, w)" for i in range(count // 10))
-        return parsed(f"x0 = Unsqueeze(x, One1) {steps} y = Relu(x{count // 10})", {"w": np.ones((1, 1, 1), "f"), "One1": ints(1)})
+        return parsed(
+            f"x0 = Unsqueeze(x, One1) {steps} y = Relu(x{count // 10})", {"w": np.ones((1, 1, 1), "f"), "One1": ints(1)}
+        )
     else:
         steps = " ".join(f"x{i + 1} = {name} {rest}(x{i})" for i in range(count))
     return model(f"x0 = Neg(x) {steps} y = Neg(x{count})")
@@ -99,13 +114,14 @@ def nested(chance: random.Random) -> ModelProto:
     loops = chance.random() < 0.7
     body = "g0 = Tanh(h0)"
     for i in range(depth):
+        value = "float[2,4]"
         if loops:
-            body = (
-                f"g{i + 1} = Loop (n, , h{i + 1}) <body = l{i} (int64 i{i}, bool c{i}, float[2,4] h{i}) => (bool d{i}, float[2,4] g{i}) "
-                f"{{ d{i} = Identity(c{i}) {body} }}>"
-            )
+            inner = f"l{i} (int64 i{i}, bool c{i}, {value} h{i}) => (bool d{i}, {value} g{i}) {{ d{i} = Identity(c{i}) {body} }}"
+            body = f"g{i + 1} = Loop (n, , h{i + 1}) <body = {inner}>"
         else:
-            body = f"g{i + 1} = If (t) <then_branch = t{i} () => (float[2,4] g{i}) {{ h{i} = Neg(h{i + 1}) {body} }}, else_branch = e{i} () => (float[2,4] r{i}) {{ r{i} = Neg(h{i + 1}) }}>"
+            then = f"t{i} () => ({value} g{i}) {{ h{i} = Neg(h{i + 1}) {body} }}"
+            other = f"e{i} () => ({value} r{i}) {{ r{i} = Neg(h{i + 1}) }}"
+            body = f"g{i + 1} = If (t) <then_branch = {then}, else_branch = {other}>"
     return parsed(f"h{depth} = Relu(x) {body} y = Neg(g{depth})", {"n": np.int64(trips), "t": np.array(True)})
 
 
@@ -118,7 +134,10 @@ def carried(chance: random.Random) -> ModelProto:
     steps = steps.replace("h-1", f"h{count - 1}")
     names = ", ".join(["x"] * count)
     found = ", ".join(["y", *(f"z{i}" for i in range(1, count))])
-    return parsed(f"{found} = Loop (n, , {names}) <body = l (int64 i, bool c, {values}) => (bool d, {outs}) {{ d = Identity(c) {steps} }}>", {"n": np.int64(trips)})
+    return parsed(
+        f"{found} = Loop (n, , {names}) <body = l (int64 i, bool c, {values}) => (bool d, {outs}) {{ d = Identity(c) {steps} }}>",
+        {"n": np.int64(trips)},
+    )
 
 
 def wide(chance: random.Random) -> ModelProto:
@@ -157,7 +176,9 @@ def many(chance: random.Random) -> ModelProto:
 def shared(chance: random.Random) -> ModelProto:
     """A graph whose paths double with each node: what walks paths in place of nodes never ends."""
     count = chance.choice([10, 40, 100, 1000])
-    ops = chance.choice([("Add", "Mul"), ("Max", "Min"), ("Sub", "Div"), ("MatMul", "MatMul"), ("Concat <axis = 0>", "Add")])
+    ops = chance.choice(
+        [("Add", "Mul"), ("Max", "Min"), ("Sub", "Div"), ("MatMul", "MatMul"), ("Concat <axis = 0>", "Add")]
+    )
     steps = []
     for i in range(count):
         name, _, rest = ops[i % 2].partition(" ")
@@ -171,9 +192,26 @@ def equations(chance: random.Random) -> ModelProto:
     terms = chance.choice([1, 2, 8, 40])
     inputs = [chance.choice(["ab", "aa", letters[2 * i % 50 : 2 * i % 50 + 2], "...a", "a..."]) for i in range(terms)]
     out = chance.choice(["", "ab", "ba", "".join(dict.fromkeys("".join(inputs).replace(".", "")))[:52], "aab", "z"])
-    return model(f'b = Einsum <equation = "{",".join(inputs)}->{out}">({", ".join(["x"] * terms)}) y = ReduceMax <keepdims = 0>(b)', "float[4,4] x")
+    return model(
+        f'b = Einsum <equation = "{",".join(inputs)}->{out}">({", ".join(["x"] * terms)}) y = ReduceMax <keepdims = 0>(b)',
+        "float[4,4] x",
+    )
 
 
 FILES: dict[str, Callable[[random.Random], ModelProto]] = {
-    f.__name__: f for f in (sparse, sparse_constant, external, declared, functions, chain, nested, carried, wide, many, shared, equations)
+    f.__name__: f
+    for f in (
+        sparse,
+        sparse_constant,
+        external,
+        declared,
+        functions,
+        chain,
+        nested,
+        carried,
+        wide,
+        many,
+        shared,
+        equations,
+    )
 }

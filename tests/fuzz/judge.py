@@ -1,4 +1,4 @@
-"""The judge: a process that tries one case after the other, under limits; where a case ends or stops it, the next gets a new one."""
+"""The judge: a process that tries one case after the other, under limits; where one ends it, the next gets a new one."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ WARM = 90.0
 
 ALLOWED = 64 * 2**20
 """What `reflrp.limits.MEMORY` is for hostile cases here."""
+START = "from fuzz.child import serve"
+"""How the process begins."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,18 @@ class Judge:
             send(process.stdin, what)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TERM": "dumb", "COLUMNS": "120", "PYTHONSAFEPATH": "1"}
+        environment = {
+            **os.environ,
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+            "TERM": "dumb",
+            "COLUMNS": "120",
+            "PYTHONSAFEPATH": "1",
+        }
         environment |= {"MPLCONFIGDIR": str(self.folder / "scratch"), "HOME": str(self.folder / "scratch")}
         paths = [str(Path(__file__).parents[1]), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        code = f"from fuzz.child import serve; serve({str(self.folder)!r}, {self.memory})"
+        code = f"{START}; serve({str(self.folder)!r}, {self.memory})"
         pipe = subprocess.PIPE
         command = [sys.executable, "-c", code]
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, bufsize=0)

@@ -57,7 +57,7 @@ KINDS = {
     "bombs": Kind("bombs", 6),
     "arguments": Kind("arguments", 6, ".json"),
     "saved": Kind("saved", 8, ".npz"),
-    "images": Kind("images", 2.5, ".zip"),
+    "images": Kind("images", 2.5, ".case"),
     "names": Kind("names", 1, ".onnx"),
     "threads": Kind("threads", 0.5, ".json"),
 }
