@@ -107,7 +107,8 @@ def other_array(members: Members, chance: random.Random) -> None:
         shape, chance.choice(["<f8", "<f4", ">f8", "<i8", "?", "<c16", "<U3", "S3", "V8", "<M8[s]", "<f2", "u1"])
     )
     if array.dtype.kind == "f" and chance.random() < 0.6:
-        array[...] = chance.choice(FLOATS)
+        with np.errstate(all="ignore"):
+            array[...] = chance.choice(FLOATS)
     members[_some(members, chance)] = npy(array)
 
 

@@ -34,6 +34,15 @@ class Call:
     function: Callable[..., Any]
     given: dict[str, Any]
     then: Callable[[Any], Any] = repr
+    may: tuple[type[Exception], ...] = ()
+
+
+BASES = ("Rule", "LinearRule")
+"""Classes that others are made of."""
+
+WRONG = (TypeError, ValueError)
+"""What makers of rules, matchers and composites may raise too: so does any class that gets what it is not for. Their errors must
+come where the argument is given; once made, a rule explains or is refused by a `ReflrpError`."""
 
 
 @cache
@@ -99,11 +108,11 @@ def calls() -> dict[str, Call]:
         "images.plot": Call(images.plot, {"explanation": e}),
         "Explanation.tokens": Call(t.tokens, {}, lambda picture: picture.html()),
         "tokens": Call(tokens.tokens, {"explanation": t}, lambda picture: picture.html()),
-        "Composite": Call(reflrp.Composite, {"pairs": composites.defaults()}, by),
+        "Composite": Call(reflrp.Composite, {"pairs": composites.defaults()}, by, WRONG),
         "resolve": Call(composites.resolve, {"rules": "epsilon"}, by),
         "preset": Call(composites.preset, {"title": "epsilon"}, by),
-        "uniform": Call(composites.uniform, {"rule": rules.Epsilon()}, by),
-        "defaults": Call(composites.defaults, {}),
+        "uniform": Call(composites.uniform, {"rule": rules.Epsilon()}, by, WRONG),
+        "defaults": Call(composites.defaults, {}, may=WRONG),
     }
     for name in ("kind", "op_type", "name", "first", "earliest", "last", "depth"):
         given = {
@@ -115,16 +124,16 @@ def calls() -> dict[str, Call]:
             "types": "MatMul",
         }
         function = getattr(composites, name)
-        found[name] = Call(function, {k: given[k] for k in inspect.signature(function).parameters}, by)
+        found[name] = Call(function, {k: given[k] for k in inspect.signature(function).parameters}, by, WRONG)
     for name in rules.__all__:
         thing = getattr(rules, name)
-        if isinstance(thing, type) and not inspect.isabstract(thing):
-            found[f"rules.{name}"] = Call(thing, _needed(thing), by)
+        if isinstance(thing, type) and name not in BASES:
+            found[f"rules.{name}"] = Call(thing, _needed(thing), by, WRONG)
     for name, make in composites.REGISTRY.presets.items():
-        found[f"preset {name}"] = Call(make, {}, by)
+        found[f"preset {name}"] = Call(make, {}, by, WRONG)
     for library, dialect in composites.REGISTRY.dialects.items():
         for make in dialect().COMPOSITES.values():
-            found[f"{library}.{make.__name__}"] = Call(make, _needed(make), by)
+            found[f"{library}.{make.__name__}"] = Call(make, _needed(make), by, WRONG)
     return found
 
 
@@ -172,5 +181,9 @@ def tried(data: bytes, folder: Path) -> str:
         elif p.kind is p.POSITIONAL_ONLY and p.name in named:
             positional = [named.pop(p.name)]
     with contextlib.chdir(folder / "scratch"):
-        call.then(call.function(*positional, **named))
+        try:
+            made = call.function(*positional, **named)
+        except call.may:
+            return "done"
+        call.then(made)
     return "done"

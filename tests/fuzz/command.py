@@ -40,12 +40,14 @@ class Results:
     kind: str
     ends: Counter[str] = field(default_factory=Counter)
     busy: float = 0.0
+    worked: float = 0.0
     slowest: tuple[float, int] = (0.0, -1)
     largest: tuple[int, int] = (0, -1)
 
     def add(self, number: int, verdict: Verdict) -> None:
         """Count a case."""
         self.ends[verdict.outcome] += 1
+        self.worked += verdict.seconds
         self.slowest = max(self.slowest, (verdict.seconds, number))
         self.largest = max(self.largest, (verdict.memory, number))
 
@@ -120,8 +122,9 @@ def report(run: Run, seconds: float) -> str:
         total = found.ends.total()
         rate = total / found.busy if found.busy else 0
         lines.append(
-            f"{kind:10} {total:8,} cases, {rate:6.1f} a second and worker; slowest {found.slowest[0]:.2f} s "
-            f"({kind}:{found.slowest[1]}), greatest {found.largest[0] / 2**20:.0f} MiB ({kind}:{found.largest[1]})"
+            f"{kind:10} {total:8,} cases, {rate:.1f} a second and worker, {1e3 * found.worked / max(total, 1):.1f} ms each; "
+            f"slowest {found.slowest[0]:.2f} s ({kind}:{found.slowest[1]}), "
+            f"greatest {found.largest[0] / 2**20:.0f} MiB ({kind}:{found.largest[1]})"
         )
         lines += [f"    {outcome:28} {n:9,}" for outcome, n in sorted(found.ends.items())]
     for fault in sorted(run.faults.values(), key=lambda f: -f.count):

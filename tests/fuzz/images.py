@@ -61,8 +61,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "--target": ("0", "1,2", "(1", "((1", "(1,)", "()", "(", "-1", "9" * 5000, "\u00b2", "a", ",", "1,", "1.5", "(0,0)"),
     "--rules": (
         *("epsilon", "zennit.EpsilonPlus", "epsilon(", "epsilon(epsilon=", "epsilon(epsilon=1)", "epsilon(1)", "(" * 300),
-        *("", "x.y.z", "epsilon(epsilon='a')", "epsilon_gamma_box(low=[0],high=[1])", "epsilon(**{})", "epsilon(epsilon=" + "-" * 3000 + "1)"),
-        *("epsilon(epsilon=9**9**9)", "__class__"),
+        *("", "x.y.z", "epsilon(epsilon='a')", "epsilon_gamma_box(low=[0],high=[1])", "epsilon(**{})"),
+        *("epsilon(epsilon=" + "-" * 3000 + "1)", "epsilon(epsilon=9**9**9)", "__class__"),
     ),
     "--init": ("one", "output", "x", ""), "--dtype": ("float32", "int8", "", "O"), "--batch-size": ("1", "0", "x", "9" * 30),
     "--layers": ("*", "[", "", "nothing", "*" * 300), "--output": ("y", "x", ""),
