@@ -240,7 +240,7 @@ def tried(data, folder):
     enter = "kinds.KINDS['faulty'] = kinds.Kind('faulty', 1)"
     start = f"import faulty, sys; sys.modules['fuzz.faulty'] = faulty; from fuzz import kinds; {enter}"
     monkeypatch.setattr("fuzz.judge.START", f"{start}; {fuzz.judge.START}")
-    with Judge(tmp_path / "judge", bound=8) as judge:
+    with Judge(tmp_path / "judge", bound=2) as judge:
         verdict = judge("faulty", b"1")
         assert verdict.outcome == outcome
         assert not verdict.fine

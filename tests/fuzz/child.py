@@ -82,7 +82,7 @@ class Ear:
         writes = (
             any(c in mode for c in "wax+") if isinstance(mode, str) else bool((flags or 0) & (os.O_WRONLY | os.O_RDWR))
         )
-        if path.startswith(self.scratch) or path in (self.own, os.devnull):
+        if f"{path}{os.sep}".startswith(self.scratch) or path in (self.own, os.devnull):
             return
         if writes or not path.startswith((self.folder, *self.library)):
             self.heard.add(f"open {path} {mode or flags}")

@@ -19,7 +19,10 @@ from typing import IO, Any
 from fuzz.networks import FINE, REFUSED
 
 BOUND = 30.0
-"""Seconds on the wall that one case may take, on a machine that is busy with other things."""
+"""Seconds of the processor's time that one case may take before it is ended: what a clock says depends on who else works."""
+
+PATIENCE = 4
+"""How many times as long it may take by the clock: what waits without work waits for ever."""
 
 WARM = 90.0
 """Seconds that a process may take to begin."""
@@ -65,6 +68,7 @@ class Judge:
     def __init__(self, folder: Path, memory: int = ALLOWED, bound: float = BOUND) -> None:
         self.folder, self.memory, self.bound = folder, memory, bound
         self.process: subprocess.Popen[bytes] | None = None
+        self.warm: set[str] = set()
 
     def __enter__(self) -> Judge:
         prepare_folder(self.folder)
@@ -76,7 +80,7 @@ class Judge:
     def __call__(self, kind: str, data: bytes) -> Verdict:
         """Let the child try a case."""
         self._ask(kind, data)
-        return self._verdict() or self._late()
+        return self._verdict(kind) or self._late()
 
     def many(self, kind: str, seed: int, numbers: range) -> Iterator[tuple[int, Verdict]]:
         """Let the child make and try the cases of these numbers, and yield each number with its verdict."""
@@ -84,7 +88,7 @@ class Judge:
         while left:
             self._ask(kind, (seed, left))
             for number in left:
-                verdict = self._verdict()
+                verdict = self._verdict(kind)
                 yield number, verdict or self._late()
                 if verdict is None:
                     break
@@ -116,16 +120,22 @@ class Judge:
             raise RuntimeError("the judged process does not begin")
         return self.process
 
-    def _verdict(self) -> Verdict | None:
-        """Return what the child says of a case, None where it says nothing in time."""
-        reply = self._reply(self.bound)
+    def _verdict(self, kind: str) -> Verdict | None:
+        """Return what the child says of a case, None where it says nothing in time; for the first of a kind it imports."""
+        reply = self._reply(self.bound + WARM * (kind not in self.warm))
+        self.warm.add(kind)
         return None if reply is None else Verdict(*reply)
 
     def _reply(self, seconds: float) -> Any:
+        """Return the answer, None where the child has worked for so many seconds, or waits for PATIENCE times as many."""
         assert self.process is not None
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], seconds)
-        return receive(self.process.stdout) if ready else None  # unbuffered: else an answer could wait unseen
+        start, worked = time.monotonic(), worked_for(self.process.pid)
+        while not select.select([self.process.stdout], [], [], 0.5)[0]:
+            late = time.monotonic() - start > PATIENCE * seconds
+            if late or worked_for(self.process.pid) - worked > seconds:
+                return None
+        return receive(self.process.stdout)  # unbuffered: else an answer could wait unseen
 
     def _late(self) -> Verdict:
         """Say where the child hangs or what it died of, and end it."""
@@ -151,6 +161,7 @@ class Judge:
                 with suppress(BrokenPipeError):
                     stream.close()
         self.process = None
+        self.warm.clear()
 
 
 def frames(text: str) -> str:
@@ -162,6 +173,12 @@ def frames(text: str) -> str:
 
 def _short(line: str) -> str:
     return f"{line.split(chr(34))[1].rpartition('site-packages/')[2]}:{line.rpartition(' in ')[2]}"
+
+
+def worked_for(pid: int) -> float:
+    """Return the seconds that a process has had of the processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def send(pipe: IO[bytes], what: Any) -> None:
