@@ -24,7 +24,7 @@ from fuzz.networks import FINE, REFUSED
 ADDRESSES = 4 * 2**30
 """Bytes of address space that the process gets: more than it needs, much less than a bomb asks for."""
 
-GREEDY = 4
+GREEDY = 6
 """Times of `limits.MEMORY` by which the process may grow: a limit on what is kept leaves room for temporaries."""
 
 SLOW = 10.0

@@ -84,15 +84,20 @@ class Judge:
 
     def many(self, kind: str, seed: int, numbers: range) -> Iterator[tuple[int, Verdict]]:
         """Let the child make and try the cases of these numbers, and yield each number with its verdict."""
-        left = numbers
-        while left:
-            self._ask(kind, (seed, left))
-            for number in left:
-                verdict = self._verdict(kind)
-                yield number, verdict or self._late()
-                if verdict is None:
-                    break
-            left = range(number + 1, numbers.stop)
+        left, done = numbers, False
+        try:
+            while left:
+                self._ask(kind, (seed, left))
+                for number in left:
+                    verdict = self._verdict(kind)
+                    yield number, verdict or self._late()
+                    if verdict is None:
+                        break
+                left = range(number + 1, numbers.stop)
+            done = True
+        finally:
+            if not done:  # nobody wants the other answers
+                self._stop()
 
     def _ask(self, *what: Any) -> None:
         process = self.process or self._start()
