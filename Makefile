@@ -7,6 +7,8 @@ ZOO_VENV ?= .venv-zoo
 ZOO_EXPORTS ?= $(ZOO_VENV)/exports
 COUNT ?= 50000
 SEED ?= 0
+KINDS ?= all
+KEEP ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Keeps the checkout off sys.path, in `python -m ...` and in the subprocesses of tests too.
@@ -17,7 +19,7 @@ SOURCES := $(shell find reflrp reflrp_command.py converters conformance -name __
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz lint lint-check lint-format lint-types format peers zoo bench bench-bert scaling clean
+.PHONY: help demo test fuzz fuzz-ci lint lint-check lint-format lint-types format peers zoo bench bench-bert scaling clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -28,8 +30,11 @@ demo: $(VENV)/.demo $(VENV)/.package  ## Explain a few shipped digits and say wh
 test: $(VENV)/.dev $(VENV)/.package  ## Run the tests
 	$(VENV)/bin/pytest -n 2
 
-fuzz: $(VENV)/.dev $(VENV)/.package  ## Try COUNT=50000 broken and hostile models, from SEED=0
-	PYTHONPATH=tests $(VENV)/bin/python tests/fuzz.py --count $(COUNT) --seed $(SEED)
+fuzz: $(VENV)/.dev $(VENV)/.package  ## Try COUNT=50000 hostile cases from SEED=0, of KINDS=bytes,saved,..., faults into KEEP=folder
+	PYTHONPATH=tests $(VENV)/bin/python -m fuzz --count $(COUNT) --seed $(SEED) --kinds $(KINDS) $(if $(KEEP),--keep $(KEEP))
+
+fuzz-ci: $(VENV)/.dev $(VENV)/.package  ## Two minutes of it
+	PYTHONPATH=tests $(VENV)/bin/python -m fuzz --seconds 120 --seed $(SEED)
 
 lint: lint-check lint-format lint-types  ## Run ruff and mypy
 

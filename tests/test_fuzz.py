@@ -5,11 +5,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 
 import fuzz
 import numpy as np
 import pytest
-from fuzz import FINE, Judge, Verdict
+from fuzz import FINE, KINDS, Judge, Verdict
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from models import ints, model
@@ -17,7 +19,18 @@ from onnx import ModelProto, TensorProto, helper
 
 ENDS: Counter[str] = Counter()
 CHANCE = st.randoms(use_true_random=False)
-MANY = settings(max_examples=750, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink])
+MANY = settings(max_examples=500, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink])
+NUMBERS = {
+    **{"bytes": 300, "graphs": 300, "fields": 300, "bombs": 100, "arguments": 500, "saved": 300, "images": 200},
+    **{"names": 30, "threads": 10},
+}
+"""How many cases of each kind are tried here; `make fuzz` tries any number."""
+
+OPEN = ("bombs", "arguments", "saved", "images", "names")
+"""Kinds that show faults which are not mended yet. Strict: where a kind shows none any more, it has to go from here."""
+
+MOST = 5
+"""Faults of a kind that are listed."""
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +39,9 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
         yield judge
 
 
-def check(judge: Judge, data: bytes) -> Verdict:
-    verdict = judge(data)
-    assert verdict.fine, f"{verdict.outcome}: {verdict.detail}"
+def check(judge: Judge, data: bytes, kind: str = "graphs") -> Verdict:
+    verdict = judge(kind, data)
+    assert verdict.fine, f"{verdict.outcome} {verdict.where}: {verdict.detail}"
     ENDS[verdict.outcome] += 1
     return verdict
 
@@ -40,18 +53,26 @@ def test_models_are_sound_before(judge: Judge) -> None:
     assert ends["explained"] > 200
 
 
-@pytest.mark.parametrize("part", range(2))
-@given(chance=CHANCE)
-@MANY
-def test_broken_bytes(judge: Judge, part: int, chance: fuzz.random.Random) -> None:
-    check(judge, fuzz.mutated_bytes(chance.choice(fuzz.seeds()[part::2]), chance))
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.xfail) if k in OPEN else k for k in KINDS])
+def test_cases_of_each_kind(judge: Judge, kind: str) -> None:
+    """The first of the cases that `make fuzz` tries; `python -m fuzz --again KIND:NUMBER` tries one alone."""
+    bad = ((n, v) for n, v in judge.many(kind, 0, range(NUMBERS[kind])) if not v.fine)
+    found = {f"{kind}:{n}": f"{v.outcome} {v.where} {v.detail[-300:]}" for n, v in islice(bad, MOST)}
+    assert not found
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("kind", ["bytes", "graphs", "fields"])
 @given(chance=CHANCE)
 @MANY
-def test_broken_graphs(judge: Judge, part: int, chance: fuzz.random.Random) -> None:
-    check(judge, fuzz.mutated_graph(chance.choice(fuzz.seeds()[part::4]), chance))
+def test_models(judge: Judge, kind: str, chance: fuzz.random.Random) -> None:
+    """Models of chance, of which hypothesis finds the smallest that shows a fault."""
+    check(judge, KINDS[kind].made(chance), kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_number_is_a_case(kind: str) -> None:
+    """The same seed and number make the same case."""
+    assert KINDS[kind].make(3, 5) == KINDS[kind].make(3, 5)
 
 
 SMALL = model("y = MatMul(x, w)", w=(4, 4))
@@ -157,15 +178,67 @@ def test_nesting_without_end(judge: Judge) -> None:
     check(judge, proto.SerializeToString())
 
 
-def test_the_judge_hears_and_waits(judge: Judge) -> None:
+def test_the_judge_hears(judge: Judge) -> None:
     """What must not happen is seen where it happens."""
-    ear = fuzz.Ear(judge.folder / "case")
-    for event, args in [("open", (str(judge.folder / "secret"), "r", 0)), ("open", (str(judge.folder / "case" / "link"), "r", 0)),
-                        ("subprocess.Popen", ()), ("os.remove", ())]:  # fmt: skip
+    case, scratch = judge.folder / "case", judge.folder / "scratch"
+    ear = fuzz.Ear(case, scratch)
+    for event, args in [
+        ("open", (str(judge.folder / "secret"), "r", 0)),
+        ("open", (str(case / "link"), "r", 0)),
+        ("open", (str(case / "a"), "w", 0)),
+        ("subprocess.Popen", ("gs",)),
+        ("os.remove", ("a", -1)),
+        ("os.remove", (str(case / "weights.bin"), -1)),
+        ("socket.connect", ()),
+    ]:
         ear.heard.clear()
         ear(event, args)
         assert ear.heard, event
     ear.heard.clear()
-    ear("open", (str(judge.folder / "case" / "weights.bin"), "rb", 0))
-    ear("open", (np.__file__, "rb", 0))
+    for event, args in [
+        ("open", (str(case / "weights.bin"), "rb", 0)),
+        ("open", (np.__file__, "rb", 0)),
+        ("open", (str(scratch / "a"), "w", 0)),
+        ("os.remove", (str(scratch / "a"), -1)),
+    ]:
+        ear(event, args)
     assert not ear.heard
+
+
+FAULTS = {
+    "ESCAPES ZeroDivisionError": "1 / 0",
+    "WRONG": "raise AssertionError('not finite')",
+    "GREEDY": "b'x' * (300 << 20)",
+    "SLOW": "t = time.process_time()\n    while time.process_time() < t + 0.4: pass",
+    "TOUCHES": "open('/etc/passwd').close()",
+    "DIES": "__import__('ctypes').string_at(0)",
+    "HANGS": "time.sleep(60)",
+}
+
+
+@pytest.mark.parametrize("outcome", FAULTS)
+def test_the_judge_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str) -> None:
+    """Each fault is seen, in a process that has it, and where it is; the next case gets a process of its own."""
+    room = f"""
+import time
+from fuzz import child
+child.SLOW = 0.2
+
+def fault():
+    {FAULTS[outcome]}
+
+def tried(data, folder):
+    if data == b"1":
+        fault()
+    return "done"
+"""
+    (tmp_path / "faulty.py").write_text(room)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    enter = "kinds.KINDS['faulty'] = kinds.Kind('faulty', 1)"
+    start = f"import faulty, sys; sys.modules['fuzz.faulty'] = faulty; from fuzz import kinds; {enter}"
+    monkeypatch.setattr("fuzz.judge.START", f"{start}; {fuzz.judge.START}")
+    with Judge(tmp_path / "judge", bound=2) as judge:
+        verdict = judge("faulty", b"1")
+        assert verdict.outcome == outcome
+        assert not verdict.fine
+        assert judge("faulty", b"0").outcome == "done"
