@@ -56,7 +56,9 @@ def _same_opsets(proto: ModelProto) -> None:
             changed = [n for n in nodes if _since(n, own.version) != _since(n, version)]
             if changed:
                 what = f"of a function for opset {own.version}, in which {changed[0].op_type} is not that of the model's opset"
-                wrong.append(Offender(f.name, f.name, f.domain, own.version, f"{what} {version}; export with one opset"))
+                wrong.append(
+                    Offender(f.name, f.name, f.domain, own.version, f"{what} {version}; export with one opset")
+                )
             own.version = version
     if wrong:
         raise UnsupportedOperator(wrong)

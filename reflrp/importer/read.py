@@ -102,7 +102,9 @@ def inlined(proto: ModelProto, name: str) -> ModelProto:
         found = inliner.inline_local_functions(proto)
     except Exception as error:
         raise ModelError(f"{name} is invalid: its functions cannot be inlined: {error}") from error
-    if len(found.graph.output) != len(proto.graph.output):  # what it answers where the result is beyond protobuf's limit
+    if len(found.graph.output) != len(
+        proto.graph.output
+    ):  # what it answers where the result is beyond protobuf's limit
         raise TooLarge(f"{name} takes more than 2 GB with its functions inlined; export it without functions")
     return found
 

@@ -37,7 +37,9 @@ def _unruled(site: Site, why: str) -> Any:
     args = tuple(known[name] for name in node.reads)
     if any(isinstance(a, Items) or (isinstance(a, Ref) and a.value.active) for a in args):
         raise Unbuildable(why)
-    only = tuple(range(len(site.args) - 2)) if site.op_type == "Loop" else None  # how much it stacks up, nobody can know
+    only = (
+        tuple(range(len(site.args) - 2)) if site.op_type == "Loop" else None
+    )  # how much it stacks up, nobody can know
     return site.work.plumb(replace(node, inputs=node.reads), args, only)
 
 
