@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflrp import checks
-from reflrp.arrays import to_host
+from reflrp.arrays import to_host, total
 from reflrp.batches import Batch, baked_note, choices
 from reflrp.composites import Composite, resolve
 from reflrp.engine import Program, check_size, converter, float_name, prepare
@@ -241,7 +241,7 @@ class Explainer:
             for k, a in feeds.items()
             if k in found or graph.values[k].active
         }
-        ledger = Ledger(tuple(rows), float(R.sum()), {k: float(v.sum()) for k, v in relevances.items()})
+        ledger = Ledger(tuple(rows), total(R), {k: total(v) for k, v in relevances.items()})
         reached = {k: to_host(v) for k, v in found.items() if keep(k)}
         unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
         inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
