@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 
+from reflrp import checks
 from reflrp.errors import InputError, NonFiniteError, ReflrpError, TooLarge
 from reflrp.ir import Graph, Shape
 from reflrp.seeds import Target
@@ -59,6 +61,14 @@ class Batch:
             return [self.feeds]
         starts = range(0, self.count, size)
         return [{k: a[i : i + size] if a.ndim else a for k, a in self.feeds.items()} for i in starts]
+
+    def named_cuts(self, size: int) -> Iterator[tuple[Feeds, AbstractContextManager[None]]]:
+        """Yield the cuts, each with a context in which errors say which samples they are of, where there are several."""
+        cuts = self.cut(size)
+        for i, cut in enumerate(cuts):
+            first, last = i * size, min(self.count, (i + 1) * size) - 1
+            which = f"sample {first}" if first == last else f"samples {first} to {last}"
+            yield cut, blamed_on(f"{which} of {self.count}") if len(cuts) > 1 else nullcontext()
 
     def graph(self, size: int) -> Graph:
         """Return the model's graph for so many samples."""
@@ -140,6 +150,27 @@ class Batch:
         return size if self.count % size == 0 else None
 
 
+@contextmanager
+def blamed_on(where: str) -> Iterator[None]:
+    """Put before the message of an error of ours where it arose."""
+    try:
+        yield
+    except ReflrpError as error:
+        error.args = (f"{where}: {error}",)
+        raise
+
+
+def joined(name: str, parts: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
+    """Return what the cuts of a batch gave for a value as one array. Raises InputError where they do not fit together."""
+    try:
+        return np.concatenate(parts, axis=axis)
+    except ValueError as error:
+        raise InputError(
+            f"the parts of {name!r}, of the shapes {[p.shape for p in parts[:3]]}, do not make one batch ({error}); "
+            "give fewer samples at a time"
+        ) from error
+
+
 def _disturbed(a: np.ndarray) -> np.ndarray:
     """Return a floating array with each entry changed a little, and its sign kept; other arrays as they are."""
     if a.dtype.kind != "f":
@@ -179,14 +210,14 @@ def choices(target: Target, init: Any, cuts: list[dict[str, np.ndarray]]) -> lis
     if len(cuts) == 1:
         return [(target, init)]
     ends = np.cumsum([max(len(a) for a in cut.values() if a.ndim) for cut in cuts])
-    one_each = target is not None and not isinstance(target, tuple) and np.ndim(target) == 1
+    one_each = target is not None and not isinstance(target, tuple) and checks.array("target", target).ndim == 1
     targets_ = _parts("target", target, ends) if one_each else [target] * len(cuts)
     inits = [init] * len(cuts) if isinstance(init, str) else _parts("init", init, ends)
     return list(zip(targets_, inits, strict=True))
 
 
 def _parts(name: str, given: Any, ends: np.ndarray) -> list[np.ndarray]:
-    array = np.asarray(given)
+    array = checks.array(name, given)
     if array.shape[:1] != (ends[-1],):
         raise InputError(f"{name} has shape {array.shape} for {ends[-1]} samples; give one a sample")
     return np.split(array, ends[:-1])

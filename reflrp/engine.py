@@ -13,6 +13,7 @@ from reflrp import limits
 from reflrp.arrays import ZERO, Array, backend_namespace, is_symbolic, magnitude, namespace, total
 from reflrp.arrays.looks import block, counted
 from reflrp.caches import Kept
+from reflrp.checks import shown
 from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError, RuleError, TooLarge
 from reflrp.ir import UNRULED, Graph, Node, Op
 from reflrp.ledger import Row
@@ -31,6 +32,19 @@ Step = Callable[[], None]
 
 EVERYWHERE: Mapping[str, Array] = {}
 """No masks: relevance goes through all neurons."""
+
+
+def float_name(dtype: Any) -> str:
+    """Return the name of a float dtype, given by name or as np.float32, np.dtype("float64") and the like.
+
+    Raises InputError for any other.
+    """
+    name = dtype
+    if isinstance(dtype, np.dtype) or (isinstance(dtype, type) and issubclass(dtype, float | np.generic)):
+        name = np.dtype(dtype).name
+    if not isinstance(name, str) or name not in ("float64", "float32"):
+        raise InputError(f"dtype={shown(dtype)} is unknown; use 'float64' or 'float32'")
+    return name
 
 
 @dataclass(frozen=True)
@@ -180,15 +194,17 @@ class Program:
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         """Return what a node gives to each of its inputs, and its account."""
+        where = f"node {node.name!r} ({node.kind}, onnx {node.op_type})"
         try:
             with np.errstate(all="ignore"):  # a NaN or an infinity is reported in the account, with the node's name
                 return self._shared(node, values, r)
+        except (RuleError, InputError) as error:
+            error.args = (f"{where}: {error}",)
+            raise
         except ReflrpError:
             raise
         except Exception as error:
-            name = rule_name(self.rules.get(node.name))
-            where = f"node {node.name!r} ({node.kind}, onnx {node.op_type})"
-            raise RuleError(f"{name} cannot be computed at {where}: {error}") from error
+            raise RuleError(f"{rule_name(self.rules.get(node.name))} cannot be computed at {where}: {error}") from error
 
     def _shared(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         op, rule = self.ops[node.name], self.rules.get(node.name)

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reflrp.arrays import to_host
+from reflrp import checks
+from reflrp.arrays import to_host, total
 from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch, baked_note, choices
 from reflrp.caches import Cache
 from reflrp.composites import Composite, resolve
-from reflrp.engine import Program, check_size, converter, prepare
+from reflrp.engine import Program, check_size, converter, float_name, prepare
 from reflrp.errors import ForwardChanged, InputError
 from reflrp.explanation import Explanation
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
 from reflrp.model import Inputs, Model, load
 from reflrp.neurons import keeper, masks_of
-from reflrp.passes.canonize import canonize, strip_output
+from reflrp.passes.canonize import canonize, check_passes, strip_output
 from reflrp.progress import Step, bar
 from reflrp.rules.base import Rule
 from reflrp.seeds import Target, seed, targets
@@ -54,11 +55,11 @@ class Explainer:
         Which output to explain. None: the only one; with several, it must be named.
     backend : str, default "numpy"
         "numpy" or "cupy".
-    dtype : str, default "float64"
+    dtype : str or NumPy dtype, default "float64"
         "float64" or "float32": what everything is computed in.
     strip : bool, default True
         Explain what goes into a final Softmax, LogSoftmax or Sigmoid, not what comes out.
-    canonize : sequence of str, optional
+    canonize : str or sequence of str, optional
         Canonizing passes. None: the composite's own; () for none.
     batch_size : int, optional
         How many samples to run at once. None: as many as keep their values within 512 MiB.
@@ -101,14 +102,14 @@ class Explainer:
         canonize: Sequence[str] | None = None,
         batch_size: int | None = None,
     ) -> None:
-        _check_batch_size(batch_size)
+        self.batch_size = None if batch_size is None else checks.whole("batch_size", batch_size, 1)
+        self.strip = checks.flag("strip", strip)
+        self.backend, self.dtype = checks.text("backend", backend), float_name(dtype)
         self.model = load(model)
         self.composite = resolve(rules)
         self.output = _output(self.model, output)
-        self.backend, self.dtype, self.strip = backend, dtype, strip
-        self.passes = tuple(self.composite.canonize if canonize is None else canonize)
-        self.batch_size = batch_size
-        self._convert = converter(backend, dtype)
+        self.passes = check_passes(self.composite.canonize if canonize is None else canonize)
+        self._convert = converter(self.backend, self.dtype)
         self._programs: Cache[Shapes, Program] = Cache(2)
         self._sizes: Cache[Shapes, tuple[int, tuple[str, ...]]] = Cache(64)
 
@@ -118,7 +119,7 @@ class Explainer:
         *,
         target: Target = None,
         init: Any = "output",
-        layers: bool | str | Sequence[str] = False,
+        layers: bool | str | Sequence[str] | None = False,
         conditions: Mapping[str, Sequence[int]] | None = None,
         progress: bool | None = None,
     ) -> Explanation:
@@ -160,15 +161,19 @@ class Explainer:
             Where a canonizing pass changed the output.
 
         """
+        progress = checks.optional_flag("progress", progress)
+        conditions = {} if conditions is None else conditions
         feeds = self.model.feeds(x)
         batch = Batch(self.model, feeds, (self.output,))
         size, notes = self._size(batch)
         cuts = batch.cut(size)
         chosen = choices(target, init, cuts)
         graph = self._program(cuts[0]).graph
+        parts = []
         with bar(progress, 2 * len(graph.nodes) * len(cuts)) as step:
-            pairs = zip(cuts, chosen, strict=True)
-            parts = [self._explain(cut, *choice, layers, conditions or {}, step) for cut, choice in pairs]
+            for (cut, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
+                with where:
+                    parts.append(self._explain(cut, *choice, layers, conditions, step))
         e = Explanation.concatenate(parts, batch.axes(size) if len(cuts) > 1 else {})
         return replace(e, notes=(*e.notes, *notes)) if notes else e
 
@@ -221,6 +226,10 @@ class Explainer:
         whole = self.model.graph({k: a.shape for k, a in feeds.items()})
         if self.output not in whole.outputs:
             raise InputError(f"output {self.output!r} is a constant at these inputs; there is nothing to explain")
+        if not whole.values[whole.resolve(self.output)].active:
+            raise InputError(
+                f"output {self.output!r} carries no relevance at these inputs; there is nothing to explain"
+            )
         whole = whole.restricted_to(self.output)
         stripped = strip_output(whole) if self.strip else whole
         check_size(stripped, np.dtype(self.dtype).itemsize)
@@ -268,16 +277,11 @@ class Explainer:
             for k, a in feeds.items()
             if k in found or graph.values[k].active
         }
-        ledger = Ledger(tuple(rows), float(R.sum()), {k: float(v.sum()) for k, v in relevances.items()})
+        ledger = Ledger(tuple(rows), total(R), {k: total(v) for k, v in relevances.items()})
         reached = {k: to_host(v) for k, v in found.items() if keep(k)}
         unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
         inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
         return Explanation(relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds))
-
-
-def _check_batch_size(size: Any) -> None:
-    if size is not None and (not isinstance(size, int) or size < 1):
-        raise InputError(f"batch_size={size!r} must be an int of at least 1, or None")
 
 
 def _output(model: Model, output: str | None) -> str:
@@ -288,8 +292,8 @@ def _output(model: Model, output: str | None) -> str:
         if len(names) > 1:
             raise InputError(f"the model has the outputs {names}; say which one to explain: output={names[0]!r}")
         return names[0]
-    if output not in names:
-        raise InputError(f"output={output!r} is unknown or carries no relevance; the model has {names}")
+    if checks.text("output", output) not in names:
+        raise InputError(f"output={checks.shown(output)} is unknown or carries no relevance; the model has {names}")
     return output
 
 
@@ -302,7 +306,7 @@ def explain(
     output: str | None = None,
     backend: str = "numpy",
     dtype: str = "float64",
-    layers: bool | str | Sequence[str] = False,
+    layers: bool | str | Sequence[str] | None = False,
     progress: bool | None = None,
     conditions: Mapping[str, Sequence[int]] | None = None,
 ) -> Explanation:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reflrp import saved
+from reflrp import checks, saved
 from reflrp.arrays.looks import block, counted, described, listed, same
+from reflrp.batches import joined
 from reflrp.errors import InputError
 from reflrp.files import named
 from reflrp.ledger import Ledger
@@ -116,7 +117,7 @@ class Explanation:
 
         See `reflrp.show.images.plot`. Returns the matplotlib figure; with `path`, also writes it there.
         """
-        return shown("plot", self, path, sample=sample)
+        return shown("plot", self, None if path is None else checks.path("path", path), sample=_samples(sample))
 
     def tokens(
         self,
@@ -150,13 +151,19 @@ class Explanation:
             With `html()`, `figure()` and `save(path)`.
 
         """
-        picture: Picture = shown("tokens", self, labels, sample=sample, name=name, time_first=time_first)
-        if path is not None:
-            picture.save(path)
+        place = None if path is None else checks.path("path", path)
+        checks.optional_flag("time_first", time_first)
+        if name is not None:
+            checks.text("name", name)
+        labels = _labels(labels)
+        picture: Picture = shown("tokens", self, labels, sample=_samples(sample), name=name, time_first=time_first)
+        if place is not None:
+            picture.save(place)
         return picture
 
     def layer(self, name: str) -> np.ndarray:
         """Return the relevance of an inner value by its name, or by a pattern that matches one."""
+        checks.text("name", name)
         if name in self.layers:
             return self.layers[name]
         found = [k for k in self.layers if fnmatchcase(k, name)]
@@ -173,7 +180,8 @@ class Explanation:
         sum of each sample.
         """
         R = self.layer(name)
-        kept = (keep,) if isinstance(keep, int) else tuple(keep)
+        listed = keep if isinstance(keep, tuple | list) else (keep,)
+        kept = tuple(checks.whole("keep: an axis", a) for a in listed)
         if not all(-R.ndim <= a < R.ndim for a in kept):
             raise InputError(f"keep={keep!r} is out of range for {name!r} of the shape {R.shape}")
         left = {a % R.ndim for a in kept}
@@ -185,7 +193,7 @@ class Explanation:
 
         Such are queries, keys, values and what the heads give, before it is projected: (samples, tokens, features).
         """
-        R = self.layer(name)
+        R, heads, axis = self.layer(name), checks.whole("heads", heads, 1), checks.whole("axis", axis)
         if not -R.ndim <= axis < R.ndim or not 1 <= heads <= R.shape[axis] or R.shape[axis] % heads:
             raise InputError(f"axis {axis} of {name!r} of the shape {R.shape} does not fall into {heads} heads")
         last = np.moveaxis(R, axis, -1)
@@ -227,27 +235,61 @@ class Explanation:
 
         `axes` says which axis of an inner value the samples are on, where that is not the first.
         """
+        _check_parts(parts)
+        given = checks.mapping("axes", {} if axes is None else axes, "a dict of axes by the value's name")
+        places = {k: checks.whole(f"axes[{k!r}]", axis) for k, axis in given.items()}
         if len(parts) == 1:
             return parts[0]
         ledger = parts[0].conservation
         for part in parts[1:]:
             ledger = ledger + part.conservation
         return cls(
-            {k: _whole([p.relevances[k] for p in parts]) for k in parts[0].relevances},
-            np.concatenate([p.output for p in parts]),
+            {k: _whole(k, [p.relevances[k] for p in parts]) for k in parts[0].relevances},
+            joined("the output", [p.output for p in parts]),
             tuple(t for p in parts for t in p.target),
-            {k: np.concatenate([p.layers[k] for p in parts], axis=(axes or {}).get(k, 0)) for k in parts[0].layers},
+            {k: _whole(k, [p.layers[k] for p in parts], axis=places.get(k, 0)) for k in parts[0].layers},
             ledger,
             parts[0].rules,
             parts[0].notes,
-            {k: _whole([p.inputs[k] for p in parts], same=True) for k in parts[0].inputs},
+            {k: _whole(k, [p.inputs[k] for p in parts], same=True) for k in parts[0].inputs},
         )
 
 
-def _whole(parts: Sequence[np.ndarray], same: bool = False) -> np.ndarray:
+def _samples(sample: Any) -> Any:
+    """Return which samples to show: None, or ints."""
+    if sample is None:
+        return None
+    found = checks.array("sample", sample)
+    if found.dtype.kind not in "iu" or found.ndim > 1:
+        raise checks.refuse("sample", sample, "an int, ints, or None")
+    return found.tolist()
+
+
+def _labels(labels: Any) -> Labels:
+    """Return the texts of tokens as they may be given. Raises InputError for anything else."""
+    if labels is None or isinstance(labels, Mapping | str):
+        return labels
+    rows = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    listed = isinstance(rows, Sequence) and not isinstance(rows, bytes)
+    if not listed or not all(isinstance(row, str | Sequence) for row in rows):
+        raise checks.refuse("labels", labels, "a list of texts, a list of such, a dict {id: text}, or None")
+    found: Labels = rows
+    return found
+
+
+def _check_parts(parts: Any) -> None:
+    if not isinstance(parts, Sequence) or not parts or not all(isinstance(p, Explanation) for p in parts):
+        raise checks.refuse("parts", parts, "a list of explanations")
+    if any(
+        p.relevances.keys() != parts[0].relevances.keys() or p.layers.keys() != parts[0].layers.keys() for p in parts
+    ):
+        raise InputError("the explanations are not of one model, with the same layers")
+
+
+def _whole(name: str, parts: Sequence[np.ndarray], same: bool = False, axis: int = 0) -> np.ndarray:
     """Return the cuts of an input, or of its relevance, as one; an input without axes is the same for all of them."""
     if parts[0].ndim:
-        return np.concatenate(parts)
+        return joined(name, parts, axis)
     return parts[0] if same else np.asarray(sum(parts), dtype=parts[0].dtype)
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reflrp import checks
 from reflrp.arrays import Array, to_host
-from reflrp.batches import Batch
+from reflrp.batches import Batch, joined
 from reflrp.caches import Cache
-from reflrp.engine import Program, converter
+from reflrp.engine import Program, converter, float_name
 from reflrp.errors import InputError
 from reflrp.ir import Graph, Shape
 from reflrp.passes.canonize import fuse_affine
@@ -69,7 +70,8 @@ class Model:
 
         Raises InputError where a shape does not fit, UnsupportedOperator where a node cannot be built.
         """
-        key = tuple((name, tuple(shapes[name])) for name in self.source.inputs)
+        shapes = self._shapes(shapes)
+        key = tuple((name, shapes[name]) for name in self.source.inputs)
         return self._graphs.made(key, lambda: self._built(shapes))
 
     def _built(self, shapes: Mapping[str, Shape]) -> Graph:
@@ -78,8 +80,21 @@ class Model:
         check_shapes(self.source, shapes)
         return mark_gates(recognise(fuse_affine(build(self.source, shapes))))
 
+    def _shapes(self, shapes: Any) -> dict[str, Shape]:
+        """Return the inputs' shapes by name, checked to be shapes of all inputs."""
+        given = checks.mapping("shapes", shapes, "a dict of the inputs' shapes by name")
+        self._check_names(given, "shapes of inputs")
+        return {name: checks.shape(f"shapes[{name!r}]", given[name]) for name in self.source.inputs}
+
+    def _check_names(self, given: Mapping[str, Any], what: str) -> None:
+        ports = self.source.inputs
+        missing, unknown = sorted(set(ports) - set(given)), sorted(set(given) - set(ports))
+        if missing or unknown:
+            raise InputError(f"{what} missing: {missing}, unknown: {unknown}; the model expects {self._expected()}")
+
     def example_shapes(self, batch: int = 1) -> dict[str, Shape]:
         """Return the declared input shapes, with `batch` for the first axis and 1 for others that are left open."""
+        batch = checks.whole("batch", batch, 0)
         found = {}
         for name, port in self.source.inputs.items():
             dims = port.dims or ()
@@ -96,9 +111,7 @@ class Model:
             if len(ports) != 1:
                 raise InputError(f"the model has the inputs {self._expected()}; give a dict of arrays by name")
             x = {next(iter(ports)): x}
-        missing, unknown = sorted(set(ports) - set(x)), sorted(set(x) - set(ports))
-        if missing or unknown:
-            raise InputError(f"inputs missing: {missing}, unknown: {unknown}; the model expects {self._expected()}")
+        self._check_names(checks.mapping("x", x, "an array, or a dict of arrays by input name"), "inputs")
         from reflrp.importer.build import check_shapes
 
         feeds = {name: _checked(name, x[name], port) for name, port in ports.items()}
@@ -142,11 +155,15 @@ class Model:
         array([3, 1])
 
         """
+        dtype, backend = float_name(dtype), checks.text("backend", backend)
         feeds = self.feeds(x)
         batch = Batch(self, feeds, self.outputs)
         size = batch.baked(batch.count) if batch.count > 1 else None
-        parts = [self._run(cut, dtype, backend) for cut in (batch.cut(size) if size else [feeds])]
-        return parts[0] if len(parts) == 1 else {k: np.concatenate([p[k] for p in parts]) for k in self.outputs}
+        parts = []
+        for cut, where in batch.named_cuts(size or batch.count):
+            with where:
+                parts.append(self._run(cut, dtype, backend))
+        return parts[0] if len(parts) == 1 else {k: joined(k, [p[k] for p in parts]) for k in self.outputs}
 
     def _run(self, feeds: dict[str, np.ndarray], dtype: str, backend: str) -> dict[str, np.ndarray]:
         graph = self.graph({name: a.shape for name, a in feeds.items()})
@@ -167,7 +184,7 @@ class Model:
             Input shapes, where the declared ones are not enough.
 
         """
-        table: str = shown("summary", self, rules, shapes)
+        table: str = shown("summary", self, rules, None if shapes is None else self._shapes(shapes))
         return table
 
 
@@ -211,7 +228,7 @@ def load(model: ModelLike | Model) -> Model:
 
 def _checked(name: str, x: Any, port: Any) -> np.ndarray:
     """Return one input as a host array whose numbers fit the port."""
-    array = to_host(x)
+    array = checks.array(f"input {name!r}", x)
     if "float" in array.dtype.name and array.dtype.kind != "f":  # bfloat16 and the 8-bit formats
         array = array.astype(np.float32)
     want_float = port.dtype.kind == "f" or "float" in port.dtype.name
@@ -222,7 +239,9 @@ def _checked(name: str, x: Any, port: Any) -> np.ndarray:
         raise InputError(f"input {name!r} holds a NaN or an infinity, first at index {bad}")
     if array.ndim and not array.shape[0]:
         raise InputError(f"input {name!r} has shape {array.shape}: there is no sample in it")
-    if want_float or array.dtype == port.dtype:
+    if want_float:  # counted in whole numbers, they would overflow as such
+        return array if array.dtype.kind == "f" else array.astype(np.float64)
+    if array.dtype == port.dtype:
         return array
     cast = array.astype(port.dtype)
     if (cast != array).any():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reflrp import checks
 from reflrp.errors import InputError
 from reflrp.ir import Graph
 from reflrp.ops.linear import Conv, ConvTranspose, Dense, LeftDense, WindowMean
@@ -35,11 +36,11 @@ def matching(patterns: Sequence[str], graph: Graph, argument: str) -> set[str]:
     return set().union(*found.values())
 
 
-def keeper(layers: bool | str | Sequence[str], graph: Graph) -> Callable[[str], bool]:
+def keeper(layers: bool | str | Sequence[str] | None, graph: Graph) -> Callable[[str], bool]:
     """Return whether to keep a value's relevance, as a function of its name."""
-    if isinstance(layers, bool):
-        return lambda name: layers
-    return matching([layers] if isinstance(layers, str) else list(layers), graph, "layers").__contains__
+    if layers is None or isinstance(layers, bool | np.bool_):
+        return lambda name: bool(layers)
+    return matching(checks.texts("layers", layers), graph, "layers").__contains__
 
 
 def masks_of(conditions: Mapping[str, Sequence[int]], graph: Graph) -> dict[str, np.ndarray]:
@@ -48,6 +49,7 @@ def masks_of(conditions: Mapping[str, Sequence[int]], graph: Graph) -> dict[str,
     Neurons are counted along axis 1 (units, channels), in sequences (batch, time, features) along the last axis.
     Raises InputError for a pattern without a match that carries relevance, or a neuron out of range.
     """
+    checks.mapping("conditions", conditions, "a dict {pattern: neurons}")
     found: dict[str, np.ndarray] = {}
     images = _channels_first(graph)
     for pattern, neurons in conditions.items():
@@ -74,12 +76,12 @@ def _channels_first(graph: Graph) -> set[str]:
 def _mask(name: str, shape: tuple[int, ...], image: bool, neurons: Any) -> np.ndarray:
     axis = len(shape) - 1 if len(shape) == 3 and not image else min(1, len(shape) - 1)
     try:
-        chosen = np.atleast_1d(np.asarray(neurons))
-    except ValueError:
+        chosen = np.atleast_1d(checks.array("neurons", neurons))
+    except InputError:
         chosen = np.zeros(0)
     if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not _within(chosen, shape[axis : axis + 1]):
         size = shape[axis] if shape else "-"
-        raise InputError(f"conditions: neurons {neurons} of {name!r} must be ints below {size}")
+        raise InputError(f"conditions: neurons {checks.shown(neurons)} of {name!r} must be ints below {size}")
     mask = np.zeros([n if i == axis else 1 for i, n in enumerate(shape)])
     mask.reshape(-1)[chosen] = 1
     return mask

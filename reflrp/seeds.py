@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.errors import InputError
+from reflrp import checks
+from reflrp.errors import InputError, NonFiniteError
 
 Target = Any
 """None, an int, ints (one a sample), or an index tuple after the batch axis."""
@@ -39,19 +40,20 @@ def targets(y: np.ndarray, target: Target) -> list[Index]:
         return [tuple(int(i) for i in np.unravel_index(k, shape)) if shape else () for k in flat]
     if isinstance(target, tuple):
         return [_checked(target, shape)] * len(y)
-    found = np.asarray(target)
+    found = checks.array("target", target)
     if found.dtype.kind not in "iu":
-        raise InputError(f"target={target!r} must be None, an int, ints (one a sample), or an index tuple")
+        raise InputError(f"target={checks.shown(target)} must be None, an int, ints (one a sample), or an index tuple")
     if found.ndim == 0:
         return [_checked((int(found),), shape)] * len(y)
     if found.shape != (len(y),):
-        raise InputError(f"target holds {found.size} ints for {len(y)} samples; give one a sample")
+        shape_ = "" if found.ndim == 1 else f" of the shape {found.shape}"
+        raise InputError(f"target holds {found.size} ints{shape_} for {len(y)} samples; give one a sample")
     return [_checked((int(i),), shape) for i in found]
 
 
 def _checked(index: tuple[Any, ...], shape: tuple[int, ...]) -> Index:
     if not all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in index):
-        raise InputError(f"target={index!r} must hold ints")
+        raise InputError(f"target={checks.shown(index)} must hold ints")
     if len(index) != len(shape):
         raise InputError(
             f"target {index} does not fit the output's shape (batch, {', '.join(map(str, shape))}); "
@@ -68,15 +70,25 @@ def seed(y: np.ndarray, where: list[Index], init: Any) -> np.ndarray:
     Raises InputError for an unknown init, or an array that is not shaped like the output.
     """
     if not isinstance(init, str):
-        given = np.asarray(init)
+        given = checks.array("init", init)
         if given.shape != y.shape:
             raise InputError(f"init has shape {given.shape}, but the explained output has {y.shape}")
-        if given.dtype.kind not in "fiub" or not np.isfinite(given).all():
-            raise InputError("init must be an array of finite numbers")
-        return given
+        if given.dtype.kind not in "fiub":
+            raise InputError(f"init must be an array of finite numbers, and not of {given.dtype}")
+        with np.errstate(over="ignore"):
+            cast = given.astype(y.dtype)
+        if not np.isfinite(cast).all():
+            raise InputError(f"init must be an array of finite numbers in {y.dtype}")
+        return cast
     if init not in ("output", "one"):
-        raise InputError(f"init={init!r} is unknown; use 'output', 'one', or an array shaped like the output")
+        raise InputError(
+            f"init={checks.shown(init)} is unknown; use 'output', 'one', or an array shaped like the output"
+        )
     R = np.zeros_like(y)
     for n, index in enumerate(where):
         R[(n, *index)] = y[(n, *index)] if init == "output" else 1
+    if not np.isfinite(R).all():
+        raise NonFiniteError(
+            "the output is infinite at the target, so that it is no relevance to start from; use init='one'"
+        )
     return R

@@ -232,9 +232,10 @@ def total(x: Array) -> Any:
     if x is ZERO:
         return 0
     xp = namespace(x)
-    value = xp.sum(x)
     if is_exact(x):
-        return value
+        return xp.sum(x)
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = xp.sum(x)
     if not isfinite(value) and x.dtype != xp.float64:  # all may be finite, and only their sum too large for the dtype
         value = xp.sum(x, dtype=xp.float64)
     return float(value)

@@ -5,13 +5,15 @@ A node that matches nothing is an error: there is no silent default. The presets
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from reflrp import checks
 from reflrp import rules as r
 from reflrp.arrays.looks import block
 from reflrp.composites.matchers import Matcher, Survey, kind, op_type
-from reflrp.errors import RuleError, UnassignedNodes
+from reflrp.errors import ReflrpError, RuleError, UnassignedNodes
 from reflrp.ir import UNRULED, WEIGHTED, Graph, Node
 from reflrp.ops.stabilizer import StabilizerLike
 from reflrp.rules.base import Rule
@@ -31,11 +33,11 @@ class Composite:
     canonize: tuple[str, ...] = ("fold_batchnorm",)
 
     def __post_init__(self) -> None:
-        """Make the pairs a tuple, and check that they hold rules."""
-        object.__setattr__(self, "pairs", tuple((m, rule) for m, rule in self.pairs))
-        for _, rule in self.pairs:
-            if not isinstance(rule, Rule):
-                raise RuleError(f"{rule!r} is no rule; use one of reflrp.rules, with its brackets")
+        """Make the pairs a tuple, and check that they hold matchers and rules."""
+        listed = isinstance(self.pairs, tuple | list | Iterator)
+        object.__setattr__(self, "pairs", tuple(map(_pair, self.pairs if listed else [self.pairs])))
+        object.__setattr__(self, "canonize", checks.texts("canonize", self.canonize, RuleError))
+        checks.text("title", self.title, RuleError)
 
     def __repr__(self) -> str:
         """Return the pairs, one a line; of many, the first."""
@@ -48,7 +50,7 @@ class Composite:
         for node in graph.nodes:
             if node.kind in UNRULED or not graph.values[node.output].active:
                 continue
-            rule = next((rule for matcher, rule in self.pairs if matcher(node, survey)), None)
+            rule = _matching(self.pairs, node, survey)
             if rule is None:
                 missing.append(node)
             else:
@@ -57,6 +59,26 @@ class Composite:
             raise UnassignedNodes(_unassigned(self.title, missing, len(graph.nodes)))
         _check_kinds(graph, found)
         return found
+
+
+def _pair(value: Any) -> tuple[Matcher, Rule]:
+    """Return a pair (matcher, rule). Raises RuleError for what is none."""
+    pair = tuple(value) if isinstance(value, tuple | list) else ()
+    if len(pair) != 2 or not callable(pair[0]):
+        raise RuleError(f"{checks.shown(value)} is no pair (matcher, rule); a composite is a list of such")
+    if not isinstance(pair[1], Rule):
+        raise RuleError(f"{checks.shown(pair[1])} is no rule; use one of reflrp.rules, with its brackets")
+    return pair
+
+
+def _matching(pairs: Pairs, node: Node, survey: Survey) -> Rule | None:
+    """Return the rule of the first pair that matches a node."""
+    try:
+        return next((rule for matcher, rule in pairs if matcher(node, survey)), None)
+    except ReflrpError:
+        raise
+    except Exception as error:
+        raise RuleError(f"a matcher cannot be asked about node {node.name!r} ({node.kind}): {error}") from error
 
 
 def _unassigned(title: str, missing: list[Node], count: int) -> str:

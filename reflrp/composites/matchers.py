@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from reflrp import checks
 from reflrp.caches import Kept
 from reflrp.errors import RuleError
 from reflrp.ir import KINDS, UNRULED, WEIGHTED, Graph, Node
@@ -86,11 +87,11 @@ class Matcher:
 
     def __and__(self, other: Matcher) -> Matcher:
         """Return a matcher of nodes that match both."""
-        return _Both(self, other)
+        return _Both(self, _matcher(other))
 
     def __or__(self, other: Matcher) -> Matcher:
         """Return a matcher of nodes that match either."""
-        return _Either(self, other)
+        return _Either(self, _matcher(other))
 
     def __invert__(self) -> Matcher:
         """Return a matcher of nodes that do not match."""
@@ -226,35 +227,46 @@ def _call(maker: str, *arguments: Any) -> str:
 
 def kind(*kinds: str) -> Matcher:
     """Return a matcher by kind: dense, conv, diagonal, sum, pool, max, pointwise, product, normaliser."""
-    unknown = [k for k in kinds if k not in KINDS]
+    return _Kind(_kinds(kinds))
+
+
+def _kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [k for k in checks.texts("kinds", kinds, RuleError) if k not in KINDS]
     if unknown:
         raise RuleError(f"kind {unknown[0]!r} is unknown; there is {', '.join(KINDS)}")
-    return _Kind(kinds)
+    return kinds
+
+
+def _matcher(value: Any) -> Any:
+    """Return a matcher, or whatever else can be asked about a node. Raises RuleError for anything else."""
+    if not callable(value):
+        raise RuleError(f"{checks.shown(value)} is no matcher; see reflrp.composites for what there is")
+    return value
 
 
 def op_type(*types: str) -> Matcher:
     """Return a matcher by ONNX operator, as "Conv"."""
-    return _OpType(types)
+    return _OpType(checks.texts("op_type", types, RuleError))
 
 
 def name(pattern: str) -> Matcher:
     """Return a matcher by a glob over the node's name, its output's name, and the ONNX nodes it came from."""
-    return _Name(pattern)
+    return _Name(checks.text("a name's pattern", pattern, RuleError))
 
 
 def first(*kinds: str) -> Matcher:
     """Return a matcher of the nodes of these kinds (default: dense, conv) with none of them before, in the graph."""
-    return _First(kinds or WEIGHTED)
+    return _First(_kinds(kinds) or WEIGHTED)
 
 
 def earliest(matcher: Matcher) -> Matcher:
     """Return a matcher of one node: the first in the graph's order that matches (`first` may match several)."""
-    return _Earliest(matcher)
+    return _Earliest(_matcher(matcher))
 
 
 def last(*kinds: str) -> Matcher:
     """Return a matcher of the nodes of these kinds (default: dense, conv) with none of them after, in the graph."""
-    return _Last(kinds or WEIGHTED)
+    return _Last(_kinds(kinds) or WEIGHTED)
 
 
 def depth(low: int, high: int) -> Matcher:
@@ -263,8 +275,8 @@ def depth(low: int, high: int) -> Matcher:
     Raises RuleError for depths that are no ints.
     """
     for value in (low, high):
-        if not isinstance(value, int):
-            raise RuleError(f"a depth must be an int, not {value!r}")
+        if type(value) is not int:
+            raise RuleError(f"a depth must be an int, not {checks.shown(value)}")
     return _Depth(low, high)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from reflrp import rules as r
+from reflrp.checks import shown
 from reflrp.composites.composite import Composite, Pairs, defaults
 from reflrp.composites.matchers import anything, depth, first, kind, last, op_type
 from reflrp.composites.registry import presets, register, resolve
+from reflrp.errors import RuleError
 from reflrp.ir import WEIGHTED
 from reflrp.rules.base import Rule
 
@@ -128,6 +130,8 @@ def sequential_b_flat(epsilon: float = 0.1) -> Composite:
 @register("until_index")
 def until_index(index: int = 1, rule: Rule | None = None, base: Any = "sequential_b_flat") -> Composite:
     """One rule (default: flat) on the dense and conv nodes down to depth `index`, another composite on the rest."""
+    if rule is not None and not isinstance(rule, Rule):
+        raise RuleError(f"rule={shown(rule)} is no rule; use one of reflrp.rules")
     below = kind(*WEIGHTED) & depth(1, index)
     rest = resolve(base)
     return Composite(((below, rule or r.Flat()), *rest.pairs), f"until_index({index})", rest.canonize)

@@ -9,6 +9,7 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
+from reflrp import checks
 from reflrp.composites.composite import Composite, defaults, uniform
 from reflrp.composites.matchers import name
 from reflrp.errors import RuleError
@@ -39,8 +40,11 @@ def register(title: str) -> Callable[[Preset], Preset]:
 
     The maker takes keyword arguments with defaults and returns a Composite.
     """
+    checks.text("a preset's name", title, RuleError)
 
     def enter(make: Preset) -> Preset:
+        if not callable(make):
+            raise RuleError(f"{checks.shown(make)} makes no Composite: register a function that returns one")
         REGISTRY.presets[_canonical(title)] = make
         return make
 
@@ -61,7 +65,7 @@ def preset(title: str, **parameters: Any) -> Composite:
 
     Raises RuleError for an unknown name, and suggests the nearest.
     """
-    library, dot, rest = title.partition(".")
+    library, dot, rest = checks.text("a preset's name", title, RuleError).partition(".")
     if dot:
         return _from_dialect(library, rest, parameters)
     make = REGISTRY.presets.get(_canonical(title))
@@ -69,22 +73,29 @@ def preset(title: str, **parameters: Any) -> Composite:
         near = get_close_matches(_canonical(title), presets(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(presets())}"
         raise RuleError(f"preset {title!r} is unknown; {hint}")
-    return make(**parameters)
+    return _made(title, make, parameters)
+
+
+def _made(title: str, make: Preset, parameters: dict[str, Any]) -> Composite:
+    """Return what a preset's maker makes, as a composite. Raises RuleError for parameters that it does not have."""
+    try:
+        signature(make).bind(**parameters)
+    except TypeError as error:
+        raise RuleError(f"preset {title!r}: {error}") from error
+    return resolve(make(**parameters))
 
 
 def _from_dialect(library: str, title: str, parameters: dict[str, Any]) -> Composite:
     if library not in REGISTRY.dialects:
         raise RuleError(f"dialect {library!r} is unknown; there is {', '.join(REGISTRY.dialects)}")
     module = REGISTRY.dialects[library]()
-    make = getattr(module, title, None)
+    make = getattr(module, title, None) if title in module.__all__ else None
     if make is None:
         near = get_close_matches(title, module.__all__, n=1)
         raise RuleError(f"{library} has no {title!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    try:
-        signature(make).bind(**parameters)
-    except TypeError as error:
-        raise RuleError(f"{library}.{title}: {error}") from error
-    return resolve(make(**parameters))
+    if not callable(make):
+        raise RuleError(f"{library}.{title} is no rule or composite")
+    return _made(f"{library}.{title}", make, parameters)
 
 
 def resolve(rules: Any) -> Composite:
@@ -97,5 +108,16 @@ def resolve(rules: Any) -> Composite:
         means = (REGISTRY.meanings[c] for c in type(rules).__mro__ if c in REGISTRY.meanings)
         return next(means, uniform)(rules)
     if isinstance(rules, Mapping):
-        return Composite((*((name(k), v) for k, v in rules.items()), *defaults()), "the given rules")
-    raise RuleError(f"rules={rules!r} is no preset name, Rule, Composite or dict of rules by node name")
+        return Composite((*((name(k), _rule(k, v)) for k, v in rules.items()), *defaults()), "the given rules")
+    hint = f"; give a rule of the class, as {rules.__name__}()" if isinstance(rules, type) else ""
+    raise RuleError(
+        f"rules={checks.shown(rules)} is no preset name, Rule, Composite or dict of rules by node name{hint}"
+    )
+
+
+def _rule(pattern: Any, value: Any) -> Rule:
+    if not isinstance(value, Rule):
+        raise RuleError(
+            f"rules: what {pattern!r} maps to is {checks.shown(value)}, and no rule; use one of reflrp.rules, as Epsilon()"
+        )
+    return value

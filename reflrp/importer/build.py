@@ -21,9 +21,11 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
     for name, port in source.inputs.items():
         value = Value(tuple(shapes[name]), port.dtype, active=name in source.active)
         work.values[name], work.known[name] = value, Ref(name, value)
-    failed = []
+    failed, lost = [], dict[str, str]()
     for node in source.nodes:
-        if any(i and i not in work.known for i in node.inputs):
+        cause = next((i for i in node.inputs if i and i not in work.known), None)
+        if cause is not None:
+            lost.update({o: lost.get(cause, cause) for o in node.outputs})
             continue
         try:
             place(node, work)
@@ -33,10 +35,11 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
             failed.append(node.offender(str(error)))
     if failed:
         raise UnsupportedOperator(failed)
-    return _finish(source, work)
+    return _finish(source, work, lost)
 
 
-def _finish(source: Source, work: Construction) -> Graph:
+def _finish(source: Source, work: Construction, lost: Mapping[str, str]) -> Graph:
+    """Return the graph; `lost` says for values that could not be built which one they lack that nobody computes."""
     outputs, constants = [], {}
     for name in source.outputs:
         found = work.known.get(name)
@@ -47,7 +50,10 @@ def _finish(source: Source, work: Construction) -> Graph:
         elif found is not None:
             constants[name] = found
         else:
-            raise ModelError(f"output {name!r} belongs to an output of its operator that reflrp does not compute")
+            cause = lost.get(name, name)
+            raise ModelError(
+                f"output {name!r} belongs to {cause!r}, an output of its operator that reflrp does not compute"
+            )
     graph = Graph(
         tuple(work.nodes),
         tuple(source.inputs),

@@ -29,10 +29,26 @@ def completed(proto: ModelProto, name: str) -> ModelProto:
     written for another opset in which its operators mean something else.
     """
     if proto.functions:
+        _leave_out_uncalled(proto)
         _check_names(proto, name)
         _same_opsets(proto)
         _Calls(proto, name).complete()
     return proto
+
+
+def _leave_out_uncalled(proto: ModelProto) -> None:
+    """Take away the functions that no call reaches: what is wrong with them does not matter."""
+    functions = {(f.domain, f.name, f.overload): f for f in proto.functions}
+    reached: set[Key] = set()
+    todo: list[Iterable[NodeProto]] = [proto.graph.node]
+    while todo:
+        called = {(n.domain, n.op_type, n.overload) for n in nodes_within(todo.pop())} & functions.keys()
+        todo.extend(functions[key].node for key in called - reached)
+        reached |= called
+    for i in reversed(range(len(proto.functions))):
+        f = proto.functions[i]
+        if (f.domain, f.name, f.overload) not in reached:
+            del proto.functions[i]
 
 
 def _check_names(proto: ModelProto, name: str) -> None:

@@ -16,6 +16,9 @@ class Loop(OpRun):
     stacked, and lets values outside take the place of the body's inputs. Without a step, what is stacked is empty.
     """
 
+    body: Any
+    _run_body: Any
+
     def need_context(self) -> bool:
         """Return that the body may read values from outside."""
         return True
@@ -40,11 +43,11 @@ class Scan(_Scan):
 
     def __init__(self, onnx_node: Any, run_params: Any) -> None:
         """Refuse what ONNX's code does not do."""
-        super().__init__(onnx_node, run_params)
+        super().__init__(onnx_node, run_params)  # type: ignore[no-untyped-call]
         for name in ("scan_input_axes", "scan_output_axes", "scan_input_directions", "scan_output_directions"):
             if any(getattr(self, name, None) or ()):
                 raise ValueError(f"{name}={getattr(self, name)} is not implemented")
 
 
-CORRECTED = [Loop, Scan]
+CORRECTED: list[type[OpRun]] = [Loop, Scan]
 """What the evaluator takes in place of its own."""

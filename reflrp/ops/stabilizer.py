@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal
 
+import numpy as np
+
+from reflrp import checks
 from reflrp.arrays import Array, away_from_zero, namespace, sign, where
+from reflrp.arrays.namespaces import fits
 from reflrp.errors import RuleError
 
 Form = Literal["signed", "plain", "clip", "nonzero"]
@@ -58,8 +62,13 @@ class Stabilizer:
     def __post_init__(self) -> None:
         """Check the fields."""
         check_epsilon(self.epsilon)
-        if self.form not in ("signed", "plain", "clip", "nonzero"):
-            raise RuleError(f"stabilizer form {self.form!r} is unknown; use signed, plain, clip or nonzero")
+        if checks.text("form", self.form, RuleError) not in ("signed", "plain", "clip", "nonzero"):
+            raise RuleError(f"stabilizer form {checks.shown(self.form)} is unknown; use signed, plain, clip or nonzero")
+        checks.flag("norm_scale", self.norm_scale, RuleError)
+        if self.dim is not None:
+            if not isinstance(self.dim, tuple | list):
+                raise checks.refuse("dim", self.dim, "a tuple of axes, or None", RuleError)
+            object.__setattr__(self, "dim", tuple(checks.whole("dim: an axis", i, error=RuleError) for i in self.dim))
 
     def __call__(self, z: Array) -> Array:
         """Return st(z), of the shape of z."""
@@ -83,9 +92,9 @@ StabilizerLike = float | Stabilizer | Callable[[Array], Array]
 
 
 def check_epsilon(epsilon: Any, name: str = "epsilon") -> None:
-    """Raise RuleError for a negative or non-numeric epsilon."""
-    if not isinstance(epsilon, Real) or not float(epsilon) >= 0:
-        raise RuleError(f"{name} must be a number >= 0, not {epsilon!r}")
+    """Raise RuleError for a negative, infinite or non-numeric epsilon."""
+    if not checks.is_number(epsilon) or epsilon < 0:
+        raise RuleError(f"{name} must be a number >= 0, not {checks.shown(epsilon)}")
 
 
 def check_stabilizer(value: Any) -> None:
@@ -100,7 +109,10 @@ def stabilize(z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
     Shapes: z and result (N, *out). Clauses: STAB-1, STAB-3.
     """
     if callable(stabilizer):
-        return stabilizer(z)
+        found = stabilizer(z)
+        if isinstance(found, np.ndarray) and not fits(found.shape, z.shape):
+            raise RuleError(f"the stabilizer gives the shape {found.shape} for values of the shape {z.shape}")
+        return found
     return away_from_zero(z, stabilizer) if stabilizer != 0 else z
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.caches import Cache
+from reflrp.checks import shown, texts
 from reflrp.errors import RuleError
 from reflrp.ir import Graph, Node, Value
 from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap
@@ -286,11 +287,18 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {"fold_batchnorm": fold_batchnorm,
 """The passes that a composite may name."""
 
 
+def check_passes(names: Any) -> tuple[str, ...]:
+    """Return the names of passes as a tuple. Raises RuleError for one that is none."""
+    given = texts("canonize", names, RuleError)
+    for name in given:
+        if name not in PASSES:
+            raise RuleError(f"canonizing pass {shown(name)} is unknown; there is {', '.join(PASSES)}")
+    return given
+
+
 def canonize(graph: Graph, names: tuple[str, ...]) -> Graph:
     """Return the graph after the named passes, in order; what they did stands in `notes`."""
-    for name in names:
-        if name not in PASSES:
-            raise RuleError(f"canonizing pass {name!r} is unknown; there is {', '.join(PASSES)}")
+    for name in check_passes(names):
         before = len(graph.nodes)
         graph = PASSES[name](graph)
         if len(graph.nodes) < before:
@@ -299,4 +307,4 @@ def canonize(graph: Graph, names: tuple[str, ...]) -> Graph:
     return graph
 
 
-__all__ = ["PASSES", "canonize", "fold_batchnorm", "fuse_affine", "merge_batchnorm", "strip_output"]
+__all__ = ["PASSES", "canonize", "check_passes", "fold_batchnorm", "fuse_affine", "merge_batchnorm", "strip_output"]

@@ -137,7 +137,8 @@ def _moves(node: Node, samples: Samples) -> np.ndarray:
     if place is None:
         return index
     sample, rest = local(index, place, op.target if scatters else op.source, samples.count)
-    return rest[sample == 0]
+    found: np.ndarray = rest[sample == 0]
+    return found
 
 
 def _same(a: Any, b: Any, m: int, n: int) -> bool:

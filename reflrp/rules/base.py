@@ -11,6 +11,7 @@ import numpy as np
 
 from reflrp.arrays import Array
 from reflrp.arrays.looks import Comparable, brief
+from reflrp.checks import is_number, number, refuse, text
 from reflrp.errors import RuleError
 from reflrp.ir import Node
 from reflrp.ops.stabilizer import Stabilizer
@@ -76,7 +77,22 @@ def _within(value: Any, change: Callable[[Any], Any]) -> Any:
     return value
 
 
+def check_numbers(field: str, value: Any) -> None:
+    """Raise RuleError for what is neither a finite number nor an array of such."""
+    dtype = None if isinstance(value, type) else getattr(value, "dtype", None)
+    if dtype is None or not getattr(value, "ndim", 0):
+        number(field, value.item() if isinstance(value, np.ndarray) else value, RuleError)
+    elif isinstance(value, np.ndarray) and not _all_finite(value):
+        raise refuse(field, value, "a finite number, or an array of such", RuleError)
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    if array.dtype.kind == "O":
+        return all(map(is_number, array.flat))
+    return array.dtype.kind in "fiu" and bool(np.isfinite(array).all())
+
+
 def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise RuleError for a value of a field that is none of the choices."""
-    if value not in choices:
+    if text(field, value, RuleError) not in choices:
         raise RuleError(f"{field}={value!r} is unknown; use {' or '.join(map(repr, choices))}")

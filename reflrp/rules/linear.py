@@ -26,12 +26,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from reflrp.arrays import ZERO, Array, add, full_like, namespace, neg, ones_like, pos, sign, square, where
+from reflrp.checks import flag, number, refuse
 from reflrp.errors import RuleError
 from reflrp.ir import LINEAR, Node
 from reflrp.ops.linear import LinearMap
 from reflrp.ops.norms import Standardise, Statistic
 from reflrp.ops.stabilizer import StabilizerLike, check_epsilon, check_stabilizer
-from reflrp.rules.base import Rule, check_choice
+from reflrp.rules.base import Rule, check_choice, check_numbers
 
 Pair = tuple[Array, Array]
 """An input and the parameter it meets."""
@@ -83,6 +84,8 @@ class Epsilon(LinearRule):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_epsilon(self.epsilon)
+        if self.stabilizer is not None:
+            check_stabilizer(self.stabilizer)
         check_choice("bias", self.bias, ("absorb", "ignore"))
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
@@ -122,6 +125,7 @@ class Gamma(LinearRule):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_epsilon(self.gamma, "gamma")
+        flag("generalized", self.generalized, RuleError)
         check_stabilizer(self.stabilizer)
         check_choice("bias", self.bias, ("scale", "keep", "ignore"))
 
@@ -245,7 +249,12 @@ class ZBox(LinearRule):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_stabilizer(self.stabilizer)
-        outside = self.low > self.high
+        check_numbers("low", self.low)
+        check_numbers("high", self.high)
+        try:
+            outside = self.low > self.high
+        except ValueError as error:
+            raise RuleError(f"zbox needs low and high of one shape: {error}") from error
         if outside if isinstance(outside, bool) else outside.any():
             raise RuleError(f"zbox needs low <= high, not low={self.low!r}, high={self.high!r}")
 
@@ -343,6 +352,7 @@ class Sign(LinearRule):
 
     def __post_init__(self) -> None:
         """Check the fields."""
+        check_numbers("mu", self.mu)
         check_stabilizer(self.stabilizer)
         check_choice("bias", self.bias, ("absorb", "ignore"))
 
@@ -387,6 +397,14 @@ class StdxEpsilon(LinearRule):
         return L.pull(a, s, L.w)
 
 
+def _check_pair(field: str, value: Any) -> None:
+    """Raise RuleError for what is no pair of numbers."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise refuse(field, value, "a pair of numbers", RuleError)
+    for factor in value:
+        number(field, factor, RuleError)
+
+
 @dataclass(frozen=True)
 class AlphaBetaX(LinearRule):
     """The four parts of a contribution by the signs of input and weight, each with a denominator of its own.
@@ -409,6 +427,8 @@ class AlphaBetaX(LinearRule):
 
     def __post_init__(self) -> None:
         """Check the fields."""
+        for field in ("alpha", "beta"):
+            _check_pair(field, getattr(self, field))
         check_stabilizer(self.stabilizer)
         check_choice("bias", self.bias, ("split", "ignore"))
         check_choice("second", self.second, ("alpha", "beta"))

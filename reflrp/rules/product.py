@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from reflrp.arrays import ZERO, Array, add, neg, pos, unbroadcast
+from reflrp.checks import shown
 from reflrp.errors import RuleError
 from reflrp.ir import Node
 from reflrp.ops.product import Multiply, Product
-from reflrp.ops.stabilizer import StabilizerLike, check_stabilizer
+from reflrp.ops.stabilizer import StabilizerLike, check_epsilon, check_stabilizer
 from reflrp.rules.base import Rule, check_choice
 
 Parts = tuple[Any, Any]
@@ -69,8 +70,8 @@ class SignalTakesAll(Rule):
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        if self.signal not in (0, 1, "auto", "activated"):
-            raise RuleError(f"signal={self.signal!r} is unknown; use 0 or 1 or 'auto' or 'activated'")
+        if type(self.signal) not in (int, str) or self.signal not in (0, 1, "auto", "activated"):
+            raise RuleError(f"signal={shown(self.signal)} is unknown; use 0 or 1 or 'auto' or 'activated'")
         check_stabilizer(self.stabilizer)
 
     def __call__(self, op: Product, x: tuple[Array, Array], y: Array, R: Array) -> Parts:
@@ -153,6 +154,8 @@ class ProductAlphaBeta(Rule):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_stabilizer(self.stabilizer)
+        check_epsilon(self.alpha, "alpha")
+        check_epsilon(self.beta, "beta")
         if self.alpha - self.beta != 1 or self.beta < 0:
             raise RuleError(f"alpha - beta must be 1 and beta >= 0, not alpha={self.alpha}, beta={self.beta}")
 

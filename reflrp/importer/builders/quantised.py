@@ -101,6 +101,8 @@ def matmul_integer(site: Site) -> Ref:
     """A product with integer weights."""
     x, w = site.ref(0), _weights(site)
     zero = site.const(3)
+    if min(w.ndim, x.ndim) < 2:
+        raise Unbuildable(f"it multiplies a vector, of the shapes {x.shape} and {w.shape}, which has no layer")
     if zero is not None:
         w = w - (zero[..., None, :] if zero.ndim else zero)
     return site.emit(Dense(w, ZERO, x.shape), x)

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from reflrp.importer.observed import looked_up, picked
-from reflrp.importer.read import is_float
+from reflrp.importer.read import dtype_of, is_float
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
 from reflrp.ops.routing import Concat, Embedding, Expand, Index, Pad, Reshape, Slice, Take, Transpose, Where
@@ -23,6 +23,9 @@ def identity(site: Site) -> Made:
         return cast
     if site.op_type == "Dropout" and site.opset >= 12 and bool(np.any(site.const(2, False))):
         raise Unbuildable("it was exported in training mode; call model.eval() before the export")
+    to = dtype_of(site.attr("to", 1)) if like is None else None
+    if to is not None and to.itemsize < 2:
+        raise Unbuildable(f"it rounds to {to}, of which too little is left to be taken as the same")
     return site.ref()
 
 
@@ -138,6 +141,8 @@ def slice_(site: Site) -> Ref:
         raise Unbuildable(f"its starts {starts}, ends {ends}, axes {axes} and steps {steps} do not fit each other")
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         i = site.axis(axis, x.ndim)
+        if i in along:
+            raise Unbuildable(f"its axes {axes} name one twice")
         along[i] = _range(start, end, step, x.shape[i])
     return _sliced(site, x, along)
 

@@ -1,0 +1,122 @@
+"""What callers give, checked where it enters: each check returns the value in its plain form, or says what was expected.
+
+`error` is the class to raise: InputError for arguments of a call, RuleError for what rules and composites are made of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from os import PathLike
+from pathlib import Path
+from reprlib import Repr
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays import to_host
+from reflrp.errors import InputError, ReflrpError
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+Error = type[ReflrpError]
+
+
+def shown(value: Any) -> str:
+    """Return a short text of any value, for a message."""
+    try:
+        return " ".join(_SHORT.repr(value).split())
+    except Exception:  # a value whose own text fails
+        return f"<{type(value).__name__}>"
+
+
+def refuse(name: str, value: Any, wanted: str, error: Error = InputError) -> ReflrpError:
+    """Return the error that an argument is not what was wanted."""
+    return error(f"{name}={shown(value)} must be {wanted}")
+
+
+def flag(name: str, value: Any, error: Error = InputError) -> bool:
+    """Return a truth value."""
+    if not isinstance(value, bool | np.bool_):
+        raise refuse(name, value, "True or False", error)
+    return bool(value)
+
+
+def optional_flag(name: str, value: Any) -> bool | None:
+    """Return a truth value, or None."""
+    if value is not None and not isinstance(value, bool | np.bool_):
+        raise refuse(name, value, "True, False or None")
+    return None if value is None else bool(value)
+
+
+def whole(name: str, value: Any, least: int | None = None, error: Error = InputError) -> int:
+    """Return an int, of at least `least`."""
+    fits = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not fits or (least is not None and value < least):
+        raise refuse(name, value, "an int" if least is None else f"an int of at least {least}", error)
+    return int(value)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite real number, a fraction included."""
+    try:
+        return isinstance(value, Real | bool) and not isinstance(value, bool) and math.isfinite(float(value))
+    except OverflowError:  # an int beyond what floats hold
+        return False
+
+
+def number(name: str, value: Any, error: Error = InputError) -> None:
+    """Check that a value is a finite number."""
+    if not is_number(value):
+        raise refuse(name, value, "a finite number", error)
+
+
+def text(name: str, value: Any, error: Error = InputError) -> str:
+    """Return a text."""
+    if not isinstance(value, str):
+        raise refuse(name, value, "a text", error)
+    return str(value)
+
+
+def texts(name: str, value: Any, error: Error = InputError) -> tuple[str, ...]:
+    """Return texts as a tuple; one text stands for itself alone."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, Sequence | set | frozenset) or not all(isinstance(v, str) for v in value):
+        raise refuse(name, value, "a text or a list of texts", error)
+    return tuple(value)
+
+
+def mapping(name: str, value: Any, wanted: str, error: Error = InputError) -> Mapping[str, Any]:
+    """Return a dict whose keys are texts."""
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
+        raise refuse(name, value, wanted, error)
+    return value
+
+
+def shape(name: str, value: Any) -> tuple[int, ...]:
+    """Return a shape as a tuple of ints."""
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+        raise refuse(name, value, "a shape: a tuple of ints")
+    return tuple(whole(f"{name}: a size", n, 0) for n in value)
+
+
+def path(name: str, value: Any) -> Path:
+    """Return a path."""
+    found = value.__fspath__() if isinstance(value, PathLike) else value
+    if not isinstance(found, str) or "\0" in found:
+        raise refuse(name, value, "the path of a file")
+    return Path(found)
+
+
+def array(name: str, value: Any) -> np.ndarray:
+    """Return an array on the host; lists of numbers become one. What it holds is for the caller to check."""
+    try:
+        found = to_host(value)
+    except Exception as error:
+        raise InputError(f"{name} is no array of numbers: {type(error).__name__}: {error}") from error
+    if not isinstance(found, np.ndarray):
+        raise InputError(f"{name} is no array of numbers, but a {type(found).__name__}")
+    return found
