@@ -28,6 +28,9 @@ from reflrp.rules.other import Pass
 Values = dict[str, Array]
 Step = Callable[[], None]
 
+BACKWARD = 4
+"""How many times a rule runs a node's map forth and back, to count its work by."""
+
 EVERYWHERE: Mapping[str, Array] = {}
 """No masks: relevance goes through all neurons."""
 
@@ -59,11 +62,13 @@ class Program:
     ops: Mapping[str, Op]
     rules: Mapping[str, Rule]
 
+    @limits.budget()
     def forward(self, inputs: Values, step: Step | None = None, keep: bool = True) -> Values:
         """Return every value by name, or (keep=False) the outputs only.
 
         Raises NonFiniteError with the node where a NaN or +infinity arises.
         """
+        count_work(self.graph)
         values = dict(inputs)
         last = {} if keep else {i: node.name for node in self.graph.nodes for i in node.inputs}
         wanted = {self.graph.resolve(o) for o in self.graph.outputs}
@@ -93,6 +98,7 @@ class Program:
             check_finite(y, node, "value", allow_minus_infinity=True)
         return y
 
+    @limits.budget()
     def backward(
         self,
         values: Values,
@@ -106,6 +112,7 @@ class Program:
         `R` holds the initial relevance by value name, `masks` what to multiply a value's relevance with on the way.
         A value's memory is given back after its last use.
         """
+        count_work(self.graph, BACKWARD)
         kept, rows = {name: r for name, r in R.items() if keep(name)}, []
         for node in reversed(self.graph.nodes):
             r = R.pop(node.output, None)
@@ -248,6 +255,12 @@ def check_size(graph: Graph, itemsize: int) -> None:
             f"the values take {limits.in_words(total)} at once; the largest, {limits.in_words(sizes[node])} "
             f"of the shape {shape}, is the output of node {node.name!r} (onnx {node.op_type}); {limits.limit()}"
         )
+
+
+def count_work(graph: Graph, times: int = 1) -> None:
+    """Count the work of all nodes before any is computed. Raises TooLarge, which names a node, beyond `limits.TIME`."""
+    for node in graph.nodes:
+        limits.spend(f"node {node.name!r} (onnx {node.op_type})", times * graph.work(node))
 
 
 def gated_values(graph: Graph, rules: Mapping[str, Rule]) -> set[str]:

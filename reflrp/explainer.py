@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import to_host
 from reflrp.batches import Batch, baked_note, choices
 from reflrp.composites import Composite, resolve
@@ -208,6 +209,7 @@ class Explainer:
                 f"(largest entry {scale:.3g}); pass canonize=()"
             )
 
+    @limits.budget()
     def _explain(
         self,
         feeds: dict[str, np.ndarray],

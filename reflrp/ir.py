@@ -24,10 +24,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import prod
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import Array
 
 Shape = tuple[int, ...]
@@ -57,6 +59,13 @@ class Op:
     def shape(self, *shapes: Shape) -> Shape:
         """Return the output's shape for the inputs' shapes."""
         raise NotImplementedError
+
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return about how many numbers `forward` computes on the way from inputs of these shapes to an output of shape `out`.
+
+        One number for each entry of output and inputs, unless an op says otherwise; `limits.TIME` bounds the sum.
+        """
+        return prod(out) * max(len(shapes), 1) + sum(map(prod, shapes))
 
     def nonneg(self, *flags: bool) -> bool:
         """Return whether the output is provably >= 0, given for each input whether it is."""
@@ -142,6 +151,11 @@ class Graph:
     def resolve(self, name: str) -> str:
         """Return the value that `name` stands for (Identity, Dropout and Cast leave aliases)."""
         return self.aliases.get(name, name)
+
+    def work(self, node: Node) -> float:
+        """Return about how many numbers a node computes, a step in Python included."""
+        values = self.values
+        return limits.STEP + node.op.work(values[node.output].shape, *(values[i].shape for i in node.inputs))
 
     def consumers(self) -> dict[str, list[Node]]:
         """Return the nodes that read each value."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from reflrp import limits
 from reflrp.errors import InputError, ModelError, TooLarge, UnsupportedOperator
 from reflrp.importer.construction import Construction, place
 from reflrp.importer.dequantise import dequantised
@@ -12,6 +13,7 @@ from reflrp.importer.source import Port, Source
 from reflrp.ir import Graph, Shape, Value
 
 
+@limits.budget()
 def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
     """Return the graph of a model at the given input shapes.
 
@@ -27,6 +29,8 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
             continue
         try:
             place(node, work)
+        except UnsupportedOperator as error:
+            failed.extend(error.nodes)
         except Oversized as error:
             raise TooLarge(f"node {node.name!r} ({node.op_type}): {error}") from error
         except Unbuildable as error:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from reflrp.errors import UnsupportedOperator
+from reflrp.importer.branches import not_run
 from reflrp.importer.decompose import call, one
 from reflrp.importer.site import Arg, Items, Made, Ref, Site, Unbuildable, builds
 
@@ -37,6 +39,9 @@ def _unruled(site: Site, why: str) -> Any:
     args = tuple(known[name] for name in node.reads)
     if any(isinstance(a, Items) or (isinstance(a, Ref) and a.value.active) for a in args):
         raise Unbuildable(why)
+    refused = [*not_run(node)]
+    if refused:
+        raise UnsupportedOperator(refused)
     return site.work.plumb(replace(node, inputs=node.reads), args)
 
 
