@@ -16,64 +16,62 @@ from __future__ import annotations
 
 ML = "ai.onnx.ml"
 
-RANDOM = frozenset(
-    ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]
-)
+
+def _named(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+RANDOM = _named("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike")
 """Operators that draw random numbers."""
 
-CONTROL_FLOW = frozenset(["If", "Loop", "Scan", "SequenceMap"])
+CONTROL_FLOW = _named("If Loop Scan SequenceMap")
 """Operators that run subgraphs."""
 
-BUILT = CONTROL_FLOW | frozenset(
-    ["SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SplitToSequence"]
-)
+BUILT = CONTROL_FLOW | _named("SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SplitToSequence")
 """These, and operators that make sequences of tensors: never folded, always built."""
 
-ENTRYWISE = frozenset(
-    ["Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitCast", "BitShift", "BitwiseAnd"]
-    + ["BitwiseNot", "BitwiseOr", "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Div", "Dropout"]
-    + ["Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity"]
-    + ["IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg"]
-    + ["Not", "Or", "PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh"]
-    + ["Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor"]
-)
+ENTRYWISE = _named("""
+    Abs Acos Acosh Add And Asin Asinh Atan Atanh BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast
+    CastLike Ceil Celu Clip Cos Cosh Div Dropout Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid
+    HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow
+    Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh
+    ThresholdedRelu Where Xor
+""")
 """One number out for each number in."""
 
-ALONG_AXES = frozenset(
-    ["ArgMax", "ArgMin", "BatchNormalization", "CumProd", "CumSum", "GlobalAveragePool", "GlobalMaxPool"]
-    + ["GroupNormalization", "Hardmax", "InstanceNormalization", "LayerNormalization", "LogSoftmax", "LpNormalization"]
-    + ["MeanVarianceNormalization", "RMSNormalization", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp"]
-    + ["ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Softmax", "TopK", "Unique"]
-)
+ALONG_AXES = _named("""
+    ArgMax ArgMin BatchNormalization CumProd CumSum GlobalAveragePool GlobalMaxPool GroupNormalization Hardmax
+    InstanceNormalization LayerNormalization LogSoftmax LpNormalization MeanVarianceNormalization RMSNormalization
+    ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+    Softmax TopK Unique
+""")
 """Sums, extremes, norms and orders along axes."""
 
-MOVES = frozenset(
-    ["CenterCropPad", "Compress", "Concat", "Constant", "ConstantOfShape", "DepthToSpace", "Expand", "EyeLike", "Flatten"]
-    + ["Gather", "GatherElements", "GatherND", "NonZero", "OneHot", "Pad", "Range", "Reshape", "ReverseSequence", "Scatter"]
-    + ["ScatterElements", "ScatterND", "Shape", "Size", "Slice", "SpaceToDepth", "Split", "Squeeze", "TensorScatter"]
-    + ["Tile", "Transpose", "Trilu", "Unsqueeze"]
-)
+MOVES = _named("""
+    CenterCropPad Compress Concat Constant ConstantOfShape DepthToSpace Expand EyeLike Flatten Gather GatherElements
+    GatherND NonZero OneHot Pad Range Reshape ReverseSequence Scatter ScatterElements ScatterND Shape Size Slice
+    SpaceToDepth Split Squeeze TensorScatter Tile Transpose Trilu Unsqueeze
+""")
 """Entries moved, repeated, counted, or made from a shape."""
 
-PRODUCTS = frozenset(
-    ["Conv", "ConvInteger", "ConvTranspose", "Det", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "MatMulInteger"]
-    + ["QLinearConv", "QLinearMatMul", "RNN"]
-)
+PRODUCTS = _named("""
+    Conv ConvInteger ConvTranspose Det Einsum GRU Gemm LSTM MatMul MatMulInteger QLinearConv QLinearMatMul RNN
+""")
 """Sums of products."""
 
-WINDOWED = frozenset(
-    ["AffineGrid", "AveragePool", "BlackmanWindow", "Col2Im", "DFT", "GlobalLpPool", "GridSample", "HammingWindow", "HannWindow", "LRN"]
-    + ["LpPool", "MaxPool", "MaxUnpool", "MelWeightMatrix", "Resize", "Upsample"]
-)
+WINDOWED = _named("""
+    AffineGrid AveragePool BlackmanWindow Col2Im DFT GlobalLpPool GridSample HammingWindow HannWindow LRN LpPool
+    MaxPool MaxUnpool MelWeightMatrix Resize Upsample
+""")
 """Windows, grids and resampling."""
 
-QUANTISED = frozenset(["DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"])
+QUANTISED = _named("DequantizeLinear DynamicQuantizeLinear QuantizeLinear")
 """Scales and zero points."""
 
-CLASSIC = frozenset(
-    ["ArrayFeatureExtractor", "Binarizer", "FeatureVectorizer", "Imputer", "LabelEncoder", "LinearClassifier"]
-    + ["LinearRegressor", "Normalizer", "OneHotEncoder", "Scaler"]
-)
+CLASSIC = _named("""
+    ArrayFeatureExtractor Binarizer FeatureVectorizer Imputer LabelEncoder LinearClassifier LinearRegressor Normalizer
+    OneHotEncoder Scaler
+""")
 """What scikit-learn's models have beside their layers: columns, labels and scales."""
 
 ALLOWED = frozenset(
@@ -85,7 +83,9 @@ IN_SEQUENCES = BUILT | frozenset(["ConcatFromSequence", "SequenceAt", "SequenceL
 """Subgraphs and sequences: the importer's builders take them apart, and `branches` runs what is left of them."""
 
 WHY_NOT = {
-    **dict.fromkeys(RANDOM, "it draws random numbers, so that no two explanations would agree; export it for inference"),
+    **dict.fromkeys(
+        RANDOM, "it draws random numbers, so that no two explanations would agree; export it for inference"
+    ),
     "ImageDecoder": "it decodes images by code that may start other programs; decode them before the model",
     **dict.fromkeys(
         ["CategoryMapper", "RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"],

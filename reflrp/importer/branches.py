@@ -30,7 +30,7 @@ def run_subgraphs(node: OnnxNode, feeds: Arrays, evaluate: Evaluate) -> tuple[An
     Raises TooLarge where its work is beyond `reflrp.limits.TIME`.
     """
     if node.op_type == "If":
-        chosen = "then_branch" if bool(np.ravel(feeds[node.inputs[0]])[0]) else "else_branch"
+        chosen = "then_branch" if bool(np.ravel(feeds[node.proto.input[0]])[0]) else "else_branch"
         return tuple(_run(node.bodies[chosen], {}, feeds, evaluate))
     return _loop(node, feeds, evaluate)
 
@@ -52,24 +52,38 @@ def _loop(node: OnnxNode, feeds: Arrays, evaluate: Evaluate) -> tuple[Any, ...]:
     """Run a loop until its count or its condition ends it."""
     body, (count, going, *state) = node.bodies["body"], _begin(node, feeds)
     scans: list[list[np.ndarray]] = [[] for _ in body.outputs[1 + len(state) :]]
-    step = 0
+    step, what = 0, f"node {node.name!r} (Loop)"
+    if runs_through(body):
+        limits.step(what, count * (1 + len(body.nodes)))
     while going and step < count:
-        limits.step(f"node {node.name!r} (Loop), in turn {step}")
+        limits.step(what)
         args = dict(zip(body.inputs, [np.asarray(step), np.asarray(going), *state], strict=True))
         goes_on, *found = _run(body, args, feeds, evaluate)
         going, state = bool(np.ravel(goes_on)[0]), found[: len(state)]
         for scan, value in zip(scans, found[len(state) :], strict=True):
             scan.append(value)
-            limits.check_array(f"node {node.name!r} (Loop)", (len(scan), *value.shape), value.itemsize)
+            limits.check_array(what, (len(scan), *value.shape), value.itemsize)
         step += 1
     if scans and not step:
-        raise ModelError(f"node {node.name!r} (Loop) makes no turns here, so that the shape of its output is open")
+        raise ModelError(f"{what} makes no turns here, so that the shape of its output is open")
     return (*state, *(np.stack(scan) for scan in scans))
+
+
+def runs_through(body: Body) -> bool:
+    """Return whether a loop's body hands its condition on as it is, so that nothing but the count ends the loop."""
+    makers = {o: node for node in body.nodes for o in node.outputs}
+    name = body.outputs[0]
+    for _ in body.nodes:
+        if name not in makers or makers[name].op_type != "Identity":
+            break
+        name = makers[name].inputs[0]
+    return name == body.inputs[1]
 
 
 def _begin(node: OnnxNode, feeds: Arrays) -> list[Any]:
     """Return how many turns a loop makes at most, whether it makes any, and its state."""
-    count, going, *state = [feeds[i] if i else None for i in (*node.inputs, "", "")[: max(2, len(node.inputs))]]
+    names = [*node.proto.input]  # the node's `inputs` are all that it reads, in a construction
+    count, going, *state = [feeds[i] if i else None for i in (names + ["", ""])[: max(2, len(names))]]
     most = float("inf") if count is None else int(np.ravel(count)[0])
     return [most, going is None or bool(np.ravel(going)[0]), *state]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reflrp import limits
-from reflrp.errors import InputError, ModelError, TooLarge, UnsupportedOperator
+from reflrp.errors import InputError, ModelError, Offender, TooLarge, UnsupportedOperator
 from reflrp.importer.construction import Construction, place
 from reflrp.importer.dequantise import dequantised
 from reflrp.importer.site import Items, Oversized, Ref, Unbuildable
@@ -23,7 +23,7 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
     for name, port in source.inputs.items():
         value = Value(tuple(shapes[name]), port.dtype, active=name in source.active)
         work.values[name], work.known[name] = value, Ref(name, value)
-    failed = []
+    failed: list[Offender] = []
     for node in source.nodes:
         if any(i and i not in work.known for i in node.inputs):
             continue

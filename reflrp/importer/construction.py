@@ -329,7 +329,9 @@ def _by_builder(node: OnnxNode, feeds: Arrays) -> np.ndarray | None:
     values = {name: data.astype(np.float64)}
     for step in work.nodes:
         op, given = step.op.to(_widest), [values[i] for i in step.inputs]
-        limits.spend(f"node {node.name!r} ({node.op_type})", op.work(work.values[step.output].shape, *(x.shape for x in given)))
+        limits.spend(
+            f"node {node.name!r} ({node.op_type})", op.work(work.values[step.output].shape, *(x.shape for x in given))
+        )
         values[step.output] = op.forward(*given)
     return widened(values[found.name].astype(data.dtype))
 

@@ -84,12 +84,12 @@ def _quantised_conv(attributes: Mapping[str, Any], x: np.ndarray, *rest: Any) ->
 
 
 def _conv_transpose(attributes: Mapping[str, Any], x: np.ndarray, w: np.ndarray, *_: Any) -> float:
-    return x.shape[0] * prod(x.shape[2:]) * w.size * TURN
+    return float(x.shape[0] * prod(x.shape[2:]) * w.size * TURN)
 
 
 def _pool(attributes: Mapping[str, Any], x: np.ndarray, *_: Any) -> float:
     kernel = attributes.get("kernel_shape", ())
-    return prod(x.shape[:2]) * _places(attributes, x, kernel) * prod(kernel) * TURN
+    return float(prod(x.shape[:2]) * _places(attributes, x, kernel) * prod(kernel) * TURN)
 
 
 def _places(attributes: Mapping[str, Any], x: np.ndarray, reach: Any) -> float:
@@ -114,7 +114,7 @@ def _determinant(attributes: Mapping[str, Any], x: np.ndarray) -> float:
 
 
 def _sampling(attributes: Mapping[str, Any], x: np.ndarray, grid: np.ndarray) -> float:
-    return x.shape[1] * grid.size / max(grid.shape[-1], 1) * limits.STEP
+    return float(x.shape[1] * grid.size / max(grid.shape[-1], 1) * limits.STEP)
 
 
 FORMULAS: dict[str, Callable[..., float]] = {

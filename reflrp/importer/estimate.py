@@ -35,7 +35,9 @@ NUMBERS = 64
 def check_outputs(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> int:
     """Raise TooLarge where an output would take more than the limit on memory; return the entries that are foreseen.
 
-    These are counted where shapes alone do not bound them, else none are. Raises ModelError for a node whose size is written in its inputs, and does not make sense.
+    These are counted where shapes alone do not bound them, else none are.
+
+    Raises ModelError for a node whose size is written in its inputs, and does not make sense.
     """
     known = node.op_type in SIZED or node.op_type in FRAMED
     if not known and prod(feeds[i].size for i in node.input if i in feeds) * limits.WIDEST <= limits.MEMORY:

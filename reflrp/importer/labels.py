@@ -76,7 +76,9 @@ class Labels:
         found = set[str]()
         for body in node.bodies.values():
             inner = self.inside(node, body, active, constants)
-            found.update(o for o, value in zip(node.outputs, body.outputs[first:], strict=False) if o and value in inner)
+            found.update(
+                o for o, value in zip(node.outputs, body.outputs[first:], strict=False) if o and value in inner
+            )
         return found
 
     def inside(self, node: OnnxNode, body: Body, active: Container[str], constants: Arrays) -> frozenset[str]:
@@ -85,7 +87,7 @@ class Labels:
         floats |= {i for i, outer in zip(body.inputs, node.inputs, strict=False) if outer in active}
         if body in self.found and floats <= self.floats[body]:
             return self.found[body]
-        known = ChainMap(dict(body.constants), constants)  # type: ignore[arg-type]
+        known = within(body, constants)
         floats |= self.floats.get(body, set())
         while True:
             found = self.of(body.nodes, known, floats)
@@ -95,6 +97,11 @@ class Labels:
             floats |= back
         self.floats[body], self.found[body] = floats, found
         return found
+
+
+def within(body: Body, constants: Arrays) -> Arrays:
+    """Return the constants that a subgraph sees: its own, and those outside."""
+    return ChainMap(dict(body.constants), constants)  # type: ignore[arg-type]
 
 
 def _rounds(node: OnnxNode, body: Body) -> list[tuple[str, str]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Iterable, Iterator
 
 from reflrp import limits
 from reflrp.errors import Offender, UnsupportedOperator
 from reflrp.importer.allowed import IN_SEQUENCES, why_not
 from reflrp.importer.functions import defined_by_function
-from reflrp.importer.labels import Labels
+from reflrp.importer.labels import Labels, within
 from reflrp.importer.node import Arrays, OnnxNode
 from reflrp.importer.parse import blamed_on
 from reflrp.importer.site import BUILDERS
@@ -49,8 +48,8 @@ def _refused(
     """Yield the nodes that nothing can build or run, those in subgraphs included."""
     for node in nodes:
         for body in node.bodies.values():
-            inner, known = labels.inside(node, body, active, constants), ChainMap(dict(body.constants), constants)
-            yield from _refused(body.nodes, inner, known, labels)
+            inner = labels.inside(node, body, active, constants)
+            yield from _refused(body.nodes, inner, within(body, constants), labels)
         why = _why_refused(node, any(o in active for o in node.outputs))
         if why:
             yield node.offender(why)

@@ -237,7 +237,7 @@ class Conv(LinearMap):
 
     def work(self, out: Shape, *shapes: Shape) -> float:
         """Return the kernel's size for each output, and a turn for each of its offsets."""
-        return prod(out) * prod(self.w.shape[1:]) + limits.STEP * self.windows.turns
+        return float(prod(out) * prod(self.w.shape[1:]) + limits.STEP * self.windows.turns)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (N, O, *out)."""
@@ -270,7 +270,7 @@ class ConvTranspose(LinearMap):
 
     def work(self, out: Shape, *shapes: Shape) -> float:
         """Return the kernel's size for each input, and a turn for each of its offsets."""
-        return prod(shapes[0]) * prod(self.w.shape[1:]) + limits.STEP * self.windows.turns
+        return float(prod(shapes[0]) * prod(self.w.shape[1:]) + limits.STEP * self.windows.turns)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (N, C, *size)."""

@@ -23,6 +23,9 @@ from reflrp.ops.routing import Concat, Reshape, Transpose
 
 WITH_BIAS = (Dense, LeftDense, Conv, ConvTranspose)
 
+FARTHEST = 16
+"""How many nodes back a linear node is looked for, of which all but the last are reshapes and transposes."""
+
 
 Fold = Callable[[LinearMap, Node], LinearMap | None]
 
@@ -66,7 +69,7 @@ def _path_back(after: Node, nodes: list[Any], place: dict[str, int], readers: Co
     """Return the places from a diagonal map back to the linear node that it alone reads, or nothing."""
     path: list[int] = []
     name = after.inputs[0] if isinstance(after.op, Diagonal) else ""
-    while readers[name] == 1 and name in place:
+    while readers[name] == 1 and name in place and len(path) < FARTHEST:
         path.append(place[name])
         node = nodes[path[-1]]
         if isinstance(node.op, WITH_BIAS):
