@@ -16,6 +16,7 @@ from reflrp import limits
 from reflrp.errors import ModelError, Offender
 from reflrp.importer.allowed import why_not
 from reflrp.importer.node import Arrays, Body, OnnxNode
+from reflrp.importer.read import dtype_of
 
 Evaluate = Callable[[OnnxNode, Arrays], tuple[Any, ...]]
 """Returns a node's outputs at the values it reads."""
@@ -64,9 +65,21 @@ def _loop(node: OnnxNode, feeds: Arrays, evaluate: Evaluate) -> tuple[Any, ...]:
             scan.append(value)
             limits.check_array(what, (len(scan), *value.shape), value.itemsize)
         step += 1
-    if scans and not step:
-        raise ModelError(f"{what} makes no turns here, so that the shape of its output is open")
+    if not step:
+        return (*state, *(_nothing(node, 1 + len(state) + i) for i in range(len(scans))))
     return (*state, *(np.stack(scan) for scan in scans))
+
+
+def _nothing(node: OnnxNode, i: int) -> np.ndarray:
+    """Return what a loop without turns stacks up: no entries, of the shape and dtype that its body declares."""
+    graph = next(a.g for a in node.proto.attribute if a.name == "body")
+    kind = graph.output[i].type.tensor_type
+    dtype = dtype_of(kind.elem_type)
+    dims = [d.dim_value for d in kind.shape.dim]
+    if dtype is None or not kind.HasField("shape") or not all(d.HasField("dim_value") for d in kind.shape.dim):
+        raise ModelError(f"node {node.name!r} (Loop) makes no turns here, so that the shape of its output {i} is open")
+    limits.check_array(f"node {node.name!r} (Loop)", dims)
+    return np.zeros((0, *dims), dtype)
 
 
 def runs_through(body: Body) -> bool:

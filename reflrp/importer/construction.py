@@ -104,6 +104,7 @@ class Construction:
         origin, scope = self.origin or (node.name,), node.scope or self.scope
         name = _fresh(name, self.names)
         self.names.add(name)
+        limits.step(f"node {name!r} ({node.op_type})", PLACED)
         made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, origin, scope)
         if len(self.nodes) >= limits.NODES:
             raise Oversized(f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES)")

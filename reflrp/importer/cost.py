@@ -18,6 +18,9 @@ from reflrp import limits
 TURN = limits.STEP / 10
 """What one entry counts for that a loop in Python handles."""
 
+CALL = 30 * limits.STEP
+"""What running one node counts for, however small."""
+
 TEXT = 8
 """ONNX's number for the element type of texts."""
 
@@ -37,7 +40,7 @@ def cost_of(op_type: str, attributes: Mapping[str, Any], arrays: Sequence[np.nda
     texts = attributes.get("to") == TEXT or any(a is not None and a.dtype.kind in "OSU" for a in arrays)
     formula = FORMULAS.get(op_type)
     more = formula(attributes, *arrays) if formula else 0
-    return limits.STEP + more + read * (TURN if texts or op_type in LOOPED else 1)
+    return CALL + more + read * (TURN if texts or op_type in LOOPED else 1)
 
 
 def cost_of_making(op_type: str, entries: int) -> float:
@@ -114,7 +117,8 @@ def _determinant(attributes: Mapping[str, Any], x: np.ndarray) -> float:
 
 
 def _sampling(attributes: Mapping[str, Any], x: np.ndarray, grid: np.ndarray) -> float:
-    return float(x.shape[1] * grid.size / max(grid.shape[-1], 1) * limits.STEP)
+    """Return about fifty turns for each channel at each place of the grid."""
+    return float(x.shape[1] * grid.size / max(grid.shape[-1], 1) * 50 * limits.STEP)
 
 
 FORMULAS: dict[str, Callable[..., float]] = {

@@ -20,6 +20,9 @@ from reflrp.importer.read import array_in, domain_of, is_float, widened
 
 Arrays = Mapping[str, np.ndarray]
 
+READ = 10
+"""What reading one node counts for, in turns of a loop."""
+
 
 @dataclass(frozen=True, eq=False)
 class Body:
@@ -167,6 +170,7 @@ def nodes_of(graph: GraphProto, opsets: Mapping[str, int]) -> list[OnnxNode]:
         while name in names:
             name += "_"
         names.add(name)
+        limits.step(f"node {name!r} ({node.op_type})", READ)
         found.append(node_of(node, name, opsets))
     return found
 

@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import ZERO
 from reflrp.importer.builders.linear import diagonal, multiply
 from reflrp.importer.geometry import average_share, pool_windows
@@ -39,6 +40,7 @@ def max_pool(site: Site) -> Made:
         numbers = np.swapaxes(numbers.reshape(*x.shape[:2], *x.shape[:1:-1]), 2, -1)
 
     def places(values: np.ndarray) -> np.ndarray:
+        limits.spend(f"node {site.node.name!r} (MaxPool)", 3 * op.work(z.shape, x.shape))
         return np.asarray(op.observed(values, op.forward(values)).apply(numbers, ONE), dtype=np.int64)
 
     return z, site.work.plumbing(site.node, 1, (x,), places, np.zeros(z.shape, np.int64))
@@ -161,8 +163,8 @@ def extreme_of(site: Site) -> Ref:
 def _clip(site: Site, x: Ref, bounds: list[float], least: bool) -> Ref:
     if not bounds:
         return x
-    limits = (-np.inf, min(bounds)) if least else (max(bounds), np.inf)
-    return site.emit(Pointwise("clip", limits), x)
+    low_high = (-np.inf, min(bounds)) if least else (max(bounds), np.inf)
+    return site.emit(Pointwise("clip", low_high), x)
 
 
 @builds("ReduceProd")
