@@ -21,6 +21,9 @@ TURN = limits.STEP / 10
 CALL = 30 * limits.STEP
 """What running one node counts for, however small."""
 
+LAID_OUT = 50
+"""What one entry of the windows counts for that a convolution lays out to multiply them."""
+
 TEXT = 8
 """ONNX's number for the element type of texts."""
 
@@ -78,8 +81,10 @@ def _einsum(attributes: Mapping[str, Any], *arrays: np.ndarray) -> float:
 
 
 def _conv(attributes: Mapping[str, Any], x: np.ndarray, w: np.ndarray, *_: Any) -> float:
+    """Return the entries of all windows, of kernels with their dilation filled in, times the outputs."""
     spread = [d * (k - 1) + 1 for d, k in zip(_each(attributes, "dilations", w.ndim - 2), w.shape[2:], strict=True)]
-    return float(x.shape[0] * _places(attributes, x, spread) * prod(w.shape[:2]) * prod(spread))
+    laid_out = x.shape[0] * x.shape[1] * _places(attributes, x, spread) * prod(spread)
+    return float(laid_out * (w.shape[0] + LAID_OUT))
 
 
 def _quantised_conv(attributes: Mapping[str, Any], x: np.ndarray, *rest: Any) -> float:
@@ -87,7 +92,7 @@ def _quantised_conv(attributes: Mapping[str, Any], x: np.ndarray, *rest: Any) ->
 
 
 def _conv_transpose(attributes: Mapping[str, Any], x: np.ndarray, w: np.ndarray, *_: Any) -> float:
-    return float(x.shape[0] * prod(x.shape[2:]) * w.size * TURN)
+    return float(x.shape[0] * prod(x.shape[2:]) * w.size * 2 * limits.STEP)
 
 
 def _pool(attributes: Mapping[str, Any], x: np.ndarray, *_: Any) -> float:
