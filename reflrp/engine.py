@@ -68,7 +68,7 @@ class Program:
 
         Raises NonFiniteError with the node where a NaN or +infinity arises.
         """
-        count_work(self.graph)
+        self.graph.count_work()
         values = dict(inputs)
         last = {} if keep else {i: node.name for node in self.graph.nodes for i in node.inputs}
         wanted = {self.graph.resolve(o) for o in self.graph.outputs}
@@ -112,7 +112,7 @@ class Program:
         `R` holds the initial relevance by value name, `masks` what to multiply a value's relevance with on the way.
         A value's memory is given back after its last use.
         """
-        count_work(self.graph, BACKWARD)
+        self.graph.count_work(BACKWARD)
         kept, rows = {name: r for name, r in R.items() if keep(name)}, []
         for node in reversed(self.graph.nodes):
             r = R.pop(node.output, None)
@@ -255,12 +255,6 @@ def check_size(graph: Graph, itemsize: int) -> None:
             f"the values take {limits.in_words(total)} at once; the largest, {limits.in_words(sizes[node])} "
             f"of the shape {shape}, is the output of node {node.name!r} (onnx {node.op_type}); {limits.limit()}"
         )
-
-
-def count_work(graph: Graph, times: int = 1) -> None:
-    """Count the work of all nodes before any is computed. Raises TooLarge, which names a node, beyond `limits.TIME`."""
-    for node in graph.nodes:
-        limits.spend(f"node {node.name!r} (onnx {node.op_type})", times * graph.work(node))
 
 
 def gated_values(graph: Graph, rules: Mapping[str, Rule]) -> set[str]:

@@ -182,6 +182,7 @@ class Explainer:
             self._programs[key] = self._set_up(feeds)
         return self._programs[key]
 
+    @limits.budget()
     def _set_up(self, feeds: dict[str, np.ndarray]) -> Program:
         whole = self.model.graph({k: a.shape for k, a in feeds.items()})
         if self.output not in whole.outputs:

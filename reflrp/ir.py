@@ -157,6 +157,11 @@ class Graph:
         values = self.values
         return limits.STEP + node.op.work(values[node.output].shape, *(values[i].shape for i in node.inputs))
 
+    def count_work(self, times: int = 1) -> None:
+        """Count the work of all nodes before any is computed. Raises TooLarge, which names a node, beyond `limits.TIME`."""
+        for node in self.nodes:
+            limits.spend(f"node {node.name!r} (onnx {node.op_type})", times * self.work(node))
+
     def consumers(self) -> dict[str, list[Node]]:
         """Return the nodes that read each value."""
         found: dict[str, list[Node]] = {}

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import ZERO, Array
 from reflrp.errors import RuleError
 from reflrp.ir import Graph, Node, Value
@@ -138,6 +139,7 @@ def _merge_each(graph: Graph, fold: Fold, again: bool = False) -> Graph:
         node = nodes[place[name]] if name in place and readers[name] == 1 else None
         if node is None or not isinstance(node.op, WITH_BIAS):
             continue
+        limits.spend(f"node {after.name!r} (onnx {after.op_type})", np.size(node.op.w))
         op = fold(node.op, after)
         if op is not None:
             nodes[place[name]] = replace(node, op=op, output=after.output, onnx=(*node.onnx, *after.onnx))

@@ -74,13 +74,15 @@ def _with_signs(graph: Graph) -> Graph:
 
 
 def _may_end(node: Node) -> bool:
-    return isinstance(node.op, Multiply | Diagonal | SumOf) or (
+    return (isinstance(node.op, Multiply | Diagonal | SumOf) and len(node.inputs) <= LARGEST) or (
         isinstance(node.op, Pointwise) and node.op.name in ("clip", "swish", "reciprocal", "log")
     )
 
 
 def _eligible(node: Node) -> bool:
-    return isinstance(node.op, Multiply | Diagonal | SumOf | SumAxes | Pointwise | Expand)
+    return (
+        isinstance(node.op, Multiply | Diagonal | SumOf | SumAxes | Pointwise | Expand) and len(node.inputs) <= LARGEST
+    )
 
 
 class _View:
@@ -96,7 +98,7 @@ class _View:
     def regions(self, end: Node, gone: set[str]) -> Iterator[Region]:
         """Yield the regions that end in a node, the smallest first; the largest that is known counts."""
         inside, frontier = [end], set(end.inputs)
-        while len(inside) <= LARGEST:
+        while len(inside) + len(frontier) <= LARGEST + 1:  # each node more takes one value off the frontier at most
             if len(frontier) == 1:
                 region = Region(tuple(sorted(inside, key=lambda n: self.place[n.name])), next(iter(frontier)))
                 if len(inside) > 1 and self._closed(region):

@@ -216,6 +216,7 @@ def sequence_length(site: Site) -> Made:
 def sequence_insert(site: Site) -> Any:
     """A sequence with one more tensor."""
     items, new = list(_items(site)), site.arg(1)
+    limits.hold(f"node {site.node.name!r} (SequenceInsert)", limits.WIDEST * len(items))
     items.insert(_place(site, 2, len(items) + 1, len(items)), new)
     return (Items(items),)
 
