@@ -30,6 +30,9 @@ from reflrp.rules.other import Pass
 Values = dict[str, Array]
 Step = Callable[[], None]
 
+BACKWARD = 4
+"""How many times a rule runs a node's map forth and back, to count its work by."""
+
 EVERYWHERE: Mapping[str, Array] = {}
 """No masks: relevance goes through all neurons."""
 
@@ -83,11 +86,13 @@ class Program:
         rules = counted(type(r).__name__ for r in self.rules.values())
         return block("Program", [*repr(self.graph).split("\n")[1:-1], f"rules: {rules}"])
 
+    @limits.budget()
     def forward(self, inputs: Values, step: Step | None = None, keep: bool = True) -> Values:
         """Return every value by name, or (keep=False) the outputs only.
 
         Raises NonFiniteError with the node where a NaN or +infinity arises.
         """
+        self.graph.count_work()
         values = dict(inputs)
         last = {} if keep else {i: node.name for node in self.graph.nodes for i in node.inputs}
         wanted = {self.graph.resolve(o) for o in self.graph.outputs}
@@ -127,6 +132,7 @@ class Program:
                     f"node {node.name!r} (onnx {node.op_type}) makes {y.dtype} of {own}; its weights are no floating numbers"
                 )
 
+    @limits.budget()
     def backward(
         self,
         values: Values,
@@ -140,6 +146,7 @@ class Program:
         `R` holds the initial relevance by value name, `masks` what to multiply a value's relevance with on the way.
         A value's memory is given back after its last use.
         """
+        self.graph.count_work(BACKWARD)
         kept, rows = {name: r for name, r in R.items() if keep(name)}, []
         for node in reversed(self.graph.nodes):
             r = R.pop(node.output, None)

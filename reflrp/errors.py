@@ -46,7 +46,7 @@ class UnassignedNodes(RuleError):
 
 
 class TooLarge(ReflrpError):
-    """The model, or the input, asks for more memory than `reflrp.limits.MEMORY`; nothing has been allocated."""
+    """The model, or the input, asks for more memory, nodes or time than `reflrp.limits` allow; it has not been begun."""
 
 
 class NonFiniteError(ReflrpError, ArithmeticError):

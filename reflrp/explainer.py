@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reflrp import checks
+from reflrp import checks, limits
 from reflrp.arrays import to_host, total
 from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch, baked_note, choices
@@ -222,6 +222,7 @@ class Explainer:
         key = tuple((k, a.shape) for k, a in feeds.items())
         return self._programs.made(key, lambda: self._set_up(feeds))
 
+    @limits.budget()
     def _set_up(self, feeds: dict[str, np.ndarray]) -> Program:
         whole = self.model.graph({k: a.shape for k, a in feeds.items()})
         if self.output not in whole.outputs:
@@ -253,6 +254,7 @@ class Explainer:
                 f"(largest entry {scale:.3g}); pass canonize=()"
             )
 
+    @limits.budget()
     def _explain(
         self,
         feeds: dict[str, np.ndarray],

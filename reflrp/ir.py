@@ -24,10 +24,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import prod
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import Array
 from reflrp.arrays.looks import Brief, block, counted, described, listed, shortened
 
@@ -58,6 +60,13 @@ class Op(Brief):
     def shape(self, *shapes: Shape) -> Shape:
         """Return the output's shape for the inputs' shapes."""
         raise NotImplementedError
+
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return about how many numbers `forward` computes on the way from inputs of these shapes to an output of shape `out`.
+
+        One number for each entry of output and inputs, unless an op says otherwise; `limits.TIME` bounds the sum.
+        """
+        return prod(out) * max(len(shapes), 1) + sum(map(prod, shapes))
 
     def nonneg(self, *flags: bool) -> bool:
         """Return whether the output is provably >= 0, given for each input whether it is."""
@@ -160,6 +169,16 @@ class Graph:
     def resolve(self, name: str) -> str:
         """Return the value that `name` stands for (Identity, Dropout and Cast leave aliases)."""
         return self.aliases.get(name, name)
+
+    def work(self, node: Node) -> float:
+        """Return about how many numbers a node computes, a step in Python included."""
+        values = self.values
+        return limits.STEP + node.op.work(values[node.output].shape, *(values[i].shape for i in node.inputs))
+
+    def count_work(self, times: int = 1) -> None:
+        """Count the work of all nodes before any is computed. Raises TooLarge, which names a node, beyond `limits.TIME`."""
+        for node in self.nodes:
+            limits.spend(f"node {node.name!r} (onnx {node.op_type})", times * self.work(node))
 
     def consumers(self) -> dict[str, list[Node]]:
         """Return the nodes that read each value."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reflrp import checks
+from reflrp import checks, limits
 from reflrp.arrays import Array, to_host
 from reflrp.batches import Batch, joined
 from reflrp.caches import Cache
@@ -65,6 +65,7 @@ class Model:
         """For each input with axes the size of the first, as the file says it: a number, a name, or None."""
         return {name: port.dims[0] for name, port in self.source.inputs.items() if port.dims}
 
+    @limits.budget()
     def graph(self, shapes: Mapping[str, Shape]) -> Graph:
         """Return the graph at the given input shapes; the last few are kept.
 

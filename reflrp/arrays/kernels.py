@@ -48,6 +48,11 @@ class Windows:
         )
 
     @property
+    def turns(self) -> int:
+        """How many turns a loop over the kernel's offsets makes."""
+        return prod(self.kernel)
+
+    @property
     def trivial(self) -> bool:
         """Whether each window is just one entry, and each entry one window (a 1x1 convolution)."""
         return set(self.kernel) == {1} and set(self.strides) == {1} and self.padded == self.size

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reflrp.errors import InputError, ModelError, TooLarge, UnsupportedOperator
+from reflrp import limits
+from reflrp.errors import InputError, ModelError, Offender, TooLarge, UnsupportedOperator
 from reflrp.importer.construction import Construction, place
 from reflrp.importer.dequantise import dequantised
 from reflrp.importer.site import Items, Oversized, Ref, Unbuildable
@@ -12,6 +13,7 @@ from reflrp.importer.source import Port, Source
 from reflrp.ir import Graph, Shape, Value
 
 
+@limits.budget()
 def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
     """Return the graph of a model at the given input shapes.
 
@@ -21,7 +23,8 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
     for name, port in source.inputs.items():
         value = Value(tuple(shapes[name]), port.dtype, active=name in source.active)
         work.values[name], work.known[name] = value, Ref(name, value)
-    failed, lost = [], dict[str, str]()
+    failed: list[Offender] = []
+    lost: dict[str, str] = {}
     for node in source.nodes:
         cause = next((i for i in node.inputs if i and i not in work.known), None)
         if cause is not None:
@@ -29,6 +32,8 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
             continue
         try:
             place(node, work)
+        except UnsupportedOperator as error:
+            failed.extend(error.nodes)
         except Oversized as error:
             raise TooLarge(f"node {node.name!r} ({node.op_type}): {error}") from error
         except Unbuildable as error:

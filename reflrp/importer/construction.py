@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -13,9 +13,11 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO
 from reflrp.errors import ModelError, ReflrpError
+from reflrp.importer.allowed import BUILT
+from reflrp.importer.branches import RUN, run_subgraphs
 from reflrp.importer.estimate import check_outputs
-from reflrp.importer.functions import function_of
-from reflrp.importer.labels import BUILT, INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
+from reflrp.importer.functions import defined_by_function, function_of
+from reflrp.importer.labels import INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.read import is_float, widened
@@ -36,6 +38,10 @@ MISREAD |= dict.fromkeys(
 )
 MISREAD |= dict.fromkeys(("LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS)
 """Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right."""
+
+
+PLACED = 10
+"""What building one node counts for, in turns of a loop."""
 
 
 @dataclass
@@ -61,6 +67,7 @@ class Construction:
     derived: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     steps: list[int] = field(default_factory=lambda: [0])
+    names: set[str] = field(default_factory=set)
     prefix: str = ""
     origin: tuple[str, ...] = ()
     scope: str = ""
@@ -88,8 +95,7 @@ class Construction:
             return inputs[0]
         name = self.prefix + (f"{node.name}:{part}" if part else node.name)
         output = self.prefix + (f"{node.outputs[0]}:{part}" if part else node.outputs[0])
-        while output in self.values:
-            output += "'"
+        output = _fresh(output, self.values)
         shape = sized(tuple(int(n) for n in op.shape(*(i.shape for i in inputs))))
         active = any(i.value.active for i in inputs) or op.kind == "embedding"
         nonneg = op.nonneg(*(i.value.nonneg for i in inputs))
@@ -97,6 +103,9 @@ class Construction:
 
     def _add(self, name: str, op: Op, inputs: tuple[Ref, ...], output: str, node: OnnxNode, value: Value) -> Ref:
         origin, scope = self.origin or (node.name,), node.scope or self.scope
+        name = _fresh(name, self.names)
+        self.names.add(name)
+        limits.step(f"node {name!r} ({node.op_type})", PLACED)
         made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, origin, scope)
         if len(self.nodes) >= limits.NODES:
             raise Oversized(f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES)")
@@ -155,8 +164,7 @@ class Construction:
         label = f":{part}" if part else f":{i}" if i else ""
         output = self.prefix + (f"{node.outputs[i]}:{part}" if part else node.outputs[i])
         value = Value(sample.shape, sample.dtype, active=False)
-        while output in self.values:
-            output += "'"
+        output = _fresh(output, self.values)
         self.samples[output] = sample
         op = function if isinstance(function, Op) else Plumbing(function)
         return self._add(self.prefix + node.name + label, op, inputs, output, node, value)
@@ -170,6 +178,14 @@ class Construction:
         if ref.name not in self.samples:
             self.samples[ref.name] = np.zeros(ref.value.shape, ref.value.dtype)
         return self.samples[ref.name]
+
+
+def _fresh(name: str, taken: Collection[str]) -> str:
+    """Return the name, or one like it that nothing has yet: names in bodies, and those we make, may meet the file's."""
+    n, found = len(taken), name
+    while found in taken:
+        found, n = f"{name}'{n}", n + 1
+    return found
 
 
 def _does_nothing(op: Op, inputs: tuple[Ref, ...]) -> bool:
@@ -191,6 +207,7 @@ def _as_array(value: Any) -> Arg:
 
 def place(node: OnnxNode, work: Work) -> None:
     """Build one node and enter its outputs among the known values."""
+    limits.step(f"node {node.name!r} ({node.op_type})", PLACED)
     args = tuple(work.known[i] if i else None for i in node.inputs)
     try:
         made = make(node, args, work)
@@ -217,10 +234,13 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
         if build_ is None:
             raise Unbuildable("no builder")
         return build_(Site(node, args, work))
+    carries = _carries(node, args, work)
+    if not carries and not node.evaluable and defined_by_function(node):
+        return _expanded(node, args, work)
     known = _known(node, args)
     if known is not None:
         return known
-    if not _carries(node, args, work):
+    if not carries:
         return work.plumb(node, args)
     if build_ is None:
         return _expanded(node, args, work)
@@ -266,8 +286,11 @@ def evaluated(node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:
 def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:
     """Return a node's outputs at the values it reads: by ONNX's reference code, or by our builder where that errs.
 
-    Raises TooLarge, before it runs, where an output would be beyond the limit on memory.
+    What is a branch or a loop is run node by node. Raises UnsupportedOperator for an operator that is not run at all;
+    TooLarge, before it runs, where an output would be beyond the limit on memory, or the work beyond that on time.
     """
+    if node.domain == "" and node.op_type in RUN:
+        return run_subgraphs(node, feeds, evaluate)
     if node.domain == "" and node.opset < MISREAD.get(node.op_type, 0) and len(node.outputs) == 1:
         check_outputs(f"node {node.name!r} ({node.op_type})", node.proto, node.opset, feeds)
         made = _flat(node, feeds) if node.op_type in FLAT else _by_builder(node, feeds)
@@ -301,8 +324,11 @@ def _by_builder(node: OnnxNode, feeds: Arrays) -> np.ndarray | None:
         return None
     values = {name: data.astype(np.float64)}
     for step in work.nodes:
-        op = step.op.to(_widest)
-        values[step.output] = op.forward(*(values[i] for i in step.inputs))
+        op, given = step.op.to(_widest), [values[i] for i in step.inputs]
+        limits.spend(
+            f"node {node.name!r} ({node.op_type})", op.work(work.values[step.output].shape, *(x.shape for x in given))
+        )
+        values[step.output] = op.forward(*given)
     return widened(values[found.name].astype(data.dtype))
 
 

@@ -32,19 +32,24 @@ NUMBERS = 64
 """Inputs of up to so many entries are given to the inference by value: shapes, repeats, ranges."""
 
 
-def check_outputs(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> None:
-    """Raise TooLarge where an output would take more than the limit on memory.
+def check_outputs(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> int:
+    """Raise TooLarge where an output would take more than the limit on memory; return the entries that are foreseen.
+
+    These are counted where shapes alone do not bound them, else none are.
 
     Raises ModelError for a node whose size is written in its inputs, and does not make sense.
     """
     known = node.op_type in SIZED or node.op_type in FRAMED
     if not known and prod(feeds[i].size for i in node.input if i in feeds) * limits.WIDEST <= limits.MEMORY:
-        return
+        return 0
     if node.op_type in SIZED:
         for number in _numbers(feeds.values()):
             limits.check_array(name, (number,), 1)
+    entries = 0
     for shape in _shapes(name, node, opset, feeds):
         limits.check_array(name, shape)
+        entries += prod(shape)
+    return entries
 
 
 def _numbers(arrays: Iterable[np.ndarray]) -> Iterator[int]:

@@ -128,8 +128,9 @@ def counts(windows: Windows, low: Ints, high: Ints) -> np.ndarray:
     axes = zip(windows.out, windows.strides, windows.begin, windows.kernel, windows.dilations, low, high, strict=True)
     found = []
     for n, stride, begin, kernel, dilation, first, stop in axes:
-        places = (np.arange(n) * stride - begin)[:, None] + np.arange(kernel) * dilation
-        found.append(((places >= first) & (places < stop)).sum(axis=1))
+        start = np.arange(n) * stride - begin
+        before, upto = (np.clip(-((start - end) // dilation), 0, kernel) for end in (first, stop))
+        found.append(upto - before)
     if any(not c.all() for c in found):
         raise Unbuildable(f"its padding {windows.begin}, {windows.end} leaves a window of {windows.kernel} empty")
     return np.asarray(np.prod(np.broadcast_arrays(*np.ix_(*found)), axis=0), dtype=float)

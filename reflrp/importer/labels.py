@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from reflrp.importer.node import Body, OnnxNode
+from reflrp import limits
+from reflrp.importer.allowed import RANDOM
+from reflrp.importer.node import Arrays, Body, OnnxNode
 from reflrp.importer.read import dtype_of, is_float
-
-RANDOM = frozenset(
-    ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]
-)
-"""Operators that are never folded."""
 
 INERT = RANDOM | frozenset(
     ["And", "ArgMax", "ArgMin", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "ConstantOfShape"]
@@ -21,14 +19,6 @@ INERT = RANDOM | frozenset(
     + ["Not", "OneHot", "Or", "Range", "Shape", "Size", "StringNormalizer", "TfIdfVectorizer", "Unique", "Xor"]
 )
 """Operators whose output carries no relevance, whatever comes in."""
-
-CONTROL_FLOW = frozenset(["If", "Loop", "Scan", "SequenceMap"])
-"""Operators that run subgraphs."""
-
-BUILT = CONTROL_FLOW | frozenset(
-    ["SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SplitToSequence"]
-)
-"""These, and operators that make sequences of tensors: never folded, always built."""
 
 INERT_OUTPUTS = {
     "Dropout": (1,),
@@ -50,22 +40,75 @@ TABLES = ("Gather", "GatherND")
 """Operators that look up rows of a table; of a constant table, these are embeddings."""
 
 
-def labelled(nodes: Iterable[OnnxNode], constants: Mapping[str, np.ndarray], floats: Iterable[str]) -> frozenset[str]:
-    """Return the values that carry relevance: they depend on a float input, or are rows looked up by an input.
+@dataclass(frozen=True)
+class Labels:
+    """Which values carry relevance, in the graph and in all subgraphs.
 
-    What is looked up by numbers that the network worked out itself, as a router's choice of experts, is a constant at
-    the observed input.
+    Subgraphs stand in one another, and what comes round in one is asked for again with each step of those around it. What
+    carries relevance only grows on the way, so each subgraph is worked out again only where more comes in than before:
+    `floats` are the values that come in as active, `found` what is active inside then.
     """
-    active, given, own = set(floats), set(floats), set[str]()
-    for node in nodes:
-        if any(i in own or (i in active and i not in given) for i in node.reads):
-            own.update(node.outputs)
-        if node.bodies:
-            active.update(_from_bodies(node, constants, active))
-        elif not is_inert(node) and (_looks_up(node, constants, own) or _reads_active(node, active)):
-            inert = INERT_OUTPUTS.get(node.op_type, ())
-            active.update(o for i, o in enumerate(node.outputs) if o and i not in inert)
-    return frozenset(active)
+
+    floats: dict[Body, set[str]] = field(default_factory=dict)
+    found: dict[Body, frozenset[str]] = field(default_factory=dict)
+
+    def of(self, nodes: Iterable[OnnxNode], constants: Arrays, floats: Iterable[str]) -> frozenset[str]:
+        """Return the values that carry relevance: they depend on a float input, or are rows looked up by an input.
+
+        What is looked up by numbers that the network worked out itself, as a router's choice of experts, is a constant at
+        the observed input.
+        """
+        active, given, own = set(floats), set(floats), set[str]()
+        for node in nodes:
+            limits.step(f"node {node.name!r} ({node.op_type})")
+            if any(i in own or (i in active and i not in given) for i in node.reads):
+                own.update(node.outputs)
+            if node.bodies:
+                active.update(self._from_bodies(node, constants, active))
+            elif not is_inert(node) and (_looks_up(node, constants, own) or _reads_active(node, active)):
+                inert = INERT_OUTPUTS.get(node.op_type, ())
+                active.update(o for i, o in enumerate(node.outputs) if o and i not in inert)
+        return frozenset(active)
+
+    def _from_bodies(self, node: OnnxNode, constants: Arrays, active: set[str]) -> set[str]:
+        """Return the outputs that come out of a node's subgraphs as active."""
+        first = 1 if node.op_type == "Loop" else 0  # a loop's body says first whether to go on
+        found = set[str]()
+        for body in node.bodies.values():
+            inner = self.inside(node, body, active, constants)
+            found.update(
+                o for o, value in zip(node.outputs, body.outputs[first:], strict=False) if o and value in inner
+            )
+        return found
+
+    def inside(self, node: OnnxNode, body: Body, active: Container[str], constants: Arrays) -> frozenset[str]:
+        """Return which values of a subgraph carry relevance, those that come round from one step to the next included."""
+        floats = {i for n in body.nodes for i in n.reads if i in active}
+        floats |= {i for i, outer in zip(body.inputs, node.inputs, strict=False) if outer in active}
+        if body in self.found and floats <= self.floats[body]:
+            return self.found[body]
+        known = within(body, constants)
+        floats |= self.floats.get(body, set())
+        while True:
+            found = self.of(body.nodes, known, floats)
+            back = {i for i, o in _rounds(node, body) if o in found} - floats
+            if not back:
+                break
+            floats |= back
+        self.floats[body], self.found[body] = floats, found
+        return found
+
+
+def within(body: Body, constants: Arrays) -> Arrays:
+    """Return the constants that a subgraph sees: its own, and those outside."""
+    return ChainMap(dict(body.constants), constants)  # type: ignore[arg-type]
+
+
+def _rounds(node: OnnxNode, body: Body) -> list[tuple[str, str]]:
+    """Return what comes round in a loop: the inputs of its body with the outputs that they get in the next step."""
+    first = 2 if node.op_type == "Loop" else 0
+    states = len(body.inputs) - first - node.attributes.get("num_scan_inputs", 0)
+    return list(zip(body.inputs[first : first + states], body.outputs[first // 2 :], strict=False))
 
 
 def is_inert(node: OnnxNode) -> bool:
@@ -88,32 +131,3 @@ def _looks_up(node: OnnxNode, constants: Mapping[str, np.ndarray], own: set[str]
         return True
     table = constants.get(node.inputs[0]) if node.op_type in TABLES else None
     return table is not None and is_float(table.dtype) and node.inputs[1] not in constants and node.inputs[1] not in own
-
-
-def _from_bodies(node: OnnxNode, constants: Mapping[str, np.ndarray], active: set[str]) -> set[str]:
-    """Return the outputs that come out of a node's subgraphs as active."""
-    first = 1 if node.op_type == "Loop" else 0  # a loop's body says first whether to go on
-    found = set[str]()
-    for body in node.bodies.values():
-        inner = inner_labels(node, body, active, constants)
-        found.update(o for o, value in zip(node.outputs, body.outputs[first:], strict=False) if o and value in inner)
-    return found
-
-
-def inner_labels(
-    node: OnnxNode, body: Body, active: Iterable[str], constants: Mapping[str, np.ndarray]
-) -> frozenset[str]:
-    """Return which values of a subgraph carry relevance, those that come round from one step to the next included."""
-    outside = set(active)
-    known: MutableMapping[str, np.ndarray] = ChainMap(dict(body.constants), dict(constants))
-    floats = {i for n in body.nodes for i in n.reads if i in outside}
-    floats |= {i for i, outer in zip(body.inputs, node.inputs, strict=False) if outer in outside}
-    first = 2 if node.op_type == "Loop" else 0
-    states = len(body.inputs) - first - node.attributes.get("num_scan_inputs", 0)
-    round_ = list(zip(body.inputs[first : first + states], body.outputs[first // 2 :], strict=False))
-    while True:
-        found = labelled(body.nodes, known, floats)
-        back = {i for i, o in round_ if o in found}
-        if back <= floats:
-            return found
-        floats |= back

@@ -10,13 +10,19 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
+from reflrp import limits
 from reflrp.arrays.looks import Brief
 from reflrp.caches import Kept
-from reflrp.errors import ModelError, Offender
+from reflrp.errors import ModelError, Offender, UnsupportedOperator
+from reflrp.importer.allowed import evaluable, why_not
+from reflrp.importer.cost import cost_of, cost_of_making
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.read import array_in, domain_of, is_float, widened
 
 Arrays = Mapping[str, np.ndarray]
+
+READ = 10
+"""What reading one node counts for, in turns of a loop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +93,12 @@ class OnnxNode(Brief):
     def run(self, feeds: Arrays) -> tuple[Any, ...]:
         """Return the node's outputs at the values it reads, computed by ONNX's reference code.
 
-        Raises TooLarge, before it runs, where an output would be beyond the limit on memory.
+        Raises UnsupportedOperator where the operator is not on the list of `allowed`; TooLarge, before it runs, where an
+        output would be beyond the limit on memory, or the work beyond that on time.
         """
-        check_outputs(f"node {self.name!r} ({self.op_type})", self.proto, self.opset, feeds)
+        if not self.evaluable:
+            raise UnsupportedOperator([self.offender(why_not(self.op_type))])
+        self._count(feeds)
         try:
             with np.errstate(all="ignore"):
                 if self.op_type == "GatherElements" and self.domain == "":
@@ -98,7 +107,24 @@ class OnnxNode(Brief):
                 values = iter(self.evaluator.run(None, _aligned(feeds)))
         except Exception as error:
             raise ModelError(f"node {self.name!r} ({self.op_type}) cannot be evaluated: {error}") from error
-        return tuple(self._array(next(values)) if output else None for output in self.outputs)
+        made = tuple(self._array(next(values)) if output else None for output in self.outputs)
+        limits.spend(f"node {self.name!r} ({self.op_type})", sum(a.size for a in made if a is not None))
+        return made
+
+    @property
+    def evaluable(self) -> bool:
+        """Whether ONNX's reference code may run the node: it does arithmetic, and holds no subgraph."""
+        return evaluable(self.domain, self.op_type) and not any(_graphs(self.proto))
+
+    def _count(self, feeds: Arrays) -> None:
+        """Count the node's work before it is done."""
+        what = f"node {self.name!r} ({self.op_type})"
+        entries = check_outputs(what, self.proto, self.opset, feeds)
+        try:
+            cost = cost_of(self.op_type, self.attributes, [feeds.get(i) for i in self.inputs])
+        except Exception as error:
+            raise ModelError(f"{what} does not fit its inputs: {error}") from error
+        limits.spend(what, cost + cost_of_making(self.op_type, entries))
 
     def evaluate(self, *arrays: np.ndarray | None) -> tuple[Any, ...]:
         """Return the node's outputs for arrays in place of its inputs."""
@@ -151,6 +177,7 @@ def nodes_of(graph: GraphProto, opsets: Mapping[str, int]) -> list[OnnxNode]:
         while name in names:
             name += "_"
         names.add(name)
+        limits.step(f"node {name!r} ({node.op_type})", READ)
         found.append(node_of(node, name, opsets))
     return found
 

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from reflrp import limits
 from reflrp.errors import ModelError, ReflrpError, UnsupportedOperator
+from reflrp.importer.allowed import BUILT
 from reflrp.importer.construction import evaluate
 from reflrp.importer.defaults import completed
-from reflrp.importer.labels import BUILT, RANDOM, labelled
+from reflrp.importer.labels import Labels
 from reflrp.importer.node import OnnxNode, check_nodes, nodes_of
 from reflrp.importer.read import (
     ModelLike,
@@ -31,6 +33,7 @@ from reflrp.importer.read import (
 from reflrp.importer.source import Port, Source
 
 
+@limits.budget()
 def parse(model: ModelLike) -> Source:
     """Read, check and fold a model.
 
@@ -67,7 +70,7 @@ def _parsed(proto: onnx.ModelProto, folder: Path | None, name: str) -> Source:
     if missing:
         raise ModelError(f"{name} is invalid: nothing produces its outputs {missing}")
     floats = {k for k, port in inputs.items() if is_float(port.dtype)}
-    return Source(name, tuple(nodes), constants, inputs, outputs, labelled(nodes, constants, floats), opsets)
+    return Source(name, tuple(nodes), constants, inputs, outputs, Labels().of(nodes, constants, floats), opsets)
 
 
 def _ports(proto: onnx.ModelProto, constants: Mapping[str, np.ndarray], name: str) -> dict[str, Port]:
@@ -136,10 +139,13 @@ def _order(sources: list[set[int]]) -> list[int]:
 
 
 def _fold(nodes: list[OnnxNode], constants: dict[str, np.ndarray], folder: Path | None) -> list[OnnxNode]:
-    """Evaluate what depends on constants only, by ONNX's reference code; return the other nodes."""
+    """Evaluate what depends on constants only, by ONNX's reference code; return the other nodes.
+
+    What is not on the list of operators that are run stays; `check_supported` finds it there.
+    """
     rest = []
     for node in nodes:
-        kept = node.op_type in RANDOM or node.op_type in BUILT or not node.standard
+        kept = node.op_type in BUILT or not node.standard or not node.evaluable
         if kept or any(i not in constants for i in node.reads):
             rest.append(node)
         else:

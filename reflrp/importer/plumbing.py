@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.importer.sampling import Sampling
 from reflrp.ops.selection import MaxPool
 
@@ -56,7 +57,9 @@ class Winners:
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Return the numbers at these values."""
-        seen = self.op.observed(values, self.op.forward(values))
+        z = self.op.forward(values)
+        limits.spend("the places of a MaxPool's maxima", 2 * self.op.work(z.shape, values.shape))
+        seen = self.op.observed(values, z)
         return np.asarray(seen.apply(self.numbers, np.ones(())), dtype=np.int64)
 
 

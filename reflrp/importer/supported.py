@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
-import numpy as np
-
-from reflrp.errors import UnsupportedOperator
+from reflrp import limits
+from reflrp.errors import Offender, UnsupportedOperator
+from reflrp.importer.allowed import IN_SEQUENCES, why_not
 from reflrp.importer.functions import defined_by_function
-from reflrp.importer.labels import inner_labels
-from reflrp.importer.node import OnnxNode
+from reflrp.importer.labels import Labels, within
+from reflrp.importer.node import Arrays, OnnxNode
 from reflrp.importer.parse import blamed_on
 from reflrp.importer.site import BUILDERS
 from reflrp.importer.source import Source
@@ -30,26 +30,39 @@ UNLIKE_LRP = {
 QDQ = "export with QuantizeLinear and DequantizeLinear around float operators (QDQ), or in float"
 
 
+@limits.budget()
 def check_supported(source: Source) -> None:
-    """Raise UnsupportedOperator with every node that is unknown, or on a relevance path without a builder."""
+    """Raise UnsupportedOperator with every node that is unknown, on a relevance path without a builder, or not to be run.
+
+    What carries no relevance is evaluated, by operators of the list in `allowed` only.
+    """
     with blamed_on(source.name):
-        found = [*_without_builder(source.nodes, source.active, source.constants)]
-    missing = [node.offender(_why(node)) for node in found]
+        missing = [*_refused(source.nodes, source.active, source.constants, Labels())]
     if missing:
         raise UnsupportedOperator(missing)
 
 
-def _without_builder(
-    nodes: Iterable[OnnxNode], active: frozenset[str], constants: Mapping[str, np.ndarray]
-) -> Iterator[OnnxNode]:
-    """Yield the nodes that nothing can build, those in subgraphs included."""
+def _refused(
+    nodes: Iterable[OnnxNode], active: frozenset[str], constants: Arrays, labels: Labels
+) -> Iterator[Offender]:
+    """Yield the nodes that nothing can build or run, those in subgraphs included."""
     for node in nodes:
         for body in node.bodies.values():
-            inner = inner_labels(node, body, active, constants)
-            yield from _without_builder(body.nodes, inner, {**constants, **body.constants})
-        known = (node.domain, node.op_type) in BUILDERS or defined_by_function(node)
-        if not known and (any(o in active for o in node.outputs) or not node.standard):
-            yield node
+            inner = labels.inside(node, body, active, constants)
+            yield from _refused(body.nodes, inner, within(body, constants), labels)
+        why = _why_refused(node, any(o in active for o in node.outputs))
+        if why:
+            yield node.offender(why)
+
+
+def _why_refused(node: OnnxNode, active: bool) -> str:
+    """Return why a node can be neither built nor run, or nothing."""
+    built = (node.domain, node.op_type) in BUILDERS or defined_by_function(node)
+    if not built and (active or not node.standard):
+        return _why(node)
+    if active or node.evaluable or node.op_type in IN_SEQUENCES or defined_by_function(node):
+        return ""
+    return why_not(node.op_type)
 
 
 def _why(node: OnnxNode) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -31,6 +32,10 @@ class AxisMap(LinearMap):
         for axis, matrix in zip(self.axes, self.matrices, strict=True):
             s = _along(s, namespace(matrix).matrix_transpose(matrix), axis)
         return s * w
+
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return each entry of the larger side times its matrix's other side."""
+        return float(max(prod(out), prod(shapes[0])) * sum(max(m.shape) for m in self.matrices))
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the input's shape with the axes in their new lengths."""

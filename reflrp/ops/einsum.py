@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -64,6 +65,10 @@ class DenseEinsum(LinearMap):
         e = self.equation
         return contract(e.out, e.right, e.left, s, w, _sizes(e, self.source, self.w.shape))
 
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return the product of all letters' sizes."""
+        return float(prod(_sizes(self.equation, shapes[0], self.w.shape).values()))
+
     def shape(self, *shapes: Shape) -> Shape:
         """Return the sizes of the output's letters."""
         sizes = _sizes(self.equation, shapes[0], self.w.shape)
@@ -98,6 +103,10 @@ class EinsumProduct(Product):
         """Return the contraction of x with s over the output's letters."""
         e = self.equation
         return contract(e.out, e.left, e.right, s, x, self._lengths)
+
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return the product of all letters' sizes."""
+        return float(prod(_sizes(self.equation, *shapes).values()))
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the sizes of the output's letters."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import ZERO, Array, add, finite, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
 from reflrp.arrays.kernels import Windows, conv, conv_transpose, matmul, window_spread, window_sum
 from reflrp.caches import Cache
@@ -161,6 +162,10 @@ class Dense(LinearMap):
         """Return s w^T."""
         return unbroadcast(matmul(s, namespace(w).matrix_transpose(w)), self.source)
 
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return rows * in * out."""
+        return float(prod(out) * self.w.shape[-2])
+
     def shape(self, *shapes: Shape) -> Shape:
         """Return (..., out)."""
         lead = np.broadcast_shapes(shapes[0][:-2], self.w.shape[:-2])
@@ -184,6 +189,10 @@ class LeftDense(LinearMap):
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return w^T s."""
         return unbroadcast(matmul(namespace(w).matrix_transpose(w), s), self.source)
+
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return columns * in * out."""
+        return float(prod(out) * self.w.shape[-1])
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (..., out, n)."""
@@ -229,6 +238,10 @@ class Conv(LinearMap):
             return super().pull_by_sign(a, s, t)
         return a * self.adjoint(namespace(s).concat([s, t], axis=1), w)
 
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return the kernel's size for each output, and a turn for each of its offsets."""
+        return float(prod(out) * prod(self.w.shape[1:]) + limits.STEP * self.windows.turns)
+
     def shape(self, *shapes: Shape) -> Shape:
         """Return (N, O, *out)."""
         return (shapes[0][0], self.w.shape[0], *self.windows.out)
@@ -257,6 +270,10 @@ class ConvTranspose(LinearMap):
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return the convolution."""
         return conv(s, w, self.windows, self.groups)
+
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return the kernel's size for each input, and a turn for each of its offsets."""
+        return float(prod(shapes[0]) * prod(self.w.shape[1:]) + limits.STEP * self.windows.turns)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (N, C, *size)."""
@@ -422,6 +439,10 @@ class WindowMean(LinearMap):
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return the share of s on every entry of its window."""
         return window_spread(s * self.share, self.windows) * w
+
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return a turn over the output for each offset in the window."""
+        return self.windows.turns * (limits.STEP + prod(out))
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (N, C, *out)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 
+from reflrp import limits
 from reflrp.arrays import ZERO, Array, namespace
 from reflrp.arrays.kernels import Windows, window_spread, window_sum
 from reflrp.ir import Shape
@@ -126,6 +127,10 @@ class LocalResponse(Statistic):
     def forward(self, *xs: Array) -> Array:
         """Return the response."""
         return xs[0] / self._base(xs[0]) ** self.beta
+
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return a turn over the output for each neighbour."""
+        return self.size * (limits.STEP + prod(out))
 
     def held(self, x: Array) -> LinearMap:
         """Return x -> x / base^beta with the base of this x."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -89,6 +90,10 @@ class MatrixProduct(Product):
     def right(self, x: Array, s: Array) -> Array:
         """Return x^T s, summed where y was broadcast."""
         return unbroadcast(matmul(namespace(x).matrix_transpose(x), s), self.sources[1])
+
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return rows * inner * columns."""
+        return float(prod(out) * shapes[0][-1])
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (..., rows of x, columns of y)."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import ZERO, Array, namespace, unbroadcast, where
 from reflrp.arrays.kernels import Windows, pad, unpad
 from reflrp.ir import Shape
@@ -79,6 +80,10 @@ class MaxPool(Selection):
         for t, tap in enumerate(self.windows.taps()):
             out[(..., *tap)] += where(self.winners == t, s, 0 * s)
         return unpad(out, self.windows)
+
+    def work(self, out: Shape, *shapes: Shape) -> float:
+        """Return a turn over the output for each offset in the window."""
+        return self.windows.turns * (limits.STEP + prod(out))
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (N, C, *out)."""

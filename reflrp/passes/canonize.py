@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import ZERO, Array
 from reflrp.caches import Cache
 from reflrp.checks import shown, texts
@@ -24,6 +25,9 @@ from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.routing import Concat, Reshape, Transpose
 
 WITH_BIAS = (Dense, LeftDense, Conv, ConvTranspose)
+
+FARTHEST = 16
+"""How many nodes back a linear node is looked for, of which all but the last are reshapes and transposes."""
 
 
 Fold = Callable[[LinearMap, Node], LinearMap | None]
@@ -68,7 +72,7 @@ def _path_back(after: Node, nodes: list[Any], place: dict[str, int], readers: Co
     """Return the places from a diagonal map back to the linear node that it alone reads, or nothing."""
     path: list[int] = []
     name = after.inputs[0] if isinstance(after.op, Diagonal) else ""
-    while readers[name] == 1 and name in place:
+    while readers[name] == 1 and name in place and len(path) < FARTHEST:
         path.append(place[name])
         node = nodes[path[-1]]
         if isinstance(node.op, WITH_BIAS):
@@ -137,6 +141,7 @@ def _merge_each(graph: Graph, fold: Fold, again: bool = False) -> Graph:
         node = nodes[place[name]] if name in place and readers[name] == 1 else None
         if node is None or not isinstance(node.op, WITH_BIAS):
             continue
+        limits.spend(f"node {after.name!r} (onnx {after.op_type})", np.size(node.op.w))
         op = fold(node.op, after)
         if op is not None:
             nodes[place[name]] = replace(node, op=op, output=after.output, onnx=(*node.onnx, *after.onnx))

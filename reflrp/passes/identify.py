@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -80,11 +81,18 @@ def as_activation(region: Region) -> Op | None:
         return None
     flat = _flattened(region)
     trial = _on_grid(flat)
-    for name, args in ACTIVATIONS:
-        op = Pointwise(name, args)
-        if _same(trial, op.forward(GRID)):
+    for op, values in _known():
+        if _same(trial, values):
             return op if all(not _same(_on_grid(other), trial) for other in _without_a_constant(flat)) else None
     return None
+
+
+@cache
+def _known() -> tuple[tuple[Pointwise, np.ndarray], ...]:
+    """Return each activation with its values on the grid."""
+    ops = [Pointwise(name, args) for name, args in ACTIVATIONS]
+    with np.errstate(all="ignore"):
+        return tuple((op, op.forward(GRID)) for op in ops)
 
 
 def _functions(region: Region) -> set[str]:

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import ZERO, Array
 from reflrp.ir import Graph, Node, Op, Value
 from reflrp.ops.linear import Diagonal, SumAxes, SumOf
@@ -23,10 +25,13 @@ from reflrp.ops.norms import Standardise
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply
 from reflrp.ops.routing import Expand
-from reflrp.passes.identify import Region, as_activation, as_norm
+from reflrp.passes.identify import ACTIVATIONS, Region, as_activation, as_norm
 
 LARGEST = 16
 """How many nodes a region may have."""
+
+TRIALS = 5
+"""On how many inputs a region is tried."""
 
 
 def recognise(graph: Graph) -> Graph:
@@ -69,13 +74,15 @@ def _with_signs(graph: Graph) -> Graph:
 
 
 def _may_end(node: Node) -> bool:
-    return isinstance(node.op, Multiply | Diagonal | SumOf) or (
+    return (isinstance(node.op, Multiply | Diagonal | SumOf) and len(node.inputs) <= LARGEST) or (
         isinstance(node.op, Pointwise) and node.op.name in ("clip", "swish", "reciprocal", "log")
     )
 
 
 def _eligible(node: Node) -> bool:
-    return isinstance(node.op, Multiply | Diagonal | SumOf | SumAxes | Pointwise | Expand)
+    return (
+        isinstance(node.op, Multiply | Diagonal | SumOf | SumAxes | Pointwise | Expand) and len(node.inputs) <= LARGEST
+    )
 
 
 class _View:
@@ -91,7 +98,7 @@ class _View:
     def regions(self, end: Node, gone: set[str]) -> Iterator[Region]:
         """Yield the regions that end in a node, the smallest first; the largest that is known counts."""
         inside, frontier = [end], set(end.inputs)
-        while len(inside) <= LARGEST:
+        while len(inside) + len(frontier) <= LARGEST + 1:  # each node more takes one value off the frontier at most
             if len(frontier) == 1:
                 region = Region(tuple(sorted(inside, key=lambda n: self.place[n.name])), next(iter(frontier)))
                 if len(inside) > 1 and self._closed(region):
@@ -117,6 +124,8 @@ def _identified(region: Region, view: _View) -> tuple[Region, Op] | None:
     if view.graph.values[region.exit.output].shape != shape:
         return None
     axes = {n.op.axes for n in region.nodes if isinstance(n.op, SumAxes)}
+    turns = TRIALS * (len(region.nodes) + len(ACTIVATIONS))
+    limits.spend(f"node {region.exit.name!r}", turns * (limits.STEP + (prod(shape) if axes else 0)))
     if not axes:
         op = as_activation(region)
     elif len(axes) == 1 and all(n.op.keepdims for n in region.nodes if isinstance(n.op, SumAxes)):

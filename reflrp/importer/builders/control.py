@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from reflrp import limits
+from reflrp.errors import UnsupportedOperator
+from reflrp.importer.branches import not_run, runs_through
 from reflrp.importer.decompose import call, one
-from reflrp.importer.site import Arg, Items, Made, Ref, Site, Unbuildable, builds
+from reflrp.importer.site import Arg, Items, Made, Oversized, Ref, Site, Unbuildable, builds
 
 LONGEST = 2000
 """How many steps a loop may have."""
@@ -37,9 +40,10 @@ def _unruled(site: Site, why: str) -> Any:
     args = tuple(known[name] for name in node.reads)
     if any(isinstance(a, Items) or (isinstance(a, Ref) and a.value.active) for a in args):
         raise Unbuildable(why)
-    only = (
-        tuple(range(len(site.args) - 2)) if site.op_type == "Loop" else None
-    )  # how much it stacks up, nobody can know
+    refused = [*not_run(node)]
+    if refused:
+        raise UnsupportedOperator(refused)
+    only = tuple(range(len(site.args) - 2)) if site.op_type == "Loop" else None  # nobody can know how much it stacks up
     return site.work.plumb(replace(node, inputs=node.reads), args, only)
 
 
@@ -52,9 +56,9 @@ def loop(site: Site) -> Any:
     count, going = _steps(site)
     state: list[Any] = [_there(a) for a in site.args[2:]]  # a sequence as well
     scans: list[list[Arg]] = [[] for _ in body.outputs[1 + len(state) :]]
-    step = 0
+    step, starts, all_of_them = 0, list[int](), count if runs_through(body) else 0
     while going and step < count:
-        _check_length(site, step)
+        _check_length(site, step, starts, all_of_them)
         args = dict(zip(body.inputs, [np.asarray(step), np.asarray(going), *state], strict=True))
         found = site.work.inside(site.node, f"[{step}]").run(body, args)
         going = _known_condition(site, found[0])
@@ -84,11 +88,22 @@ def _known_condition(site: Site, condition: Arg) -> bool:
     return bool(np.ravel(condition)[0])
 
 
-def _check_length(site: Site, step: int) -> None:
+def _check_length(site: Site, step: int, starts: list[int], count: float) -> None:
+    """Raise Unbuildable for a step too many; Oversized after two, where as many nodes in all others would be too many.
+
+    `starts` keeps how many nodes there were at each step; `count` is how many steps are known to come, 0 for any number.
+    """
     site.work.steps[0] += 1
-    if step >= LONGEST or site.work.steps[0] > MOST:
+    reached = LONGEST if max(step, count - 1) >= LONGEST else step
+    if reached == LONGEST or site.work.steps[0] > MOST:
         raise Unbuildable(
-            f"it makes more than {step} steps; a loop may have {LONGEST} to be unrolled, and all loops together {MOST}"
+            f"it makes more than {reached} steps; a loop may have {LONGEST} to be unrolled, and all loops together {MOST}"
+        )
+    starts.append(len(site.work.nodes))
+    made = min(starts[1] - starts[0], starts[2] - starts[1]) if step == 2 else 0
+    if starts[0] + made * count > limits.NODES:
+        raise Oversized(
+            f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES): {made} for each of {count:g} steps"
         )
 
 
@@ -115,8 +130,9 @@ def scan(site: Site) -> Any:
     back = _each(site, "scan_input_directions", across)
     (length,), results = lengths, len(body.outputs) - states
     scans: list[list[Arg]] = [[] for _ in range(results)]
+    starts = list[int]()
     for step in range(length):
-        _check_length(site, step)
+        _check_length(site, step, starts, length)
         places = [length - 1 - step if b else step for b in back]
         rows = [
             _row(site, x, a, p, f"in{i}.{p}") for i, (x, a, p) in enumerate(zip(sequences, axes, places, strict=True))
@@ -201,6 +217,7 @@ def sequence_length(site: Site) -> Made:
 def sequence_insert(site: Site) -> Any:
     """A sequence with one more tensor."""
     items, new = list(_items(site)), site.arg(1)
+    limits.hold(f"node {site.node.name!r} (SequenceInsert)", limits.WIDEST * len(items))
     items.insert(_place(site, 2, len(items) + 1, len(items)), new)
     return (Items(items),)
 

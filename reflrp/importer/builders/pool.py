@@ -158,8 +158,8 @@ def extreme_of(site: Site) -> Ref:
 def _clip(site: Site, x: Ref, bounds: list[float], least: bool) -> Ref:
     if not bounds:
         return x
-    limits = (-np.inf, min(bounds)) if least else (max(bounds), np.inf)
-    return site.emit(Pointwise("clip", limits), x)
+    low_high = (-np.inf, min(bounds)) if least else (max(bounds), np.inf)
+    return site.emit(Pointwise("clip", low_high), x)
 
 
 @builds("ReduceProd")

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import ZERO
 from reflrp.importer.builders.linear import diagonal, multiply, sum_of
-from reflrp.importer.site import Ref, Site, Unbuildable, builds
+from reflrp.importer.site import Oversized, Ref, Site, Unbuildable, builds
 from reflrp.ops.linear import Dense
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.routing import Concat, Reshape, Slice, Transpose, Where
@@ -250,9 +251,13 @@ def _run(site: Site, x: Ref, d: int, advance: Advance, states: int) -> tuple[lis
     backwards = d == 1 or site.attr("direction", "forward") == "reverse"
     lengths = site.const(4)
     steps: list[Made] = [np.zeros((batch, hidden))] * length
+    before = len(site.work.nodes)
     for t in reversed(range(length)) if backwards else range(length):
         cell.step = str(t)
         new = advance(cell, _at(site, x, t, cell), state)
+        if before >= 0:
+            _check_room(site, before, length)
+            before = -1
         alive = None if lengths is None or (lengths > t).all() else (lengths > t)[:, None]
         if alive is not None:
             steps[t] = _choose(cell, alive, new[0], np.zeros((batch, hidden)), "Y")
@@ -261,6 +266,15 @@ def _run(site: Site, x: Ref, d: int, advance: Advance, states: int) -> tuple[lis
             steps[t] = new[0]
         state = new
     return steps, state
+
+
+def _check_room(site: Site, before: int, length: int) -> None:
+    """Raise Oversized after the first step, which is the shortest, where so many would be too many nodes."""
+    made = len(site.work.nodes) - before
+    if before + made * length > limits.NODES:
+        raise Oversized(
+            f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES): at least {made} for each of {length} steps"
+        )
 
 
 def _choose(cell: Cell, alive: np.ndarray, new: Made, old: Made, what: str) -> Made:
