@@ -11,7 +11,7 @@ import numpy as np
 from reflrp import checks
 from reflrp.arrays import Array, to_host
 from reflrp.batches import Batch, joined
-from reflrp.engine import Program, converter, float_name
+from reflrp.engine import Program, converter
 from reflrp.errors import InputError
 from reflrp.ir import Graph, Shape
 from reflrp.passes.canonize import fuse_affine
@@ -119,7 +119,7 @@ class Model:
 
         Raises InputError for inputs that do not fit, NonFiniteError with the node where a NaN or infinity arises.
         """
-        dtype, backend = float_name(dtype), checks.text("backend", backend)
+        dtype, backend = checks.float_name(dtype), checks.text("backend", backend)
         feeds = self.feeds(x)
         batch = Batch(self, feeds, self.outputs)
         size = batch.baked(batch.count) if batch.count > 1 else None
