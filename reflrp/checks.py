@@ -120,3 +120,16 @@ def array(name: str, value: Any) -> np.ndarray:
     if not isinstance(found, np.ndarray):
         raise InputError(f"{name} is no array of numbers, but a {type(found).__name__}")
     return found
+
+
+def float_name(dtype: Any) -> str:
+    """Return the name of a float dtype, given by name or as np.float32, np.dtype("float64") and the like.
+
+    Raises InputError for any other.
+    """
+    name = dtype
+    if isinstance(dtype, np.dtype) or (isinstance(dtype, type) and issubclass(dtype, float | np.generic)):
+        name = np.dtype(dtype).name
+    if not isinstance(name, str) or name not in ("float64", "float32"):
+        raise InputError(f"dtype={shown(dtype)} is unknown; use 'float64' or 'float32'")
+    return name

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
-from reflrp.arrays import ZERO, Array, backend_namespace, is_symbolic, magnitude, namespace, total
+from reflrp.arrays import ZERO, Array, backend_namespace, magnitude, total
 from reflrp.arrays.looks import block, counted
 from reflrp.caches import Kept
-from reflrp.checks import shown
-from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError, RuleError, TooLarge
+from reflrp.errors import InputError, ModelError, ReflrpError, RuleError, TooLarge
+from reflrp.guards import check_dtype, check_finite, check_sum, like
 from reflrp.ir import UNRULED, Graph, Node, Op
 from reflrp.ledger import Row
 from reflrp.ops.linear import LinearMap
@@ -35,19 +35,6 @@ BACKWARD = 4
 
 EVERYWHERE: Mapping[str, Array] = {}
 """No masks: relevance goes through all neurons."""
-
-
-def float_name(dtype: Any) -> str:
-    """Return the name of a float dtype, given by name or as np.float32, np.dtype("float64") and the like.
-
-    Raises InputError for any other.
-    """
-    name = dtype
-    if isinstance(dtype, np.dtype) or (isinstance(dtype, type) and issubclass(dtype, float | np.generic)):
-        name = np.dtype(dtype).name
-    if not isinstance(name, str) or name not in ("float64", "float32"):
-        raise InputError(f"dtype={shown(dtype)} is unknown; use 'float64' or 'float32'")
-    return name
 
 
 @dataclass(frozen=True)
@@ -119,18 +106,12 @@ class Program:
                 f"node {node.name!r} (onnx {node.op_type}) makes the shape {tuple(y.shape)}, and not {value.shape}"
             )
         if value.active:
-            self._check_dtype(node, values, y)
+            check_dtype(node, self._floats(node, values), y)
             check_finite(y, node, "value", allow_minus_infinity=True)
         return y
 
-    def _check_dtype(self, node: Node, values: Values, y: Array) -> None:
-        """Raise ModelError where a node makes another dtype than its inputs have: the one that all is computed in."""
-        for name in node.inputs:
-            own = getattr(values[name], "dtype", None) if self.graph.values[name].active else None
-            if own is not None and own != getattr(y, "dtype", own):
-                raise ModelError(
-                    f"node {node.name!r} (onnx {node.op_type}) makes {y.dtype} of {own}; its weights are no floating numbers"
-                )
+    def _floats(self, node: Node, values: Values) -> list[Array]:
+        return [values[i] for i in node.inputs if self.graph.values[i].active]
 
     @limits.budget()
     def backward(
@@ -178,26 +159,9 @@ class Program:
             if part is ZERO or part is None:
                 continue
             if self._reached(node, name):
-                part = self._like(r, part, node, name)
+                part = like(r, part, node, self.graph.values[name].shape, rule_name(self.rules.get(node.name)))
                 with np.errstate(all="ignore"):  # what is not finite is reported where it is used
                     R[name] = R[name] + part if name in R else part
-
-    def _like(self, r: Array, part: Array, node: Node, name: str) -> Array:
-        """Return what a rule gives to an input, in the dtype of the relevance that it shares.
-
-        Raises RuleError where it is not shaped like the input, or holds no such numbers.
-        """
-        shape, dtype = getattr(part, "shape", None), getattr(part, "dtype", None)
-        if is_symbolic(part) or dtype is None:
-            return part
-        if dtype != r.dtype and {dtype, r.dtype} <= {np.dtype(float), np.dtype(np.float32)}:
-            part, dtype = part.astype(r.dtype), r.dtype
-        if shape != self.graph.values[name].shape or dtype != r.dtype:
-            raise RuleError(
-                f"{rule_name(self.rules.get(node.name))} gives {name!r} the shape {shape} of {dtype} at node {node.name!r} "
-                f"({node.kind}, onnx {node.op_type}), and not {self.graph.values[name].shape} of {r.dtype}"
-            )
-        return part
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         """Return what a node gives to each of its inputs, and its account."""
@@ -285,32 +249,6 @@ def _share_linear(
     L = L.observed(a, y) if isinstance(L, Selection) else L
     R = rule(replace(L, absorbed=absorbed), a, y, r)
     return (R,) * len(xs) if R is ZERO else L.part(R)
-
-
-def check_finite(x: Array, node: Node, what: str, allow_minus_infinity: bool = False) -> None:
-    """Raise NonFiniteError with the node's name where x holds a NaN or an infinity."""
-    xp = namespace(x)
-    if x.dtype == object or bool(xp.isfinite(xp.sum(x))):
-        return
-    bad = xp.isnan(x) | ((x == np.inf) if allow_minus_infinity else xp.isinf(x))
-    if bool(xp.any(bad)):
-        found = "NaN" if bool(xp.any(xp.isnan(x))) else "an infinity"
-        raise NonFiniteError(
-            f"{found} arose in the {what} of node {node.name!r} ({node.kind}, onnx {node.op_type}); "
-            "check the model's weights and the input's scale"
-        )
-
-
-def check_sum(R: Array, name: str) -> None:
-    """Raise NonFiniteError where a value's relevance, which is the sum of what its readers gave it, is not finite."""
-    if isfinite(total(R)):
-        return
-    xp = namespace(R)
-    if not bool(xp.all(xp.isfinite(R))):
-        raise NonFiniteError(
-            f"the relevance of {name!r} is not finite: what its readers give to it adds up to a NaN or an infinity; "
-            "check the model's weights and the input's scale, or compute in float64"
-        )
 
 
 def prepare(graph: Graph, rules: Mapping[str, Rule], convert: Callable[[Array], Array]) -> Program:

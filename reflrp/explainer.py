@@ -14,7 +14,7 @@ from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch, baked_note, choices
 from reflrp.caches import Cache
 from reflrp.composites import Composite, resolve
-from reflrp.engine import Program, check_size, converter, float_name, prepare
+from reflrp.engine import Program, check_size, converter, prepare
 from reflrp.errors import ForwardChanged, InputError
 from reflrp.explanation import Explanation
 from reflrp.ir import Graph, Shape
@@ -104,7 +104,7 @@ class Explainer:
     ) -> None:
         self.batch_size = None if batch_size is None else checks.whole("batch_size", batch_size, 1)
         self.strip = checks.flag("strip", strip)
-        self.backend, self.dtype = checks.text("backend", backend), float_name(dtype)
+        self.backend, self.dtype = checks.text("backend", backend), checks.float_name(dtype)
         self.model = load(model)
         self.composite = resolve(rules)
         self.output = _output(self.model, output)

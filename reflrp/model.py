@@ -12,7 +12,7 @@ from reflrp import checks, limits
 from reflrp.arrays import Array, to_host
 from reflrp.batches import Batch, joined
 from reflrp.caches import Cache
-from reflrp.engine import Program, converter, float_name
+from reflrp.engine import Program, converter
 from reflrp.errors import InputError
 from reflrp.ir import Graph, Shape
 from reflrp.passes.canonize import fuse_affine
@@ -156,7 +156,7 @@ class Model:
         array([3, 1])
 
         """
-        dtype, backend = float_name(dtype), checks.text("backend", backend)
+        dtype, backend = checks.float_name(dtype), checks.text("backend", backend)
         feeds = self.feeds(x)
         batch = Batch(self, feeds, self.outputs)
         size = batch.baked(batch.count) if batch.count > 1 else None

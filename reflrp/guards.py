@@ -1,0 +1,66 @@
+"""What the engine checks of each node on the way: dtypes, shapes, and that no NaN or infinity arose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import isfinite
+
+import numpy as np
+
+from reflrp.arrays import Array, is_symbolic, namespace, total
+from reflrp.errors import ModelError, NonFiniteError, RuleError
+from reflrp.ir import Node, Shape
+
+
+def check_dtype(node: Node, xs: Iterable[Array], y: Array) -> None:
+    """Raise ModelError where a node makes another dtype than its inputs have: the one that all is computed in."""
+    for x in xs:
+        own = getattr(x, "dtype", None)
+        if own is not None and own != getattr(y, "dtype", own):
+            raise ModelError(
+                f"node {node.name!r} (onnx {node.op_type}) makes {y.dtype} of {own}; its weights are no floating numbers"
+            )
+
+
+def like(r: Array, part: Array, node: Node, shape: Shape, rule: str) -> Array:
+    """Return what a rule gives to an input of a shape, in the dtype of the relevance `r` that it shares.
+
+    Raises RuleError where it is not shaped like the input, or holds no such numbers.
+    """
+    found, dtype = getattr(part, "shape", None), getattr(part, "dtype", None)
+    if is_symbolic(part) or dtype is None:
+        return part
+    if dtype != r.dtype and {dtype, r.dtype} <= {np.dtype(float), np.dtype(np.float32)}:
+        part, dtype = part.astype(r.dtype), r.dtype
+    if found != shape or dtype != r.dtype:
+        raise RuleError(
+            f"{rule} gives an input the shape {found} of {dtype} at node {node.name!r} "
+            f"({node.kind}, onnx {node.op_type}), and not {shape} of {r.dtype}"
+        )
+    return part
+
+
+def check_finite(x: Array, node: Node, what: str, allow_minus_infinity: bool = False) -> None:
+    """Raise NonFiniteError with the node's name where x holds a NaN or an infinity."""
+    xp = namespace(x)
+    if x.dtype == object or bool(xp.isfinite(xp.sum(x))):
+        return
+    bad = xp.isnan(x) | ((x == np.inf) if allow_minus_infinity else xp.isinf(x))
+    if bool(xp.any(bad)):
+        found = "NaN" if bool(xp.any(xp.isnan(x))) else "an infinity"
+        raise NonFiniteError(
+            f"{found} arose in the {what} of node {node.name!r} ({node.kind}, onnx {node.op_type}); "
+            "check the model's weights and the input's scale"
+        )
+
+
+def check_sum(R: Array, name: str) -> None:
+    """Raise NonFiniteError where a value's relevance, which is the sum of what its readers gave it, is not finite."""
+    if isfinite(total(R)):
+        return
+    xp = namespace(R)
+    if not bool(xp.all(xp.isfinite(R))):
+        raise NonFiniteError(
+            f"the relevance of {name!r} is not finite: what its readers give to it adds up to a NaN or an infinity; "
+            "check the model's weights and the input's scale, or compute in float64"
+        )
