@@ -54,7 +54,16 @@ def _fitted(*parts: Part) -> None:
 
     console = Console(markup=False, highlight=False, emoji=False)
     for part in parts:
-        console.print(inline(part) if isinstance(part, str) else part)
+        if isinstance(part, str):
+            console.print(inline(part))
+            continue
+        widest = max(16, 2 * console.width // 5)
+        for column in part.columns:
+            if any(
+                len(str(cell)) > widest for cell in column.cells
+            ):  # one long name must not squeeze the other columns
+                column.no_wrap, column.max_width = False, widest
+        console.print(part)
 
 
 def complain(text: str) -> None:
