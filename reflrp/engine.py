@@ -51,6 +51,18 @@ def converter(backend: str, dtype: str) -> Callable[[Array], Array]:
     return convert
 
 
+def shared(convert: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return a converter that makes one array of each, however many nodes hold it: the steps of an LSTM share weights."""
+    made: dict[int, tuple[Array, Array]] = {}
+
+    def once(array: Array) -> Array:
+        if id(array) not in made:
+            made[id(array)] = array, convert(array)  # the array stays with it, so that its id is no other's
+        return made[id(array)][1]
+
+    return once
+
+
 @dataclass(frozen=True)
 class Program:
     """A graph made ready: its ops on the chosen arrays, and the rule of each node."""
@@ -82,6 +94,8 @@ class Program:
                 y = self.ops[node.name].forward(*(values[i] for i in node.inputs))
         except ReflrpError:
             raise
+        except MemoryError as error:
+            raise limits.exhausted(f"node {node.name!r} (onnx {node.op_type})", error) from error
         except Exception as error:
             raise ModelError(f"node {node.name!r} (onnx {node.op_type}) cannot be computed: {error}") from error
         value = self.graph.values[node.output]
@@ -115,9 +129,10 @@ class Program:
                 kept.update({node.output: r} if keep(node.output) else {})
             active = self.graph.values[node.output].active
             if r is not None and (active or isinstance(node.op, MovedIds)):
-                parts, row = self._share(node, values, r)
+                with limits.guarded(f"the relevance of node {node.name!r} (onnx {node.op_type})"):
+                    parts, row = self._share(node, values, r)
+                    self._hand_down(node, parts, R)
                 rows.append(row)
-                self._hand_down(node, parts, R)
                 kept.update({i: R[i] for i in node.inputs if i in R and keep(i)})
             elif active:
                 rows.append(Row(node.name, node.kind, rule_name(self.rules.get(node.name)), 0.0, 0.0))
@@ -227,27 +242,50 @@ def check_finite(x: Array, node: Node, what: str, allow_minus_infinity: bool = F
 def prepare(graph: Graph, rules: Mapping[str, Rule], convert: Callable[[Array], Array]) -> Program:
     """Return the program: every op converted once, and told what is known of its input and of its relevance."""
     gated = gated_values(graph, rules)
-    ops: dict[str, Op] = {}
+    ops, share = dict[str, Op](), shared(convert)
+    derived: dict[int, dict[Any, Array]] = {}
     for node in graph.nodes:
-        op = node.op.to(convert)
+        op = node.op.to(share)
         if isinstance(op, LinearMap):
             positive = all(graph.values[i].nonneg for i in node.inputs)
-            op = replace(op, positive=positive, gated=node.output in gated)
+            same = derived.setdefault(id(op.w), op.derived)
+            op = replace(op, positive=positive, gated=node.output in gated, derived=same)
         ops[node.name] = op
     return Program(graph, ops, rules)
 
 
-def check_size(graph: Graph, itemsize: int) -> None:
-    """Raise TooLarge where the values of a graph take more than the limit together; it names the largest."""
-    sizes = {node: limits.size_of(graph.values[node.output].shape, itemsize) for node in graph.nodes}
-    total = sum(sizes.values())
-    if total > limits.MEMORY:
-        node = max(sizes, key=lambda n: sizes[n])
-        shape = graph.values[node.output].shape
-        raise TooLarge(
-            f"the values take {limits.in_words(total)} at once; the largest, {limits.in_words(sizes[node])} "
-            f"of the shape {shape}, is the output of node {node.name!r} (onnx {node.op_type}); {limits.limit()}"
-        )
+def check_size(graph: Graph, itemsize: int, keep: bool = True) -> None:
+    """Raise TooLarge where a graph takes more than the limit, and name the node.
+
+    What counts is the constants that the import made, the values (with keep=False, as long as somebody reads them), and
+    what one node lays out for a moment.
+    """
+    last = {} if keep else {i: node.name for node in graph.nodes for i in node.inputs}
+    sizes = {
+        k: limits.size_of(v.shape, max(itemsize, 0 if v.active else v.dtype.itemsize)) for k, v in graph.values.items()
+    }
+    total = graph.made
+    for node in graph.nodes:
+        total += sizes[node.output]
+        moment = graph.takes(node) * itemsize
+        if total + moment > limits.MEMORY:
+            raise TooLarge(_why_too_large(graph, node, sizes, moment))
+        if not keep:
+            total -= sum(sizes[i] for i in {*node.inputs} if last[i] == node.name and i not in graph.inputs)
+
+
+def _why_too_large(graph: Graph, node: Node, sizes: Mapping[str, int], moment: int) -> str:
+    """Return what is too large at a node: what it lays out for a moment, or the values together, with the largest."""
+    if moment > limits.MEMORY - sizes[node.output]:
+        return f"node {node.name!r} (onnx {node.op_type}) lays out {limits.in_words(moment)} at once; {limits.limit()}"
+    largest = max(graph.nodes, key=lambda n: sizes[n.output])
+    total = sum(sizes[n.output] for n in graph.nodes)
+    made = f" and {limits.in_words(graph.made)} of constants that the file computes" if graph.made else ""
+    return (
+        f"the values take {limits.in_words(total)} at once{made}; the largest, {limits.in_words(sizes[largest.output])} of "
+        f"the shape {graph.values[largest.output].shape}, is the output of node {largest.name!r} (onnx "
+        f"{largest.op_type}); {limits.limit()}"
+    )
 
 
 def gated_values(graph: Graph, rules: Mapping[str, Rule]) -> set[str]:

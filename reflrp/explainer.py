@@ -11,7 +11,7 @@ import numpy as np
 from reflrp.arrays import to_host
 from reflrp.batches import Batch, baked_note, choices
 from reflrp.composites import Composite, resolve
-from reflrp.engine import Program, check_size, converter, prepare
+from reflrp.engine import Program, check_size, converter, prepare, shared
 from reflrp.errors import ForwardChanged, InputError
 from reflrp.explanation import Explanation
 from reflrp.ir import Graph, Shape
@@ -197,7 +197,8 @@ class Explainer:
     def _check_unchanged(self, before: Graph, program: Program, feeds: dict[str, np.ndarray]) -> None:
         """Check the passes' postcondition: the same output, before and after, on the first input."""
         inputs = {k: self._convert(a) for k, a in feeds.items()}
-        plain = Program(before, {n.name: n.op.to(self._convert) for n in before.nodes}, {})
+        share = shared(self._convert)
+        plain = Program(before, {n.name: n.op.to(share) for n in before.nodes}, {})
         (name,) = before.outputs
         old = to_host(plain.forward(inputs, keep=False)[before.resolve(name)])
         new = to_host(program.forward(inputs, keep=False)[program.graph.resolve(name)])

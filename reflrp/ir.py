@@ -22,7 +22,7 @@ plumbing       integer and mask arithmetic: carries no relevance      reflrp/imp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -58,6 +58,14 @@ class Op:
         """Return the output's shape for the inputs' shapes."""
         raise NotImplementedError
 
+    def takes(self, *shapes: Shape) -> int:
+        """Return how many numbers are laid out for a moment, forwards or backwards, in arrays larger than inputs and output.
+
+        A frame of padding, unrolled windows, a stack of all inputs: what a file can make large with small inputs and a
+        small output. Elementwise temporaries, which are as large as these, do not count.
+        """
+        return 0
+
     def nonneg(self, *flags: bool) -> bool:
         """Return whether the output is provably >= 0, given for each input whether it is."""
         return False
@@ -88,6 +96,13 @@ def _convert(value: Any, convert: Callable[[Array], Array]) -> Any:
     if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
         return tuple(_convert(v, convert) for v in value)
     return value
+
+
+def arrays_of(op: Op) -> Iterator[np.ndarray]:
+    """Yield the arrays that an op holds."""
+    for f in fields(op):
+        value = getattr(op, f.name)
+        yield from (v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, np.ndarray))
 
 
 def _count(value: Any) -> int:
@@ -129,7 +144,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network at fixed input shapes. Nodes are in topological order; every value is assigned once."""
+    """A network at fixed input shapes. Nodes are in topological order; every value is assigned once.
+
+    `made` is how many bytes of constants the file makes the import compute, beside those that lie in it.
+    """
 
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
@@ -138,6 +156,7 @@ class Graph:
     aliases: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    made: int = 0
 
     def resolve(self, name: str) -> str:
         """Return the value that `name` stands for (Identity, Dropout and Cast leave aliases)."""
@@ -154,6 +173,10 @@ class Graph:
     def producers(self) -> dict[str, Node]:
         """Return the node that makes each value."""
         return {node.output: node for node in self.nodes}
+
+    def takes(self, node: Node) -> int:
+        """Return how many numbers a node lays out for a moment, beside its inputs and its output."""
+        return node.op.takes(*(self.values[i].shape for i in node.inputs))
 
     def restricted_to(self, output: str) -> Graph:
         """Return the part of the graph that `output` depends on."""

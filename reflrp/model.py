@@ -10,9 +10,10 @@ import numpy as np
 
 from reflrp.arrays import Array, to_host
 from reflrp.batches import Batch
-from reflrp.engine import Program, converter
+from reflrp.engine import Program, check_size, converter, shared
 from reflrp.errors import InputError
 from reflrp.ir import Graph, Shape
+from reflrp.limits import guarded
 from reflrp.passes.canonize import fuse_affine
 from reflrp.passes.gates import mark_gates
 from reflrp.passes.recognise import recognise
@@ -66,7 +67,8 @@ class Model:
             check_shapes(self.source, shapes)
             if len(self._graphs) > 3:
                 self._graphs.pop(next(iter(self._graphs)))
-            self._graphs[key] = mark_gates(recognise(fuse_affine(build(self.source, shapes))))
+            with guarded(f"the graph of {self.source.name}"):
+                self._graphs[key] = mark_gates(recognise(fuse_affine(build(self.source, shapes))))
         return self._graphs[key]
 
     def example_shapes(self, batch: int = 1) -> dict[str, Shape]:
@@ -115,7 +117,9 @@ class Model:
     def _run(self, feeds: dict[str, np.ndarray], dtype: str, backend: str) -> dict[str, np.ndarray]:
         graph = self.graph({name: a.shape for name, a in feeds.items()})
         convert = converter(backend, dtype)
-        program = Program(graph, {n.name: n.op.to(convert) for n in graph.nodes}, {})
+        check_size(graph, np.dtype(dtype).itemsize, keep=False)
+        share = shared(convert)
+        program = Program(graph, {n.name: n.op.to(share) for n in graph.nodes}, {})
         values = program.forward({name: convert(a) for name, a in feeds.items()}, keep=False)
         found = {name: to_host(values[graph.resolve(name)]) for name in graph.outputs}
         return {name: found.get(name, graph.constants.get(name)) for name in self.outputs}  # type: ignore[misc]

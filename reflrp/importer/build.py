@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from reflrp import limits
 from reflrp.errors import InputError, ModelError, TooLarge, UnsupportedOperator
 from reflrp.importer.construction import Construction, place
 from reflrp.importer.dequantise import dequantised
@@ -17,6 +19,12 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
 
     Raises UnsupportedOperator with every node that cannot be built.
     """
+    with limits.holding(source.made, source.constants.values()) as made:
+        graph = _built(source, shapes)
+        return replace(graph, made=made.held)
+
+
+def _built(source: Source, shapes: Mapping[str, Shape]) -> Graph:
     work = Construction(frozenset(source.inputs), dict(source.constants))
     for name, port in source.inputs.items():
         value = Value(tuple(shapes[name]), port.dtype, active=name in source.active)
@@ -33,6 +41,8 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
             failed.append(node.offender(str(error)))
     if failed:
         raise UnsupportedOperator(failed)
+    for sample in work.samples.values():
+        limits.release(sample)
     return _finish(source, work)
 
 

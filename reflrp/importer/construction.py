@@ -17,10 +17,10 @@ from reflrp.importer.estimate import check_outputs
 from reflrp.importer.functions import function_of
 from reflrp.importer.labels import BUILT, INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
-from reflrp.importer.read import is_float, widened
+from reflrp.importer.read import FREE, NODE, is_float, widened
 from reflrp.importer.site import BUILDERS, Arg, Items, Oversized, Ref, Site, Unbuildable, Work, sized
 from reflrp.importer.tokens import origins
-from reflrp.ir import Node, Op, Value
+from reflrp.ir import Node, Op, Value, arrays_of
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.routing import Expand, Plumbing, Reshape, Where
@@ -33,8 +33,10 @@ MISREAD: dict[str, int] = dict.fromkeys(FLAT, 13) | {"BatchNormalization": 14}
 MISREAD |= dict.fromkeys(
     ("AveragePool", "ConvTranspose", "GlobalMaxPool", "GroupNormalization", "GRU", "LRN", "LSTM"), 1000
 )
-MISREAD |= dict.fromkeys(("LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS)
-"""Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right."""
+MISREAD |= dict.fromkeys(("Conv", "LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS)
+"""Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right.
+
+A convolution is among them, as the reference code lays out all of its windows at once."""
 
 
 @dataclass
@@ -72,6 +74,7 @@ class Construction:
 
     def run(self, body: Body, args: Mapping[str, Arg]) -> list[Arg]:
         """Build the nodes of a body for the given inputs, and return its outputs."""
+        limits.know(*body.constants.values())
         self.known.update(body.constants)
         self.known.update({k: _as_array(v) for k, v in args.items()})
         for node in body.nodes:
@@ -99,6 +102,9 @@ class Construction:
         made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, origin, scope)
         if len(self.nodes) >= limits.NODES:
             raise Oversized(f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES)")
+        limits.hold(f"node {name!r}", NODE if len(self.nodes) > FREE else 0)
+        for array in arrays_of(op):
+            limits.hold_array(f"node {name!r}", array)
         self.nodes.append(made)
         self.values[output], self.makers[output] = value, made
         if any(i.name in self.derived or (i.name in self.makers and i.value.active) for i in inputs):
@@ -163,8 +169,15 @@ class Construction:
         while output in self.values:
             output += "'"
         self.samples[output] = sample
+        limits.hold_array(f"node {self.prefix + node.name!r}", sample)
         op = function if isinstance(function, Op) else Plumbing(function)
         return self._add(self.prefix + node.name + label, op, inputs, output, node, value)
+
+    def hold(self, node: OnnxNode, arrays: Any) -> None:
+        """Count the arrays among what a node makes: constants stay as long as the construction does."""
+        for array in arrays if isinstance(arrays, tuple) else (arrays,):
+            if isinstance(array, np.ndarray):
+                limits.hold_array(f"node {self.prefix}{node.name!r} ({node.op_type})", array)
 
     def worked_out(self, ref: Ref) -> bool:
         """Return whether a value depends on what the network computes, and not on its inputs as they are given."""
@@ -173,7 +186,8 @@ class Construction:
     def sample(self, ref: Ref) -> np.ndarray:
         """Return some array of a value's shape and dtype."""
         if ref.name not in self.samples:
-            self.samples[ref.name] = np.zeros(ref.value.shape, ref.value.dtype)
+            self.samples[ref.name] = sample = np.zeros(ref.value.shape, ref.value.dtype)
+            limits.hold_array(f"a sample of {ref.name!r}", sample)
         return self.samples[ref.name]
 
 
@@ -201,11 +215,14 @@ def place(node: OnnxNode, work: Work) -> None:
         made = make(node, args, work)
     except (Unbuildable, ReflrpError):
         raise
+    except MemoryError as error:
+        raise limits.exhausted(f"node {node.name!r} ({node.op_type})", error) from error
     except Exception as error:
         shapes = [getattr(a, "shape", None) for a in args]
         raise ModelError(
             f"node {node.name!r} ({node.op_type}) does not fit its inputs of shapes {shapes}: {error}"
         ) from error
+    work.hold(node, made)
     for output, value in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False):
         if output and value is not None:
             work.known[output] = _as_array(value)
@@ -306,6 +323,11 @@ def _by_builder(node: OnnxNode, feeds: Arrays) -> np.ndarray | None:
         return None
     values = {name: data.astype(np.float64)}
     for step in work.nodes:
+        sizes = (
+            limits.size_of(work.values[step.output].shape),
+            8 * step.op.takes(*(work.values[i].shape for i in step.inputs)),
+        )
+        limits.room(f"node {node.name!r} ({node.op_type})", sum(sizes))
         op = step.op.to(_widest)
         values[step.output] = op.forward(*(values[i] for i in step.inputs))
     return widened(values[found.name].astype(data.dtype))

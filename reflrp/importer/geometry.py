@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from reflrp.arrays.kernels import Ints, Windows
@@ -128,8 +130,9 @@ def counts(windows: Windows, low: Ints, high: Ints) -> np.ndarray:
     axes = zip(windows.out, windows.strides, windows.begin, windows.kernel, windows.dilations, low, high, strict=True)
     found = []
     for n, stride, begin, kernel, dilation, first, stop in axes:
-        places = (np.arange(n) * stride - begin)[:, None] + np.arange(kernel) * dilation
-        found.append(((places >= first) & (places < stop)).sum(axis=1))
+        start = np.arange(n) * stride - begin
+        before, until = (np.clip(-((start - end) // dilation), 0, kernel) for end in (first, stop))
+        found.append(until - before)
     if any(not c.all() for c in found):
         raise Unbuildable(f"its padding {windows.begin}, {windows.end} leaves a window of {windows.kernel} empty")
-    return np.asarray(np.prod(np.broadcast_arrays(*np.ix_(*found)), axis=0), dtype=float)
+    return np.asarray(reduce(np.multiply, np.ix_(*found), 1), dtype=float)

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
+from reflrp import limits
 from reflrp.errors import ModelError, Offender
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.read import array_in, domain_of, is_float, widened
@@ -89,6 +90,8 @@ class OnnxNode:
                     data, index = (feeds[i] for i in self.inputs)
                     return (_gathered(data, index, self.attributes.get("axis", 0)),)
                 values = iter(self.evaluator.run(None, _aligned(feeds)))
+        except MemoryError as error:
+            raise limits.exhausted(f"node {self.name!r} ({self.op_type})", error) from error
         except Exception as error:
             raise ModelError(f"node {self.name!r} ({self.op_type}) cannot be evaluated: {error}") from error
         return tuple(self._array(next(values)) if output else None for output in self.outputs)

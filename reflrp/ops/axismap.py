@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -36,6 +37,15 @@ class AxisMap(LinearMap):
         """Return the input's shape with the axes in their new lengths."""
         lengths = {axis: m.shape[0] for axis, m in zip(self.axes, self.matrices, strict=True)}
         return tuple(lengths.get(i, n) for i, n in enumerate(shapes[0]))
+
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the largest array between one axis and the next, forwards or backwards."""
+        forwards, backwards = list(shapes[0]), list(self.shape(*shapes))
+        largest = 0
+        for axis, matrix in zip(self.axes, self.matrices, strict=True):
+            forwards[axis], backwards[axis] = matrix.shape
+            largest = max(largest, prod(forwards), prod(backwards))
+        return largest
 
     def nonneg(self, *flags: bool) -> bool:
         """Return whether the input and all matrices are >= 0."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -89,6 +90,11 @@ class MatrixProduct(Product):
     def right(self, x: Array, s: Array) -> Array:
         """Return x^T s, summed where y was broadcast."""
         return unbroadcast(matmul(namespace(x).matrix_transpose(x), s), self.sources[1])
+
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the larger transpose before it is summed, where one operand is broadcast."""
+        *lead, rows, columns = self.shape(*shapes)
+        return prod(lead) * shapes[0][-1] * max(rows, columns) if shapes[0][:-2] != shapes[1][:-2] else 0
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (..., rows of x, columns of y)."""

@@ -25,6 +25,12 @@ RULED = Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
 PROSE = ("what", "ONNX", "rule", "rules", "why", "strongest inputs")
 """The columns that may wrap where a terminal is narrow."""
 
+WIDEST = 120
+"""How many letters a cell has at most: since all cells of a column are as wide as its widest, text grows with the lines only."""
+
+LISTED = 4
+"""How many inputs' shapes are written out."""
+
 Assigned = Mapping[str, "Rule"]
 Part = Table | str
 
@@ -64,8 +70,14 @@ def grid(columns: Sequence[str], rows: Sequence[Sequence[str]], foot: Sequence[s
         text = name.lstrip(">")
         table.add_column(text, foot[i] if foot else "", justify=justify, overflow="fold", no_wrap=text not in PROSE)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(_cut, row))
     return table
+
+
+def _cut(text: str) -> str:
+    """Return a text whose middle is left out where it is too long for a cell."""
+    half = (WIDEST - 3) // 2
+    return text if len(text) <= WIDEST else f"{text[:half]}...{text[-half:]}"
 
 
 def summary(
@@ -138,18 +150,27 @@ def _ask_for_shapes(model: Model) -> str:
 
 def _layer(node: Node, graph: Graph, assigned: Assigned | None) -> list[str]:
     rule = (assigned or {}).get(node.name)
-    shapes = [_shape(graph.values[i].shape) for i in node.inputs]
+    inputs = _joined([_shape(graph.values[i].shape) for i in node.inputs])
     count = node.op.parameters
     return [
         node.name,
         node.kind,
         node.op.describe(),
-        " + ".join(shapes),
+        inputs,
         _shape(graph.values[node.output].shape),
         f"{count:,}" if count else "",
         _provenance(node),
         describe_rule(rule) if rule else "-",
     ]
+
+
+def _joined(shapes: Sequence[str]) -> str:
+    """Return the shapes of a node's inputs; of many, how many there are, and the ends."""
+    if len(shapes) <= LISTED:
+        return " + ".join(shapes)
+    if len(set(shapes)) == 1:
+        return f"{len(shapes)} x {shapes[0]}"
+    return f"{len(shapes)} inputs: {shapes[0]} + ... + {shapes[-1]}"
 
 
 def _shape(shape: Shape) -> str:
