@@ -264,27 +264,27 @@ def check_size(graph: Graph, itemsize: int, keep: bool = True) -> None:
     sizes = {
         k: limits.size_of(v.shape, max(itemsize, 0 if v.active else v.dtype.itemsize)) for k, v in graph.values.items()
     }
-    total = graph.made
+    total = graph.made + (sum(sizes[node.output] for node in graph.nodes) if keep else 0)
     for node in graph.nodes:
-        total += sizes[node.output]
+        total += 0 if keep else sizes[node.output]
         moment = graph.takes(node) * itemsize
+        if keep and graph.values[node.output].active:
+            moment += 2 * max(sizes[i] for i in (node.output, *node.inputs))
         if total + moment > limits.MEMORY:
-            raise TooLarge(_why_too_large(graph, node, sizes, moment))
+            raise TooLarge(_why_too_large(graph, sizes, total, node, moment))
         if not keep:
             total -= sum(sizes[i] for i in {*node.inputs} if last[i] == node.name and i not in graph.inputs)
 
 
-def _why_too_large(graph: Graph, node: Node, sizes: Mapping[str, int], moment: int) -> str:
-    """Return what is too large at a node: what it lays out for a moment, or the values together, with the largest."""
-    if moment > limits.MEMORY - sizes[node.output]:
-        return f"node {node.name!r} (onnx {node.op_type}) lays out {limits.in_words(moment)} at once; {limits.limit()}"
+def _why_too_large(graph: Graph, sizes: Mapping[str, int], total: int, node: Node, moment: int) -> str:
+    """Return what a graph takes: its values, with the largest, and what a node lays out for a moment."""
     largest = max(graph.nodes, key=lambda n: sizes[n.output])
-    total = sum(sizes[n.output] for n in graph.nodes)
-    made = f" and {limits.in_words(graph.made)} of constants that the file computes" if graph.made else ""
+    size, shape = limits.in_words(sizes[largest.output]), graph.values[largest.output].shape
+    made = f", and constants that the file computes {limits.in_words(graph.made)}" if graph.made else ""
     return (
-        f"the values take {limits.in_words(total)} at once{made}; the largest, {limits.in_words(sizes[largest.output])} of "
-        f"the shape {graph.values[largest.output].shape}, is the output of node {largest.name!r} (onnx "
-        f"{largest.op_type}); {limits.limit()}"
+        f"the values take {limits.in_words(total - graph.made)} at once{made}; the largest, {size} of the shape {shape}, is "
+        f"the output of node {largest.name!r} (onnx {largest.op_type}); beside them, node {node.name!r} (onnx "
+        f"{node.op_type}) needs {limits.in_words(moment)} for a moment; {limits.limit()}"
     )
 
 

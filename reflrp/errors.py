@@ -27,7 +27,7 @@ class UnassignedNodes(RuleError):
 
 
 class TooLarge(ReflrpError):
-    """The model, or the input, asks for more memory or work than `reflrp.limits` allow, or than the machine has; see docs/security.md."""
+    """The model, or the input, asks for more memory or work than `reflrp.limits` allow, or than there is."""
 
 
 class NonFiniteError(ReflrpError, ArithmeticError):

@@ -16,6 +16,7 @@ from reflrp.errors import ForwardChanged, InputError
 from reflrp.explanation import Explanation
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
+from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
 from reflrp.neurons import keeper, masks_of
 from reflrp.passes.canonize import canonize, strip_output
@@ -87,6 +88,7 @@ class Explainer:
         self._programs: dict[tuple[tuple[str, Shape], ...], Program] = {}
         self._sizes: dict[tuple[tuple[str, Shape], ...], tuple[int, tuple[str, ...]]] = {}
 
+    @guarded("the explanation")
     def __call__(
         self,
         x: Inputs,
@@ -143,6 +145,7 @@ class Explainer:
         e = Explanation.concatenate(parts, batch.axes(size) if len(cuts) > 1 else {})
         return replace(e, notes=(*e.notes, *notes)) if notes else e
 
+    @guarded("the program")
     def program(self, x: Inputs) -> Program:
         """Return the prepared graph with its rules, for inputs shaped like `x`."""
         return self._program(self._cuts(self.model.feeds(x))[0])

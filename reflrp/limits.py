@@ -176,12 +176,16 @@ def owner(array: np.ndarray) -> np.ndarray:
     return array
 
 
+def held() -> int:
+    """Return how many bytes are held."""
+    found = _OPEN.get()
+    return found.held if found else 0
+
+
 def room(what: str, size: int) -> None:
     """Raise TooLarge where bytes that are needed for a moment do not fit beside those that are held."""
-    found = _OPEN.get()
-    held = found.held if found else 0
-    if size + held > MEMORY:
-        beside = f" beside {in_words(held)} that are held" if held else ""
+    if size + held() > MEMORY:
+        beside = f" beside {in_words(held())} that are held" if held() else ""
         raise TooLarge(f"{what} needs {in_words(size)}{beside}; {limit()}")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import Array, to_host
 from reflrp.batches import Batch
 from reflrp.engine import Program, check_size, converter, shared
@@ -65,11 +66,16 @@ class Model:
         key = tuple((name, tuple(shapes[name])) for name in self.source.inputs)
         if key not in self._graphs:
             check_shapes(self.source, shapes)
-            if len(self._graphs) > 3:
-                self._graphs.pop(next(iter(self._graphs)))
             with guarded(f"the graph of {self.source.name}"):
-                self._graphs[key] = mark_gates(recognise(fuse_affine(build(self.source, shapes))))
+                graph = mark_gates(recognise(fuse_affine(build(self.source, shapes))))
+            while len(self._graphs) > 3 or (self._graphs and self._made() + graph.made > limits.MEMORY):
+                self._graphs.pop(next(iter(self._graphs)))
+            self._graphs[key] = graph
         return self._graphs[key]
+
+    def _made(self) -> int:
+        """Return the bytes of the constants that the graphs hold, beside those that lie in the file."""
+        return sum(graph.made for graph in self._graphs.values())
 
     def example_shapes(self, batch: int = 1) -> dict[str, Shape]:
         """Return the declared input shapes, with `batch` for the first axis and 1 for others that are left open."""
@@ -101,6 +107,7 @@ class Model:
     def _expected(self) -> str:
         return "; ".join(f"{name}: {port}" for name, port in self.source.inputs.items())
 
+    @guarded("the forward pass")
     def run(self, x: Inputs, dtype: str = "float64", backend: str = "numpy") -> dict[str, np.ndarray]:
         """Return the outputs by name: the forward pass in `dtype`.
 

@@ -33,10 +33,10 @@ MISREAD: dict[str, int] = dict.fromkeys(FLAT, 13) | {"BatchNormalization": 14}
 MISREAD |= dict.fromkeys(
     ("AveragePool", "ConvTranspose", "GlobalMaxPool", "GroupNormalization", "GRU", "LRN", "LSTM"), 1000
 )
-MISREAD |= dict.fromkeys(("Conv", "LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS)
+MISREAD |= dict.fromkeys(("Conv", "Erf", "LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS)
 """Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right.
 
-A convolution is among them, as the reference code lays out all of its windows at once."""
+A convolution is among them, since the reference code lays out all of its windows at once, and Erf, of which it makes objects."""
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Construction:
         made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, origin, scope)
         if len(self.nodes) >= limits.NODES:
             raise Oversized(f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES)")
-        limits.hold(f"node {name!r}", NODE if len(self.nodes) > FREE else 0)
+        limits.hold(f"node {name!r}", (NODE if len(self.nodes) > FREE else 0) + max(0, 4 * len(name) - NODE))
         for array in arrays_of(op):
             limits.hold_array(f"node {name!r}", array)
         self.nodes.append(made)
@@ -291,7 +291,7 @@ def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:
     Raises TooLarge, before it runs, where an output would be beyond the limit on memory.
     """
     if node.domain == "" and node.opset < MISREAD.get(node.op_type, 0) and len(node.outputs) == 1:
-        check_outputs(f"node {node.name!r} ({node.op_type})", node.proto, node.opset, feeds)
+        check_outputs(f"node {node.name!r} ({node.op_type})", node.proto, node.opset, feeds, by_reference=False)
         made = _flat(node, feeds) if node.op_type in FLAT else _by_builder(node, feeds)
         if made is not None:
             return (made,)

@@ -44,9 +44,12 @@ NUMBERS = 64
 """Inputs of up to so many entries are given to the inference by value: shapes, repeats, ranges."""
 
 
-def check_outputs(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> None:
-    """Raise TooLarge where the outputs, and what is laid out on the way to them, would take more than the limit on memory.
+def check_outputs(
+    name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray], by_reference: bool = True
+) -> None:
+    """Raise TooLarge where the outputs would take more than the limit on memory.
 
+    With by_reference, what ONNX's reference code lays out on the way to them counts as well.
     Raises ModelError for a node whose size is written in its inputs, and does not make sense.
     """
     known = node.op_type in SIZED or node.op_type in FRAMED or node.op_type in LAYING
@@ -59,8 +62,8 @@ def check_outputs(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np
     shapes = list(_shapes(name, node, opset, feeds))
     for shape in shapes:
         limits.check_array(name, shape)
-    made = sum(map(limits.size_of, shapes)) + limits.WIDEST * _laid_out(node, shapes, feeds)
-    limits.room(name, made)
+    laid = _laid_out(node, shapes, feeds) if by_reference else 0
+    limits.room(name, sum(map(limits.size_of, shapes)) + limits.WIDEST * laid)
 
 
 def _laid_out(node: NodeProto, shapes: list[tuple[int, ...]], feeds: Mapping[str, np.ndarray]) -> int:
@@ -71,7 +74,7 @@ def _laid_out(node: NodeProto, shapes: list[tuple[int, ...]], feeds: Mapping[str
         kernels = [prod(feeds[i].shape[1:]) for i in node.input[1:] if i in feeds and feeds[i].ndim == len(weights)]
         return 4 * max(kernels, default=1) * out
     each = LAYING.get(node.op_type, 1)
-    return each * max(out, *(feeds[i].size for i in node.input if i in feeds), 0)
+    return each * max(out, sum(feeds[i].size for i in node.input if i in feeds))
 
 
 def _numbers(arrays: Iterable[np.ndarray]) -> Iterator[int]:

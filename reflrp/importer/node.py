@@ -12,7 +12,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from reflrp import limits
-from reflrp.errors import ModelError, Offender
+from reflrp.errors import ModelError, Offender, ReflrpError
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.read import array_in, domain_of, is_float, widened
 
@@ -61,6 +61,8 @@ class OnnxNode:
         """ONNX's reference code for this one node."""
         from onnx.reference import ReferenceEvaluator
 
+        from reflrp.importer.watched import Watched
+
         any_type = onnx.TypeProto()
         graph = onnx.helper.make_graph(
             [self.proto],
@@ -71,7 +73,8 @@ class OnnxNode:
         # the reference code lacks the first DequantizeLinear, which is the same on what it takes
         since = max(self.opset, 19) if self.op_type == "DequantizeLinear" else self.opset
         opset = onnx.helper.make_opsetid(self.domain, since)
-        return ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[opset]))
+        evaluator = Watched if any(_graphs(self.proto)) else ReferenceEvaluator
+        return evaluator(onnx.helper.make_model(graph, opset_imports=[opset]))
 
     @cached_property
     def bodies(self) -> dict[str, Body]:
@@ -89,7 +92,10 @@ class OnnxNode:
                 if self.op_type == "GatherElements" and self.domain == "":
                     data, index = (feeds[i] for i in self.inputs)
                     return (_gathered(data, index, self.attributes.get("axis", 0)),)
-                values = iter(self.evaluator.run(None, _aligned(feeds)))
+                with limits.holding(limits.held()):
+                    values = iter(self.evaluator.run(None, _aligned(feeds)))
+        except ReflrpError:
+            raise
         except MemoryError as error:
             raise limits.exhausted(f"node {self.name!r} ({self.op_type})", error) from error
         except Exception as error:

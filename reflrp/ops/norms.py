@@ -141,7 +141,7 @@ class LocalResponse(Statistic):
 
     def takes(self, *shapes: Shape) -> int:
         """Return the size of the squares in their frame of channels."""
-        return prod(n for i, n in enumerate(shapes[0]) if i != 1) * (shapes[0][1] + self.size)
+        return 2 * prod(n for i, n in enumerate(shapes[0]) if i != 1) * (shapes[0][1] + self.size)
 
     def describe(self) -> str:
         """Return the number of channels."""

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from reflrp.errors import InputError, ReflrpError
 from reflrp.ir import Graph, Node, Shape
+from reflrp.limits import guarded
 from reflrp.passes.canonize import canonize, strip_output
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def summary(
     return plain(*summary_parts(model, rules, shapes, output))
 
 
+@guarded("the table of layers")
 def summary_parts(
     model: Model, rules: Any = None, shapes: Mapping[str, Shape] | None = None, output: str | None = None
 ) -> list[Part]:

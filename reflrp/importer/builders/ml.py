@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import ZERO
 from reflrp.importer.builders.linear import diagonal, multiply
 from reflrp.importer.site import Ref, Site, Unbuildable, builds
@@ -62,6 +63,8 @@ def linear_classifier(site: Site) -> tuple[Any, ...]:
         scores = site.emit(Pointwise("sigmoid"), scores, part="sigmoid")
     elif transform != "NONE":
         raise Unbuildable(f"post_transform {transform} has no rule")
+    texts = site.attr("classlabels_strings") or ()
+    limits.check_array("its labels", (len(texts), max(map(len, texts), default=0)), 4)  # each as wide as the longest
     labels = np.asarray(site.attr("classlabels_ints") or site.attr("classlabels_strings"))
 
     def label(y: Any) -> np.ndarray:
