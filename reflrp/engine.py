@@ -265,7 +265,7 @@ def check_size(graph: Graph, itemsize: int, keep: bool = True) -> None:
         k: limits.size_of(v.shape, max(itemsize, 0 if v.active else v.dtype.itemsize)) for k, v in graph.values.items()
     }
     total = graph.made + (sum(sizes[node.output] for node in graph.nodes) if keep else 0)
-    for node in graph.nodes:
+    for node in sorted(graph.nodes, key=graph.takes, reverse=True) if keep else graph.nodes:
         total += 0 if keep else sizes[node.output]
         moment = graph.takes(node) * itemsize
         if keep and graph.values[node.output].active:

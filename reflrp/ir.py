@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -100,9 +101,17 @@ def _convert(value: Any, convert: Callable[[Array], Array]) -> Any:
 
 def arrays_of(op: Op) -> Iterator[np.ndarray]:
     """Yield the arrays that an op holds."""
-    for f in fields(op):
-        value = getattr(op, f.name)
-        yield from (v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, np.ndarray))
+    for name in _names(type(op)):
+        value = getattr(op, name)
+        if isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, tuple):
+            yield from (v for v in value if isinstance(v, np.ndarray))
+
+
+@cache
+def _names(kind: type[Op]) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind))
 
 
 def _count(value: Any) -> int:

@@ -279,3 +279,20 @@ def loops() -> Iterator[tuple[str, ModelProto]]:
 def feeds() -> dict[str, np.ndarray]:
     """Return the input of all of them."""
     return {"x": np.abs(draw(1, 4))}
+
+
+def main() -> None:
+    """Measure all of them, and print what each takes."""
+    import memory
+
+    found = [memory.Case(name, proto.SerializeToString(), feeds()) for name, proto in (*loops(), *cases())]
+    for i in range(0, len(found), 10):
+        for taken in memory.measured(found[i : i + 10]):
+            print(
+                f"{taken.grown / 2**20:6.0f} MiB {' ' if taken.fine else '!'} {taken.name}: {taken.ended[:150]}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
