@@ -11,7 +11,7 @@ import numpy as np
 from reflrp.arrays import to_host
 from reflrp.batches import Batch, baked_note, choices
 from reflrp.composites import Composite, resolve
-from reflrp.engine import Program, check_size, converter, prepare, shared
+from reflrp.engine import Program, converter, prepare, shared
 from reflrp.errors import ForwardChanged, InputError
 from reflrp.explanation import Explanation
 from reflrp.ir import Graph, Shape
@@ -20,6 +20,7 @@ from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
 from reflrp.neurons import keeper, masks_of
 from reflrp.passes.canonize import canonize, strip_output
+from reflrp.passes.sizes import check_size
 from reflrp.progress import Step, bar
 from reflrp.rules.base import Rule
 from reflrp.seeds import Target, seed, targets

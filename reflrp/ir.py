@@ -101,7 +101,8 @@ def _convert(value: Any, convert: Callable[[Array], Array]) -> Any:
 
 def arrays_of(op: Op) -> Iterator[np.ndarray]:
     """Yield the arrays that an op holds."""
-    for name in _names(type(op)):
+    kind: Any = type(op)
+    for name in _names(kind):
         value = getattr(op, name)
         if isinstance(value, np.ndarray):
             yield value
@@ -110,7 +111,7 @@ def arrays_of(op: Op) -> Iterator[np.ndarray]:
 
 
 @cache
-def _names(kind: type[Op]) -> tuple[str, ...]:
+def _names(kind: Any) -> tuple[str, ...]:
     return tuple(f.name for f in fields(kind))
 
 

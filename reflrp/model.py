@@ -11,13 +11,14 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import Array, to_host
 from reflrp.batches import Batch
-from reflrp.engine import Program, check_size, converter, shared
+from reflrp.engine import Program, converter, shared
 from reflrp.errors import InputError
 from reflrp.ir import Graph, Shape
 from reflrp.limits import guarded
 from reflrp.passes.canonize import fuse_affine
 from reflrp.passes.gates import mark_gates
 from reflrp.passes.recognise import recognise
+from reflrp.passes.sizes import check_size
 from reflrp.views import shown
 
 if TYPE_CHECKING:

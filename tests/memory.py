@@ -81,7 +81,7 @@ def _forked(case: Case) -> Taken:
     with os.fdopen(read, "rb") as pipe:
         data = pipe.read()
     if data:
-        found: Taken = pickle.loads(data)  # noqa: S301
+        found: Taken = pickle.loads(data)
         return found
     return Taken(case.name, "slow" if time.monotonic() > until else "! it died", max(0, high - _now()))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO
-from reflrp.errors import ModelError, ReflrpError
+from reflrp.errors import ModelError, ReflrpError, TooLarge
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.functions import function_of
 from reflrp.importer.labels import BUILT, INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
@@ -317,7 +317,10 @@ def _by_builder(node: OnnxNode, feeds: Arrays) -> np.ndarray | None:
     work, x = Construction(), Ref(name, Value(data.shape, np.dtype(float)))
     work.values[name] = x.value
     args = tuple(x if i == name else feeds.get(i) for i in node.inputs)
-    made = build(Site(node, args, work))
+    try:
+        made = build(Site(node, args, work))
+    except Oversized as error:
+        raise TooLarge(f"node {node.name!r} ({node.op_type}): {error}") from error
     found = made[0] if isinstance(made, tuple) else made
     if not isinstance(found, Ref):
         return None

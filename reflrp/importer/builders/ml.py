@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from reflrp import limits
 from reflrp.arrays import ZERO
 from reflrp.importer.builders.linear import diagonal, multiply
 from reflrp.importer.site import Ref, Site, Unbuildable, builds
@@ -64,7 +63,7 @@ def linear_classifier(site: Site) -> tuple[Any, ...]:
     elif transform != "NONE":
         raise Unbuildable(f"post_transform {transform} has no rule")
     texts = site.attr("classlabels_strings") or ()
-    limits.check_array("its labels", (len(texts), max(map(len, texts), default=0)), 4)  # each as wide as the longest
+    site.room((len(texts), max(map(len, texts), default=0)))  # each is as wide as the longest
     labels = np.asarray(site.attr("classlabels_ints") or site.attr("classlabels_strings"))
 
     def label(y: Any) -> np.ndarray:
