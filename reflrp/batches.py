@@ -95,11 +95,12 @@ class Batch:
         return graph is not None and all(_shape(graph, o)[:1] == (size,) for o in self.outputs)
 
     def fitting(self, allowed: int, itemsize: int) -> int:
-        """Return how many samples keep all values within `allowed` bytes."""
+        """Return how many samples keep all values, and what one node lays out beside them, within `allowed` bytes."""
         one = self.built(1) if self.count > 1 else None
         if one is None:
             return max(self.count, 1)
         entries = sum(prod(v.shape) for v in one.values.values())
+        entries = max(entries, max(map(one.takes, one.nodes), default=0))
         size = max(1, allowed // max(1, entries * itemsize))
         return size if self.leads(1) else self.count
 

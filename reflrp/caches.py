@@ -73,6 +73,16 @@ class Cache(Generic[K, V]):
                     if self._slots.get(key) is slot:
                         del self._slots[key]
 
+    def values(self) -> list[V]:
+        """Return the values that are kept."""
+        with self._lock:
+            return [slot.value for slot in self._slots.values() if slot.done]
+
+    def clear(self) -> None:
+        """Let go of all values; what is being made still goes to those who wait for it."""
+        with self._lock:
+            self._slots = {key: slot for key, slot in self._slots.items() if not slot.done}
+
     def __len__(self) -> int:
         """Return how many values are kept."""
         return len(self._slots)

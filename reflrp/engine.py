@@ -12,8 +12,8 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, backend_namespace, magnitude, total
 from reflrp.arrays.looks import block, counted
-from reflrp.caches import Kept
-from reflrp.errors import InputError, ModelError, ReflrpError, RuleError, TooLarge
+from reflrp.caches import Cache, Kept
+from reflrp.errors import InputError, ModelError, ReflrpError, RuleError
 from reflrp.guards import check_dtype, check_finite, check_sum, like
 from reflrp.ir import UNRULED, Graph, Node, Op
 from reflrp.ledger import Row
@@ -60,6 +60,18 @@ def converter(backend: str, dtype: str) -> Converter:
     return Converter(backend, dtype)
 
 
+def shared(convert: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return a converter that makes one array of each, however many nodes hold it: the steps of an LSTM share weights."""
+    made: dict[int, tuple[Array, Array]] = {}
+
+    def once(array: Array) -> Array:
+        if id(array) not in made:
+            made[id(array)] = array, convert(array)  # the array stays with it, so that its id is no other's
+        return made[id(array)][1]
+
+    return once
+
+
 @dataclass(frozen=True, eq=False)
 class Program:
     """A graph made ready: its ops on the chosen arrays, and the rule of each node."""
@@ -98,6 +110,8 @@ class Program:
                 y = self.ops[node.name].forward(*(values[i] for i in node.inputs))
         except ReflrpError:
             raise
+        except MemoryError as error:
+            raise limits.exhausted(f"node {node.name!r} (onnx {node.op_type})", error) from error
         except Exception as error:
             raise ModelError(f"node {node.name!r} (onnx {node.op_type}) cannot be computed: {error}") from error
         value = self.graph.values[node.output]
@@ -137,9 +151,10 @@ class Program:
                 kept.update({node.output: r} if keep(node.output) else {})
             active = self.graph.values[node.output].active
             if r is not None and (active or isinstance(node.op, MovedIds)):
-                parts, row = self._share(node, values, r)
+                with limits.guarded(f"the relevance of node {node.name!r} (onnx {node.op_type})"):
+                    parts, row = self._share(node, values, r)
+                    self._hand_down(node, parts, R, r)
                 rows.append(row)
-                self._hand_down(node, parts, R, r)
                 kept.update({i: R[i] for i in node.inputs if i in R and keep(i)})
             elif active:
                 rows.append(Row(node.name, node.kind, rule_name(self.rules.get(node.name)), 0.0, 0.0))
@@ -255,27 +270,16 @@ def prepare(graph: Graph, rules: Mapping[str, Rule], convert: Callable[[Array], 
     """Return the program: every op converted once, and told what is known of its input and of its relevance."""
     rules = {name: rule.plain() for name, rule in rules.items()}
     gated = gated_values(graph, rules)
-    ops: dict[str, Op] = {}
+    ops, share = dict[str, Op](), shared(convert)
+    derived: dict[int, Cache[Any, Array]] = {}
     for node in graph.nodes:
-        op = node.op.to(convert)
+        op = node.op.to(share)
         if isinstance(op, LinearMap):
             positive = all(graph.values[i].nonneg for i in node.inputs)
-            op = replace(op, positive=positive, gated=node.output in gated)
+            same = derived.setdefault(id(op.w), op.derived)
+            op = replace(op, positive=positive, gated=node.output in gated, derived=same)
         ops[node.name] = op
     return Program(graph, ops, rules)
-
-
-def check_size(graph: Graph, itemsize: int) -> None:
-    """Raise TooLarge where the values of a graph take more than the limit together; it names the largest."""
-    sizes = {node: limits.size_of(graph.values[node.output].shape, itemsize) for node in graph.nodes}
-    total = sum(sizes.values())
-    if total > limits.MEMORY:
-        node = max(sizes, key=lambda n: sizes[n])
-        shape = graph.values[node.output].shape
-        raise TooLarge(
-            f"the values take {limits.in_words(total)} at once; the largest, {limits.in_words(sizes[node])} "
-            f"of the shape {shape}, is the output of node {node.name!r} (onnx {node.op_type}); {limits.limit()}"
-        )
 
 
 def gated_values(graph: Graph, rules: Mapping[str, Rule]) -> set[str]:

@@ -46,7 +46,7 @@ class UnassignedNodes(RuleError):
 
 
 class TooLarge(ReflrpError):
-    """The model, or the input, asks for more memory, nodes or time than `reflrp.limits` allow; it has not been begun."""
+    """The model, or the input, asks for more memory, nodes or work than `reflrp.limits` allow, or than there is."""
 
 
 class NonFiniteError(ReflrpError, ArithmeticError):

@@ -14,14 +14,16 @@ from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch, baked_note, choices
 from reflrp.caches import Cache
 from reflrp.composites import Composite, resolve
-from reflrp.engine import Program, check_size, converter, prepare
+from reflrp.engine import Program, converter, prepare, shared
 from reflrp.errors import ForwardChanged, InputError
 from reflrp.explanation import Explanation
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
+from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
 from reflrp.neurons import keeper, masks_of
 from reflrp.passes.canonize import canonize, check_passes, strip_output
+from reflrp.passes.sizes import check_size
 from reflrp.progress import Step, bar
 from reflrp.rules.base import Rule
 from reflrp.seeds import Target, seed, targets
@@ -113,6 +115,7 @@ class Explainer:
         self._programs: Cache[Shapes, Program] = Cache(2)
         self._sizes: Cache[Shapes, tuple[int, tuple[str, ...]]] = Cache(64)
 
+    @guarded("the explanation")
     def __call__(
         self,
         x: Inputs,
@@ -190,6 +193,7 @@ class Explainer:
         }
         return block("Explainer", rows)
 
+    @guarded("the program")
     def program(self, x: Inputs) -> Program:
         """Return the prepared graph with its rules, for inputs shaped like `x`."""
         return self._program(self._cuts(self.model.feeds(x))[0])
@@ -243,7 +247,8 @@ class Explainer:
     def _check_unchanged(self, before: Graph, program: Program, feeds: dict[str, np.ndarray]) -> None:
         """Check the passes' postcondition: the same output, before and after, on the first input."""
         inputs = {k: self._convert(a) for k, a in feeds.items()}
-        plain = Program(before, {n.name: n.op.to(self._convert) for n in before.nodes}, {})
+        share = shared(self._convert)
+        plain = Program(before, {n.name: n.op.to(share) for n in before.nodes}, {})
         (name,) = before.outputs
         old = to_host(plain.forward(inputs, keep=False)[before.resolve(name)])
         new = to_host(program.forward(inputs, keep=False)[program.graph.resolve(name)])

@@ -22,8 +22,9 @@ plumbing       integer and mask arithmetic: carries no relevance      reflrp/imp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from math import prod
 from typing import Any, ClassVar, Self
 
@@ -68,6 +69,14 @@ class Op(Brief):
         """
         return prod(out) * max(len(shapes), 1) + sum(map(prod, shapes))
 
+    def takes(self, *shapes: Shape) -> int:
+        """Return how many numbers are laid out for a moment, forwards or backwards, in arrays larger than inputs and output.
+
+        A frame of padding, unrolled windows, a stack of all inputs: what a file can make large with small inputs and a
+        small output. Elementwise temporaries, which are as large as these, do not count.
+        """
+        return 0
+
     def nonneg(self, *flags: bool) -> bool:
         """Return whether the output is provably >= 0, given for each input whether it is."""
         return False
@@ -98,6 +107,22 @@ def _convert(value: Any, convert: Callable[[Array], Array]) -> Any:
     if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
         return tuple(_convert(v, convert) for v in value)
     return value
+
+
+def arrays_of(op: Op) -> Iterator[np.ndarray]:
+    """Yield the arrays that an op holds."""
+    kind: Any = type(op)
+    for name in _names(kind):
+        value = getattr(op, name)
+        if isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, tuple):
+            yield from (v for v in value if isinstance(v, np.ndarray))
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind))
 
 
 def _count(value: Any) -> int:
@@ -145,7 +170,10 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A network at fixed input shapes. Nodes are in topological order; every value is assigned once."""
+    """A network at fixed input shapes. Nodes are in topological order; every value is assigned once.
+
+    `made` is how many bytes of constants the file makes the import compute, beside those that lie in it.
+    """
 
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
@@ -154,6 +182,7 @@ class Graph:
     aliases: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    made: int = 0
 
     def __repr__(self) -> str:
         """Return how many nodes of which kinds there are, the inputs, the outputs and the notes."""
@@ -191,6 +220,10 @@ class Graph:
     def producers(self) -> dict[str, Node]:
         """Return the node that makes each value."""
         return {node.output: node for node in self.nodes}
+
+    def takes(self, node: Node) -> int:
+        """Return how many numbers a node lays out for a moment, beside its inputs and its output."""
+        return node.op.takes(*(self.values[i].shape for i in node.inputs))
 
     def restricted_to(self, output: str) -> Graph:
         """Return the part of the graph that `output` depends on."""

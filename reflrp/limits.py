@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, field
+from math import inf, prod
 
-from reflrp.errors import TooLarge
+import numpy as np
+
+from reflrp.errors import ModelError, TooLarge
 
 MEMORY = 16 * 2**30
 """Bytes that one array of a model may take, and that all values of one cut of the batch may take together."""
@@ -38,9 +40,14 @@ WIDEST = 8
 """Bytes of an entry, where its dtype is not known yet."""
 
 
+def entries(shape: Iterable[int]) -> int:
+    """Return how many entries an array has; an axis without entries counts as one, as its size is no safe bound."""
+    return prod(n for n in shape if n > 0)
+
+
 def size_of(shape: Iterable[int], itemsize: int = WIDEST) -> int:
-    """Return the bytes that an array takes; an axis without entries counts as one, as its size is no safe bound."""
-    return prod(n for n in shape if n > 0) * itemsize
+    """Return the bytes that an array takes; an axis without entries counts as one."""
+    return entries(shape) * itemsize
 
 
 def check_array(what: str, shape: Iterable[int], itemsize: int = WIDEST) -> None:
@@ -66,10 +73,15 @@ def in_words(size: int) -> str:
 
 @dataclass
 class Budget:
-    """What has been asked for since it was opened: `held` bytes that stay, `spent` numbers computed."""
+    """What has been asked for since it was opened: `held` bytes that stay, `spent` numbers computed.
+
+    `owners` are the arrays among the held ones, by identity, and how often they are held: one that several things share
+    counts once.
+    """
 
     held: int = 0
     spent: float = 0.0
+    owners: dict[int, tuple[np.ndarray, float]] = field(default_factory=dict)
 
 
 _OPEN: ContextVar[Budget | None] = ContextVar("budget", default=None)
@@ -97,6 +109,104 @@ def hold(what: str, size: int) -> None:
     found.held += size
     if found.held > MEMORY:
         raise TooLarge(f"{what} needs {in_words(size)}, which makes {in_words(found.held)} together; {limit()}")
+
+
+@contextmanager
+def holding(size: int = 0, known: Iterable[np.ndarray] = ()) -> Iterator[Budget]:
+    """Open a sum of held bytes of its own, as one graph of several has it; the work goes on being counted together.
+
+    Parameters
+    ----------
+    size : int
+        Bytes that are held already.
+    known : iterable of array
+        Arrays that do not count: they lie in the file, or are part of `size`.
+
+    """
+    with budget() as found:
+        before = found.held, found.owners
+        found.held, found.owners = size, {}
+        try:
+            know(*known)
+            yield found
+        finally:
+            found.held, found.owners = before
+
+
+def know(*arrays: np.ndarray) -> None:
+    """Make arrays and their views count no more: they lie in the file."""
+    found = _OPEN.get()
+    if found is not None:
+        found.owners.update({id(whole): (whole, inf) for whole in map(owner, arrays)})
+
+
+def hold_array(what: str, array: np.ndarray) -> None:
+    """Count an array that stays, once, with all the memory that it keeps alive: a view keeps what it was cut from.
+
+    Floating numbers count as wide as they are computed with. Raises TooLarge as `hold`.
+    """
+    found, whole = _OPEN.get(), owner(array)
+    if found is not None:
+        _, times = found.owners.get(id(whole), (whole, 0))
+        if not times:
+            hold(what, _width(whole))
+        found.owners[id(whole)] = whole, times + 1
+
+
+def release(array: np.ndarray) -> None:
+    """Take back one `hold_array` of this array: it is let go."""
+    found, whole = _OPEN.get(), owner(array)
+    if found is None or id(whole) not in found.owners:
+        return
+    _, times = found.owners[id(whole)]
+    found.owners[id(whole)] = whole, times - 1
+    if times == 1:
+        del found.owners[id(whole)]
+        found.held -= _width(whole)
+
+
+def _width(array: np.ndarray) -> int:
+    return array.size * (max(WIDEST, array.itemsize) if array.dtype.kind == "f" else array.itemsize)
+
+
+def owner(array: np.ndarray) -> np.ndarray:
+    """Return the array whose memory this one is a view of, or the array itself."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def held() -> int:
+    """Return how many bytes are held."""
+    found = _OPEN.get()
+    return found.held if found else 0
+
+
+def room(what: str, size: int) -> None:
+    """Raise TooLarge where bytes that are needed for a moment do not fit beside those that are held."""
+    if size + held() > MEMORY:
+        beside = f" beside {in_words(held())} that are held" if held() else ""
+        raise TooLarge(f"{what} needs {in_words(size)}{beside}; {limit()}")
+
+
+@contextmanager
+def guarded(what: str) -> Iterator[None]:
+    """Make a MemoryError a TooLarge, and a RecursionError a ModelError, that say where it was."""
+    try:
+        yield
+    except MemoryError as error:
+        raise exhausted(what, error) from error
+    except RecursionError as error:
+        raise ModelError(f"{what} is nested too deep for Python's stack") from error
+
+
+def exhausted(what: str, error: MemoryError) -> TooLarge:
+    """Return the error of a machine that has less memory than `MEMORY` allows."""
+    why = f" ({error})" if str(error) else ""
+    return TooLarge(
+        f"{what} needs more memory than this machine has to give{why}; explain smaller inputs or fewer samples at once, or "
+        "lower reflrp.limits.MEMORY, so that it is refused before it begins"
+    )
 
 
 def spend(what: str, numbers: float) -> None:

@@ -12,12 +12,14 @@ from reflrp import checks, limits
 from reflrp.arrays import Array, to_host
 from reflrp.batches import Batch, joined
 from reflrp.caches import Cache
-from reflrp.engine import Program, converter
+from reflrp.engine import Program, converter, shared
 from reflrp.errors import InputError
 from reflrp.ir import Graph, Shape
+from reflrp.limits import guarded
 from reflrp.passes.canonize import fuse_affine
 from reflrp.passes.gates import mark_gates
 from reflrp.passes.recognise import recognise
+from reflrp.passes.sizes import check_size
 from reflrp.views import shown
 
 if TYPE_CHECKING:
@@ -79,7 +81,11 @@ class Model:
         from reflrp.importer.build import build, check_shapes
 
         check_shapes(self.source, shapes)
-        return mark_gates(recognise(fuse_affine(build(self.source, shapes))))
+        with guarded(f"the graph of {self.source.name}"):
+            graph = mark_gates(recognise(fuse_affine(build(self.source, shapes))))
+        if self._made() + graph.made > limits.MEMORY:
+            self._graphs.clear()
+        return graph
 
     def _shapes(self, shapes: Any) -> dict[str, Shape]:
         """Return the inputs' shapes by name, checked to be shapes of all inputs."""
@@ -92,6 +98,10 @@ class Model:
         missing, unknown = sorted(set(ports) - set(given)), sorted(set(given) - set(ports))
         if missing or unknown:
             raise InputError(f"{what} missing: {missing}, unknown: {unknown}; the model expects {self._expected()}")
+
+    def _made(self) -> int:
+        """Return the bytes of the constants that the graphs hold, beside those that lie in the file."""
+        return sum(graph.made for graph in self._graphs.values())
 
     def example_shapes(self, batch: int = 1) -> dict[str, Shape]:
         """Return the declared input shapes, with `batch` for the first axis and 1 for others that are left open."""
@@ -122,6 +132,7 @@ class Model:
     def _expected(self) -> str:
         return "; ".join(f"{name}: {port}" for name, port in self.source.inputs.items())
 
+    @guarded("the forward pass")
     def run(self, x: Inputs, dtype: str = "float64", backend: str = "numpy") -> dict[str, np.ndarray]:
         """Return the outputs by name: the forward pass.
 
@@ -169,7 +180,9 @@ class Model:
     def _run(self, feeds: dict[str, np.ndarray], dtype: str, backend: str) -> dict[str, np.ndarray]:
         graph = self.graph({name: a.shape for name, a in feeds.items()})
         convert = converter(backend, dtype)
-        program = Program(graph, {n.name: n.op.to(convert) for n in graph.nodes}, {})
+        check_size(graph, np.dtype(dtype).itemsize, keep=False)
+        share = shared(convert)
+        program = Program(graph, {n.name: n.op.to(share) for n in graph.nodes}, {})
         values = program.forward({name: convert(a) for name, a in feeds.items()}, keep=False)
         found = {name: to_host(values[graph.resolve(name)]) for name in graph.outputs}
         return {name: found.get(name, graph.constants.get(name)) for name in self.outputs}  # type: ignore[misc]

@@ -92,15 +92,17 @@ def test_doubled_again_and_again() -> None:
 
 def test_all_values_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """One sample's values beyond the limit are refused; a batch is cut before that."""
-    proto = model("h = MatMul(x, w) a = Relu(h) b = MatMul(a, v) y = Relu(b)", w=(4, 500), v=(500, 3))
+    proto = model(
+        "h = MatMul(x, w) a = Relu(h) c = Relu(a) d = Relu(c) b = MatMul(d, v) y = Relu(b)", w=(4, 500), v=(500, 3)
+    )
     loaded = reflrp.load(proto)
-    monkeypatch.setattr(limits, "MEMORY", 8 * 1020)
-    monkeypatch.setattr("reflrp.explainer.MEMORY", 8 * 1020)
+    monkeypatch.setattr(limits, "MEMORY", 8 * 3020)
+    monkeypatch.setattr("reflrp.explainer.MEMORY", 8 * 3020)
     assert reflrp.explain(loaded, draw(30, 4)).relevance.shape == (30, 4)
-    monkeypatch.setattr(limits, "MEMORY", 8 * 1000)
+    monkeypatch.setattr(limits, "MEMORY", 8 * 3000)
     with pytest.raises(TooLarge) as caught:
         reflrp.explain(loaded, draw(1, 4))
-    for word in ("7.859 KiB at once", "3.906 KiB of the shape (1, 500)", "node 'MatMul_0' (onnx MatMul)", "7.812 KiB"):
+    for word in ("15.67 KiB at once", "3.906 KiB of the shape (1, 500)", "node 'MatMul_0' (onnx MatMul)", "23.44 KiB"):
         assert word in str(caught.value)
     assert reflrp.explain(loaded, draw(1, 4), dtype="float32").relevance.shape == (1, 4)
 

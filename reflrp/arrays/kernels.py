@@ -16,6 +16,9 @@ from reflrp.arrays.namespaces import Array, namespace, twinned
 BLOCK = 1 << 21
 """How many entries one block of unrolled windows may have: bounds the memory of a convolution."""
 
+TAP = 64
+"""How many numbers could stand in place of the slices of one tap."""
+
 Ints = tuple[int, ...]
 
 
@@ -182,6 +185,21 @@ def conv_transpose(s: Array, w: Array, windows: Windows, groups: int = 1) -> Arr
         for t, tap in enumerate(windows.taps(first, last)):
             out[(sample, slice(None), *tap)] += columns[:, :, t, ...]
     return unpad(out, windows)
+
+
+def conv_takes(n: int, c: int, o: int, windows: Windows) -> int:
+    """Return how many numbers `conv` and `conv_transpose` lay out at once: the padded input, and a block of windows.
+
+    Shapes: N samples, C channels that windows lie on, O channels that they make. A tap's slices count as so many numbers.
+    """
+    if windows.trivial:
+        return 0
+    taps, rows = prod(windows.kernel), windows.out[0]
+    row = c * taps * prod(windows.out[1:])
+    block = min(n * rows * row, max(row, BLOCK))
+    turned = windows.mirrored
+    frame = max(c * prod(windows.padded), o * prod(turned.padded) if turned else 0)
+    return n * frame + block + taps * TAP
 
 
 def _mirror(w: Array, groups: int) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from reflrp import limits
 from reflrp.errors import InputError, ModelError, Offender, TooLarge, UnsupportedOperator
@@ -19,6 +20,12 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
 
     Raises UnsupportedOperator with every node that cannot be built.
     """
+    with limits.holding(source.made, source.constants.values()) as made:
+        graph = _built(source, shapes)
+        return replace(graph, made=made.held)
+
+
+def _built(source: Source, shapes: Mapping[str, Shape]) -> Graph:
     work = Construction(frozenset(source.inputs), dict(source.constants))
     for name, port in source.inputs.items():
         value = Value(tuple(shapes[name]), port.dtype, active=name in source.active)
@@ -40,6 +47,8 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
             failed.append(node.offender(str(error)))
     if failed:
         raise UnsupportedOperator(failed)
+    for sample in work.samples.values():
+        limits.release(sample)
     return _finish(source, work, lost)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO
-from reflrp.errors import ModelError, ReflrpError
+from reflrp.errors import ModelError, ReflrpError, TooLarge
 from reflrp.importer.allowed import BUILT
 from reflrp.importer.branches import RUN, run_subgraphs
 from reflrp.importer.estimate import check_outputs
@@ -20,10 +20,10 @@ from reflrp.importer.functions import defined_by_function, function_of
 from reflrp.importer.labels import INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
 from reflrp.importer.plumbing import Filled
-from reflrp.importer.read import is_float, widened
+from reflrp.importer.read import FREE, NODE, is_float, widened
 from reflrp.importer.site import BUILDERS, Arg, Items, Oversized, Ref, Site, Unbuildable, Work, sized
 from reflrp.importer.tokens import origins
-from reflrp.ir import Node, Op, Value
+from reflrp.ir import Node, Op, Value, arrays_of
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.routing import Expand, Plumbing, Reshape, Where
@@ -36,8 +36,10 @@ MISREAD: dict[str, int] = dict.fromkeys(FLAT, 13) | {"BatchNormalization": 14}
 MISREAD |= dict.fromkeys(
     ("AveragePool", "ConvTranspose", "GlobalMaxPool", "GroupNormalization", "GRU", "LRN", "LSTM"), 1000
 )
-MISREAD |= dict.fromkeys(("LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS)
-"""Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right."""
+MISREAD |= dict.fromkeys(("Conv", "Erf", "LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS)
+"""Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right.
+
+A convolution is among them, since the reference code lays out all of its windows at once, and Erf, of which it makes objects."""
 
 
 PLACED = 10
@@ -80,6 +82,7 @@ class Construction:
 
     def run(self, body: Body, args: Mapping[str, Arg]) -> list[Arg]:
         """Build the nodes of a body for the given inputs, and return its outputs."""
+        limits.know(*body.constants.values())
         self.known.update(body.constants)
         self.known.update({k: _as_array(v) for k, v in args.items()})
         for node in body.nodes:
@@ -109,6 +112,9 @@ class Construction:
         made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, origin, scope)
         if len(self.nodes) >= limits.NODES:
             raise Oversized(f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES)")
+        limits.hold(f"node {name!r}", (NODE if len(self.nodes) > FREE else 0) + max(0, 4 * len(name) - NODE))
+        for array in arrays_of(op):
+            limits.hold_array(f"node {name!r}", array)
         self.nodes.append(made)
         self.values[output], self.makers[output] = value, made
         if any(i.name in self.derived or (i.name in self.makers and i.value.active) for i in inputs):
@@ -166,8 +172,15 @@ class Construction:
         value = Value(sample.shape, sample.dtype, active=False)
         output = _fresh(output, self.values)
         self.samples[output] = sample
+        limits.hold_array(f"node {self.prefix + node.name!r}", sample)
         op = function if isinstance(function, Op) else Plumbing(function)
         return self._add(self.prefix + node.name + label, op, inputs, output, node, value)
+
+    def hold(self, node: OnnxNode, arrays: Any) -> None:
+        """Count the arrays among what a node makes: constants stay as long as the construction does."""
+        for array in arrays if isinstance(arrays, tuple) else (arrays,):
+            if isinstance(array, np.ndarray):
+                limits.hold_array(f"node {self.prefix}{node.name!r} ({node.op_type})", array)
 
     def worked_out(self, ref: Ref) -> bool:
         """Return whether a value depends on what the network computes, and not on its inputs as they are given."""
@@ -176,7 +189,8 @@ class Construction:
     def sample(self, ref: Ref) -> np.ndarray:
         """Return some array of a value's shape and dtype."""
         if ref.name not in self.samples:
-            self.samples[ref.name] = np.zeros(ref.value.shape, ref.value.dtype)
+            self.samples[ref.name] = sample = np.zeros(ref.value.shape, ref.value.dtype)
+            limits.hold_array(f"a sample of {ref.name!r}", sample)
         return self.samples[ref.name]
 
 
@@ -213,11 +227,14 @@ def place(node: OnnxNode, work: Work) -> None:
         made = make(node, args, work)
     except (Unbuildable, ReflrpError):
         raise
+    except MemoryError as error:
+        raise limits.exhausted(f"node {node.name!r} ({node.op_type})", error) from error
     except Exception as error:
         shapes = [getattr(a, "shape", None) for a in args]
         raise ModelError(
             f"node {node.name!r} ({node.op_type}) does not fit its inputs of shapes {shapes}: {error}"
         ) from error
+    work.hold(node, made)
     for output, value in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False):
         if output and value is not None:
             work.known[output] = _as_array(value)
@@ -292,7 +309,7 @@ def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:
     if node.domain == "" and node.op_type in RUN:
         return run_subgraphs(node, feeds, evaluate)
     if node.domain == "" and node.opset < MISREAD.get(node.op_type, 0) and len(node.outputs) == 1:
-        check_outputs(f"node {node.name!r} ({node.op_type})", node.proto, node.opset, feeds)
+        check_outputs(f"node {node.name!r} ({node.op_type})", node.proto, node.opset, feeds, by_reference=False)
         made = _flat(node, feeds) if node.op_type in FLAT else _by_builder(node, feeds)
         if made is not None:
             return (made,)
@@ -318,17 +335,20 @@ def _by_builder(node: OnnxNode, feeds: Arrays) -> np.ndarray | None:
     work, x = Construction(), Ref(name, Value(data.shape, np.dtype(float)))
     work.values[name] = x.value
     args = tuple(x if i == name else feeds.get(i) for i in node.inputs)
-    made = build(Site(node, args, work))
+    try:
+        made = build(Site(node, args, work))
+    except Oversized as error:
+        raise TooLarge(f"node {node.name!r} ({node.op_type}): {error}") from error
     found = made[0] if isinstance(made, tuple) else made
     if not isinstance(found, Ref):
         return None
     values = {name: data.astype(np.float64)}
     for step in work.nodes:
-        op, given = step.op.to(_widest), [values[i] for i in step.inputs]
-        limits.spend(
-            f"node {node.name!r} ({node.op_type})", op.work(work.values[step.output].shape, *(x.shape for x in given))
-        )
-        values[step.output] = op.forward(*given)
+        what, shapes = f"node {node.name!r} ({node.op_type})", [work.values[i].shape for i in step.inputs]
+        out = work.values[step.output].shape
+        limits.room(what, limits.size_of(out) + limits.WIDEST * step.op.takes(*shapes))
+        limits.spend(what, step.op.work(out, *shapes))
+        values[step.output] = step.op.to(_widest).forward(*(values[i] for i in step.inputs))
     return widened(values[found.name].astype(data.dtype))
 
 

@@ -28,28 +28,56 @@ FRAMED = frozenset(
 The outputs of all others are no larger than the product of their inputs' sizes.
 """
 
+UNROLLING = frozenset(["Conv", "ConvInteger", "ConvTranspose", "DeformConv", "QLinearConv"])
+"""Operators of which the reference code unrolls all windows at once: a kernel's numbers for each output."""
+
+LAYING = dict.fromkeys(
+    ["DFT", "STFT", "NonZero", "Unique", "TopK", "GatherElements", "ScatterElements", "ScatterND"], 6
+)
+LAYING |= dict.fromkeys(
+    ["BlackmanWindow", "HammingWindow", "HannWindow", "Gelu", "Mish", "Selu", "LayerNormalization"], 6
+)
+LAYING |= dict.fromkeys(["Resize", "GridSample", "AffineGrid", "Col2Im", "GroupNormalization", "RMSNormalization"], 6)
+"""Operators of which the reference code lays out several arrays of the size of its largest; of others it is one."""
+
 NUMBERS = 64
 """Inputs of up to so many entries are given to the inference by value: shapes, repeats, ranges."""
 
 
-def check_outputs(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> int:
-    """Raise TooLarge where an output would take more than the limit on memory; return the entries that are foreseen.
+def check_outputs(
+    name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray], by_reference: bool = True
+) -> int:
+    """Raise TooLarge where the outputs would take more than the limit on memory; return the entries that are foreseen.
 
     These are counted where shapes alone do not bound them, else none are.
 
+    With by_reference, what ONNX's reference code lays out on the way to them counts as well.
     Raises ModelError for a node whose size is written in its inputs, and does not make sense.
     """
-    known = node.op_type in SIZED or node.op_type in FRAMED
-    if not known and prod(feeds[i].size for i in node.input if i in feeds) * limits.WIDEST <= limits.MEMORY:
+    known = node.op_type in SIZED or node.op_type in FRAMED or node.op_type in LAYING
+    inputs = [feeds[i].size for i in node.input if i in feeds]
+    if not known and prod(inputs) * limits.WIDEST <= limits.MEMORY and 6 * sum(inputs) * limits.WIDEST <= limits.MEMORY:
         return 0
     if node.op_type in SIZED:
         for number in _numbers(feeds.values()):
             limits.check_array(name, (number,), 1)
-    entries = 0
-    for shape in _shapes(name, node, opset, feeds):
+    shapes = list(_shapes(name, node, opset, feeds))
+    for shape in shapes:
         limits.check_array(name, shape)
-        entries += prod(shape)
-    return entries
+    laid = _laid_out(node, shapes, feeds) if by_reference else 0
+    limits.room(name, sum(map(limits.size_of, shapes)) + limits.WIDEST * laid)
+    return sum(map(prod, shapes))
+
+
+def _laid_out(node: NodeProto, shapes: list[tuple[int, ...]], feeds: Mapping[str, np.ndarray]) -> int:
+    """Return how many numbers ONNX's reference code lays out at once beside its outputs."""
+    out = max(map(limits.entries, shapes), default=0)
+    if node.op_type in UNROLLING and len(node.input) > 1:
+        weights = max((feeds[i].shape for i in node.input if i in feeds), key=len, default=())
+        kernels = [prod(feeds[i].shape[1:]) for i in node.input[1:] if i in feeds and feeds[i].ndim == len(weights)]
+        return 4 * max(kernels, default=1) * out
+    each = LAYING.get(node.op_type, 1)
+    return each * max(out, sum(feeds[i].size for i in node.input if i in feeds))
 
 
 def _numbers(arrays: Iterable[np.ndarray]) -> Iterator[int]:

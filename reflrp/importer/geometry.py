@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from reflrp.arrays.kernels import Ints, Windows
@@ -129,8 +131,8 @@ def counts(windows: Windows, low: Ints, high: Ints) -> np.ndarray:
     found = []
     for n, stride, begin, kernel, dilation, first, stop in axes:
         start = np.arange(n) * stride - begin
-        before, upto = (np.clip(-((start - end) // dilation), 0, kernel) for end in (first, stop))
-        found.append(upto - before)
+        before, until = (np.clip(-((start - end) // dilation), 0, kernel) for end in (first, stop))
+        found.append(until - before)
     if any(not c.all() for c in found):
         raise Unbuildable(f"its padding {windows.begin}, {windows.end} leaves a window of {windows.kernel} empty")
-    return np.asarray(np.prod(np.broadcast_arrays(*np.ix_(*found)), axis=0), dtype=float)
+    return np.asarray(reduce(np.multiply, np.ix_(*found), 1), dtype=float)

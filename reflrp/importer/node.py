@@ -13,7 +13,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 from reflrp import limits
 from reflrp.arrays.looks import Brief
 from reflrp.caches import Kept
-from reflrp.errors import ModelError, Offender, UnsupportedOperator
+from reflrp.errors import ModelError, Offender, ReflrpError, UnsupportedOperator
 from reflrp.importer.allowed import evaluable, why_not
 from reflrp.importer.cost import cost_of, cost_of_making
 from reflrp.importer.estimate import check_outputs
@@ -104,7 +104,12 @@ class OnnxNode(Brief):
                 if self.op_type == "GatherElements" and self.domain == "":
                     data, index = (feeds[i] for i in self.inputs)
                     return (_gathered(data, index, self.attributes.get("axis", 0)),)
-                values = iter(self.evaluator.run(None, _aligned(feeds)))
+                with limits.holding(limits.held()):
+                    values = iter(self.evaluator.run(None, _aligned(feeds)))
+        except ReflrpError:
+            raise
+        except MemoryError as error:
+            raise limits.exhausted(f"node {self.name!r} ({self.op_type})", error) from error
         except Exception as error:
             raise ModelError(f"node {self.name!r} ({self.op_type}) cannot be evaluated: {error}") from error
         made = tuple(self._array(next(values)) if output else None for output in self.outputs)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 
 import numpy as np
 
 from reflrp.importer.decompose import call, one
 from reflrp.importer.plumbing import Filled
-from reflrp.importer.site import Ref, Site, Unbuildable, sized
+from reflrp.importer.site import Ref, Site, Unbuildable
 from reflrp.ops.picking import Pick
 from reflrp.ops.routing import Embedding
 
@@ -26,7 +25,7 @@ def picked(site: Site) -> Ref:
     The operator is run on the numbers of its input's entries, to see where each comes from.
     """
     x = site.ref(0)
-    numbers = np.arange(prod(sized(x.shape)), dtype=np.int64).reshape(x.shape)
+    numbers = site.numbers(x.shape)
     places = tuple(i for i, a in enumerate(site.args) if isinstance(a, Ref) and i > 0)
     given = (numbers, *(None if isinstance(a, Ref) else a for a in site.args[1:]))
     index = Filled(site.node.evaluate, given, places, dtype=np.int64)

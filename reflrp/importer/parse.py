@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from reflrp.errors import ModelError, ReflrpError, UnsupportedOperator
 from reflrp.importer.allowed import BUILT
 from reflrp.importer.construction import evaluate
 from reflrp.importer.defaults import completed
+from reflrp.importer.external import Files
 from reflrp.importer.labels import Labels
 from reflrp.importer.node import OnnxNode, check_nodes, nodes_of
 from reflrp.importer.read import (
+    FREE,
+    NODE,
     ModelLike,
     array_of,
     dense,
@@ -39,9 +43,19 @@ def parse(model: ModelLike) -> Source:
 
     Raises ModelError for a missing, foreign, truncated or invalid file, and for an opset before 7.
     """
-    proto, folder, name = read(model)
-    with blamed_on(name):
-        return _parsed(without_external_attributes(proto, folder), folder, name)
+    with limits.holding() as outer:
+        with limits.guarded("the model"):
+            proto, folder, name = read(model)
+        with blamed_on(name):
+            files = Files(folder)
+            proto = without_external_attributes(proto, files)
+            constants = tensors(
+                proto, files, name
+            )  # their data is out of the proto then, which is serialised to be inlined
+            proto = inlined(completed(proto, name), name)
+            with limits.holding(outer.held, constants.values()) as made:
+                source = _parsed(proto, constants, files, name)
+                return replace(source, made=made.held)
 
 
 @contextmanager
@@ -51,20 +65,23 @@ def blamed_on(name: str) -> Iterator[None]:
         yield
     except ReflrpError:
         raise
+    except MemoryError as error:
+        raise limits.exhausted(name, error) from error
+    except RecursionError as error:
+        raise ModelError(f"{name} is invalid: it is nested too deep") from error
     except Exception as error:
         raise ModelError(f"{name} is invalid: {error}") from error
 
 
-def _parsed(proto: onnx.ModelProto, folder: Path | None, name: str) -> Source:
-    constants = tensors(proto, folder, name)  # their data is out of the proto then, which is serialised to be inlined
-    proto = inlined(completed(proto, name), name)
+def _parsed(proto: onnx.ModelProto, constants: dict[str, np.ndarray], files: Files, name: str) -> Source:
     inputs = _ports(proto, constants, name)
     opsets = opsets_of(proto, name)
+    limits.hold(f"{name}, of {len(proto.graph.node)} nodes,", max(0, len(proto.graph.node) - FREE) * NODE)
     nodes = nodes_of(proto.graph, opsets)
     check_nodes(nodes, proto, name)
     nodes = _sorted(nodes, {*constants, *inputs}, name)
-    nodes = _fold(nodes, constants, folder)
     outputs = tuple(o.name for o in proto.graph.output)
+    nodes = _fold(nodes, constants, outputs, files)
     made = {o for n in nodes for o in n.outputs}.union(constants, inputs)
     missing = [o for o in outputs if o not in made]
     if missing:
@@ -138,35 +155,48 @@ def _order(sources: list[set[int]]) -> list[int]:
     return order
 
 
-def _fold(nodes: list[OnnxNode], constants: dict[str, np.ndarray], folder: Path | None) -> list[OnnxNode]:
+def _fold(
+    nodes: list[OnnxNode], constants: dict[str, np.ndarray], outputs: Iterable[str], files: Files
+) -> list[OnnxNode]:
     """Evaluate what depends on constants only, by ONNX's reference code; return the other nodes.
 
     What is not on the list of operators that are run stays; `check_supported` finds it there.
+    What is made counts (`reflrp.limits`) until the last node that reads it has been folded.
     """
-    rest = []
+    rest, waiting = [], Counter([*(i for n in nodes for i in {*n.reads}), *outputs])
     for node in nodes:
         kept = node.op_type in BUILT or not node.standard or not node.evaluable
         if kept or any(i not in constants for i in node.reads):
             rest.append(node)
-        else:
-            constants.update({o: v for o, v in zip(node.outputs, _folded(node, constants, folder), strict=False) if o})
+            continue
+        made = {o: v for o, v in zip(node.outputs, _folded(node, constants, files), strict=False) if o}
+        for name, value in made.items():
+            constants[name] = value
+            if isinstance(value, np.ndarray):
+                limits.hold_array(f"node {node.name!r} ({node.op_type})", value)
+        waiting.subtract({*node.reads})
+        for name in {*node.reads, *made}:
+            if not waiting[name]:
+                limits.release(constants.pop(name))
     return rest
 
 
-def _folded(node: OnnxNode, constants: Mapping[str, np.ndarray], folder: Path | None) -> tuple[Any, ...]:
+def _folded(node: OnnxNode, constants: Mapping[str, np.ndarray], files: Files) -> tuple[Any, ...]:
     if node.domain == "" and node.op_type == "Constant":
-        return (_constant(node, folder),)
+        constant = _constant(node, files)
+        limits.know(constant)
+        return (constant,)
     if node.domain == "" and node.op_type == "Identity":
         return (constants[node.inputs[0]],)
     return evaluate(node, {i: constants[i] for i in node.reads})
 
 
-def _constant(node: OnnxNode, folder: Path | None) -> np.ndarray:
+def _constant(node: OnnxNode, files: Files) -> np.ndarray:
     for key, value in node.attributes.items():
         if key == "value":
-            return array_of(value, folder)
+            return array_of(value, files)
         if key == "sparse_value":
-            return dense(value, folder)
+            return dense(value, files)
         if key in ("value_float", "value_floats"):
             return np.asarray(value, dtype=np.float32)
         if key in ("value_int", "value_ints"):

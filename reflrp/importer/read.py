@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, inliner, numpy_helper
-from onnx.external_data_helper import uses_external_data
 
 from reflrp import limits
 from reflrp.errors import ModelError, TooLarge
+from reflrp.importer.dtypes import dtype_of, is_float, widened
+from reflrp.importer.external import Files, uses_external_data
 
 ModelLike = str | Path | bytes | ModelProto
 """What can be imported: a path, the bytes of a file, or a parsed proto."""
 
 OLDEST_OPSET = 7
+
+LARGEST_PROTO = 2**31
+"""Bytes that no message of protobuf can have."""
+
+NODE = 2048
+"""Bytes that are reckoned for a node while it is read and built, beside what it holds ..."""
+
+FREE = 1000
+"""... from so many nodes on."""
 
 DEEPEST = 100
 """How deep functions may call one another."""
@@ -110,25 +121,40 @@ def inlined(proto: ModelProto, name: str) -> ModelProto:
 
 
 def _check_functions(proto: ModelProto, name: str) -> None:
-    """Raise ModelError where functions call themselves, TooLarge where inlining gives more nodes than a graph may have."""
+    """Raise ModelError where functions call themselves, TooLarge where inlining gives more than a model may have.
+
+    Each call puts in the nodes of its function, with the constants that they hold.
+    """
     calls: dict[tuple[str, str, str], list[NodeProto]] = {
         (f.domain, f.name, f.overload): [*f.node] for f in proto.functions
     }
-    sizes: dict[tuple[str, str, str], int] = {}
+    sizes: dict[tuple[str, str, str], tuple[int, int]] = {}
 
-    def size(nodes: Iterable[NodeProto], open_: tuple[Any, ...]) -> int:
-        return sum(1 + size_of_call(node, open_) for node in nodes_within(nodes))
+    def size(nodes: Iterable[NodeProto], open_: tuple[Any, ...]) -> tuple[int, int]:
+        count, held = 0, 0
+        for top in nodes:
+            held += top.ByteSize()
+            for node in nodes_within([top]):
+                more, bytes_ = size_of_call(node, open_)
+                count, held = count + 1 + more, held + bytes_
+        return count, held
 
-    def size_of_call(node: NodeProto, open_: tuple[Any, ...]) -> int:
+    def size_of_call(node: NodeProto, open_: tuple[Any, ...]) -> tuple[int, int]:
         key = (node.domain, node.op_type, node.overload)
         if key in open_ or len(open_) > DEEPEST:
             raise ModelError(f"{name} is invalid: its function {node.op_type!r} calls itself, or calls too deep")
         if key in calls and key not in sizes:
             sizes[key] = size(calls[key], (*open_, key))
-        return sizes.get(key, 0)
+        return sizes.get(key, (0, 0))
 
-    if size(proto.graph.node, ()) > limits.NODES:
+    count, held = size(proto.graph.node, ())
+    if count > limits.NODES:
         raise TooLarge(f"{name} has more than {limits.NODES} nodes with its functions inlined (reflrp.limits.NODES)")
+    if held >= LARGEST_PROTO:
+        raise TooLarge(
+            f"{name} takes {limits.in_words(held)} with its functions inlined; protobuf holds less than 2 GiB"
+        )
+    limits.hold(f"{name}, with its functions inlined,", held + max(0, count - FREE) * NODE)
 
 
 def nodes_within(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
@@ -140,7 +166,7 @@ def nodes_within(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
                 yield from nodes_within(graph.node)
 
 
-def without_external_attributes(proto: ModelProto, folder: Path | None) -> ModelProto:
+def without_external_attributes(proto: ModelProto, files: Files) -> ModelProto:
     """Return the model with all external data, but that of its initializers, put into the tensors themselves.
 
     So no code of ONNX's finds a tensor there whose file it would open, wherever that lies.
@@ -149,7 +175,7 @@ def without_external_attributes(proto: ModelProto, folder: Path | None) -> Model
         for node in nodes_within(nodes):
             for tensor in _tensors_of(node):
                 if uses_external_data(tensor):
-                    _load_external(tensor, folder)
+                    files.put_in(tensor)
     return proto
 
 
@@ -162,100 +188,95 @@ def _tensors_of(node: NodeProto) -> Iterator[TensorProto]:
             yield from (t for s in graph.sparse_initializer for t in (s.values, s.indices))
 
 
-def tensors(proto: ModelProto, folder: Path | None, name: str) -> dict[str, np.ndarray]:
+def tensors(proto: ModelProto, files: Files, name: str) -> dict[str, np.ndarray]:
     """Return the initializers."""
     found: dict[str, np.ndarray] = {}
-    for key, array in _initializers(proto, folder):
+    for key, array in _initializers(proto, files):
         if key in found:
             raise ModelError(f"{name} is invalid: initializer {key!r} is there twice")
         found[key] = array
     return found
 
 
-def _initializers(proto: ModelProto, folder: Path | None) -> Iterator[tuple[str, np.ndarray]]:
+def _initializers(proto: ModelProto, files: Files) -> Iterator[tuple[str, np.ndarray]]:
     for tensor in proto.graph.initializer:
-        yield tensor.name, array_of(tensor, folder)
+        yield tensor.name, array_of(tensor, files)
     for sparse in proto.graph.sparse_initializer:
-        yield sparse.values.name, dense(sparse, folder)
+        yield sparse.values.name, dense(sparse, files)
 
 
-def array_of(tensor: TensorProto, folder: Path | None) -> np.ndarray:
+def array_of(tensor: TensorProto, files: Files) -> np.ndarray:
     """Return a tensor's array, and take the data out of the tensor, so that it is there once."""
-    if uses_external_data(tensor):
-        _load_external(tensor, folder)
-    array = array_in(tensor)
-    for data in ("raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data"):
+    _check_dims(tensor)
+    array = files.array(tensor) if uses_external_data(tensor) else array_in(tensor)
+    for data in ("raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data", "string_data"):
         tensor.ClearField(data)
     return array
 
 
 def array_in(tensor: TensorProto) -> np.ndarray:
     """Return a tensor's array; half-precision formats become float32, which holds each of their values."""
+    _check_dims(tensor)
     try:
+        if tensor.data_type == TensorProto.STRING:
+            return _texts(tensor).reshape(tuple(tensor.dims))
         return widened(numpy_helper.to_array(tensor))
+    except MemoryError:
+        raise
     except Exception as error:
         raise ModelError(
             f"tensor {tensor.name!r} cannot be read ({error}); the file is truncated or invalid"
         ) from error
 
 
-def dense(sparse: SparseTensorProto, folder: Path | None) -> np.ndarray:
-    """Return a sparse tensor as an ordinary array."""
-    values, index = array_of(sparse.values, folder), array_of(sparse.indices, folder)
-    found = np.zeros(tuple(sparse.dims), values.dtype)
-    try:
-        if index.ndim == 1:
-            found.reshape(-1)[index] = values
-        else:
-            found[tuple(index.T)] = values
-    except (IndexError, ValueError) as error:
-        raise ModelError(f"sparse tensor {sparse.values.name!r} is invalid: {error}") from error
+def _check_dims(tensor: TensorProto | SparseTensorProto) -> None:
+    if min(tensor.dims, default=0) < 0:
+        name = tensor.name if isinstance(tensor, TensorProto) else tensor.values.name
+        raise ModelError(f"tensor {name!r} is invalid: its dims {[*tensor.dims]} are not all at least 0")
+
+
+def _texts(tensor: TensorProto) -> np.ndarray:
+    """Return strings as objects: as NumPy's own strings each would take as much as the longest."""
+    found = np.empty(len(tensor.string_data), dtype=object)
+    found[:] = [text.decode("utf-8") for text in tensor.string_data]
     return found
 
 
-def is_float(dtype: np.dtype[Any]) -> bool:
-    """Return whether a dtype is a floating one, bfloat16 and the 8-bit formats included."""
-    return dtype.kind == "f" or "float" in dtype.name
+def dense(sparse: SparseTensorProto, files: Files) -> np.ndarray:
+    """Return a sparse tensor as an ordinary array.
+
+    Raises ModelError for indices that are no places in it, or name one twice; TooLarge, before it is made, beyond the limit.
+    """
+    _check_dims(sparse)
+    values, index = array_of(sparse.values, files), array_of(sparse.indices, files)
+    name, dims = sparse.values.name, tuple(sparse.dims)
+    flat = _places(f"sparse tensor {name!r}", values, index, dims)
+    limits.check_array(f"sparse tensor {name!r}", dims, values.itemsize)
+    limits.hold(f"sparse tensor {name!r}", limits.size_of(dims))
+    found = np.zeros(dims, values.dtype)
+    found.reshape(-1)[flat] = values
+    return found
 
 
-def widened(array: np.ndarray) -> np.ndarray:
-    """Return half-precision and 8-bit float arrays as float32, others unchanged."""
-    return array.astype(np.float32) if is_float(array.dtype) and array.itemsize < 4 else array
+def _places(what: str, values: np.ndarray, index: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
+    """Return the number of the entry that each value of a sparse tensor stands at."""
+    if (
+        values.ndim != 1
+        or index.dtype.kind not in "iu"
+        or index.shape not in (values.shape, (*values.shape, len(dims)))
+    ):
+        raise ModelError(f"{what} is invalid: {values.shape} values at indices of shape {index.shape}, {index.dtype}")
+    size = np.asarray(dims if index.ndim == 2 else (prod(dims),), dtype=object)
+    rows = index.reshape(len(values), -1)
+    if rows.size and (rows.min() < 0 or (rows.max(axis=0) >= size).any()):
+        raise ModelError(f"{what} is invalid: not all of its indices are places in the dims {dims}")
+    steps = [prod(dims[i + 1 :]) for i in range(len(dims))] if index.ndim == 2 else [1]
+    if prod(dims) >= 2**63:
+        limits.check_array(what, dims, values.itemsize)
+    flat = rows.astype(np.int64) @ np.asarray(steps, dtype=np.int64)
+    if np.unique(flat).size < flat.size:
+        raise ModelError(f"{what} is invalid: some of its indices are there twice")
+    return flat
 
 
-def _load_external(tensor: TensorProto, folder: Path | None) -> None:
-    """Put the data that a tensor keeps in another file into the tensor itself."""
-    info = {entry.key: entry.value for entry in tensor.external_data}
-    location = info.get("location", "")
-    where = f"tensor {tensor.name!r} keeps its data in {location!r}"
-    if folder is None:
-        raise ModelError(f"{where}, which a model in memory cannot reach; load the model by its path")
-    try:
-        path = (folder / location).resolve()
-        if Path(location).is_absolute() or folder.resolve() not in path.parents:
-            raise ModelError(f"{where}, outside the model's folder; reflrp refuses to read it")
-        if not path.is_file():
-            raise ModelError(f"{where}, but {path} does not exist")
-        tensor.raw_data = _bytes(path, info, where)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{where}, which cannot be read: {error}") from error
-    tensor.data_location = TensorProto.DEFAULT
-    del tensor.external_data[:]
-
-
-def _bytes(path: Path, info: dict[str, str], where: str) -> bytes:
-    size, offset = path.stat().st_size, int(info.get("offset", 0))
-    length = int(info.get("length", size - offset))
-    if offset < 0 or length < 0 or offset + length > size:
-        raise ModelError(f"{where}, which is truncated: bytes {offset}..{offset + length} are not all there")
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(length)
-
-
-def dtype_of(element_type: int) -> np.dtype[Any] | None:
-    """Return the NumPy dtype of an ONNX element type, None for an unknown one."""
-    try:
-        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element_type))
-    except (KeyError, ValueError, TypeError):
-        return None
+__all__ = ["ModelLike", "dtype_of", "is_float", "widened"]

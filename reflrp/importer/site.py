@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -128,6 +129,9 @@ class Work(Protocol):
     def sample(self, ref: Ref) -> np.ndarray:
         """Return some array of a value's shape and dtype."""
 
+    def hold(self, node: OnnxNode, arrays: Any) -> None:
+        """Count the arrays among what a node makes."""
+
 
 @dataclass
 class Site:
@@ -195,6 +199,20 @@ class Site:
         if not -rank <= axis < rank:
             raise Unbuildable(f"axis {axis} is out of range for rank {rank}")
         return axis % rank
+
+    def room(self, *shapes: Shape) -> None:
+        """Say of arrays of numbers that are about to be made how large they are together; raises Oversized."""
+        try:
+            limits.room("it", sum(map(limits.size_of, shapes)))
+        except TooLarge as error:
+            raise Oversized(str(error)) from None
+
+    def numbers(self, shape: Shape) -> np.ndarray:
+        """Return the numbers of the entries of an array: what an operator that moves entries is tried on."""
+        self.room(shape)
+        found = np.arange(prod(shape), dtype=np.int64).reshape(shape)
+        self.work.hold(self.node, found)
+        return found
 
     def emit(self, op: Op, *inputs: Ref, part: str = "") -> Ref:
         """Add a node to the graph and return its output.

@@ -29,7 +29,10 @@ class Port:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A parsed model: nodes in topological order, constants as arrays, the ports, and which values are active."""
+    """A parsed model: nodes in topological order, constants as arrays, the ports, and which values are active.
+
+    `made` is how many bytes of the constants do not lie in the file but are computed from it.
+    """
 
     name: str
     nodes: tuple[OnnxNode, ...]
@@ -38,6 +41,7 @@ class Source:
     outputs: tuple[str, ...]
     active: frozenset[str]
     opsets: Mapping[str, int] = field(default_factory=dict)
+    made: int = 0
 
     @property
     def size(self) -> int:

@@ -42,6 +42,15 @@ class AxisMap(LinearMap):
         lengths = {axis: m.shape[0] for axis, m in zip(self.axes, self.matrices, strict=True)}
         return tuple(lengths.get(i, n) for i, n in enumerate(shapes[0]))
 
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the largest array between one axis and the next, forwards or backwards."""
+        forwards, backwards = list(shapes[0]), list(self.shape(*shapes))
+        largest = 0
+        for axis, matrix in zip(self.axes, self.matrices, strict=True):
+            forwards[axis], backwards[axis] = matrix.shape
+            largest = max(largest, prod(forwards), prod(backwards))
+        return largest
+
     def nonneg(self, *flags: bool) -> bool:
         """Return whether the input and all matrices are >= 0."""
         return flags[0] and all(bool(np.all(np.asarray(m) >= 0)) for m in self.matrices)

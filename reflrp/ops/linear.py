@@ -15,7 +15,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, add, finite, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
-from reflrp.arrays.kernels import Windows, conv, conv_transpose, matmul, window_spread, window_sum
+from reflrp.arrays.kernels import Windows, conv, conv_takes, conv_transpose, matmul, window_spread, window_sum
 from reflrp.caches import Cache
 from reflrp.ir import Op, Shape
 from reflrp.ops.stabilizer import StabilizerLike, ratio
@@ -171,6 +171,10 @@ class Dense(LinearMap):
         lead = np.broadcast_shapes(shapes[0][:-2], self.w.shape[:-2])
         return (*lead, *shapes[0][len(shapes[0][:-2]) : -1], self.w.shape[-1])
 
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the transpose before it is summed, where the weights are a stack that the input lacks."""
+        return prod(self.shape(*shapes)[:-1]) * self.w.shape[-2] if self.w.ndim > 2 else 0
+
     def describe(self) -> str:
         """Return `in -> out`."""
         return f"{self.w.shape[-2]} -> {self.w.shape[-1]}{_biased(self)}"
@@ -198,6 +202,11 @@ class LeftDense(LinearMap):
         """Return (..., out, n)."""
         lead = np.broadcast_shapes(shapes[0][:-2], self.w.shape[:-2])
         return (*lead, self.w.shape[-2], *shapes[0][-1:])
+
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the transpose before it is summed, where the weights are a stack that the input lacks."""
+        lead = self.shape(*shapes)[:-2]
+        return prod(lead) * prod(shapes[0][-2:]) if self.w.ndim > 2 else 0
 
     def describe(self) -> str:
         """Return `in -> out`."""
@@ -242,6 +251,11 @@ class Conv(LinearMap):
         """Return the kernel's size for each output, and a turn for each of its offsets."""
         return float(prod(out) * prod(self.w.shape[1:]) + limits.STEP * self.windows.turns)
 
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the padded input and of one block of unrolled windows, for w+ and w- together."""
+        n, o, c = shapes[0][0], self.w.shape[0], self.w.shape[1] * self.groups
+        return conv_takes(n, c, 2 * o, self.windows)
+
     def shape(self, *shapes: Shape) -> Shape:
         """Return (N, O, *out)."""
         return (shapes[0][0], self.w.shape[0], *self.windows.out)
@@ -274,6 +288,11 @@ class ConvTranspose(LinearMap):
     def work(self, out: Shape, *shapes: Shape) -> float:
         """Return the kernel's size for each input, and a turn for each of its offsets."""
         return float(prod(shapes[0]) * prod(self.w.shape[1:]) + limits.STEP * self.windows.turns)
+
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the padded output and of one block of unrolled windows."""
+        n, o, c = shapes[0][0], self.w.shape[0], self.w.shape[1] * self.groups
+        return conv_takes(n, c, o, self.windows)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (N, C, *size)."""
@@ -354,6 +373,10 @@ class SumOf(LinearMap):
     def part(self, R: Array) -> tuple[Array, ...]:
         """Return each value's relevance, summed where the value was broadcast."""
         return tuple(unbroadcast(R[i, ...], shape) for i, shape in enumerate(self.sources))
+
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the stack, of its product with the signs, and of its relevance."""
+        return 3 * prod(self.source)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the broadcast shape."""
@@ -443,6 +466,10 @@ class WindowMean(LinearMap):
     def work(self, out: Shape, *shapes: Shape) -> float:
         """Return a turn over the output for each offset in the window."""
         return self.windows.turns * (limits.STEP + prod(out))
+
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the padded input."""
+        return prod(shapes[0][: -len(self.windows.size)]) * prod(self.windows.padded)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (N, C, *out)."""

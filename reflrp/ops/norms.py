@@ -144,6 +144,10 @@ class LocalResponse(Statistic):
         spread = xp.moveaxis(window_spread(inner, self._windows(x)), -1, 1)
         return s / base**self.beta - 2 * self.alpha * self.beta / self.size * x * spread
 
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the squares in their frame of channels."""
+        return 2 * prod(n for i, n in enumerate(shapes[0]) if i != 1) * (shapes[0][1] + self.size)
+
     def describe(self) -> str:
         """Return the number of channels."""
         return f"{self.size} channels"

@@ -95,6 +95,11 @@ class MatrixProduct(Product):
         """Return rows * inner * columns."""
         return float(prod(out) * shapes[0][-1])
 
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the larger transpose before it is summed, where one operand is broadcast."""
+        *lead, rows, columns = self.shape(*shapes)
+        return prod(lead) * shapes[0][-1] * max(rows, columns) if shapes[0][:-2] != shapes[1][:-2] else 0
+
     def shape(self, *shapes: Shape) -> Shape:
         """Return (..., rows of x, columns of y)."""
         lead = np.broadcast_shapes(shapes[0][:-2], shapes[1][:-2])

@@ -85,6 +85,10 @@ class MaxPool(Selection):
         """Return a turn over the output for each offset in the window."""
         return self.windows.turns * (limits.STEP + prod(out))
 
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the padded input."""
+        return prod(shapes[0][: -len(self.windows.size)]) * prod(self.windows.padded)
+
     def shape(self, *shapes: Shape) -> Shape:
         """Return (N, C, *out)."""
         return (*shapes[0][: -len(self.windows.size)], *self.windows.out)
@@ -182,6 +186,10 @@ class MaxOf(Selection):
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return s at the winners."""
         return s[None, ...] * self.winners * w
+
+    def takes(self, *shapes: Shape) -> int:
+        """Return the size of the stack, of its winners, and of its relevance."""
+        return 3 * prod(self.source)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the broadcast shape."""

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from reflrp.errors import InputError, ReflrpError
 from reflrp.ir import Graph, Node, Shape
+from reflrp.limits import guarded
 from reflrp.passes.canonize import canonize, strip_output
 from reflrp.show.text import cell, inline
 
@@ -25,6 +26,12 @@ RULED = Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
 
 PROSE = ("what", "ONNX", "rule", "rules", "why", "strongest inputs")
 """The columns that may wrap where a terminal is narrow."""
+
+WIDEST = 120
+"""How many letters a cell has at most: since all cells of a column are as wide as its widest, text grows with the lines only."""
+
+LISTED = 4
+"""How many inputs' shapes are written out."""
 
 Assigned = Mapping[str, "Rule"]
 Part = Table | str
@@ -79,6 +86,7 @@ def summary(
     return plain(*summary_parts(model, rules, shapes, output))
 
 
+@guarded("the table of layers")
 def summary_parts(
     model: Model, rules: Any = None, shapes: Mapping[str, Shape] | None = None, output: str | None = None
 ) -> list[Part]:
@@ -139,18 +147,27 @@ def _ask_for_shapes(model: Model) -> str:
 
 def _layer(node: Node, graph: Graph, assigned: Assigned | None) -> list[str]:
     rule = (assigned or {}).get(node.name)
-    shapes = [_shape(graph.values[i].shape) for i in node.inputs]
+    inputs = _joined([_shape(graph.values[i].shape) for i in node.inputs])
     count = node.op.parameters
     return [
         node.name,
         node.kind,
         node.op.describe(),
-        " + ".join(shapes),
+        inputs,
         _shape(graph.values[node.output].shape),
         f"{count:,}" if count else "",
         _provenance(node),
         describe_rule(rule) if rule else "-",
     ]
+
+
+def _joined(shapes: Sequence[str]) -> str:
+    """Return the shapes of a node's inputs; of many, how many there are, and the ends."""
+    if len(shapes) <= LISTED:
+        return " + ".join(shapes)
+    if len(set(shapes)) == 1:
+        return f"{len(shapes)} x {shapes[0]}"
+    return f"{len(shapes)} inputs: {shapes[0]} + ... + {shapes[-1]}"
 
 
 def _shape(shape: Shape) -> str:

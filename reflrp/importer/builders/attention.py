@@ -8,7 +8,7 @@ import numpy as np
 
 from reflrp.importer.builders.microsoft import MS, rotated
 from reflrp.importer.decompose import call, one
-from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
+from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
 
 
 def _heads(site: Site, x: Any, heads: int, part: str) -> Any:
@@ -52,6 +52,7 @@ def attend(site: Site, q: Any, k: Any, v: Any, biases: list[Any], softcap: float
 
 def _causal(rows: int, columns: int, window: int = -1) -> np.ndarray:
     """Return 0 where a query may look, else -inf; the last query sees all keys, or only `window` of them."""
+    sized((rows, columns))
     ahead = np.arange(columns)[None, :] - (np.arange(rows)[:, None] + columns - rows)
     hidden = (ahead > 0) | ((ahead <= -window) if window > 0 else False)
     return np.where(hidden, np.float32(-np.inf), np.float32(0))

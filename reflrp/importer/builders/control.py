@@ -176,6 +176,7 @@ def split_to_sequence(site: Site) -> Any:
     sizes = [min(step, size - i) for i in range(0, size, step)] if step else [int(n) for n in split]
     if sum(sizes) != size or min(sizes, default=1) < 0:
         raise Unbuildable(f"its parts {sizes} do not make up the axis of size {size}")
+    limits.hold(f"node {site.node.name!r} (SplitToSequence)", 256 * len(sizes))
     ends = np.cumsum(sizes).tolist()
     parts = []
     for i, (n, end) in enumerate(zip(sizes, ends, strict=True)):

@@ -28,7 +28,7 @@ def top_k(site: Site) -> Any:
     x, count = site.ref(), site.const(1) if site.opset >= 10 else np.asarray([site.attr("k")])
     axis = site.axis(site.attr("axis", -1), x.ndim)
     rest = [np.asarray(count, dtype=np.int64).reshape(1)] if site.opset >= 10 else []
-    numbers = np.arange(prod(x.shape), dtype=np.int64).reshape(x.shape)
+    numbers = site.numbers(x.shape)
     found = Filled(site.node.evaluate, (None, *rest), (0,), 1, np.int64)
     y = site.emit(Pick(x.shape), x, observed(site, Along(numbers, found, axis), (x,), "index"))
     if len(site.node.outputs) < 2 or not site.node.outputs[1]:
@@ -50,6 +50,7 @@ def scatter(site: Site) -> Made:
     if site.op_type == "Scatter":  # as ScatterElements was called
         node = made_node("ScatterElements", ("data", "indices", "updates"), 13, axis=site.attr("axis", 0))
     size, more = prod(data.shape), prod(updates.shape)
+    site.room((3, size + more))
     first = np.arange(size, dtype=np.int64).reshape(data.shape)
     second = np.arange(size, size + more, dtype=np.int64).reshape(updates.shape)
     order = Filled(node.evaluate, (first, None, second), (1,), dtype=np.int64)
@@ -73,7 +74,7 @@ def _side_by_side(site: Site, data: Any, updates: Any) -> Ref:
 def _added(site: Site, data: Any, updates: Any, index: np.ndarray) -> Ref:
     """Return data + the sums of the updates that go to each entry."""
     size = prod(data.shape)
-    numbers = np.arange(size, dtype=np.int64).reshape(data.shape)
+    numbers = site.numbers(data.shape)
     if site.op_type == "ScatterND":
         places = tuple(np.moveaxis(index.astype(np.int64), -1, 0))
         target = np.asarray(numbers[places])
@@ -117,6 +118,8 @@ def grid_sample(site: Site) -> Ref:
     how = Sampling(mode, site.attr("padding_mode", "zeros"), bool(site.attr("align_corners", 0)))
     batch, channels, *size = x.shape
     inner = prod(size)
+    taps = {"linear": 2, "cubic": 4}.get(mode, 1) ** len(size)
+    site.room((5, taps, batch, *grid.shape[1:]), (2, taps, channels, batch, *grid.shape[1:-1]))
     starts = np.arange(batch * channels, dtype=np.int64).reshape(batch, channels, 1, *(1,) * len(size)) * inner
     index, weight = TapPlaces(how, tuple(size), starts), TapWeights(how, tuple(size))
     if isinstance(grid, np.ndarray):

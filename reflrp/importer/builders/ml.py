@@ -63,6 +63,8 @@ def linear_classifier(site: Site) -> tuple[Any, ...]:
         scores = site.emit(Pointwise("sigmoid"), scores, part="sigmoid")
     elif transform != "NONE":
         raise Unbuildable(f"post_transform {transform} has no rule")
+    texts = site.attr("classlabels_strings") or ()
+    site.room((len(texts), max(map(len, texts), default=0)))  # each is as wide as the longest
     labels = np.asarray(site.attr("classlabels_ints") or site.attr("classlabels_strings"))
     label = LargestOf(labels)
     return site.work.plumbing(site.node, 0, (scores,), label, label(np.zeros(scores.shape))), scores

@@ -35,7 +35,7 @@ def max_pool(site: Site) -> Made:
     z = site.emit(op, x)
     if len(site.node.outputs) < 2:
         return z
-    numbers = np.arange(prod(x.shape), dtype=np.float64).reshape(x.shape)
+    numbers = site.numbers(x.shape).astype(np.float64)
     if site.attr("storage_order", 0):
         numbers = np.swapaxes(numbers.reshape(*x.shape[:2], *x.shape[:1:-1]), 2, -1)
     return z, site.work.plumbing(site.node, 1, (x,), Winners(op, numbers), np.zeros(z.shape, np.int64))

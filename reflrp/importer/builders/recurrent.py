@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Cell:
     hidden: int
     functions: tuple[tuple[str, tuple[float, ...]], ...]
     step: str = ""
-    counts: dict[str, int] = field(default_factory=dict)
+    made: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def w(self) -> np.ndarray:
@@ -58,25 +59,40 @@ class Cell:
         found: np.ndarray = self.site.const(2)[self.direction]
         return found
 
+    @cached_property
     def biases(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the biases of input and state, in float64, since a step adds them."""
+        """The biases of input and state, in float64, since a step adds them."""
         rows = self.w.shape[0]
         both = self.site.const(3)
         b = np.zeros(2 * rows) if both is None else both[self.direction].astype(np.float64)
         return b[:rows], b[rows:]
+
+    def once(self, what: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return an array that all steps share: weights laid out as they read them, their biases."""
+        if what not in self.made:
+            self.made[what] = make()
+        return self.made[what]
+
+    def both(self, what: str, rows: slice = slice(None)) -> np.ndarray:
+        """Return rows of the weights of input and state, side by side and transposed."""
+        return self.once(what, lambda: np.concatenate([self.w[rows], self.r[rows]], axis=1).T)
+
+    def bias(self, what: str, rows: slice = slice(None)) -> np.ndarray:
+        """Return the biases of input and state together."""
+        return self.once(f"{what}.b", lambda: self.biases[0][rows] + self.biases[1][rows])
 
     def label(self, what: str) -> str:
         """Return a name for a part of this step."""
         return f"d{self.direction}.t{self.step}.{what}"
 
     def dense(self, values: tuple[Made, ...], weights: np.ndarray, bias: np.ndarray, what: str) -> Made:
-        """Return [values] weights^T + bias."""
+        """Return [values] weights + bias."""
         rows = None if all(isinstance(v, np.ndarray) for v in values) else self.concat(values, what)
         if rows is None:
-            known: np.ndarray = np.concatenate([np.asarray(v) for v in values], axis=1) @ weights.T + bias
+            known: np.ndarray = np.concatenate([np.asarray(v) for v in values], axis=1) @ weights + bias
             return known
         b = bias if np.any(bias) else ZERO
-        return self.site.emit(Dense(weights.T, b, rows.shape), rows, part=self.label(what))
+        return self.site.emit(Dense(weights, b, rows.shape), rows, part=self.label(what))
 
     def concat(self, values: tuple[Made, ...], what: str) -> Ref:
         """Return values side by side."""
@@ -144,7 +160,7 @@ def _lstm_step(cell: Cell, x: Ref, state: State) -> State:
     h, c = state
     peephole = cell.site.const(7)
     p = np.zeros((3, cell.hidden)) if peephole is None else peephole[cell.direction].reshape(3, -1)
-    z = cell.dense((x, h), np.concatenate([cell.w, cell.r], axis=1), _both(cell), "gates")
+    z = cell.dense((x, h), cell.both("gates"), cell.bias("gates"), "gates")
     assert isinstance(z, Ref)
     zi, zo, zf, zc = (cell.gate(z, k, f"z_{name}") for k, name in enumerate("iofc"))
     i = cell.activate(_peep(cell, zi, p[0], c, "p_i"), 0, "i")
@@ -155,13 +171,6 @@ def _lstm_step(cell: Cell, x: Ref, state: State) -> State:
     o = cell.activate(_peep(cell, zo, p[1], new_c, "p_o"), 0, "o")
     assert isinstance(new_c, Ref)
     return cell.times(o, cell.activate(new_c, 2, "h"), "H"), new_c
-
-
-def _both(cell: Cell) -> np.ndarray:
-    """Return the biases of input and state together."""
-    one, two = cell.biases()
-    total: np.ndarray = one + two
-    return total
 
 
 def _peep(cell: Cell, z: Ref, p: np.ndarray, c: Made, what: str) -> Ref:
@@ -181,17 +190,18 @@ def _forget(cell: Cell, i: Ref) -> Ref:
 def _gru_step(cell: Cell, x: Ref, state: State) -> State:
     """z, r, h gates; H = (1 - z) h + z H."""
     (h,) = state
-    n, (wb, rb) = 2 * cell.hidden, cell.biases()
-    both = np.concatenate([cell.w[:n], cell.r[:n]], axis=1)
-    zr = cell.dense((x, h), both, wb[:n] + rb[:n], "gates")
+    early, late = slice(2 * cell.hidden), slice(2 * cell.hidden, None)
+    zr = cell.dense((x, h), cell.both("gates", early), cell.bias("gates", early), "gates")
     assert isinstance(zr, Ref)
     z, r = (cell.activate(cell.gate(zr, k, f"z_{name}"), 0, name) for k, name in enumerate("zr"))
     if cell.site.attr("linear_before_reset", 0):
-        inner = cell.dense((h,), cell.r[n:], rb[n:], "state")
-        fresh = cell.plus(cell.dense((x,), cell.w[n:], wb[n:], "input"), cell.times(r, inner, "reset"), "z_h")
+        one, two = cell.once("one", lambda: cell.w[late].T), cell.once("two", lambda: cell.r[late].T)
+        wb, rb = (cell.once(f"late.{k}", partial(np.array, b[late])) for k, b in enumerate(cell.biases))
+        inner = cell.dense((h,), two, rb, "state")
+        fresh = cell.plus(cell.dense((x,), one, wb, "input"), cell.times(r, inner, "reset"), "z_h")
     else:
         reset = cell.times(r, h, "reset")
-        fresh = cell.dense((x, reset), np.concatenate([cell.w[n:], cell.r[n:]], axis=1), wb[n:] + rb[n:], "z_h")
+        fresh = cell.dense((x, reset), cell.both("late", late), cell.bias("late", late), "z_h")
     assert isinstance(fresh, Ref)
     new = cell.times(cell.plus(np.ones(()), z, "1-z", (1, -1)), cell.activate(fresh, 1, "h"), "write")
     return (cell.plus(new, cell.times(z, h, "keep"), "H"),)
@@ -199,7 +209,7 @@ def _gru_step(cell: Cell, x: Ref, state: State) -> State:
 
 def _rnn_step(cell: Cell, x: Ref, state: State) -> State:
     """H = f(x W^T + H R^T + b)."""
-    z = cell.dense((x, state[0]), np.concatenate([cell.w, cell.r], axis=1), _both(cell), "z")
+    z = cell.dense((x, state[0]), cell.both("z"), cell.bias("z"), "z")
     assert isinstance(z, Ref)
     return (cell.activate(z, 0, "H"),)
 

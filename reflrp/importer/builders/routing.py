@@ -221,7 +221,8 @@ def _mirrored(mode: str, places: np.ndarray, n: int) -> np.ndarray:
 
 def by_axes(site: Site, x: Ref, places: list[np.ndarray]) -> Ref:
     """Return the entries of x at the given places along every axis."""
-    numbers = np.arange(prod(x.shape)).reshape(x.shape)
+    numbers = site.numbers(x.shape)
+    site.room(tuple(map(len, places)))
     return site.emit(Index(x.shape, numbers[np.ix_(*places)]), x)
 
 
@@ -233,7 +234,7 @@ def by_number(site: Site) -> Ref:
     x = site.ref()
     if any(isinstance(a, Ref) for a in site.args[1:]):
         return picked(site)
-    numbers = np.arange(prod(x.shape), dtype=np.int64).reshape(x.shape)
+    numbers = site.numbers(x.shape)
     rest = [site.const(i) for i in range(1, len(site.args))]
     index = site.node.evaluate(numbers, *rest)[0]
     if index is None:

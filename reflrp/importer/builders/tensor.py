@@ -70,10 +70,10 @@ def resize(site: Site) -> Ref:
     axes = tuple(i for i, (n, m) in enumerate(zip(x.shape, out, strict=True)) if n != m)
     start = x
     if not axes or site.attr("mode", "nearest") != "nearest":
-        matrices = tuple(_axis_matrix(node, start, out, axis, rest) for axis in axes)
+        matrices = tuple(_axis_matrix(site, node, start, out, axis, rest) for axis in axes)
         return site.emit(AxisMap(ONE, ZERO, x.shape, axes=axes, matrices=matrices), x) if axes else x
     for axis in axes:
-        nearest = _axis_matrix(node, start, out, axis, rest).argmax(axis=1)
+        nearest = _axis_matrix(site, node, start, out, axis, rest).argmax(axis=1)
         x = site.emit(Take(x.shape, axis, nearest), x, part="" if axis == axes[-1] else f"axis{axis}")
     return x
 
@@ -100,16 +100,19 @@ def _modern(site: Site) -> tuple[OnnxNode, list[np.ndarray | None]]:
     return node, [None, np.asarray(scales, dtype=np.float32)]
 
 
-def _axis_matrix(node: OnnxNode, x: Ref, out: Shape, axis: int, rest: list[np.ndarray | None]) -> np.ndarray:
+def _axis_matrix(
+    site: Site, node: OnnxNode, x: Ref, out: Shape, axis: int, rest: list[np.ndarray | None]
+) -> np.ndarray:
     """Return the matrix (out, in) of a resampling along one axis: its values on unit vectors, one a sample."""
     if x.shape[0] != out[0]:
         raise Unbuildable("it resizes the batch axis")
     size = x.shape[axis]
-    units = np.eye(size).reshape(size, *(size if i == axis else 1 for i in range(1, x.ndim)))
     whole = (
         node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch"
     )  # then each axis has a say in the scale
     kept = (size, *(n if n != m or whole else 1 for n, m in zip(x.shape[1:], out[1:], strict=True)))
+    site.room((size, size), kept, (size, *(m if n != 1 else 1 for n, m in zip(kept[1:], out[1:], strict=True))))
+    units = np.eye(size).reshape(size, *(size if i == axis else 1 for i in range(1, x.ndim)))
     if len(rest) > 2 and rest[2] is not None and len(rest[2]) == x.ndim:
         sizes = (size, *(m if n != m or whole else 1 for n, m in zip(x.shape[1:], out[1:], strict=True)))
         rest = [*rest[:2], np.asarray(sizes, dtype=np.int64)]
@@ -123,6 +126,7 @@ def cumsum(site: Site) -> Ref:
     x = site.ref()
     axis = site.axis(int(np.asarray(site.const(1)).item()), x.ndim)
     size = x.shape[axis]
-    matrix = np.tril(np.ones((size, size)), -1 if site.attr("exclusive", 0) else 0)
+    site.room((size, size))
+    matrix = np.tri(size, k=-1 if site.attr("exclusive", 0) else 0)
     matrix = matrix.T if site.attr("reverse", 0) else matrix
     return site.emit(AxisMap(ONE, ZERO, x.shape, axes=(axis,), matrices=(matrix,)), x)

@@ -1,0 +1,117 @@
+"""External data: the bytes of tensors that lie in files beside the model, each read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from onnx import TensorProto, numpy_helper
+from onnx.external_data_helper import uses_external_data
+
+from reflrp import limits
+from reflrp.errors import ModelError
+from reflrp.importer.dtypes import dtype_of, widened
+
+PLAIN = frozenset("fiub")
+"""The kinds of numbers that lie in a file as NumPy has them in memory; others are unpacked."""
+
+
+class Part(NamedTuple):
+    """A part of a file: which file it is (device and number, so that two names of one are one), from where, how long."""
+
+    file: tuple[int, int]
+    offset: int
+    length: int
+
+
+@dataclass
+class Files:
+    """The files beside a model, in its folder (None for a model in memory), and what has been read of them.
+
+    Weights that lie in files do not count against `reflrp.limits.MEMORY`, since whoever made them has paid for each byte.
+    So a byte counts that is read a second time, and one that takes no room on the disk (a hole in a sparse file); and
+    tensors that name the same part of a file share one array.
+    """
+
+    folder: Path | None
+    read: dict[tuple[int, int], int] = field(default_factory=dict)
+    arrays: dict[tuple[Part, int, int], np.ndarray] = field(default_factory=dict)
+
+    def array(self, tensor: TensorProto) -> np.ndarray:
+        """Return the array of a tensor whose data lie in a file.
+
+        Raises ModelError where they do not, or do not fit its dims, and TooLarge.
+        """
+        path, part = self._find(tensor)
+        count = prod(tensor.dims)
+        key = (part, tensor.data_type, count)
+        if key not in self.arrays:
+            self.arrays[key] = _unpacked(tensor, count, self._bytes(tensor, path, part))
+        return self.arrays[key].reshape(tuple(tensor.dims))
+
+    def put_in(self, tensor: TensorProto) -> None:
+        """Put the data that a tensor keeps in a file into the tensor itself."""
+        tensor.raw_data = self._bytes(tensor, *self._find(tensor))
+        tensor.data_location = TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+    def _find(self, tensor: TensorProto) -> tuple[Path, Part]:
+        info = {entry.key: entry.value for entry in tensor.external_data}
+        location, where = info.get("location", ""), _where(tensor)
+        if self.folder is None:
+            raise ModelError(f"{where}, which a model in memory cannot reach; load the model by its path")
+        try:
+            path = (self.folder / location).resolve()
+            if Path(location).is_absolute() or self.folder.resolve() not in path.parents:
+                raise ModelError(f"{where}, outside the model's folder; reflrp refuses to read it")
+            if not path.is_file():
+                raise ModelError(f"{where}, but {path} does not exist")
+            state = path.stat()
+            offset = int(info.get("offset", 0))
+            length = int(info.get("length", state.st_size - offset))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{where}, which cannot be read: {error}") from error
+        if offset < 0 or length < 0 or offset + length > state.st_size:
+            raise ModelError(f"{where}, which is truncated: bytes {offset}..{offset + length} are not all there")
+        return path, Part((state.st_dev, state.st_ino), offset, length)
+
+    def _bytes(self, tensor: TensorProto, path: Path, part: Part) -> bytes:
+        """Return a part of a file; what is read beyond the bytes that it has on the disk counts."""
+        state = path.stat()
+        there = min(state.st_size, 512 * getattr(state, "st_blocks", state.st_size))
+        before = self.read.get(part.file, 0)
+        self.read[part.file] = after = before + part.length
+        limits.hold(f"tensor {tensor.name!r}", max(0, after - there) - max(0, before - there))
+        try:
+            with path.open("rb") as file:
+                file.seek(part.offset)
+                return file.read(part.length)
+        except OSError as error:
+            raise ModelError(f"{_where(tensor)}, which cannot be read: {error}") from error
+
+
+def _where(tensor: TensorProto) -> str:
+    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    return f"tensor {tensor.name!r} keeps its data in {location!r}"
+
+
+def _unpacked(tensor: TensorProto, count: int, data: bytes) -> np.ndarray:
+    """Return so many numbers in a row; half-precision formats become float32."""
+    dtype = dtype_of(tensor.data_type)
+    try:
+        if dtype is not None and dtype.kind in PLAIN and dtype.isbuiltin and dtype.itemsize * count == len(data):
+            return widened(np.frombuffer(data, dtype))
+        flat = TensorProto(data_type=tensor.data_type, dims=[count], raw_data=data)
+        return widened(numpy_helper.to_array(flat))
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"tensor {tensor.name!r} cannot be read ({error}); the file is truncated or invalid"
+        ) from error
+
+
+__all__ = ["Files", "uses_external_data"]
