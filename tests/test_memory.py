@@ -6,7 +6,7 @@ all of them.
 
 from __future__ import annotations
 
-import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -317,7 +317,7 @@ def test_no_memory_error_escapes_backwards(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(("module", "name"), [("parse", "evaluate"), ("read", "widened"), ("parse", "labelled")])
 def test_no_memory_error_escapes_from_loading(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
-    monkeypatch.setattr(sys.modules[f"reflrp.importer.{module}"], name, Exhausted())
+    monkeypatch.setattr(import_module(f"reflrp.importer.{module}"), name, Exhausted())
     with pytest.raises(TooLarge, match="needs more memory than this machine"):
         reflrp.load(model("c = Exp(k) y = Add(x, c)", k=(4,)))
 
@@ -342,6 +342,6 @@ def test_what_is_nested_too_deep_is_a_model_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("reflrp.model.recognise", deep)
     with pytest.raises(ModelError, match="nested too deep"):
         loaded.run(draw(1, 4))
-    monkeypatch.setattr(sys.modules["reflrp.importer.parse"], "labelled", deep)
+    monkeypatch.setattr(import_module("reflrp.importer.parse"), "labelled", deep)
     with pytest.raises(ModelError, match="nested too deep"):
         reflrp.load(model(SMALL, w=(4, 3)))
