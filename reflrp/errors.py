@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -68,3 +69,14 @@ class UnsupportedOperator(ReflrpError):
         lines = "\n  ".join(str(node) for node in self.nodes)
         count = "1 node is" if len(self.nodes) == 1 else f"{len(self.nodes)} nodes are"
         super().__init__(f"{count} not supported:\n  {lines}")
+
+
+@contextmanager
+def blamed_on(name: str) -> Iterator[None]:
+    """Make whatever a broken file lets protobuf, onnx or NumPy raise a ModelError."""
+    try:
+        yield
+    except ReflrpError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{name} is invalid: {error}") from error

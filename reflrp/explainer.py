@@ -13,7 +13,7 @@ from reflrp.arrays import to_host, total
 from reflrp.batches import Batch, baked_note, choices
 from reflrp.composites import Composite, resolve
 from reflrp.engine import Program, check_size, converter, prepare
-from reflrp.errors import ForwardChanged, InputError
+from reflrp.errors import ForwardChanged, InputError, blamed_on
 from reflrp.explanation import Explanation
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
@@ -183,7 +183,8 @@ class Explainer:
         if key not in self._programs:
             if len(self._programs) > 1:
                 self._programs.pop(next(iter(self._programs)))
-            self._programs[key] = self._set_up(feeds)
+            with blamed_on(self.model.source.name):
+                self._programs[key] = self._set_up(feeds)
         return self._programs[key]
 
     def _set_up(self, feeds: dict[str, np.ndarray]) -> Program:

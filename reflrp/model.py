@@ -12,7 +12,7 @@ from reflrp import checks
 from reflrp.arrays import Array, to_host
 from reflrp.batches import Batch, joined
 from reflrp.engine import Program, converter
-from reflrp.errors import InputError
+from reflrp.errors import InputError, blamed_on
 from reflrp.ir import Graph, Shape
 from reflrp.passes.canonize import fuse_affine
 from reflrp.passes.gates import mark_gates
@@ -68,7 +68,8 @@ class Model:
             check_shapes(self.source, shapes)
             if len(self._graphs) > 3:
                 self._graphs.pop(next(iter(self._graphs)))
-            self._graphs[key] = mark_gates(recognise(fuse_affine(build(self.source, shapes))))
+            with blamed_on(self.source.name):
+                self._graphs[key] = mark_gates(recognise(fuse_affine(build(self.source, shapes))))
         return self._graphs[key]
 
     def _shapes(self, shapes: Any) -> dict[str, Shape]:

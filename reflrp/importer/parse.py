@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from reflrp.errors import ModelError, ReflrpError, UnsupportedOperator
+from reflrp.errors import ModelError, UnsupportedOperator, blamed_on
 from reflrp.importer.construction import evaluate
 from reflrp.importer.defaults import completed
 from reflrp.importer.labels import BUILT, RANDOM, labelled
@@ -39,17 +38,6 @@ def parse(model: ModelLike) -> Source:
     proto, folder, name = read(model)
     with blamed_on(name):
         return _parsed(without_external_attributes(proto, folder), folder, name)
-
-
-@contextmanager
-def blamed_on(name: str) -> Iterator[None]:
-    """Make whatever a broken file lets protobuf, onnx or NumPy raise a ModelError."""
-    try:
-        yield
-    except ReflrpError:
-        raise
-    except Exception as error:
-        raise ModelError(f"{name} is invalid: {error}") from error
 
 
 def _parsed(proto: onnx.ModelProto, folder: Path | None, name: str) -> Source:

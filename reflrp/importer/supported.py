@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from reflrp.errors import UnsupportedOperator
+from reflrp.errors import UnsupportedOperator, blamed_on
 from reflrp.importer.functions import defined_by_function
 from reflrp.importer.labels import inner_labels
 from reflrp.importer.node import OnnxNode
-from reflrp.importer.parse import blamed_on
 from reflrp.importer.site import BUILDERS
 from reflrp.importer.source import Source
 
