@@ -68,7 +68,7 @@ class Batch:
         for i, cut in enumerate(cuts):
             first, last = i * size, min(self.count, (i + 1) * size) - 1
             which = f"sample {first}" if first == last else f"samples {first} to {last}"
-            yield cut, blamed_on(f"{which} of {self.count}") if len(cuts) > 1 else nullcontext()
+            yield cut, told_where(f"{which} of {self.count}") if len(cuts) > 1 else nullcontext()
 
     def graph(self, size: int) -> Graph:
         """Return the model's graph for so many samples."""
@@ -152,7 +152,7 @@ class Batch:
 
 
 @contextmanager
-def blamed_on(where: str) -> Iterator[None]:
+def told_where(where: str) -> Iterator[None]:
     """Put before the message of an error of ours where it arose."""
     try:
         yield

@@ -224,7 +224,8 @@ class Explainer:
 
     def _program(self, feeds: dict[str, np.ndarray]) -> Program:
         key = tuple((k, a.shape) for k, a in feeds.items())
-        return self._programs.made(key, lambda: self._set_up(feeds))
+        with limits.blamed_on(self.model.source.name):
+            return self._programs.made(key, lambda: self._set_up(feeds))
 
     @limits.budget()
     def _set_up(self, feeds: dict[str, np.ndarray]) -> Program:

@@ -193,7 +193,7 @@ class Explanation:
 
         Such are queries, keys, values and what the heads give, before it is projected: (samples, tokens, features).
         """
-        R, heads, axis = self.layer(name), checks.whole("heads", heads, 1), checks.whole("axis", axis)
+        R, heads, axis = self.layer(name), checks.whole("heads", heads), checks.whole("axis", axis)
         if not -R.ndim <= axis < R.ndim or not 1 <= heads <= R.shape[axis] or R.shape[axis] % heads:
             raise InputError(f"axis {axis} of {name!r} of the shape {R.shape} does not fall into {heads} heads")
         last = np.moveaxis(R, axis, -1)
@@ -260,7 +260,7 @@ def _samples(sample: Any) -> Any:
     if sample is None:
         return None
     found = checks.array("sample", sample)
-    if found.dtype.kind not in "iu" or found.ndim > 1:
+    if (found.size and found.dtype.kind not in "iu") or found.ndim > 1:
         raise checks.refuse("sample", sample, "an int, ints, or None")
     return found.tolist()
 

@@ -18,7 +18,7 @@ from math import inf, prod
 
 import numpy as np
 
-from reflrp.errors import ModelError, TooLarge
+from reflrp.errors import ModelError, ReflrpError, TooLarge
 
 MEMORY = 16 * 2**30
 """Bytes that one array of a model may take, and that all values of one cut of the batch may take together."""
@@ -198,6 +198,18 @@ def guarded(what: str) -> Iterator[None]:
         raise exhausted(what, error) from error
     except RecursionError as error:
         raise ModelError(f"{what} is nested too deep for Python's stack") from error
+
+
+@contextmanager
+def blamed_on(name: str) -> Iterator[None]:
+    """Make whatever a broken file lets protobuf, onnx or NumPy raise a ModelError that names the file."""
+    try:
+        with guarded(name):
+            yield
+    except ReflrpError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{name} is invalid: {error}") from error
 
 
 def exhausted(what: str, error: MemoryError) -> TooLarge:

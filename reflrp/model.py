@@ -81,7 +81,7 @@ class Model:
         from reflrp.importer.build import build, check_shapes
 
         check_shapes(self.source, shapes)
-        with guarded(f"the graph of {self.source.name}"):
+        with limits.blamed_on(self.source.name):
             graph = mark_gates(recognise(fuse_affine(build(self.source, shapes))))
         if self._made() + graph.made > limits.MEMORY:
             self._graphs.clear()

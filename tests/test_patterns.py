@@ -304,10 +304,10 @@ def test_in_single_precision():
             "conditions: neurons [True, False, True, False, True] of 'h' must be",
         ),
         ({"h": []}, "conditions: neurons [] of 'h' must be ints"),
-        ({"h": np.zeros(0, int)}, "conditions: neurons [] of 'h' must be ints"),
+        ({"h": np.zeros(0, int)}, "conditions: neurons array([], dtype=int64) of 'h' must be ints"),
         ({"h": [[0], [1, 2]]}, "conditions: neurons [[0], [1, 2]] of 'h' must be ints"),
         ({"x": [4]}, "conditions: neurons [4] of 'x' must be ints below 4"),
-        ({"h": "0"}, "conditions: neurons 0 of 'h' must be ints"),
+        ({"h": "0"}, "conditions: neurons '0' of 'h' must be ints"),
         ({"Gemm_*": [4]}, "conditions: neurons [4] of 'y' must be ints below 3"),
     ],
 )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import onnx
 
 from reflrp import limits
-from reflrp.errors import ModelError, ReflrpError, UnsupportedOperator
+from reflrp.errors import ModelError, UnsupportedOperator
 from reflrp.importer.allowed import BUILT
 from reflrp.importer.construction import evaluate
 from reflrp.importer.defaults import completed
@@ -46,31 +45,14 @@ def parse(model: ModelLike) -> Source:
     with limits.holding() as outer:
         with limits.guarded("the model"):
             proto, folder, name = read(model)
-        with blamed_on(name):
+        with limits.blamed_on(name):
             files = Files(folder)
             proto = without_external_attributes(proto, files)
-            constants = tensors(
-                proto, files, name
-            )  # their data is out of the proto then, which is serialised to be inlined
+            constants = tensors(proto, files, name)  # out of the proto, which is serialised to be inlined
             proto = inlined(completed(proto, name), name)
             with limits.holding(outer.held, constants.values()) as made:
                 source = _parsed(proto, constants, files, name)
                 return replace(source, made=made.held)
-
-
-@contextmanager
-def blamed_on(name: str) -> Iterator[None]:
-    """Make whatever a broken file lets protobuf, onnx or NumPy raise a ModelError."""
-    try:
-        yield
-    except ReflrpError:
-        raise
-    except MemoryError as error:
-        raise limits.exhausted(name, error) from error
-    except RecursionError as error:
-        raise ModelError(f"{name} is invalid: it is nested too deep") from error
-    except Exception as error:
-        raise ModelError(f"{name} is invalid: {error}") from error
 
 
 def _parsed(proto: onnx.ModelProto, constants: dict[str, np.ndarray], files: Files, name: str) -> Source:

@@ -10,7 +10,6 @@ from reflrp.importer.allowed import IN_SEQUENCES, why_not
 from reflrp.importer.functions import defined_by_function
 from reflrp.importer.labels import Labels, within
 from reflrp.importer.node import Arrays, OnnxNode
-from reflrp.importer.parse import blamed_on
 from reflrp.importer.site import BUILDERS
 from reflrp.importer.source import Source
 
@@ -36,7 +35,7 @@ def check_supported(source: Source) -> None:
 
     What carries no relevance is evaluated, by operators of the list in `allowed` only.
     """
-    with blamed_on(source.name):
+    with limits.blamed_on(source.name):
         missing = [*_refused(source.nodes, source.active, source.constants, Labels())]
     if missing:
         raise UnsupportedOperator(missing)
