@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Keeps the checkout off sys.path, in `python -m ...` and in the subprocesses of tests too.
 export PYTHONSAFEPATH = 1
 
-SOURCES := $(shell find reflrp reflrp_command.py converters conformance -name __pycache__ -prune -o -print 2>/dev/null)
+SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -o -print 2>/dev/null)
 # A build folder left over would carry files since deleted into the package.
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 

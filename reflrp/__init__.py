@@ -5,6 +5,8 @@
 >>> e.relevance  # doctest: +SKIP
 """
 
+from reflrp import starting as _starting  # noqa: F401, I001 (first: Ctrl-C is quiet from here on)
+
 from importlib.metadata import version as _version
 
 from reflrp import composites, dialects, limits, rules, show

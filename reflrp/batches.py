@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from reflrp import checks
 from reflrp.errors import InputError, NonFiniteError, ReflrpError, TooLarge
+from reflrp.ground import checks
 from reflrp.ir import Graph, Shape
 from reflrp.seeds import Target
 

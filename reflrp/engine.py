@@ -12,8 +12,8 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, backend_namespace, magnitude, total
 from reflrp.arrays.looks import block, counted
-from reflrp.caches import Cache, Kept
 from reflrp.errors import InputError, ModelError, ReflrpError, RuleError
+from reflrp.ground.caches import Cache, Kept
 from reflrp.guards import check_dtype, check_finite, check_sum, like
 from reflrp.ir import UNRULED, Graph, Node, Op
 from reflrp.ledger import Row

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reflrp import checks, limits
+from reflrp import limits
 from reflrp.arrays import to_host, total
 from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch, baked_note, choices
-from reflrp.caches import Cache
 from reflrp.composites import Composite, resolve
 from reflrp.engine import Program, converter, prepare, shared
 from reflrp.errors import ForwardChanged, InputError
 from reflrp.explanation import Explanation
+from reflrp.ground import checks
+from reflrp.ground.caches import Cache
+from reflrp.ground.progress import Step, bar
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
 from reflrp.limits import guarded
@@ -24,7 +26,6 @@ from reflrp.model import Inputs, Model, load
 from reflrp.neurons import keeper, masks_of
 from reflrp.passes.canonize import canonize, check_passes, strip_output
 from reflrp.passes.sizes import check_size
-from reflrp.progress import Step, bar
 from reflrp.rules.base import Rule
 from reflrp.seeds import Target, seed, targets
 

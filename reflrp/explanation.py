@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reflrp import checks, saved
 from reflrp.arrays.looks import block, counted, described, listed, same
 from reflrp.batches import joined
 from reflrp.errors import InputError
-from reflrp.files import named
+from reflrp.ground import checks
+from reflrp.ground.views import Picture, shown
 from reflrp.ledger import Ledger
-from reflrp.views import Picture, shown
+from reflrp.storage import saved
+from reflrp.storage.files import named
 
 if TYPE_CHECKING:
     from reflrp.rules.base import Rule

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reflrp.arrays.looks import block
-from reflrp.views import shown
+from reflrp.ground.views import shown
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reflrp import checks, limits
+from reflrp import limits
 from reflrp.arrays import Array, to_host
 from reflrp.batches import Batch, joined
-from reflrp.caches import Cache
 from reflrp.engine import Program, converter, shared
 from reflrp.errors import InputError
+from reflrp.ground import checks
+from reflrp.ground.caches import Cache
+from reflrp.ground.views import shown
 from reflrp.ir import Graph, Shape
 from reflrp.limits import guarded
 from reflrp.passes.canonize import fuse_affine
 from reflrp.passes.gates import mark_gates
 from reflrp.passes.recognise import recognise
 from reflrp.passes.sizes import check_size
-from reflrp.views import shown
 
 if TYPE_CHECKING:
     from reflrp.importer.read import ModelLike

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from reflrp import checks
 from reflrp.errors import InputError
+from reflrp.ground import checks
 from reflrp.ir import Graph
 from reflrp.ops.linear import Conv, ConvTranspose, Dense, LeftDense, WindowMean
 from reflrp.ops.routing import Reshape, Transpose

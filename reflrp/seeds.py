@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from reflrp import checks
 from reflrp.errors import InputError, NonFiniteError
+from reflrp.ground import checks
 
 Target = Any
 """None, an int, ints (one a sample), or an index tuple after the batch axis."""

@@ -8,8 +8,8 @@ from maps import dyadic
 from nets import build, net
 
 import reflrp
-from reflrp.caches import Cache
 from reflrp.errors import ForwardChanged, RuleError
+from reflrp.ground.caches import Cache
 from reflrp.ops.linear import Conv
 from reflrp.passes.canonize import PASSES
 from reflrp.rules import Epsilon

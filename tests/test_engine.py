@@ -8,10 +8,10 @@ from conftest import Library
 from nets import NETS, build, net
 
 import reflrp
-from reflrp.caches import Cache
 from reflrp.composites import Composite, first, kind, presets, uniform
 from reflrp.engine import gated_values, prepare
 from reflrp.errors import InputError, NonFiniteError
+from reflrp.ground.caches import Cache
 from reflrp.ops.linear import LinearMap
 from reflrp.rules import Epsilon, Flat, Gamma, GuidedBackprop, Sign, StdxEpsilon, WSquare, ZBox, ZPlus
 

@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from reflrp import InputError
-from reflrp.files import PART, opened, read_text, write_beside
+from reflrp.storage.files import PART, opened, read_text, write_beside
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from reflrp.files import write_beside
+from reflrp.storage.files import write_beside
 
 def write(file):
     for _ in range(1000):
@@ -138,7 +138,7 @@ def test_a_handler_of_the_callers_own_is_left_alone(tmp_path: Path) -> None:
 MANY = """
 import sys
 from pathlib import Path
-from reflrp.files import write_beside
+from reflrp.storage.files import write_beside
 for i in range(200):
     write_beside(Path(sys.argv[1]), lambda file: file.write(sys.argv[2].encode() * 10_000))
 """
@@ -207,7 +207,7 @@ UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
 from reflrp import InputError
-from reflrp.files import write_beside
+from reflrp.storage.files import write_beside
 if not os.geteuid():
     os.setresuid(65534, 65534, 65534)
 for name in sys.argv[1:]:

@@ -9,7 +9,7 @@ from maps import MAPS, ONE, dyadic, flat
 
 from reflrp.arrays import ZERO, neg, pos
 from reflrp.arrays.kernels import BLOCK, Windows
-from reflrp.caches import Cache
+from reflrp.ground.caches import Cache
 from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap, SumAxes, SumOf, WindowMean
 
 LINE = Windows((4,), (2,), (1,), (1,), (0,), (0,))

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from maps import MAPS, dyadic, flat
 
 from reflrp.arrays import ZERO
-from reflrp.caches import Cache
 from reflrp.errors import RuleError
+from reflrp.ground.caches import Cache
 from reflrp.ops.linear import Dense
 from reflrp.rules import (
     AlphaBeta,

@@ -9,9 +9,9 @@ from models import draw, model
 import reflrp
 from reflrp import engine, explainer
 from reflrp import rules as r
-from reflrp.caches import Cache
 from reflrp.composites import Composite, defaults, first, kind
 from reflrp.dialects import lczerolens, lxt
+from reflrp.ground.caches import Cache
 from reflrp.ops.linear import LinearMap
 
 X = draw(3, 4, seed=1)

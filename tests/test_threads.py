@@ -12,7 +12,7 @@ from models import draw, ints, model
 from nets import RESNET, build
 
 import reflrp
-from reflrp.caches import Cache, Kept
+from reflrp.ground.caches import Cache, Kept
 
 THREADS = 8
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.errors import InputError, ReflrpError, TooLarge
-from reflrp.files import opened, why
+from reflrp.storage.files import opened, why
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflrp import limits
-from reflrp.archive import MAGIC, ZIP, Archive, Header, Unreadable, read_npy
 from reflrp.cli.images import Pixels, batch, format_of
 from reflrp.errors import InputError
-from reflrp.files import opened
+from reflrp.storage.archive import MAGIC, ZIP, Archive, Header, Unreadable, read_npy
+from reflrp.storage.files import opened
 
 if TYPE_CHECKING:
     from reflrp.importer.source import Port

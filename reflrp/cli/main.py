@@ -7,6 +7,7 @@ Ctrl-C, 141 nobody reads the output any more.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -19,7 +20,8 @@ from typer.core import TyperGroup
 from reflrp.cli import arguments
 from reflrp.cli.output import STOPPED, complain, say, show, status
 from reflrp.errors import ReflrpError, UnsupportedOperator
-from reflrp.files import check_place
+from reflrp.starting import end_quietly
+from reflrp.storage.files import check_place
 
 if TYPE_CHECKING:
     from reflrp.explanation import Explanation
@@ -233,6 +235,8 @@ def _check_outputs(out: Path | None, plot: Path | None, inputs: Sequence[str | P
 
 def main() -> None:
     """Run the command."""
+    if signal.getsignal(signal.SIGINT) is end_quietly:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on `_Group` sees it
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever the terminal cannot show

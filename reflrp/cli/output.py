@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from reflrp.errors import SCREEN, ReflrpError
-from reflrp.files import why
 from reflrp.show.text import inline
+from reflrp.storage.files import why
 
 if TYPE_CHECKING:
     from reflrp.show.tables import Part

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reflrp import checks
 from reflrp import rules as r
 from reflrp.arrays.looks import block
 from reflrp.composites.matchers import Matcher, Survey, kind, op_type
 from reflrp.errors import ReflrpError, RuleError, UnassignedNodes
+from reflrp.ground import checks
 from reflrp.ir import UNRULED, WEIGHTED, Graph, Node
 from reflrp.ops.stabilizer import StabilizerLike
 from reflrp.rules.base import Rule

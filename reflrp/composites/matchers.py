@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from reflrp import checks
-from reflrp.caches import Kept
 from reflrp.errors import RuleError
+from reflrp.ground import checks
+from reflrp.ground.caches import Kept
 from reflrp.ir import KINDS, UNRULED, WEIGHTED, Graph, Node
 
 

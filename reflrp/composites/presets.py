@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from reflrp import rules as r
-from reflrp.checks import shown
 from reflrp.composites.composite import Composite, Pairs, defaults
 from reflrp.composites.matchers import anything, depth, first, kind, last, op_type
 from reflrp.composites.registry import presets, register, resolve
 from reflrp.errors import RuleError
+from reflrp.ground.checks import shown
 from reflrp.ir import WEIGHTED
 from reflrp.rules.base import Rule
 

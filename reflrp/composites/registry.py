@@ -9,10 +9,10 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
-from reflrp import checks
 from reflrp.composites.composite import Composite, defaults, uniform
 from reflrp.composites.matchers import name
 from reflrp.errors import RuleError
+from reflrp.ground import checks
 from reflrp.rules.base import Rule
 
 Preset = Callable[..., Composite]

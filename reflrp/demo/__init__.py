@@ -9,7 +9,7 @@ import numpy as np
 
 from reflrp.errors import InputError
 from reflrp.explainer import explain
-from reflrp.files import why
+from reflrp.storage.files import why
 
 RULES = "epsilon_plus"
 PICTURE = "reflrp_demo.png"

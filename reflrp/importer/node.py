@@ -12,8 +12,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from reflrp import limits
 from reflrp.arrays.looks import Brief
-from reflrp.caches import Kept
 from reflrp.errors import ModelError, Offender, ReflrpError, UnsupportedOperator
+from reflrp.ground.caches import Kept
 from reflrp.importer.allowed import evaluable, why_not
 from reflrp.importer.cost import cost_of, cost_of_making
 from reflrp.importer.estimate import check_outputs

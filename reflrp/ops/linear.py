@@ -16,7 +16,7 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, add, finite, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
 from reflrp.arrays.kernels import Windows, conv, conv_takes, conv_transpose, matmul, window_spread, window_sum
-from reflrp.caches import Cache
+from reflrp.ground.caches import Cache
 from reflrp.ir import Op, Shape
 from reflrp.ops.stabilizer import StabilizerLike, ratio
 

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reflrp import checks
 from reflrp.arrays import Array, away_from_zero, namespace, sign, where
 from reflrp.arrays.namespaces import fits
 from reflrp.errors import RuleError
+from reflrp.ground import checks
 
 Form = Literal["signed", "plain", "clip", "nonzero"]
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array
-from reflrp.caches import Cache
-from reflrp.checks import shown, texts
 from reflrp.errors import RuleError
+from reflrp.ground.caches import Cache
+from reflrp.ground.checks import shown, texts
 from reflrp.ir import Graph, Node, Value
 from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax

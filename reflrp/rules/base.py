@@ -11,8 +11,8 @@ import numpy as np
 
 from reflrp.arrays import Array
 from reflrp.arrays.looks import Comparable, brief
-from reflrp.checks import is_number, number, refuse, text
 from reflrp.errors import RuleError
+from reflrp.ground.checks import is_number, number, refuse, text
 from reflrp.ir import Node
 from reflrp.ops.stabilizer import Stabilizer
 

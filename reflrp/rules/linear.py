@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from reflrp.arrays import ZERO, Array, add, full_like, namespace, neg, ones_like, pos, sign, square, where
-from reflrp.checks import flag, number, refuse
 from reflrp.errors import RuleError
+from reflrp.ground.checks import flag, number, refuse
 from reflrp.ir import LINEAR, Node
 from reflrp.ops.linear import LinearMap
 from reflrp.ops.norms import Standardise, Statistic

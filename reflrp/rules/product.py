@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from reflrp.arrays import ZERO, Array, add, neg, pos, unbroadcast
-from reflrp.checks import shown
 from reflrp.errors import RuleError
+from reflrp.ground.checks import shown
 from reflrp.ir import Node
 from reflrp.ops.product import Multiply, Product
 from reflrp.ops.stabilizer import StabilizerLike, check_epsilon, check_stabilizer

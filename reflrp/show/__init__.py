@@ -1,13 +1,13 @@
 """What people see: pictures of images and series, of tokens, and tables as text.
 
-The objects that are shown stand below and do not import this package: it enters its functions in `reflrp.views`.
+The objects that are shown stand below and do not import this package: it enters its functions in `reflrp.ground.views`.
 """
 
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from reflrp.views import VIEWS
+from reflrp.ground.views import VIEWS
 
 
 def _late(module: str, function: str) -> Callable[..., Any]:

@@ -16,9 +16,9 @@ import numpy as np
 
 from reflrp.errors import InputError, ReflrpError
 from reflrp.explanation import Explanation
-from reflrp.files import named, write_beside
 from reflrp.show.drawable import check_drawable, chosen
 from reflrp.show.text import inline
+from reflrp.storage.files import named, write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

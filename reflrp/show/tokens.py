@@ -17,10 +17,10 @@ import numpy as np
 from reflrp.arrays.looks import Brief
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation, Labels
-from reflrp.files import named, read_text, write_beside
 from reflrp.show.drawable import TOKENS, check_range, chosen
 from reflrp.show.images import COLOURS, INK, require_matplotlib, title_of, write_figure
 from reflrp.show.text import inline
+from reflrp.storage.files import named, read_text, write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

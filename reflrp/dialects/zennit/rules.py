@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 
 from reflrp import rules as r
 from reflrp.arrays import ZERO, Array, pos, where
-from reflrp.caches import Cache, Kept
 from reflrp.dialects.zennit.core import expand
 from reflrp.errors import RuleError
+from reflrp.ground.caches import Cache, Kept
 from reflrp.ir import LINEAR, WEIGHTED
 from reflrp.ops.linear import LinearMap
 from reflrp.ops.pointwise import Pointwise

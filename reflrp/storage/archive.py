@@ -22,7 +22,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.errors import TooLarge, shortened
-from reflrp.files import why
+from reflrp.storage.files import why
 
 MAGIC = b"\x93NUMPY"
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")

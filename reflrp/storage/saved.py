@@ -21,10 +21,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from reflrp import limits
-from reflrp.archive import Archive, Unreadable
 from reflrp.errors import InputError, TooLarge, shortened
-from reflrp.files import opened, why, write_beside
 from reflrp.ledger import NUMBERS, Ledger, Row
+from reflrp.storage.archive import Archive, Unreadable
+from reflrp.storage.files import opened, why, write_beside
 
 FORMAT = 2
 """The version of the layout; the first had no `names` and no `format`."""

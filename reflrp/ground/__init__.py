@@ -1,0 +1,1 @@
+"""What every room stands on: caches for many threads, checks of arguments, the table of views, the bar of progress."""
