@@ -34,6 +34,8 @@ class LinearMap(Op):
     ----------
     w, b : array
         The parameter and the bias. `b` broadcasts against the output; ZERO where there is none.
+    has_bias : bool
+        The layer has a bias of its own, if only one of zeros (which `b` has as ZERO).
     source : tuple of int
         The input's shape.
     positive : bool
@@ -53,6 +55,7 @@ class LinearMap(Op):
     source: Shape
     positive: bool = field(default=False, kw_only=True)
     gated: bool = field(default=False, kw_only=True)
+    has_bias: bool = field(default=False, kw_only=True)
     absorbed: list[Absorbed] | None = field(default=None, kw_only=True, repr=False)
     derived: dict[Any, Array] = field(default_factory=dict, kw_only=True, repr=False)
 

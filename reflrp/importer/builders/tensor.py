@@ -7,10 +7,10 @@ import string
 import numpy as np
 
 from reflrp.arrays import ZERO
-from reflrp.importer.node import OnnxNode, made_node
-from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
+from reflrp.importer.resampling import resampling
+from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.ir import Shape
-from reflrp.ops.axismap import AxisMap
+from reflrp.ops.axismap import axis_map
 from reflrp.ops.einsum import DenseEinsum, EinsumProduct, Equation
 from reflrp.ops.routing import Take
 
@@ -57,64 +57,21 @@ def _equation(text: str, ranks: list[int]) -> Equation:
 
 @builds("Resize", "Upsample")
 def resize(site: Site) -> Ref:
-    """A resampling along axes, each by the matrix that ONNX's reference code gives for unit vectors.
+    """A resampling along axes, each by its matrix.
 
     Nearest neighbours only move entries, so they become routing.
     """
     x = site.ref()
-    if site.attr("coordinate_transformation_mode") == "tf_crop_and_resize":
-        raise Unbuildable("crop and resize has no rule")
-    node, rest = _modern(site)
-    _check_size(x, rest)
-    out = node.evaluate(np.zeros(x.shape, np.float32), *rest)[0].shape
-    axes = tuple(i for i, (n, m) in enumerate(zip(x.shape, out, strict=True)) if n != m)
-    start = x
-    if not axes or site.attr("mode", "nearest") != "nearest":
-        matrices = tuple(_axis_matrix(node, start, out, axis, rest) for axis in axes)
-        return site.emit(AxisMap(ONE, ZERO, x.shape, axes=axes, matrices=matrices), x) if axes else x
-    for axis in axes:
-        nearest = _axis_matrix(node, start, out, axis, rest).argmax(axis=1)
-        x = site.emit(Take(x.shape, axis, nearest), x, part="" if axis == axes[-1] else f"axis{axis}")
-    return x
-
-
-def _check_size(x: Ref, rest: list[np.ndarray | None]) -> None:
-    """Raise Unbuildable before an array is made that cannot be."""
-    scales, sizes = ([*rest, None, None, None])[1:3]
-    if scales is not None and scales.size and np.isfinite(scales).all():
-        sized(tuple(int(n * s) for n, s in zip(x.shape, scales, strict=False)))
-    if sizes is not None:
-        sized(tuple(int(n) for n in sizes))
-
-
-def _modern(site: Site) -> tuple[OnnxNode, list[np.ndarray | None]]:
-    """Return the node and its constants as since opset 11; before, coordinates were asymmetric and rounded down."""
-    if site.op_type == "Resize" and site.opset >= 11:
-        return site.node, [site.const(i) for i in range(1, len(site.args))]
-    scales = site.attr("scales") if site.attr("scales") else site.const(1)
-    mode = {"bilinear": "linear"}.get(site.attr("mode", "nearest"), site.attr("mode", "nearest"))
-    node = made_node(
-        "Resize", ("x", "", "scales"), 19,
-        mode=mode, coordinate_transformation_mode="asymmetric", nearest_mode="floor",
-    )  # fmt: skip
-    return node, [None, np.asarray(scales, dtype=np.float32)]
-
-
-def _axis_matrix(node: OnnxNode, x: Ref, out: Shape, axis: int, rest: list[np.ndarray | None]) -> np.ndarray:
-    """Return the matrix (out, in) of a resampling along one axis: its values on unit vectors, one a sample."""
-    if x.shape[0] != out[0]:
+    how = resampling(site, x.shape)
+    found = {axis: how.matrix(axis, n) for axis, n in enumerate(x.shape)}
+    matrices = {axis: m for axis, m in found.items() if m is not None}
+    if 0 in matrices:
         raise Unbuildable("it resizes the batch axis")
-    size = x.shape[axis]
-    units = np.eye(size).reshape(size, *(size if i == axis else 1 for i in range(1, x.ndim)))
-    whole = (
-        node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch"
-    )  # then each axis has a say in the scale
-    kept = (size, *(n if n != m or whole else 1 for n, m in zip(x.shape[1:], out[1:], strict=True)))
-    if len(rest) > 2 and rest[2] is not None and len(rest[2]) == x.ndim:
-        sizes = (size, *(m if n != m or whole else 1 for n, m in zip(x.shape[1:], out[1:], strict=True)))
-        rest = [*rest[:2], np.asarray(sizes, dtype=np.int64)]
-    lines = node.evaluate(np.ascontiguousarray(np.broadcast_to(units, kept)), *rest)[0]
-    return np.asarray(np.moveaxis(lines, axis, 1).reshape(size, out[axis], -1)[:, :, 0].T)
+    if how.mode == "nearest":
+        for axis, m in matrices.items():
+            x = site.emit(Take(x.shape, axis, m.argmax(axis=1)), x, part="" if axis == max(matrices) else f"axis{axis}")
+        return x
+    return site.emit(axis_map(x.shape, matrices), x) if matrices else x
 
 
 @builds("CumSum")
@@ -125,4 +82,4 @@ def cumsum(site: Site) -> Ref:
     size = x.shape[axis]
     matrix = np.tril(np.ones((size, size)), -1 if site.attr("exclusive", 0) else 0)
     matrix = matrix.T if site.attr("reverse", 0) else matrix
-    return site.emit(AxisMap(ONE, ZERO, x.shape, axes=(axis,), matrices=(matrix,)), x)
+    return site.emit(axis_map(x.shape, {axis: matrix}), x)
