@@ -160,6 +160,15 @@ class Program:
         return (node.kind == "embedding" or isinstance(node.op, MovedIds)) and name in self._tokens
 
     @cached_property
+    def carriers(self) -> frozenset[str]:
+        """The inputs that relevance can reach: those that are active, and token ids on their way to a table."""
+        found = {i for n in self.graph.nodes if n.kind == "embedding" for i in n.inputs}
+        for node in reversed(self.graph.nodes):
+            if node.output in found and isinstance(node.op, MovedIds):
+                found.update(node.inputs[i] for i in node.op.tokens)
+        return frozenset(i for i in self.graph.inputs if i in found or self.graph.values[i].active)
+
+    @cached_property
     def _tokens(self) -> frozenset[str]:
         """The token ids: inputs, and what they are cast, moved or shifted to."""
         moved = (n.output for n in self.graph.nodes if isinstance(n.op, MovedIds))

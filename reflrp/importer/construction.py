@@ -19,10 +19,10 @@ from reflrp.importer.labels import BUILT, INERT_OUTPUTS, LOOKUPS, TABLES, is_ine
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
 from reflrp.importer.read import is_float, widened
 from reflrp.importer.site import BUILDERS, Arg, Items, Oversized, Ref, Site, Unbuildable, Work, sized
-from reflrp.importer.tokens import origins
+from reflrp.importer.tokens import shares
 from reflrp.ir import Node, Op, Value
 from reflrp.ops.linear import Diagonal
-from reflrp.ops.picking import MovedIds
+from reflrp.ops.picking import MovedIds, Share
 from reflrp.ops.routing import Expand, Plumbing, Reshape, Where
 
 FLAT = ("Softmax", "LogSoftmax", "Hardmax")
@@ -117,32 +117,39 @@ class Construction:
             return evaluated(node, *full)
 
         samples = run(*(self.sample(i) for i in inputs))
-        moved = self._moved_ids(node, args, inputs, samples, lambda *xs: run(*xs)[0])
-        if moved is not None:
-            return (moved,)
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
+
+        def function(i: int) -> Any:
+            return self._moved_ids(node, args, places, run, i) or (lambda *xs: run(*xs)[i])
+
         return tuple(
-            self.plumbing(node, i, inputs, lambda *xs, i=i: run(*xs)[i], np.asarray(sample)) if ok else None
+            self.plumbing(node, i, inputs, function(i), np.asarray(sample)) if ok else None
             for i, (ok, sample) in enumerate(zip(made, samples, strict=True))
         )
 
     def _moved_ids(
-        self, node: OnnxNode, args: tuple[Arg, ...], inputs: tuple[Ref, ...], samples: Any, function: Any
-    ) -> Ref | None:
-        """Add a node that moves token ids, if that is what it does with what comes from an input."""
-        tokens = [
-            i
-            for i, ref in enumerate(inputs)
-            if ref.value.dtype.kind != "b"
-            and (ref.name in self.tokens or isinstance(self.makers[ref.name].op, MovedIds))
-        ]
-        if not tokens or len(samples) != 1 or samples[0] is None:
+        self, node: OnnxNode, args: tuple[Arg, ...], places: list[int], run: Callable[..., Any], i: int
+    ) -> MovedIds | None:
+        """Return the op that moves token ids, if that is what a node does with what comes from an input."""
+        tokens = tuple(p for p in places if self._is_token(args[p]))
+        share = shares(node, lambda *operands: evaluated(node, *operands), tokens, i) if tokens else None
+        if share is None:
             return None
-        ids = inputs[tokens[0]]
-        index = origins(node, args, ids.shape, samples[0])
-        if index is None:
-            return None
-        return self.plumbing(node, 0, inputs, MovedIds(function, ids.shape, index, tokens[0]), samples[0])
+
+        def found(*arrays: np.ndarray) -> list[Share]:
+            full: list[Any] = list(args)
+            for p, array in zip(places, arrays, strict=True):
+                full[p] = array
+            return [s._replace(place=places.index(s.place)) for s in share(*full)]
+
+        order = tuple(places.index(p) for p in tokens)
+        return MovedIds(lambda *xs: run(*xs)[i], order, found)
+
+    def _is_token(self, ref: Arg) -> bool:
+        """Return whether a value is token ids: whole numbers of an input, or what such are moved to."""
+        if not isinstance(ref, Ref) or ref.value.dtype.kind == "b" or ref.value.active:
+            return False
+        return ref.name in self.tokens or (ref.name in self.makers and isinstance(self.makers[ref.name].op, MovedIds))
 
     def plumbing(
         self,

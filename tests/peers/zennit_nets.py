@@ -289,8 +289,8 @@ class Affine(nn.Module):
 
 
 ARITHMETIC: dict[str, Callable[..., torch.Tensor]] = {
-    "a number subtracted": lambda z, a, b: z - 0.3,
-    "a number added": lambda z, a, b: z + 0.3,
+    "a number subtracted": lambda z, a, b: z - 0.25,
+    "a number added": lambda z, a, b: z + 0.25,
     "a vector added": lambda z, a, b: z + a,
     "a vector added first": lambda z, a, b: a + z,
     "subtracted from a vector": lambda z, a, b: a - z,

@@ -7,7 +7,7 @@ import numpy as np
 from reflrp.arrays import ZERO, Array
 from reflrp.importer.decompose import normalised_by_values
 from reflrp.importer.geometry import conv_windows, transposed_windows
-from reflrp.importer.site import Ref, Site, Unbuildable, builds
+from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
 from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, SumOf
 from reflrp.ops.pointwise import Pointwise
@@ -226,10 +226,14 @@ def scaled(site: Site, x: Ref, factor: float, part: str = "") -> Ref:
 def diagonal(site: Site, x: Ref, w: np.ndarray | None, b: np.ndarray | None, part: str = "") -> Ref:
     """Return w * x + b, x being broadcast first where w or b are larger."""
     w = np.ones(()) if w is None else w
-    out = np.broadcast_shapes(x.shape, w.shape, () if b is None else b.shape)
-    if out != x.shape:
-        x = site.emit(Expand(x.shape, out), x, part="expand")
+    x = widened(site, x, w.shape, () if b is None else b.shape)
     bias = ZERO if b is None or not np.any(b) else b
     if bias is ZERO and w.ndim == 0 and w == 1 and not part:
         return x
     return site.emit(Diagonal(w, bias, x.shape), x, part=part)
+
+
+def widened(site: Site, x: Ref, *shapes: Shape) -> Ref:
+    """Return x, broadcast first where it meets constants of larger shapes."""
+    out = sized(np.broadcast_shapes(x.shape, *shapes))
+    return x if out == x.shape else site.emit(Expand(x.shape, out), x, part="expand")

@@ -8,11 +8,11 @@ import numpy as np
 
 from reflrp.arrays import ZERO
 from reflrp.importer.resampling import resampling
-from reflrp.importer.site import Ref, Site, Unbuildable, builds
+from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
 from reflrp.ops.axismap import axis_map
 from reflrp.ops.einsum import DenseEinsum, EinsumProduct, Equation
-from reflrp.ops.routing import Take
+from reflrp.ops.routing import Expand, Take
 
 ONE = np.ones(())
 
@@ -26,15 +26,54 @@ def einsum(site: Site) -> Ref:
     if len(args) > 2:
         raise Unbuildable(f"it has {len(args)} operands; reflrp has rules for two")
     equation = _equation(site.attr("equation"), [len(a.shape) for a in args])
-    a, b = args
+    sizes = _letters(equation, [a.shape for a in args])
+    a, b = (_widened(site, x, t, sizes, i) for i, (x, t) in enumerate(zip(args, equation[:2], strict=True)))
     if isinstance(a, Ref) and isinstance(b, Ref):
         active = (a.value.active, b.value.active)
         op = EinsumProduct((a.shape, b.shape), active, equation=equation)
         return site.emit(op, a, b)
-    if isinstance(a, Ref):
-        return site.emit(DenseEinsum(np.asarray(b), ZERO, a.shape, equation=equation), a)
-    swapped = Equation(equation.right, equation.left, equation.out)
-    return site.emit(DenseEinsum(a, ZERO, site.ref(1).shape, equation=swapped), site.ref(1))
+    if isinstance(a, np.ndarray):
+        equation, a, b = Equation(equation.right, equation.left, equation.out), b, a
+    assert isinstance(a, Ref)
+    letters, w = _narrowed(equation, np.asarray(b), sizes)
+    return site.emit(DenseEinsum(w, ZERO, a.shape, equation=equation._replace(right=letters)), a)
+
+
+def _letters(equation: Equation, shapes: list[Shape]) -> dict[str, int]:
+    """Return the size of each letter; where one operand has 1, that of the other."""
+    sizes: dict[str, int] = {}
+    for term, shape in zip(equation[:2], shapes, strict=True):
+        if len(term) != len(shape):
+            raise Unbuildable(f"equation {equation} does not fit an operand of shape {shape}")
+        for letter, n in zip(term, shape, strict=True):
+            if letter in sizes and n != sizes[letter] and 1 not in (n, sizes[letter]):
+                raise Unbuildable(f"its index {letter!r} has the sizes {sizes[letter]} and {n}")
+            sizes[letter] = n if sizes.get(letter, 1) == 1 else sizes[letter]
+    if not set(equation.out) <= set(sizes):
+        raise Unbuildable(f"equation {equation} has an index in its output that no operand has")
+    return sizes
+
+
+def _widened(site: Site, x: Ref | np.ndarray, term: str, sizes: dict[str, int], i: int) -> Ref | np.ndarray:
+    """Return a value with axes of length 1 repeated as the other operand asks for; a constant as it is."""
+    full = sized(tuple(sizes[c] for c in term))
+    if isinstance(x, np.ndarray) or x.shape == full:
+        return x
+    return site.emit(Expand(x.shape, full), x, part=f"expand{i}")
+
+
+def _narrowed(equation: Equation, w: np.ndarray, sizes: dict[str, int]) -> tuple[str, np.ndarray]:
+    """Return a constant without the indices that the value does not meet, so that its entries are the coefficients.
+
+    An index of the constant alone is summed over; one of length 1, which is repeated for the value's, is left out.
+    """
+    letters = equation.right
+    alone = [i for i, c in enumerate(letters) if c not in equation.left and c not in equation.out]
+    single = [i for i, c in enumerate(letters) if c in equation.left and w.shape[i] == 1 < sizes[c]]
+    if not alone and not single:
+        return letters, w
+    summed = w.astype(np.float64).sum(axis=tuple({*alone, *single}))
+    return "".join(c for i, c in enumerate(letters) if i not in alone and i not in single), np.asarray(summed)
 
 
 def _equation(text: str, ranks: list[int]) -> Equation:
