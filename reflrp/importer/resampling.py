@@ -21,6 +21,7 @@ import numpy as np
 from reflrp.importer.site import Site, Unbuildable, sized
 from reflrp.ir import Shape
 
+
 @dataclass(frozen=True)
 class Resampling:
     """How every axis is resized: its scale, its new length, and the attributes that say how entries are weighed."""
@@ -46,7 +47,7 @@ class Resampling:
         places = np.arange(out, dtype=np.float32)
         x = _coordinate(self.transformation, places, np.float32(scale), size, out)
         rounded = _rounding(self.nearest, scale)(x)
-        return np.eye(size)[np.clip(rounded, 0, size - 1).astype(np.int64)]
+        return np.asarray(np.eye(size)[np.clip(rounded, 0, size - 1).astype(np.int64)])
 
     def _weighed(self, scale: float, size: int, out: int) -> np.ndarray:
         """Return the weights of a kernel around each output's coordinate; beyond the border, the edge counts again."""

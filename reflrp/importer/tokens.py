@@ -50,7 +50,9 @@ def shares(node: OnnxNode, evaluate: Evaluate, tokens: tuple[int, ...], i: int) 
     return lambda *operands: [Share(t, _origins(evaluate, operands, data, t)[i]) for t in moved]
 
 
-def _origins(evaluate: Evaluate, operands: tuple[Any, ...], data: tuple[int, ...] | None, token: int) -> tuple[Any, ...]:
+def _origins(
+    evaluate: Evaluate, operands: tuple[Any, ...], data: tuple[int, ...] | None, token: int
+) -> tuple[Any, ...]:
     """Return for each entry of the outputs which entry of one operand came there, or -1.
 
     The node is run on the entries' numbers, from 1 on: 0 is what other operands bring in, and what Pad and Trilu fill in.

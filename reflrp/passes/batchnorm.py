@@ -95,7 +95,8 @@ def _part(node: Node, graph: Graph, channels: tuple[int, int]) -> str:
 def _one_each(x: Array, rank: int, channels: tuple[int, int]) -> bool:
     """Return whether a constant has exactly one entry a channel, on the channels' axis."""
     axis, count = channels
-    return x.ndim > 0 and x.size == count and rank - x.ndim <= axis and x.shape[axis - (rank - x.ndim)] == count
+    lead = rank - x.ndim
+    return bool(x.ndim > 0 and x.size == count and lead <= axis and x.shape[axis - lead] == count)
 
 
 def _composed(maps: list[Diagonal]) -> Diagonal:

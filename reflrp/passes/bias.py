@@ -114,14 +114,16 @@ def _features(graph: Graph, after: Node, path: list[Node]) -> np.ndarray | None:
     numbers = np.broadcast_to(np.arange(bias.size).reshape(bias.shape), graph.values[after.output].shape)
     for routing in path[:-1]:
         (numbers,) = routing.op.transpose(numbers)  # type: ignore[attr-defined]
-    axis = {Dense: numbers.ndim - 1, LeftDense: numbers.ndim - 2}.get(type(layer.op), 1)
+    behind: dict[type, int] = {Dense: 1, LeftDense: 2}
+    axis = numbers.ndim - behind[type(layer.op)] if type(layer.op) in behind else 1
     rows = np.moveaxis(numbers, axis, 0).reshape(numbers.shape[axis], -1)
     one_each = rows.size > 0 and bool((rows == rows[:, :1]).all()) and len(set(rows[:, 0].tolist())) == len(rows)
     return rows[:, 0] if one_each else None
 
 
 def _bias_shape(op: LinearMap, rank: int) -> tuple[int, ...]:
-    behind = {Dense: 0, LeftDense: 1}.get(type(op), rank - 2)
+    known: dict[type, int] = {Dense: 0, LeftDense: 1}
+    behind = known.get(type(op), rank - 2)
     return (-1, *(1,) * behind)
 
 

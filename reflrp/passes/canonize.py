@@ -21,6 +21,7 @@ from reflrp.ops.routing import Concat
 from reflrp.passes.batchnorm import batchnorms_joined
 from reflrp.passes.bias import WITH_BIAS, closed, fuse_affine, opened, part_bias
 
+
 def fold_batchnorm(graph: Graph) -> Graph:
     """Fold each BatchNormalization into its linear neighbour, and nothing else.
 
