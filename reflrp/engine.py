@@ -15,7 +15,7 @@ from reflrp.arrays import ZERO, Array, backend_namespace, magnitude, namespace, 
 from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError, TooLarge
 from reflrp.ir import UNRULED, Graph, Node, Op
 from reflrp.ledger import Row
-from reflrp.ops.linear import LinearMap
+from reflrp.ops.linear import Absorbed, LinearMap
 from reflrp.ops.norms import Statistic
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.pointwise import Pointwise
@@ -143,6 +143,21 @@ class Program:
         xs = tuple(values[i] for i in node.inputs)
         y = values[node.output]
         absorbed: list[Any] = []
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported with the node's name
+                parts = self._parts(op, rule, xs, y, r, absorbed)
+        except NonFiniteError as error:
+            raise NonFiniteError(
+                f"{error} of node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(rule)}); "
+                "use dtype='float64', or check the model's weights and the input's scale"
+            ) from error
+        return parts, self._account(node, rule, r, parts, absorbed)
+
+    @staticmethod
+    def _parts(
+        op: Op, rule: Rule | None, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any]
+    ) -> tuple[Array, ...]:
+        """Return what a rule gives to each input; its notes for the ledger end in `absorbed`."""
         if rule is None:
             parts = op.transpose(r, *xs)  # type: ignore[attr-defined]
         elif isinstance(op, LinearMap) or (isinstance(op, Statistic) and isinstance(rule, LinearRule)):
@@ -151,7 +166,7 @@ class Program:
             parts = rule(replace(op, absorbed=absorbed), xs, y, r)
         else:
             parts = (rule(op, xs[0], y, r),)
-        return parts, self._account(node, rule, r, parts, absorbed)
+        return parts
 
     def _reached(self, node: Node, name: str) -> bool:
         """Return whether relevance goes from a node to an input: to what is active, and to token ids."""
@@ -216,6 +231,8 @@ def _share_linear(
     a = L.join(xs)
     L = L.observed(a, y) if isinstance(L, Selection) else L
     R = rule(replace(L, absorbed=absorbed), a, y, r)
+    if R is not ZERO:
+        absorbed.append(Absorbed(L.kept(R), 0))
     return (R,) * len(xs) if R is ZERO else L.part(R)
 
 

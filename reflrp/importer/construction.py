@@ -15,7 +15,7 @@ from reflrp.arrays import ZERO
 from reflrp.errors import ModelError, ReflrpError
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.functions import function_of
-from reflrp.importer.labels import BUILT, INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
+from reflrp.importer.labels import BUILT, INERT_OUTPUTS, LOOKUPS, RANDOM, TABLES, is_inert
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
 from reflrp.importer.read import is_float, widened
 from reflrp.importer.site import BUILDERS, Arg, Items, Oversized, Ref, Site, Unbuildable, Work, sized
@@ -45,6 +45,8 @@ class Construction:
     into a Graph. A name is known as an array (a constant, or what follows from shapes), as a Ref, or as a sequence of
     these. `tokens` are the graph's inputs, whose integers may be ids that relevance leads back to; `samples` are arrays
     that show the shape and dtype of values without relevance; `derived` are values that the network works out itself.
+    `taken` are the names of the nodes so far, `reserved` those of the file's nodes and of its values: names that are made up
+    (`NODE:part`, `NODE/inner`) keep clear of both.
 
     Inside a loop, a branch or a function, `prefix` is put before the names of what is built, `origin` names the ONNX
     node that stands in the file, and `scope` is its module path.
@@ -60,6 +62,8 @@ class Construction:
     derived: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     steps: list[int] = field(default_factory=lambda: [0])
+    taken: set[str] = field(default_factory=set)
+    reserved: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
     prefix: str = ""
     origin: tuple[str, ...] = ()
     scope: str = ""
@@ -85,10 +89,9 @@ class Construction:
         """Add a node and return its output; of what an operator is made of, parts that do nothing are left out."""
         if self.origin and _does_nothing(op, inputs):
             return inputs[0]
-        name = self.prefix + (f"{node.name}:{part}" if part else node.name)
-        output = self.prefix + (f"{node.outputs[0]}:{part}" if part else node.outputs[0])
-        while output in self.values:
-            output += "'"
+        made = bool(part or self.origin)
+        name = self.free_name(self.prefix + (f"{node.name}:{part}" if part else node.name), made)
+        output = self.free_value(self.prefix + (f"{node.outputs[0]}:{part}" if part else node.outputs[0]), made)
         shape = sized(tuple(int(n) for n in op.shape(*(i.shape for i in inputs))))
         active = any(i.value.active for i in inputs) or op.kind == "embedding"
         nonneg = op.nonneg(*(i.value.nonneg for i in inputs))
@@ -100,6 +103,7 @@ class Construction:
         if len(self.nodes) >= limits.NODES:
             raise Oversized(f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES)")
         self.nodes.append(made)
+        self.taken.add(name)
         self.values[output], self.makers[output] = value, made
         if any(i.name in self.derived or (i.name in self.makers and i.value.active) for i in inputs):
             self.derived.add(output)
@@ -166,12 +170,23 @@ class Construction:
         """
         label = f":{part}" if part else f":{i}" if i else ""
         output = self.prefix + (f"{node.outputs[i]}:{part}" if part else node.outputs[i])
-        value = Value(sample.shape, sample.dtype, active=False)
-        while output in self.values:
-            output += "'"
+        value, made = Value(sample.shape, sample.dtype, active=False), bool(label or self.origin)
+        name, output = self.free_name(self.prefix + node.name + label, made), self.free_value(output, made)
         self.samples[output] = sample
         op = function if isinstance(function, Op) else Plumbing(function)
-        return self._add(self.prefix + node.name + label, op, inputs, output, node, value)
+        return self._add(name, op, inputs, output, node, value)
+
+    def free_name(self, name: str, made: bool) -> str:
+        """Return a name that no node has; one that is made up also avoids the names of the file's nodes."""
+        while name in self.taken or (made and name in self.reserved[0]):
+            name += "'"
+        return name
+
+    def free_value(self, name: str, made: bool) -> str:
+        """Return a name that no value has; one that is made up also avoids the names of the file's values."""
+        while name in self.values or (made and name in self.reserved[1]):
+            name += "'"
+        return name
 
     def worked_out(self, ref: Ref) -> bool:
         """Return whether a value depends on what the network computes, and not on its inputs as they are given."""
@@ -216,14 +231,19 @@ def place(node: OnnxNode, work: Work) -> None:
     for output, value in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False):
         if output and value is not None:
             work.known[output] = _as_array(value)
-            if isinstance(value, Ref) and value.name != work.prefix + output:
-                work.aliases[work.prefix + output] = value.name
+            name = work.prefix + output
+            if isinstance(value, Ref) and value.name != name and not (work.prefix and name in work.reserved[1]):
+                work.aliases[name] = value.name
 
 
 def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
     """Return the node's outputs: known now, plumbing, or what its builder emits."""
     if any(a is None for i, a in zip(node.inputs, args, strict=True) if i):
         raise Unbuildable("it reads an output that reflrp does not compute")
+    if _random(node, args):
+        raise Unbuildable(
+            "its output is random, so that there is no one answer to explain; export the model for inference"
+        )
     build_ = BUILDERS.get((node.domain, node.op_type))
     if node.op_type in BUILT or any(isinstance(a, Items) for a in args):
         if build_ is None:
@@ -239,6 +259,14 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
     made = build_(Site(node, args, work))
     inert = tuple(i for i in INERT_OUTPUTS.get(node.op_type, ()) if i < len(node.outputs) and node.outputs[i])
     return (made, *work.plumb(node, args, inert)[1:]) if inert and not isinstance(made, tuple) else made
+
+
+def _random(node: OnnxNode, args: tuple[Arg, ...]) -> bool:
+    """Return whether a node gives other numbers at each run: random operators, and Dropout while it trains."""
+    if node.domain != "" or node.op_type not in RANDOM | {"Dropout"}:
+        return False
+    training = args[2] if len(args) > 2 else None
+    return node.op_type in RANDOM or (isinstance(training, np.ndarray) and bool(training.any()))
 
 
 def _known(node: OnnxNode, args: tuple[Arg, ...]) -> Any:
@@ -280,11 +308,11 @@ def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:
 
     Raises TooLarge, before it runs, where an output would be beyond the limit on memory.
     """
-    if node.domain == "" and node.opset < MISREAD.get(node.op_type, 0) and len(node.outputs) == 1:
+    if node.domain == "" and node.opset < MISREAD.get(node.op_type, 0):
         check_outputs(f"node {node.name!r} ({node.op_type})", node.proto, node.opset, feeds)
-        made = _flat(node, feeds) if node.op_type in FLAT else _by_builder(node, feeds)
+        made = (_flat(node, feeds),) if node.op_type in FLAT else _by_builder(node, feeds)
         if made is not None:
-            return (made,)
+            return made
     return node.run(feeds)
 
 
@@ -297,8 +325,8 @@ def _flat(node: OnnxNode, feeds: Arrays) -> np.ndarray:
     return np.asarray(found.reshape(data.shape))
 
 
-def _by_builder(node: OnnxNode, feeds: Arrays) -> np.ndarray | None:
-    """Return the output as the node's builder computes it, in float64; None for data that it does not take."""
+def _by_builder(node: OnnxNode, feeds: Arrays) -> tuple[np.ndarray | None, ...] | None:
+    """Return the outputs as the node's builder computes them, in float64; None for data that it does not take."""
     name = node.inputs[0]
     data = feeds[name]
     build = BUILDERS.get((node.domain, node.op_type))
@@ -308,14 +336,15 @@ def _by_builder(node: OnnxNode, feeds: Arrays) -> np.ndarray | None:
     work.values[name] = x.value
     args = tuple(x if i == name else feeds.get(i) for i in node.inputs)
     made = build(Site(node, args, work))
-    found = made[0] if isinstance(made, tuple) else made
-    if not isinstance(found, Ref):
-        return None
+    found = made if isinstance(made, tuple) else (made,)
+    wanted = list(zip(node.outputs, (*found, *(None for _ in node.outputs)), strict=False))
+    if any(o and not isinstance(value, Ref) for o, value in wanted):
+        return None  # it has an output that the builder leaves to the reference code
     values = {name: data.astype(np.float64)}
     for step in work.nodes:
         op = step.op.to(_widest)
         values[step.output] = op.forward(*(values[i] for i in step.inputs))
-    return widened(values[found.name].astype(data.dtype))
+    return tuple(widened(values[v.name].astype(data.dtype)) if o and isinstance(v, Ref) else None for o, v in wanted)
 
 
 def _widest(array: Any) -> Any:

@@ -137,7 +137,8 @@ def _fold(nodes: list[OnnxNode], constants: dict[str, np.ndarray], folder: Path 
     """Evaluate what depends on constants only, by ONNX's reference code; return the other nodes."""
     rest = []
     for node in nodes:
-        kept = node.op_type in RANDOM or node.op_type in BUILT or not node.standard
+        trained = node.op_type == "Dropout" and len(node.inputs) > 2
+        kept = node.op_type in RANDOM or trained or node.op_type in BUILT or not node.standard
         if kept or any(i not in constants for i in node.reads):
             rest.append(node)
         else:

@@ -128,6 +128,10 @@ class LinearMap(Op):
         """Return the relevance of each input, from the relevance of the joined one."""
         return (R,)
 
+    def kept(self, R: Array) -> Any:
+        """Return how much of the joined input's relevance belongs to constants among its parts."""
+        return 0
+
 
 def signs_side_by_side(w: Array) -> Array:
     """Return the kernels w+ and w- as one of twice the outputs; ZERO where either vanishes."""

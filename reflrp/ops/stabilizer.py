@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal
 
-from reflrp.arrays import Array, away_from_zero, namespace, sign, where
-from reflrp.errors import RuleError
+from reflrp.arrays import Array, away_from_zero, is_symbolic, namespace, sign, where
+from reflrp.errors import NonFiniteError, RuleError
 
 Form = Literal["signed", "plain", "clip", "nonzero"]
 
@@ -113,8 +113,19 @@ def safe_div(x: Array, y: Array) -> Array:
 def ratio(R: Array, z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
     """Return R / st(z), and 0 where st(z) = 0: the share of R that each unit of z carries.
 
-    Shapes: R, z, result (N, *out). Clauses: STAB-1, STAB-2.
+    Shapes: R, z, result (N, *out). Raises NonFiniteError where st(z) is infinite. Clauses: STAB-1, STAB-2.
     """
+    denominator = stabilize(z, stabilizer)
+    _check(denominator, R)
     if isinstance(stabilizer, Real) and stabilizer > 0:
-        return R / stabilize(z, stabilizer)
-    return safe_div(R, stabilize(z, stabilizer))
+        return R / denominator
+    return safe_div(R, denominator)
+
+
+def _check(denominator: Array, R: Array) -> None:
+    """Raise NonFiniteError where relevance meets a denominator that overflowed, and would vanish without a word."""
+    xp = namespace(denominator)
+    if is_symbolic(denominator) or denominator.dtype == object or bool(xp.isfinite(xp.sum(denominator))):
+        return
+    if bool(xp.any(~xp.isfinite(denominator) & (R != 0))):
+        raise NonFiniteError("an infinity arose in a denominator")

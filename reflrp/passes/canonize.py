@@ -165,6 +165,8 @@ def _split_over(values: dict[str, Value], concat: Node, after: Node) -> list[Nod
     for name, size, end in zip(concat.inputs, sizes, ends, strict=True):
         w, b = (_section(x, shape, end - size, end) for x in (d.w, d.b))  # type: ignore[attr-defined]
         output = f"{name}:scaled"
+        while output in values:
+            output += "'"
         values[output] = values[name]
         op = Diagonal(w, b, values[name].shape)
         extra.append(replace(after, name=f"{after.name}:{name}", op=op, inputs=(name,), output=output))
