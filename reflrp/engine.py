@@ -12,12 +12,12 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, backend_namespace, magnitude, total
 from reflrp.arrays.looks import block, counted
-from reflrp.errors import InputError, ModelError, ReflrpError, RuleError
+from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError, RuleError
 from reflrp.ground.caches import Cache, Kept
 from reflrp.guards import check_dtype, check_finite, check_sum, like
 from reflrp.ir import UNRULED, Graph, Node, Op
 from reflrp.ledger import Row
-from reflrp.ops.linear import LinearMap
+from reflrp.ops.linear import Absorbed, LinearMap
 from reflrp.ops.norms import Statistic
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.pointwise import Pointwise
@@ -197,6 +197,22 @@ class Program:
         xs = tuple(values[i] for i in node.inputs)
         y = values[node.output]
         absorbed: list[Any] = []
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported with the node's name
+                parts = self._parts(op, rule, xs, y, r, absorbed)
+        except NonFiniteError as error:
+            raise NonFiniteError(
+                f"{error} of node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(rule)}); "
+                "use dtype='float64', or check the model's weights and the input's scale"
+            ) from error
+        return parts, self._account(node, rule, r, parts, absorbed)
+
+    @staticmethod
+    def _parts(
+        op: Op, rule: Rule | None, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any]
+    ) -> tuple[Array, ...]:
+        """Return what a rule gives to each input; its notes for the ledger end in `absorbed`."""
+        parts: tuple[Array, ...]
         if rule is None:
             parts = op.transpose(r, *xs)  # type: ignore[attr-defined]
         elif isinstance(op, LinearMap) or (isinstance(op, Statistic) and isinstance(rule, LinearRule)):
@@ -205,13 +221,22 @@ class Program:
             parts = rule(replace(op, absorbed=absorbed), xs, y, r)
         else:
             parts = (rule(op, xs[0], y, r),)
-        return parts, self._account(node, rule, r, parts, absorbed)
+        return parts
 
     def _reached(self, node: Node, name: str) -> bool:
         """Return whether relevance goes from a node to an input: to what is active, and to token ids."""
         if self.graph.values[name].active:
             return True
         return (node.kind == "embedding" or isinstance(node.op, MovedIds)) and name in self._tokens
+
+    @Kept
+    def carriers(self) -> frozenset[str]:
+        """The inputs that relevance can reach: those that are active, and token ids on their way to a table."""
+        found = {i for n in self.graph.nodes if n.kind == "embedding" for i in n.inputs}
+        for node in reversed(self.graph.nodes):
+            if node.output in found and isinstance(node.op, MovedIds):
+                found.update(node.inputs[i] for i in node.op.tokens)
+        return frozenset(i for i in self.graph.inputs if i in found or self.graph.values[i].active)
 
     @Kept
     def _tokens(self) -> frozenset[str]:
@@ -263,6 +288,8 @@ def _share_linear(
     a = L.join(xs)
     L = L.observed(a, y) if isinstance(L, Selection) else L
     R = rule(replace(L, absorbed=absorbed), a, y, r)
+    if R is not ZERO:
+        absorbed.append(Absorbed(L.kept(R), 0))
     return (R,) * len(xs) if R is ZERO else L.part(R)
 
 

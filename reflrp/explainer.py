@@ -284,7 +284,7 @@ class Explainer:
         relevances = {
             k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)
             for k, a in feeds.items()
-            if k in found or graph.values[k].active
+            if k in found or k in program.carriers
         }
         ledger = Ledger(tuple(rows), total(R), {k: total(v) for k, v in relevances.items()})
         reached = {k: to_host(v) for k, v in found.items() if keep(k)}

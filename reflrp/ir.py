@@ -146,7 +146,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Node:
-    """One equation, `output = op(*inputs)`, with where it came from."""
+    """One equation, `output = op(*inputs)`, with where it came from.
+
+    `joined` holds the two nodes that import made this one of, a layer and its split bias, where they can be parted again.
+    """
 
     name: str
     op: Op
@@ -155,6 +158,7 @@ class Node:
     op_type: str = ""
     onnx: tuple[str, ...] = ()
     scope: str = ""
+    joined: tuple[Node, ...] = ()
 
     @property
     def kind(self) -> str:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from reflrp.arrays import ZERO
 from reflrp.arrays.kernels import Windows
+from reflrp.ops.axismap import axis_map
 from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap, SumAxes, SumOf, WindowMean
 from reflrp.ops.selection import MaxAxes, MaxOf, MaxPool, Selection
 
@@ -172,6 +173,16 @@ def sum_axes(draw):
 
 
 @st.composite
+def axis_maps(draw):
+    """One to three axes, each with a matrix of both signs: a cubic Resize in small."""
+    rng, shape = draw(seeds), (draw(small), draw(small), draw(small))
+    axes = draw(st.sampled_from([(0,), (1, 2), (0, 2), (0, 1, 2)]))
+    matrices = {i: dyadic(rng, (draw(small), shape[i])) for i in axes}
+    op = axis_map((N, *shape), {i + 1: m for i, m in matrices.items()})
+    return Map(op, dyadic(rng, (N, *shape)), [oracle.axis_map(shape, matrices)] * N)
+
+
+@st.composite
 def average_pool(draw):
     rng, v, channels, include_pad = draw(seeds), draw(pool_windows()), draw(st.integers(1, 2)), draw(st.booleans())
     share = np.ones(()) / prod(v.kernel) if include_pad else 1 / inside(v)
@@ -231,6 +242,7 @@ MAPS = {
     "diagonal": diagonal(),
     "sum_of": sum_of(),
     "sum_axes": sum_axes(),
+    "axis_map": axis_maps(),
     "average_pool": average_pool(),
     "max_pool": max_pool(),
     "max_axes": max_axes(),

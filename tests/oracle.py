@@ -179,6 +179,19 @@ def sum_axes(shape, axes, mean, one=1):
     return made.matrix()
 
 
+def axis_map(shape, matrices):
+    """A matrix (out, in) for each axis that is named; an input and an output meet where the product is not 0."""
+    sizes = [range(matrices[i].shape[0]) if i in matrices else (None,) for i in range(len(shape))]
+    made = Builder(shape, tuple(len(s) if i in matrices else shape[i] for i, s in enumerate(sizes)))
+    for j in product(*map(range, shape)):
+        for rows in product(*sizes):
+            k = tuple(j[i] if row is None else row for i, row in enumerate(rows))
+            coefficient = prod(number(m[k[i], j[i]]) for i, m in matrices.items())
+            if coefficient:
+                made.put(j, k, coefficient)
+    return made.matrix()
+
+
 def max_pool(a, size, kernel, *, strides, begin, end, dilations):
     """One entry a window: the first one that is greatest. a (C, *size) is the observed input."""
     geometry = (size, kernel, strides, begin, end, dilations)

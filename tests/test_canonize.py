@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from maps import dyadic
 from nets import build, net
 
 import reflrp
+from reflrp.dialects import zennit
 from reflrp.errors import ForwardChanged, RuleError
 from reflrp.ground.caches import Cache
 from reflrp.ops.linear import Conv
@@ -41,8 +43,15 @@ FOLDED = {
     "over concat": f"""<float[1, 2, 1, 1] w, float[1] b, float[3, 2, 1, 1] v, {BN}>
         {{ a = Conv(x, w, b) c = Conv(x, v) d = Concat<axis = 1>(a, c)
            y = BatchNormalization(d, gamma, beta, mean, var) }}""",
-    "over concat, as a product and a sum": """<float[1, 2, 1, 1] w, float[3, 2, 1, 1] v, float[4, 1, 1] k, float[4, 1, 1] s>
-        { a = Conv(x, w) c = Conv(x, v) d = Concat<axis = 1>(a, c) e = Mul(d, k) y = Add(e, s) }""",
+    "over concat, as a product and a sum": """<float[1, 2, 1, 1] w, float[3, 2, 1, 1] v, float[4, 1, 1] vark, float[4, 1, 1] s>
+        { a = Conv(x, w) c = Conv(x, v) d = Concat<axis = 1>(a, c) e = Mul(d, vark) y = Add(e, s) }""",
+    "as four nodes": """<float[4, 2, 3, 3] w, float[4] b, float[1, 4, 1, 1] mean, float[4, 1, 1] var,
+         float[4, 1, 1] varg, float[4, 1, 1] beta>
+        { a = Conv(x, w, b) c = Sub(a, mean) d = Div(c, var) e = Mul(varg, d) y = Add(beta, e) }""",
+    "after dense, as a product and a sum": """<float[32, 4] w, float[4] var, float[4] shift>
+        { f = Flatten(x) a = Gemm(f, w) b = Mul(a, var) y = Add(b, shift) }""",
+    "negative, by its name": """<float[4, 2, 3, 3] w, float[4, 1, 1] k, float[4, 1, 1] shift>
+        { a = Conv(x, w) [batch_normalization_3_mul] b = Mul(a, k) [batch_normalization_3_add] y = Add(b, shift) }""",
 }
 KEPT = {
     "a map added to images": """<float[4, 2, 1, 1] w, float[4, 4] p> { a = Conv(x, w) y = Add(a, p) }""",
@@ -51,6 +60,18 @@ KEPT = {
         { a = Conv(x, w) c = Conv(x, v) d = Concat<axis = 1>(a, c) y = Add(d, p) }""",
     "over concat a bias of features": """<float[4, 3] w, float[4, 3] v, float[3] p>
         { a = MatMul(x, w) c = MatMul(x, v) d = Concat<axis = 1>(a, c) y = Add(d, p) }""",
+    "a scale": "<float[4, 2, 3, 3] w, float[4, 1, 1] var> { a = Conv(x, w) y = Mul(a, var) }",
+    "a divisor": "<float[4, 2, 3, 3] w, float[4, 1, 1] var> { a = Conv(x, w) y = Div(a, var) }",
+    "the negative": "<float[4, 2, 3, 3] w> { a = Conv(x, w) y = Neg(a) }",
+    "a shift and a scale": """<float[4, 2, 3, 3] w, float[4, 1, 1] var, float[4, 1, 1] s>
+        { a = Conv(x, w) b = Sub(a, s) y = Mul(b, var) }""",
+    "a negative scale and a shift": """<float[4, 2, 3, 3] w, float[4, 1, 1] k, float[4, 1, 1] s>
+        { a = Conv(x, w) b = Mul(a, k) y = Add(b, s) }""",
+    "numbers": """<float[4, 2, 3, 3] w, float var, float s> { a = Conv(x, w) b = Mul(a, var) y = Add(b, s) }""",
+    "a scale and a number": """<float[4, 2, 3, 3] w, float[4, 1, 1] var, float s>
+        { a = Conv(x, w) b = Mul(a, var) y = Add(b, s) }""",
+    "a map of rows": """<float[2, 2, 1, 1] w, float[4, 1] var, float[4, 1] s>
+        { a = Conv(x, w) b = Mul(a, var) y = Add(b, s) }""",
     "output read twice": f"""<float[4, 2, 3, 3] w, {BN}>
         {{ a = Conv(x, w) b = BatchNormalization(a, gamma, beta, mean, var) y = Add(a, b) }}""",
     "behind a rectifier": f"""<float[4, 2, 3, 3] w, {BN}>
@@ -135,7 +156,12 @@ def test_unknown_pass():
     [
         ("<float[4, 3] w, float[3] b> { h = MatMul(x, w) y = Add(h, b) }", True),
         ("<float[4, 3] w, float[3] b> { h = MatMul(x, w) y = Add(b, h) }", True),
-        ("<float[4, 3] w, float[1] b> { h = MatMul(x, w) y = Sub(h, b) }", True),
+        ("<float[4, 3] w, float[3] b> { h = Gemm(x, w) y = Add(h, b) }", True),
+        ("<float[4, 3] w, float[3] b, float[3] c> { h = Gemm(x, w, c) y = Add(h, b) }", False),
+        ("<float[4, 3] w, float[3] b, float[3] c> { h = MatMul(x, w) t = Add(h, c) y = Add(t, b) }", False),
+        ("<float[4, 3] w, float[3] b> { h = MatMul(x, w) y = Sub(h, b) }", False),
+        ("<float[4, 3] w, float[1] b> { h = MatMul(x, w) y = Add(h, b) }", False),
+        ("<float[4, 3] w, float b> { h = MatMul(x, w) y = Add(h, b) }", False),
         ("<float[4, 3] w, float[3] b> { h = MatMul(x, w) r = Relu(h) y = Add(r, b) }", False),
         ("<float[4, 3] w, float[2, 1, 3] b> { h = MatMul(x, w) y = Add(h, b) }", False),  # it broadcasts
     ],
@@ -144,11 +170,96 @@ def test_an_added_constant_is_the_bias(body, biased):
     model = reflrp.load(build(f"net (float[N, 4] x) => (float y) {body}", seed=1))
     x = np.ones((2, 4))
     graph = model.graph({"x": x.shape})
-    assert (len(graph.nodes) == 1) is biased
-    assert (graph.producers()["y"].kind == "dense") is biased
-    w, b = (constant(model, name) for name in "wb")
-    h = np.maximum(x @ w, 0) if "Relu" in body else x @ w
+    kinds = [node.kind for node in graph.nodes]
+    assert (kinds == ["dense"]) is biased
+    h = x @ constant(model, "w") + (constant(model, "c") if " c>" in body else 0)
+    h = np.maximum(h, 0) if "Relu" in body else h
+    b = constant(model, "b")
     assert np.allclose(model.run(x)["y"], h - b if "Sub" in body else h + b, rtol=1e-15)
+
+
+@pytest.mark.parametrize(("names", "joined"), [(("/fc/MatMul", "/fc/Add"), True), (("/fc/MatMul", "/Add"), False)])
+@pytest.mark.parametrize("written", ["names", "metadata"])
+def test_a_bias_comes_from_the_layers_module(names, joined, written):
+    """Where the exporter wrote down modules: torch does, in the nodes' names or in their metadata."""
+    proto = build("net (float[N, 4] x) => (float y) <float[4, 3] w, float[3] b> { h = MatMul(x, w) y = Add(h, b) }", 1)
+    for node, name in zip(proto.graph.node, names, strict=True):
+        scopes = str(["", *name.split("/")[1:]])
+        if written == "names":
+            node.name = name
+        else:
+            node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scopes)
+    kinds = [n.kind for n in reflrp.load(proto).graph({"x": (1, 4)}).nodes]
+    assert kinds == (["dense"] if joined else ["dense", "diagonal"])
+
+
+CONVOLVED = {
+    "Add(a, b)": ("float[3, 1, 1] b", True),
+    "Add(b, a)": ("float[1, 3, 1, 1] b", True),
+    "Sub(a, b)": ("float[3, 1, 1] b", False),
+    "Add(a, n)": ("float n", False),
+    "Add(a, p)": ("float[4, 4] p", False),
+}
+
+
+@pytest.mark.parametrize("own", ["none", "zeros", "a bias"])
+@pytest.mark.parametrize("added", CONVOLVED)
+def test_a_constant_behind_a_convolution(added, own):
+    """It is the bias that an exporter split off only where the convolution has none, and never in zennit's dialect."""
+    declared, split = CONVOLVED[added]
+    conv = "Conv(x, w)" if own == "none" else "Conv(x, w, o)"
+    text = f"<float[3, 2, 1, 1] w, float[3] o, {declared}> {{ a = {conv} y = {added} }}"
+    proto = build(f"net (float[N, 2, 4, 4] x) => (float y) {text}", seed=3)
+    if own == "zeros":
+        zero = next(t for t in proto.graph.initializer if t.name == "o")
+        zero.CopyFrom(onnx.numpy_helper.from_array(np.zeros(3, np.float32), "o"))
+    model, x = reflrp.load(proto), dyadic(np.random.default_rng(2), (2, 2, 4, 4))
+    kinds = [node.kind for node in model.graph({"x": x.shape}).nodes]
+    assert kinds == (["conv"] if split and own == "none" else ["conv", "diagonal"])
+    program = reflrp.Explainer(model, zennit.EpsilonPlus()).program(x)
+    assert [node.kind for node in program.graph.nodes] == ["conv", "diagonal"]
+    assert np.array_equal(program.forward({"x": x}, keep=False)["y"], model.run(x)["y"])
+
+
+def test_a_bias_of_equal_numbers_is_one_too():
+    """What a constant holds has no say, only how it lies."""
+    proto = build("net (float[N, 4] x) => (float y) <float[4, 3] w> { h = MatMul(x, w) y = Add(h, b) }")
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(3, np.float32), "b"))
+    assert [n.kind for n in reflrp.load(proto).graph({"x": (1, 4)}).nodes] == ["dense"]
+
+
+BEHIND = {
+    "Mul": ("y = Mul(a, k)", lambda z, k: z * k, lambda R, z, k: R),
+    "Div": ("y = Div(a, k)", lambda z, k: z / k, lambda R, z, k: R),
+    "Neg": ("y = Neg(a)", lambda z, k: -z, lambda R, z, k: R),
+    "Sub": ("y = Sub(a, k)", lambda z, k: z - k, lambda R, z, k: R * z / (z - k)),
+}
+
+
+@pytest.mark.parametrize("op", BEHIND)
+def test_z_plus_behind_arithmetic(op):
+    """R of the output through the arithmetic first (in proportion), then by z+ among the contributions to the layer."""
+    body, forward, back = BEHIND[op]
+    proto = build(
+        f"net (float[N, 2, 1, 1] x) => (float y) <float[3, 2, 1, 1] w, float[3, 1, 1] k> {{ a = Conv(x, w) {body} }}"
+    )
+    k = np.array([1.5, -0.75, 2.0]).reshape(3, 1, 1)
+    tensor = next(t for t in proto.graph.initializer if t.name == "k")
+    tensor.CopyFrom(onnx.numpy_helper.from_array(k.astype(np.float32), "k"))
+    model, x = reflrp.load(proto), np.array([[0.75, 0.5], [1.25, -0.5]]).reshape(2, 2, 1, 1)
+    w = constant(model, "w").reshape(3, 2)
+    R = np.arange(1.0, 7.0).reshape(2, 3, 1, 1)
+    e = reflrp.explain(model, x, "epsilon_plus", init=R)
+    for n in range(2):
+        wanted = np.zeros(2)
+        for c in range(3):
+            u = [w[c, j] * x[n, j, 0, 0] for j in range(2)]
+            z, part = sum(u), k[c, 0, 0]
+            assert np.isclose(model.run(x)["y"][n, c, 0, 0], forward(z, part))
+            inner = back(R[n, c, 0, 0], z, part) if forward(z, part) else 0
+            positive = sum(max(v, 0) for v in u)
+            wanted += [max(v, 0) * inner / positive if positive else 0 for v in u]
+        assert np.allclose(e.relevance[n].ravel(), wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from coverage_tools import MS, assert_explained, net
-from models import draw, ints, model
+from models import draw, ints, model, onnxruntime
 
 import reflrp
 
@@ -86,6 +86,20 @@ CASES = {
     "MultiHeadAttention, bias": net(
         f"y = {MS}.MultiHeadAttention <num_heads = 2>(x, x, x, , , r)", WORDS, r=(1, 2, 5, 5)
     ),
+    "MultiHeadAttention, causal, more keys": net(
+        f"q = Slice(x, a, b, c) y = {MS}.MultiHeadAttention <num_heads = 2, unidirectional = 1>(q, x, x)",
+        WORDS,
+        a=ints(1),
+        b=ints(4),
+        c=ints(1),
+    ),
+    "MultiHeadAttention, causal, fewer keys": net(
+        f"k = Slice(x, a, b, c) y = {MS}.MultiHeadAttention <num_heads = 2, unidirectional = 1>(x, k, k)",
+        WORDS,
+        a=ints(1),
+        b=ints(4),
+        c=ints(1),
+    ),
     "RotaryEmbedding": fused("RotaryEmbedding", "", "x, p, c, s", "float[2,3,5,4] x", p=ints(0), c=(9, 2), s=(9, 2)),
     "RotaryEmbedding, interleaved": fused(
         "RotaryEmbedding",
@@ -120,6 +134,63 @@ CASES = {
         s=(9, 8),
     ),
 }
+
+
+def grouped(
+    attributes: str = "", time: int = 1, past: int = 3, lengths: tuple[int, ...] = (3, 3), total: int = 4
+) -> Any:
+    """GroupQueryAttention on keys and values of earlier calls, which are inputs too."""
+    rotary = ", c, s" if "rotary" in attributes else ""
+    known = ", kp, vp" if past else ", , "
+    return net(
+        f"q = MatMul(x, o) k = MatMul(x, w) v = MatMul(x, u) y, pk, pv = {MS}.GroupQueryAttention "
+        f"<{attributes}num_heads = 4, kv_num_heads = 2>(q, k, v{known}, n, t{rotary})",
+        f"float[2,{time},8] x" + (f", float[2,2,{past},16] kp, float[2,2,{past},16] vp" if past else ""),
+        "float[] y, float[] pk, float[] pv",
+        o=(8, 64),
+        w=(8, 32),
+        u=(8, 32),
+        n=np.array(lengths, np.int32),
+        t=np.int32(total),
+        **({"c": (9, 8), "s": (9, 8)} if rotary else {}),
+    )
+
+
+GROUPED: dict[str, dict[str, Any]] = {
+    "padded": {"time": 5, "past": 0, "lengths": (2, 4), "total": 5},
+    "a past": {},
+    "a past, of two lengths": {"lengths": (1, 3)},
+    "a past that is longer": {"past": 5, "lengths": (3, 2)},
+    "a past to be overwritten": {"time": 4, "lengths": (3, 2), "past": 6},
+}
+
+
+@pytest.mark.parametrize("attributes", ["", "do_rotary = 1, ", "local_window_size = 2, "])
+@pytest.mark.parametrize("name", GROUPED)
+def test_group_query_attention(name: str, attributes: str) -> None:
+    """Outputs as onnxruntime's, keys and values for the next call too; relevance adds up, those of the past included."""
+    proto = grouped(attributes, **GROUPED[name])
+    feeds = {i.name: draw(*(d.dim_value for d in i.type.tensor_type.shape.dim), seed=4) for i in proto.graph.input}
+    found, wanted = reflrp.load(proto).run(feeds), onnxruntime(proto, feeds)
+    for key, value in wanted.items():
+        assert np.allclose(found[key], value, atol=2e-5), key
+    e = reflrp.explain(proto, feeds, "cp_lrp", target=(0, 3), init="one", output="y")
+    assert {k: r.shape for k, r in e.relevances.items()} == {k: a.shape for k, a in feeds.items()}
+    assert np.isclose(e.conservation.totals["inputs"], 2, atol=1e-3)
+
+
+def test_group_query_attention_by_lengths_that_come_in() -> None:
+    """The lengths are an input: what each query sees is found in the run."""
+    proto = grouped(lengths=(1, 3))
+    fixed = {i.name: draw(*(d.dim_value for d in i.type.tensor_type.shape.dim), seed=4) for i in proto.graph.input}
+    given = onnx.ModelProto()
+    given.CopyFrom(proto)
+    del given.graph.initializer[[t.name for t in given.graph.initializer].index("n")]
+    given.graph.input.append(onnx.helper.make_tensor_value_info("n", onnx.TensorProto.INT32, [2]))
+    for lengths in ([1, 3], [3, 2]):
+        feeds = fixed | {"n": np.array(lengths, np.int32)}
+        found, wanted = reflrp.load(given).run(feeds), onnxruntime(given, feeds)
+        assert all(np.allclose(found[k], wanted[k], atol=2e-5) for k in wanted)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -26,7 +26,7 @@ def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
 
 
 def _built(source: Source, shapes: Mapping[str, Shape]) -> Graph:
-    work = Construction(frozenset(source.inputs), dict(source.constants))
+    work = Construction(frozenset(source.inputs), dict(source.constants), reserved=_names(source))
     for name, port in source.inputs.items():
         value = Value(tuple(shapes[name]), port.dtype, active=name in source.active)
         work.values[name], work.known[name] = value, Ref(name, value)
@@ -50,6 +50,12 @@ def _built(source: Source, shapes: Mapping[str, Shape]) -> Graph:
     for sample in work.samples.values():
         limits.release(sample)
     return _finish(source, work, lost)
+
+
+def _names(source: Source) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the file's nodes, and of its values."""
+    values = {*source.inputs, *source.constants, *(o for n in source.nodes for o in n.outputs)}
+    return frozenset(n.name for n in source.nodes), frozenset(values)
 
 
 def _finish(source: Source, work: Construction, lost: Mapping[str, str]) -> Graph:

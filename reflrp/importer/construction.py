@@ -13,7 +13,7 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO
 from reflrp.errors import ModelError, ReflrpError, TooLarge
-from reflrp.importer.allowed import BUILT
+from reflrp.importer.allowed import BUILT, RANDOM
 from reflrp.importer.branches import RUN, run_subgraphs
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.functions import defined_by_function, function_of
@@ -22,7 +22,7 @@ from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.read import FREE, NODE, is_float, widened
 from reflrp.importer.site import BUILDERS, Arg, Items, Oversized, Ref, Site, Unbuildable, Work, sized
-from reflrp.importer.tokens import origins
+from reflrp.importer.tokens import Sharing, sharing
 from reflrp.ir import Node, Op, Value, arrays_of
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.picking import MovedIds
@@ -54,6 +54,8 @@ class Construction:
     into a Graph. A name is known as an array (a constant, or what follows from shapes), as a Ref, or as a sequence of
     these. `tokens` are the graph's inputs, whose integers may be ids that relevance leads back to; `samples` are arrays
     that show the shape and dtype of values without relevance; `derived` are values that the network works out itself.
+    `taken` are the names of the nodes so far, `reserved` those of the file's nodes and of its values: names that are made up
+    (`NODE:part`, `NODE/inner`) keep clear of both.
 
     Inside a loop, a branch or a function, `prefix` is put before the names of what is built, `origin` names the ONNX
     node that stands in the file, and `scope` is its module path.
@@ -69,7 +71,8 @@ class Construction:
     derived: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     steps: list[int] = field(default_factory=lambda: [0])
-    names: set[str] = field(default_factory=set)
+    taken: set[str] = field(default_factory=set)
+    reserved: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
     prefix: str = ""
     origin: tuple[str, ...] = ()
     scope: str = ""
@@ -96,9 +99,9 @@ class Construction:
         """Add a node and return its output; of what an operator is made of, parts that do nothing are left out."""
         if self.origin and _does_nothing(op, inputs):
             return inputs[0]
-        name = self.prefix + (f"{node.name}:{part}" if part else node.name)
-        output = self.prefix + (f"{node.outputs[0]}:{part}" if part else node.outputs[0])
-        output = _fresh(output, self.values)
+        made = bool(part or self.origin)
+        name = self.free_name(self.prefix + (f"{node.name}:{part}" if part else node.name), made)
+        output = self.free_value(self.prefix + (f"{node.outputs[0]}:{part}" if part else node.outputs[0]), made)
         shape = sized(tuple(int(n) for n in op.shape(*(i.shape for i in inputs))))
         active = any(i.value.active for i in inputs) or op.kind == "embedding"
         nonneg = op.nonneg(*(i.value.nonneg for i in inputs))
@@ -106,8 +109,6 @@ class Construction:
 
     def _add(self, name: str, op: Op, inputs: tuple[Ref, ...], output: str, node: OnnxNode, value: Value) -> Ref:
         origin, scope = self.origin or (node.name,), node.scope or self.scope
-        name = _fresh(name, self.names)
-        self.names.add(name)
         limits.step(f"node {name!r} ({node.op_type})", PLACED)
         made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, origin, scope)
         if len(self.nodes) >= limits.NODES:
@@ -116,6 +117,7 @@ class Construction:
         for array in arrays_of(op):
             limits.hold_array(f"node {name!r}", array)
         self.nodes.append(made)
+        self.taken.add(name)
         self.values[output], self.makers[output] = value, made
         if any(i.name in self.derived or (i.name in self.makers and i.value.active) for i in inputs):
             self.derived.add(output)
@@ -124,35 +126,28 @@ class Construction:
     def plumb(self, node: OnnxNode, args: tuple[Arg, ...], only: tuple[int, ...] | None = None) -> tuple[Arg, ...]:
         """Add plumbing nodes: one for each output (or only for some) of an ONNX node that carries no relevance."""
         inputs = tuple(a for a in args if isinstance(a, Ref))
-        given = (node, *(None if isinstance(a, Ref) else a for a in args))
-        places = tuple(1 + i for i, a in enumerate(args) if isinstance(a, Ref))
+        places = tuple(i for i, a in enumerate(args) if isinstance(a, Ref))
+        given = tuple(None if isinstance(a, Ref) else a for a in args)
         samples = evaluated(node, *(self.sample(a) if isinstance(a, Ref) else a for a in args))
-        moved = self._moved_ids(node, args, inputs, samples, Filled(evaluated, given, places))
-        if moved is not None:
-            return (moved,)
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
+
+        tokens = sharing(node, tuple(p for p in places if self._is_token(args[p])))
+
+        def function(i: int) -> Any:
+            run = Filled(evaluated, (node, *given), tuple(1 + p for p in places), i)
+            share = Sharing(evaluated, node, given, places, tokens, i)
+            return MovedIds(run, tuple(map(places.index, tokens)), share) if tokens else run
+
         return tuple(
-            self.plumbing(node, i, inputs, Filled(evaluated, given, places, i), np.asarray(sample)) if ok else None
+            self.plumbing(node, i, inputs, function(i), np.asarray(sample)) if ok else None
             for i, (ok, sample) in enumerate(zip(made, samples, strict=True))
         )
 
-    def _moved_ids(
-        self, node: OnnxNode, args: tuple[Arg, ...], inputs: tuple[Ref, ...], samples: Any, function: Any
-    ) -> Ref | None:
-        """Add a node that moves token ids, if that is what it does with what comes from an input."""
-        tokens = [
-            i
-            for i, ref in enumerate(inputs)
-            if ref.value.dtype.kind != "b"
-            and (ref.name in self.tokens or isinstance(self.makers[ref.name].op, MovedIds))
-        ]
-        if not tokens or len(samples) != 1 or samples[0] is None:
-            return None
-        ids = inputs[tokens[0]]
-        index = origins(node, args, ids.shape, samples[0])
-        if index is None:
-            return None
-        return self.plumbing(node, 0, inputs, MovedIds(function, ids.shape, index, tokens[0]), samples[0])
+    def _is_token(self, ref: Arg) -> bool:
+        """Return whether a value is token ids: whole numbers of an input, or what such are moved to."""
+        if not isinstance(ref, Ref) or ref.value.dtype.kind == "b" or ref.value.active:
+            return False
+        return ref.name in self.tokens or (ref.name in self.makers and isinstance(self.makers[ref.name].op, MovedIds))
 
     def plumbing(
         self,
@@ -169,12 +164,20 @@ class Construction:
         """
         label = f":{part}" if part else f":{i}" if i else ""
         output = self.prefix + (f"{node.outputs[i]}:{part}" if part else node.outputs[i])
-        value = Value(sample.shape, sample.dtype, active=False)
-        output = _fresh(output, self.values)
+        value, made = Value(sample.shape, sample.dtype, active=False), bool(label or self.origin)
+        name, output = self.free_name(self.prefix + node.name + label, made), self.free_value(output, made)
         self.samples[output] = sample
         limits.hold_array(f"node {self.prefix + node.name!r}", sample)
         op = function if isinstance(function, Op) else Plumbing(function)
-        return self._add(self.prefix + node.name + label, op, inputs, output, node, value)
+        return self._add(name, op, inputs, output, node, value)
+
+    def free_name(self, name: str, made: bool) -> str:
+        """Return a name that no node has; one that is made up also avoids the names of the file's nodes."""
+        return _free(name, self.taken, self.reserved[0] if made else frozenset())
+
+    def free_value(self, name: str, made: bool) -> str:
+        """Return a name that no value has; one that is made up also avoids the names of the file's values."""
+        return _free(name, self.values, self.reserved[1] if made else frozenset())
 
     def hold(self, node: OnnxNode, arrays: Any) -> None:
         """Count the arrays among what a node makes: constants stay as long as the construction does."""
@@ -194,10 +197,10 @@ class Construction:
         return self.samples[ref.name]
 
 
-def _fresh(name: str, taken: Collection[str]) -> str:
-    """Return the name, or one like it that nothing has yet: names in bodies, and those we make, may meet the file's."""
+def _free(name: str, taken: Collection[str], reserved: Collection[str]) -> str:
+    """Return the name, or one like it that nothing has yet."""
     n, found = len(taken), name
-    while found in taken:
+    while found in taken or found in reserved:
         found, n = f"{name}'{n}", n + 1
     return found
 
@@ -238,14 +241,19 @@ def place(node: OnnxNode, work: Work) -> None:
     for output, value in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False):
         if output and value is not None:
             work.known[output] = _as_array(value)
-            if isinstance(value, Ref) and value.name != work.prefix + output:
-                work.aliases[work.prefix + output] = value.name
+            name = work.prefix + output
+            if isinstance(value, Ref) and value.name != name and not (work.prefix and name in work.reserved[1]):
+                work.aliases[name] = value.name
 
 
 def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
     """Return the node's outputs: known now, plumbing, or what its builder emits."""
     if any(a is None for i, a in zip(node.inputs, args, strict=True) if i):
         raise Unbuildable("it reads an output that reflrp does not compute")
+    if _random(node, args):
+        raise Unbuildable(
+            "its output is random, so that there is no one answer to explain; export the model for inference"
+        )
     build_ = BUILDERS.get((node.domain, node.op_type))
     if node.op_type in BUILT or any(isinstance(a, Items) for a in args):
         if build_ is None:
@@ -264,6 +272,14 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
     made = build_(Site(node, args, work))
     inert = tuple(i for i in INERT_OUTPUTS.get(node.op_type, ()) if i < len(node.outputs) and node.outputs[i])
     return (made, *work.plumb(node, args, inert)[1:]) if inert and not isinstance(made, tuple) else made
+
+
+def _random(node: OnnxNode, args: tuple[Arg, ...]) -> bool:
+    """Return whether a node gives other numbers at each run: random operators, and Dropout while it trains."""
+    if node.domain != "" or node.op_type not in RANDOM | {"Dropout"}:
+        return False
+    training = args[2] if len(args) > 2 else None
+    return node.op_type in RANDOM or (isinstance(training, np.ndarray) and bool(training.any()))
 
 
 def _known(node: OnnxNode, args: tuple[Arg, ...]) -> Any:
@@ -308,11 +324,11 @@ def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:
     """
     if node.domain == "" and node.op_type in RUN:
         return run_subgraphs(node, feeds, evaluate)
-    if node.domain == "" and node.opset < MISREAD.get(node.op_type, 0) and len(node.outputs) == 1:
+    if node.domain == "" and node.opset < MISREAD.get(node.op_type, 0):
         check_outputs(f"node {node.name!r} ({node.op_type})", node.proto, node.opset, feeds, by_reference=False)
-        made = _flat(node, feeds) if node.op_type in FLAT else _by_builder(node, feeds)
+        made = (_flat(node, feeds),) if node.op_type in FLAT else _by_builder(node, feeds)
         if made is not None:
-            return (made,)
+            return made
     return node.run(feeds)
 
 
@@ -325,8 +341,8 @@ def _flat(node: OnnxNode, feeds: Arrays) -> np.ndarray:
     return np.asarray(found.reshape(data.shape))
 
 
-def _by_builder(node: OnnxNode, feeds: Arrays) -> np.ndarray | None:
-    """Return the output as the node's builder computes it, in float64; None for data that it does not take."""
+def _by_builder(node: OnnxNode, feeds: Arrays) -> tuple[np.ndarray | None, ...] | None:
+    """Return the outputs as the node's builder computes them, in float64; None for data that it does not take."""
     name = node.inputs[0]
     data = feeds[name]
     build = BUILDERS.get((node.domain, node.op_type))
@@ -339,9 +355,10 @@ def _by_builder(node: OnnxNode, feeds: Arrays) -> np.ndarray | None:
         made = build(Site(node, args, work))
     except Oversized as error:
         raise TooLarge(f"node {node.name!r} ({node.op_type}): {error}") from error
-    found = made[0] if isinstance(made, tuple) else made
-    if not isinstance(found, Ref):
-        return None
+    found = made if isinstance(made, tuple) else (made,)
+    wanted = list(zip(node.outputs, (*found, *(None for _ in node.outputs)), strict=False))
+    if any(o and not isinstance(value, Ref) for o, value in wanted):
+        return None  # it has an output that the builder leaves to the reference code
     values = {name: data.astype(np.float64)}
     for step in work.nodes:
         what, shapes = f"node {node.name!r} ({node.op_type})", [work.values[i].shape for i in step.inputs]
@@ -349,7 +366,7 @@ def _by_builder(node: OnnxNode, feeds: Arrays) -> np.ndarray | None:
         limits.room(what, limits.size_of(out) + limits.WIDEST * step.op.takes(*shapes))
         limits.spend(what, step.op.work(out, *shapes))
         values[step.output] = step.op.to(_widest).forward(*(values[i] for i in step.inputs))
-    return widened(values[found.name].astype(data.dtype))
+    return tuple(widened(values[v.name].astype(data.dtype)) if o and isinstance(v, Ref) else None for o, v in wanted)
 
 
 def _widest(array: Any) -> Any:

@@ -147,7 +147,8 @@ def _fold(
     """
     rest, waiting = [], Counter([*(i for n in nodes for i in {*n.reads}), *outputs])
     for node in nodes:
-        kept = node.op_type in BUILT or not node.standard or not node.evaluable
+        trained = node.op_type == "Dropout" and len(node.inputs) > 2
+        kept = trained or node.op_type in BUILT or not node.standard or not node.evaluable
         if kept or any(i not in constants for i in node.reads):
             rest.append(node)
             continue

@@ -97,6 +97,7 @@ class Work(Protocol):
     makers: dict[str, Node]
     notes: list[str]
     steps: list[int]
+    reserved: tuple[frozenset[str], frozenset[str]]
     prefix: str
     origin: tuple[str, ...]
 

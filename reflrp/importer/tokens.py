@@ -1,32 +1,116 @@
-"""Token ids on their way from an input to a table: what is only moved, cast or shifted lets relevance back."""
+"""Token ids on their way from an input to a table: what moves, casts or shifts them lets relevance back.
+
+- A move (Reshape, Gather, Concat, Where ...) gives each entry's relevance to the id that came there, as observed: an id that
+  a mask replaced gets nothing, and what a constant brought in stays with the node.
+- Arithmetic on one id leaves it in its place. Where a bound of Clip, Max or Min wins, or a factor is 0, the id is replaced.
+- Of several ids that are added (a token and its field's offset, as inputs) none comes before the other: equal parts. The
+  same holds for a product; but a factor of 1 changes nothing, and gets nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from reflrp.importer.node import OnnxNode
+from reflrp.ops.picking import Share
 
-MOVES = frozenset(
-    ["Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze"]
+DATA: dict[str, tuple[int, ...] | None] = dict.fromkeys(
+    ["Compress", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape", "ReverseSequence"]
+    + ["Slice", "Split", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze"],
+    (0,),
 )
-ENTRYWISE = frozenset(["Abs", "Add", "Cast", "Clip", "Max", "Min", "Mod", "Mul", "Sub", "Where"])
+DATA |= {"Concat": None, "Pad": (0, 2), "Where": (1, 2), "ScatterElements": (0, 2), "ScatterND": (0, 2)}
+"""Operators that move entries -> the operands whose entries they move (None: all)."""
+
+ENTRYWISE = frozenset(
+    ["Abs", "Add", "Cast", "Ceil", "Clip", "Div", "Floor", "Max", "Min", "Mod", "Mul", "Neg", "Round", "Sub", "Sum"]
+)
 """Operators that leave each id in its place."""
 
+Evaluate = Callable[..., tuple[Any, ...]]
 
-def origins(node: OnnxNode, args: tuple[Any, ...], shape: tuple[int, ...], out: np.ndarray) -> np.ndarray | None:
-    """Return for each entry of the output which entry of the ids it comes from; None where it is no such move.
 
-    `shape` is the ids' shape, `out` an output of the right shape and dtype.
-    """
-    if out.dtype.kind not in "iu" or not (node.op_type in MOVES or node.op_type in ENTRYWISE):
-        return None
-    numbers = np.arange(prod(shape), dtype=np.int64).reshape(shape)
+def sharing(node: OnnxNode, tokens: tuple[int, ...]) -> tuple[int, ...]:
+    """Return which of the operands `tokens` get some of the relevance of a node's output; none where it is no such node."""
     if node.op_type in ENTRYWISE:
-        return numbers if out.shape == shape else None
-    if any(not isinstance(a, np.ndarray) for a in args[1:]) or isinstance(args[0], np.ndarray):
-        return None  # it moves by numbers that are found in the run
-    found = node.evaluate(numbers, *args[1:])[0]
-    return np.asarray(found, dtype=np.int64)
+        return tokens
+    if node.op_type not in DATA or node.attributes.get("reduction", "none") != "none":  # of a scatter
+        return ()
+    data = DATA[node.op_type]
+    return tuple(t for t in tokens if data is None or t in data)
+
+
+@dataclass(frozen=True, eq=False)
+class Sharing:
+    """How the relevance of output number `output` of a node is shared among the operands `tokens`, as observed.
+
+    `evaluate` runs a node on operands; `args` holds those that are constant, and what is observed comes in at `places`.
+    """
+
+    evaluate: Evaluate
+    node: OnnxNode
+    args: tuple[Any, ...]
+    places: tuple[int, ...]
+    tokens: tuple[int, ...]
+    output: int
+
+    def __call__(self, *observed: np.ndarray) -> list[Share]:
+        """Return the shares, by the numbers of what is observed."""
+        operands = list(self.args)
+        for place, array in zip(self.places, observed, strict=True):
+            operands[place] = array
+        return [s._replace(place=self.places.index(s.place)) for s in self._shares(tuple(operands))]
+
+    def _shares(self, operands: tuple[Any, ...]) -> list[Share]:
+        run = partial(self.evaluate, self.node)
+        if self.node.op_type in ENTRYWISE:
+            return _in_place(self.node.op_type, operands, run(*operands)[self.output], self.tokens)
+        data = DATA[self.node.op_type]
+        return [Share(t, _origins(run, operands, data, t)[self.output]) for t in self.tokens]
+
+
+def _origins(
+    evaluate: Evaluate, operands: tuple[Any, ...], data: tuple[int, ...] | None, token: int
+) -> tuple[Any, ...]:
+    """Return for each entry of the outputs which entry of one operand came there, or -1.
+
+    The node is run on the entries' numbers, from 1 on: 0 is what other operands bring in, and what Pad and Trilu fill in.
+    """
+    given: list[Any] = list(operands)
+    for i in range(len(given)) if data is None else data:
+        if i < len(given) and given[i] is not None:
+            given[i] = np.zeros(np.shape(given[i]), dtype=np.int64)
+    shape = np.shape(operands[token])
+    given[token] = np.arange(1, prod(shape) + 1, dtype=np.int64).reshape(shape)
+    return tuple(None if out is None else np.asarray(out, dtype=np.int64) - 1 for out in evaluate(*given))
+
+
+def _in_place(op_type: str, operands: tuple[Any, ...], out: np.ndarray, tokens: tuple[int, ...]) -> list[Share]:
+    """Return each id's share in the entries of an arithmetic operator's output."""
+    weights = _weights(op_type, operands, out, tokens)
+    whole = sum(weights)
+    found = []
+    for t, weight in zip(tokens, weights, strict=True):
+        shape = np.shape(operands[t])
+        numbers = np.broadcast_to(np.arange(prod(shape)).reshape(shape), out.shape)
+        found.append(Share(t, numbers, weight / np.where(whole == 0, 1, whole)))
+    return found
+
+
+def _weights(op_type: str, operands: tuple[Any, ...], out: np.ndarray, tokens: tuple[int, ...]) -> list[np.ndarray]:
+    """Return 1 where an operand has a part in the output, else 0."""
+    ones = np.ones(out.shape)
+    if op_type in ("Clip", "Max", "Min"):
+        return [ones * (operands[t] == out) for t in tokens if op_type != "Clip" or t == 0]
+    if op_type != "Mul":
+        return [ones for _ in tokens]
+    others = {t: operands[1 - t] for t in tokens}
+    if len(tokens) == 1:
+        return [ones * (others[t] != 0) for t in tokens]
+    return [ones * ((others[t] != 0) & ((operands[t] != 1) | (others[t] == 1))) for t in tokens]

@@ -36,6 +36,8 @@ class LinearMap(Op):
     ----------
     w, b : array
         The parameter and the bias. `b` broadcasts against the output; ZERO where there is none.
+    has_bias : bool
+        The layer has a bias of its own, if only one of zeros (which `b` has as ZERO).
     source : tuple of int
         The input's shape.
     positive : bool
@@ -55,6 +57,7 @@ class LinearMap(Op):
     source: Shape
     positive: bool = field(default=False, kw_only=True)
     gated: bool = field(default=False, kw_only=True)
+    has_bias: bool = field(default=False, kw_only=True)
     absorbed: list[Absorbed] | None = field(default=None, kw_only=True, repr=False)
     derived: Cache[Any, Array] = field(default_factory=Cache, kw_only=True, repr=False)
 
@@ -123,6 +126,10 @@ class LinearMap(Op):
     def part(self, R: Array) -> tuple[Array, ...]:
         """Return the relevance of each input, from the relevance of the joined one."""
         return (R,)
+
+    def kept(self, R: Array) -> Any:
+        """Return how much of the joined input's relevance belongs to constants among its parts."""
+        return 0
 
 
 def signs_side_by_side(w: Array) -> Array:

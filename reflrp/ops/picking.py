@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-from reflrp.arrays import Array, namespace, scatter_add
+import numpy as np
+
+from reflrp.arrays import Array, namespace, scatter_add, to_host
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap
 from reflrp.ops.routing import Plumbing, Routing
@@ -44,24 +47,48 @@ class Pick(Routing):
         return "by observed index"
 
 
-@dataclass(frozen=True, eq=False)
-class MovedIds(Plumbing):
-    """Whole numbers that are only moved, cast or shifted on their way to a table: relevance of a token goes back.
+class Share(NamedTuple):
+    """What an input without relevance of its own, an id, gets of an output's relevance.
 
-    `index` holds for each entry the number of the entry that it comes from, in the input `place`; other inputs, as
-    masks, get nothing.
+    `index` holds for each entry of the output the number of the input's entry that it comes from, or -1; `weight` the part
+    of the relevance that goes there (None: all of it).
     """
 
-    source: Shape
+    place: int
     index: Array
-    place: int = 0
+    weight: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class MovedIds(Plumbing):
+    """Whole numbers on their way to a table, moved, cast or shifted: relevance of a token goes back.
+
+    `tokens` are the inputs that may get some; `shares` says, for the inputs that were observed, how much and where. What no
+    id gets, because a constant or a mask put the entry there, stays with the node.
+    """
+
+    tokens: tuple[int, ...]
+    shares: Callable[..., list[Share]]
+
+    @property
+    def keeps(self) -> bool:
+        """Constants keep theirs."""
+        return True
 
     def transpose(self, R: Array, *xs: Array) -> tuple[Array | None, ...]:
         """Return R added up at the entries it came from."""
-        xp = namespace(R)
-        flat = scatter_add(prod(self.source), xp.reshape(self.index, (-1,)), xp.reshape(R, (-1,)))
-        found = xp.reshape(flat, self.source)
-        return tuple(found if i == self.place else None for i in range(len(xs)))
+        found: list[Array | None] = [None] * len(xs)
+        for share in self.shares(*(np.asarray(to_host(x)) for x in xs)):
+            found[share.place] = _gathered(R, share, xs[share.place].shape)
+        return tuple(found)
+
+
+def _gathered(R: Array, share: Share, shape: Shape) -> Array:
+    xp = namespace(R)
+    weight = (share.index >= 0) * (1.0 if share.weight is None else share.weight)
+    part = R * xp.asarray(weight.astype(np.float64), dtype=R.dtype)
+    index = xp.asarray(np.maximum(np.ravel(share.index), 0))
+    return xp.reshape(scatter_add(prod(shape), index, xp.reshape(part, (-1,))), shape)
 
 
 @dataclass(frozen=True, eq=False)

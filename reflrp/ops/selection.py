@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from reflrp import limits
-from reflrp.arrays import ZERO, Array, namespace, unbroadcast, where
+from reflrp.arrays import ZERO, Array, namespace, total, unbroadcast, where
 from reflrp.arrays.kernels import Windows, pad, unpad
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap
@@ -153,11 +153,6 @@ class MaxOf(Selection):
     constants: tuple[Array, ...] = field(default=(), kw_only=True)
     least: bool = field(default=False, kw_only=True)
 
-    @property
-    def keeps(self) -> bool:
-        """Constants keep what they win."""
-        return bool(self.constants)
-
     def join(self, xs: tuple[Array, ...]) -> Array:
         """Return values and constants, broadcast and stacked."""
         xp = namespace(xs[0])
@@ -166,6 +161,10 @@ class MaxOf(Selection):
     def part(self, R: Array) -> tuple[Array, ...]:
         """Return each value's relevance, summed where the value was broadcast."""
         return tuple(unbroadcast(R[i, ...], shape) for i, shape in enumerate(self.sources))
+
+    def kept(self, R: Array) -> Any:
+        """Return what the constants win."""
+        return total(R[len(self.sources) :, ...]) if self.constants else 0
 
     def forward(self, *xs: Array) -> Array:
         """Return the maximum (or minimum) over the values."""

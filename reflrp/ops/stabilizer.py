@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reflrp.arrays import Array, away_from_zero, namespace, sign, where
+from reflrp.arrays import Array, away_from_zero, is_symbolic, namespace, sign, where
 from reflrp.arrays.namespaces import fits
-from reflrp.errors import RuleError
+from reflrp.errors import NonFiniteError, RuleError
 from reflrp.ground import checks
 
 Form = Literal["signed", "plain", "clip", "nonzero"]
@@ -125,8 +125,19 @@ def safe_div(x: Array, y: Array) -> Array:
 def ratio(R: Array, z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
     """Return R / st(z), and 0 where st(z) = 0: the share of R that each unit of z carries.
 
-    Shapes: R, z, result (N, *out). Clauses: STAB-1, STAB-2.
+    Shapes: R, z, result (N, *out). Raises NonFiniteError where st(z) is infinite. Clauses: STAB-1, STAB-2.
     """
+    denominator = stabilize(z, stabilizer)
+    _check(denominator, R)
     if isinstance(stabilizer, Real) and stabilizer > 0:
-        return R / stabilize(z, stabilizer)
-    return safe_div(R, stabilize(z, stabilizer))
+        return R / denominator
+    return safe_div(R, denominator)
+
+
+def _check(denominator: Array, R: Array) -> None:
+    """Raise NonFiniteError where relevance meets a denominator that overflowed, and would vanish without a word."""
+    xp = namespace(denominator)
+    if is_symbolic(denominator) or denominator.dtype == object or bool(xp.isfinite(xp.sum(denominator))):
+        return
+    if bool(xp.any(~xp.isfinite(denominator) & (R != 0))):
+        raise NonFiniteError("an infinity arose in a denominator")

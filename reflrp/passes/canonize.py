@@ -6,7 +6,6 @@ and the engine checks at the first input that the outputs did not change (`Forwa
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -22,134 +21,43 @@ from reflrp.ir import Graph, Node, Value
 from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.pointwise import Pointwise
-from reflrp.ops.routing import Concat, Reshape, Transpose
-
-WITH_BIAS = (Dense, LeftDense, Conv, ConvTranspose)
-
-FARTHEST = 16
-"""How many nodes back a linear node is looked for, of which all but the last are reshapes and transposes."""
-
-
-Fold = Callable[[LinearMap, Node], LinearMap | None]
-
-
-def fuse_affine(graph: Graph) -> Graph:
-    """Make a linear node and the constant added after it one node with that bias.
-
-    Rewrites `Add(MatMul(x, w), b)` (either operand order, any rank) and the same after a convolution, also where
-    reshapes and transposes stand between the two (as around the one-dimensional convolutions of Keras). A constant
-    that differs from place to place, as positional embeddings do, is no bias and stays a node of its own.
-    """
-    nodes, place, readers = _opened(graph)
-    for i, after in enumerate(graph.nodes):
-        path = _path_back(after, nodes, place, readers)
-        bias = _added(graph, after) if path else None
-        if bias is None:
-            continue
-        node, between = nodes[path[-1]], [nodes[j] for j in path[:-1]]
-        moved = _moved_back(bias, graph, after, between)
-        if not _is_bias(moved, node.op, len(graph.values[node.output].shape)):
-            continue
-        op = replace(node.op, b=node.op.b + moved, derived=Cache())
-        nodes[path[-1]] = replace(node, op=op, onnx=(*node.onnx, *after.onnx))
-        nodes[path[0]] = replace(nodes[path[0]], output=after.output)
-        nodes[i], place[after.output] = None, path[0]
-    return _closed(graph, nodes)
-
-
-def _opened(graph: Graph) -> tuple[list[Any], dict[str, int], Counter[str]]:
-    """Return the nodes to edit in place, the place of each value's maker, and how often each value is read."""
-    readers = Counter(name for node in graph.nodes for name in dict.fromkeys(node.inputs))
-    readers.update(2 * [graph.resolve(o) for o in graph.outputs])  # an output has a reader that stays
-    return list(graph.nodes), {node.output: i for i, node in enumerate(graph.nodes)}, readers
-
-
-def _closed(graph: Graph, nodes: list[Any]) -> Graph:
-    return replace(graph, nodes=tuple(node for node in nodes if node is not None))
-
-
-def _path_back(after: Node, nodes: list[Any], place: dict[str, int], readers: Counter[str]) -> list[int]:
-    """Return the places from a diagonal map back to the linear node that it alone reads, or nothing."""
-    path: list[int] = []
-    name = after.inputs[0] if isinstance(after.op, Diagonal) else ""
-    while readers[name] == 1 and name in place and len(path) < FARTHEST:
-        path.append(place[name])
-        node = nodes[path[-1]]
-        if isinstance(node.op, WITH_BIAS):
-            return path
-        name = node.inputs[0] if isinstance(node.op, Reshape | Transpose) else ""
-    return []
-
-
-def _added(graph: Graph, after: Node) -> Array | None:
-    """Return the constant that a diagonal map adds, if it does nothing else."""
-    d = after.op
-    assert isinstance(d, Diagonal)
-    same_shape = graph.values[after.inputs[0]].shape == graph.values[after.output].shape
-    return d.b if same_shape and d.w.ndim == 0 and d.w == 1 and d.b is not ZERO else None
-
-
-def _is_bias(b: Array, op: LinearMap, rank: int) -> bool:
-    """Return whether a constant varies along the output's features only."""
-    features = {Dense: rank - 1, LeftDense: rank - 2}.get(type(op), 1)
-    return all(n == 1 or axis == features for axis, n in enumerate(b.shape, start=rank - b.ndim))
-
-
-def _moved_back(bias: Array, graph: Graph, after: Node, between: list[Node]) -> Array:
-    """Return the bias as the linear node must add it, so that reshapes and transposes bring it to where it was."""
-    full = np.broadcast_to(bias, graph.values[after.output].shape) if between else bias
-    for routing in between:
-        (full,) = routing.op.transpose(full)  # type: ignore[attr-defined]
-    for axis in range(full.ndim):
-        first = full.take([0], axis=axis)
-        full = first if (full == first).all() else full
-    while full.ndim > 1 and full.shape[0] == 1:
-        full = full[0]
-    return full
+from reflrp.ops.routing import Concat
+from reflrp.passes.batchnorm import batchnorms_joined
+from reflrp.passes.bias import WITH_BIAS, closed, fuse_affine, opened, part_bias
 
 
 def fold_batchnorm(graph: Graph) -> Graph:
-    """Fold each per-channel scale and shift into its linear neighbour.
+    """Fold each BatchNormalization into its linear neighbour, and nothing else.
 
     1. After a linear node that nobody else reads: w' = w * scale, b' = b * scale + shift.
     2. After a Concat of such nodes: into each of them.
-    3. A BatchNormalization before a linear node that alone reads it: w' = w * scale, b' = b + L(shift).
+    3. Before a linear node that alone reads it: w' = w * scale, b' = b + L(shift).
+
+    What exporters make of a BatchNormalization counts as one (`reflrp.passes.batchnorm`); any other scale or shift stays
+    a node, because folding it would share relevance by contributions to a value that the layer does not have.
     """
-    folded = _merge_each(_over_concat(graph), lambda op, after: scaled_after(op, after.op), again=True)  # type: ignore[arg-type]
-    if len(folded.nodes) < len(graph.nodes):
-        return fold_batchnorm(folded)  # behind a Concat, a scale first, then a shift
-    return _fold_before(folded)
+    return _fold_before(merge_batchnorm(_over_concat(batchnorms_joined(graph))))
 
 
 def merge_batchnorm(graph: Graph) -> Graph:
-    """Fold each BatchNormalization into the linear node right before it, and nothing else (as zennit merges them)."""
-
-    def fold(op: LinearMap, after: Node) -> LinearMap | None:
-        return scaled_after(op, after.op) if after.op_type == "BatchNormalization" else None  # type: ignore[arg-type]
-
-    return _merge_each(graph, fold)
-
-
-def _merge_each(graph: Graph, fold: Fold, again: bool = False) -> Graph:
-    """Take diagonal maps into the linear node that they alone read, where `fold` gives a map for both.
-
-    One each, or (again=True) one after the other: a scale, then a shift.
-    """
-    nodes, place, readers = _opened(graph)
+    """Fold each BatchNormalization node into the linear node right before it, and nothing else (as zennit merges them)."""
+    nodes, place, readers = opened(graph)
     for i, after in enumerate(graph.nodes):
-        name = after.inputs[0] if isinstance(after.op, Diagonal) else ""
+        name = after.inputs[0] if is_batchnorm(after) else ""
         node = nodes[place[name]] if name in place and readers[name] == 1 else None
         if node is None or not isinstance(node.op, WITH_BIAS):
             continue
         limits.spend(f"node {after.name!r} (onnx {after.op_type})", np.size(node.op.w))
-        op = fold(node.op, after)
+        op = scaled_after(node.op, after.op)  # type: ignore[arg-type]
         if op is not None:
-            nodes[place[name]] = replace(node, op=op, output=after.output, onnx=(*node.onnx, *after.onnx))
-            nodes[i] = None
-            if again:
-                place[after.output] = place[name]
-            del place[name]
-    return _closed(graph, nodes)
+            nodes[place[name]] = replace(node, op=op, output=after.output, onnx=(*node.onnx, *after.onnx), joined=())
+            nodes[i], place[after.output] = None, place.pop(name)
+    return closed(graph, nodes)
+
+
+def is_batchnorm(node: Node) -> bool:
+    """Return whether a node is a BatchNormalization with known statistics."""
+    return node.op_type == "BatchNormalization" and isinstance(node.op, Diagonal)
 
 
 def scaled_after(op: LinearMap, d: LinearMap) -> LinearMap | None:
@@ -203,17 +111,17 @@ def _along_inputs(scale: Array, op: LinearMap) -> Array:
 
 
 def _fold_before(graph: Graph) -> Graph:
-    nodes, place, readers = _opened(graph)
+    nodes, place, readers = opened(graph)
     for i, node in enumerate(graph.nodes):
         name = node.inputs[0] if isinstance(node.op, Dense | Conv | ConvTranspose) else ""
         before = nodes[place[name]] if name in place and readers[name] == 1 else None
-        if before is None or before.op_type != "BatchNormalization" or not isinstance(before.op, Diagonal):
+        if before is None or not is_batchnorm(before):
             continue
         op = _scaled_before(node.op, before.op)  # type: ignore[arg-type]
         if op is not None:
             nodes[i] = replace(node, op=op, inputs=before.inputs, onnx=(*before.onnx, *node.onnx))
             nodes[place.pop(name)] = None
-    return _closed(graph, nodes)
+    return closed(graph, nodes)
 
 
 def _scaled_before(op: LinearMap, d: LinearMap) -> LinearMap | None:
@@ -226,11 +134,11 @@ def _scaled_before(op: LinearMap, d: LinearMap) -> LinearMap | None:
 
 
 def _over_concat(graph: Graph) -> Graph:
-    """Move a per-channel map from behind a Concat of linear nodes to behind each of them."""
+    """Move a BatchNormalization from behind a Concat of linear nodes to behind each of them."""
     producers, consumers, values = graph.producers(), graph.consumers(), dict(graph.values)
     instead: dict[str, list[Node]] = {}
     for after in graph.nodes:
-        concat = producers.get(after.inputs[0]) if isinstance(after.op, Diagonal) and after.inputs else None
+        concat = producers.get(after.inputs[0]) if is_batchnorm(after) else None
         if concat is not None and _can_split(graph, concat, after, producers, consumers):
             instead[after.name] = []
             instead[concat.name] = _split_over(values, concat, after)
@@ -262,6 +170,8 @@ def _split_over(values: dict[str, Value], concat: Node, after: Node) -> list[Nod
     for name, size, end in zip(concat.inputs, sizes, ends, strict=True):
         w, b = (_section(x, shape, end - size, end) for x in (d.w, d.b))  # type: ignore[attr-defined]
         output = f"{name}:scaled"
+        while output in values:
+            output += "'"
         values[output] = values[name]
         op = Diagonal(w, b, values[name].shape)
         extra.append(replace(after, name=f"{after.name}:{name}", op=op, inputs=(name,), output=output))
@@ -288,7 +198,11 @@ def strip_output(graph: Graph) -> Graph:
     return replace(graph, nodes=kept, outputs=node.inputs[:1], notes=(*graph.notes, note))
 
 
-PASSES: dict[str, Callable[[Graph], Graph]] = {"fold_batchnorm": fold_batchnorm, "merge_batchnorm": merge_batchnorm}
+PASSES: dict[str, Callable[[Graph], Graph]] = {
+    "fold_batchnorm": fold_batchnorm,
+    "merge_batchnorm": merge_batchnorm,
+    "part_bias": part_bias,
+}
 """The passes that a composite may name."""
 
 

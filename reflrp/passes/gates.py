@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from reflrp.arrays import ZERO
 from reflrp.ir import Graph, Node
-from reflrp.ops.linear import Diagonal
+from reflrp.ops.linear import Diagonal, SumAxes
 from reflrp.ops.normaliser import Softmax
 from reflrp.ops.pointwise import Pointwise
-from reflrp.ops.product import Product
+from reflrp.ops.product import Multiply, Product
 from reflrp.ops.routing import Routing
 
 
@@ -32,12 +33,14 @@ def _marked(node: Node, degrees: Mapping[str, int]) -> Node:
 def _degree(node: Node, graph: Graph, degrees: Mapping[str, int]) -> int:
     """Return how much of a gate a node's output is, given that of the values before it.
 
-    Routing of one value that carries relevance (a mask after the softmax, too), and a scalar scale and shift as in
-    1 - z, are looked through.
+    Routing of one value that carries relevance, masks and scales (a factor of constants, or of values without relevance, as
+    a head mask between softmax and values), and a scalar shift as in 1 - z are looked through.
     """
     source, op = _looked_through(node, graph), node.op
     if source is not None:
         return degrees.get(source, 0)
+    if _stays_a_weight(node) and all(degrees.get(name, 0) == 3 for name in node.inputs):
+        return 3
     if isinstance(op, Softmax) or (isinstance(op, Pointwise) and op.name in ("sigmoid", "hard_sigmoid")):
         return 3
     if isinstance(op, Pointwise) and op.name == "tanh":
@@ -45,9 +48,14 @@ def _degree(node: Node, graph: Graph, degrees: Mapping[str, int]) -> int:
     return 1 if isinstance(op, Pointwise) and op.name != "reciprocal" else 0
 
 
+def _stays_a_weight(node: Node) -> bool:
+    """Return whether a node makes weights of nothing but weights: they are divided by their sum behind a mask."""
+    return isinstance(node.op, Multiply | SumAxes) or (isinstance(node.op, Pointwise) and node.op.name == "reciprocal")
+
+
 def _looked_through(node: Node, graph: Graph) -> str | None:
-    """Return the value that a node hands on as it is, up to its place, a scale and a shift."""
+    """Return the value that a node hands on as it is, up to its place, a mask, a scale and a shift."""
     if isinstance(node.op, Diagonal):
-        return node.inputs[0] if np.size(node.op.w) == 1 else None
+        return node.inputs[0] if np.size(node.op.w) == 1 or node.op.b is ZERO else None
     sources = [name for name in node.inputs if graph.values[name].active]
-    return sources[0] if isinstance(node.op, Routing) and len(sources) == 1 else None
+    return sources[0] if isinstance(node.op, Routing | Multiply) and len(sources) == 1 else None

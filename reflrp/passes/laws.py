@@ -15,7 +15,7 @@ from reflrp.ops.einsum import DenseEinsum, EinsumProduct
 from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, SumAxes, SumOf, WindowMean
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.norms import LocalResponse, Standardise
-from reflrp.ops.picking import MovedIds, Pick, ScatterSum
+from reflrp.ops.picking import Pick, ScatterSum
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import MatrixProduct, Multiply
 from reflrp.ops.routing import Concat, Embedding, Expand, Index, Pad, Reshape, Slice, Take, Transpose, Where
@@ -214,13 +214,6 @@ def _pick(op: Pick, see: Sight) -> Place:
 @law.register
 def _index(op: Index, see: Sight) -> Place:
     return landed(local(np.asarray(op.index), see.one(), op.source, see.count), see.out, see.count)
-
-
-@law.register
-def _moved_ids(op: MovedIds, see: Sight) -> Place:
-    if any(place is not None for i, place in enumerate(see.places) if i != op.place):
-        raise Meeting("it moves token ids by what comes from other samples")
-    return landed(local(np.asarray(op.index), see.one(op.place), op.source, see.count), see.out, see.count)
 
 
 @law.register

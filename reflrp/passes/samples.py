@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from reflrp.ir import Graph, Node, Shape
-from reflrp.ops.picking import MovedIds, ScatterSum
+from reflrp.ops.picking import ScatterSum
 from reflrp.ops.routing import Index
 from reflrp.passes.laws import law
 from reflrp.passes.places import Meeting, Place, Sight, local, reshaped
@@ -115,8 +115,8 @@ def _of_a_sample(name: str, node: Node, graph: Graph, samples: Samples) -> Any:
     """Return a field of an op; of what has all samples' part in it, that of the first."""
     op: Any = node.op
     value = getattr(op, name)
-    place = samples.places.get(node.inputs[getattr(op, "place", 0)])
-    if name == "index" and isinstance(op, Index | MovedIds | ScatterSum):
+    place = samples.places.get(node.inputs[0])
+    if name == "index" and isinstance(op, Index | ScatterSum):
         return _moves(node, samples)
     if place is None or value is None:
         return value
@@ -132,7 +132,7 @@ def _moves(node: Node, samples: Samples) -> np.ndarray:
     """Return how an op that moves entries by their numbers moves those of the first sample."""
     op: Any = node.op
     scatters = isinstance(op, ScatterSum)
-    place = samples.places.get(node.output if scatters else node.inputs[getattr(op, "place", 0)])
+    place = samples.places.get(node.output if scatters else node.inputs[0])
     index = np.asarray(op.index)
     if place is None:
         return index

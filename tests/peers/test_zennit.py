@@ -284,6 +284,14 @@ def test_unhooked_functions_let_the_gradient_through(function: str, composite: s
     assert_agree(nets.unhooked_case(function), lambda lib: named(lib, composite))
 
 
+@pytest.mark.parametrize("composite", ["EpsilonPlus"])
+@pytest.mark.parametrize("arithmetic", nets.ARITHMETIC)
+@pytest.mark.parametrize("layer", nets.LAYERS)
+def test_arithmetic_behind_a_layer_is_no_part_of_it(layer: str, arithmetic: str, composite: str) -> None:
+    """Whatever is added to a layer or scales it has no hook in zennit, also where it could be taken for its bias."""
+    assert_agree(nets.affine_case(layer, arithmetic), lambda lib: named(lib, composite))
+
+
 @pytest.mark.parametrize("composite", ["EpsilonPlusFlat", "EpsilonGammaBox", "DeconvNet"])
 def test_starts(composite: str) -> None:
     case = nets.case("resnet")

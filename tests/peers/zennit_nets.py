@@ -276,6 +276,57 @@ def unhooked(function: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
     )
 
 
+class Affine(nn.Module):
+    """A layer and arithmetic with constants right behind it, in the same module or in a module of its own."""
+
+    def __init__(self, layer: nn.Module, function: Callable[..., torch.Tensor], *sizes: int) -> None:
+        super().__init__()
+        self.layer, self.function = layer, function
+        self.a, self.b = (nn.Parameter(torch.randn(sizes).double()) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self.layer(x), self.a, self.b)
+
+
+ARITHMETIC: dict[str, Callable[..., torch.Tensor]] = {
+    "a number subtracted": lambda z, a, b: z - 0.25,
+    "a number added": lambda z, a, b: z + 0.25,
+    "a vector added": lambda z, a, b: z + a,
+    "a vector added first": lambda z, a, b: a + z,
+    "subtracted from a vector": lambda z, a, b: a - z,
+    "scaled": lambda z, a, b: z * a,
+    "divided": lambda z, a, b: z / (a.abs() + 0.5),
+    "negative": lambda z, a, b: -z,
+    "scaled and shifted": lambda z, a, b: z * a.abs() + b,
+    "standardised": lambda z, a, b: (z - a) / (b.abs() + 0.5),
+}
+
+
+def affine(layer: str, function: Callable[..., torch.Tensor]) -> tuple[Callable[[], nn.Module], tuple[int, ...]]:
+    """A network with arithmetic behind a convolution or a dense layer, with a bias or without."""
+    bias = "biased" in layer
+    if "conv" in layer:
+        return lambda: chain(
+            [Affine(nn.Conv2d(3, 6, 3, bias=bias), function, 6, 1, 1), nn.ReLU()],
+            [Affine(nn.Conv2d(6, 4, 3, bias=bias), function, 4, 1, 1), nn.ReLU()],
+            mean(4),
+        ), (3, 7, 7)
+    words = (4,) if "words" in layer else ()
+    return lambda: chain(
+        [Affine(nn.Linear(6, 8, bias=bias), function, 8), nn.ReLU(), Affine(nn.Linear(8, 8, bias=bias), function, 8)],
+        [nn.ReLU(), nn.Flatten(), nn.Linear(8 * (4 if words else 1), 5)],
+    ), (*words, 6)
+
+
+LAYERS = ("conv", "conv biased", "dense", "dense biased", "dense words", "dense words biased")
+
+
+@functools.cache
+def affine_case(layer: str, arithmetic: str) -> Case:
+    """The network `affine`, exported."""
+    return made(*affine(layer, ARITHMETIC[arithmetic]))
+
+
 # name: (how to make it, the shape of one sample)
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "vgg": (vgg, (3, 12, 12)),
@@ -297,6 +348,7 @@ BATCHNORM_NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "vgg_bn": (vgg_bn, (3, 12, 12)),
     "resnet_bn": (resnet_bn, (3, 16, 16)),
     "norm_first": (norm_first, (3, 8, 8)),
+    "norm_then_conv": (lambda: chain([nn.BatchNorm2d(3), nn.Conv2d(3, 6, 3), nn.ReLU()], mean(6)), (3, 6, 6)),
 }
 
 # ONNX keeps attributes in float32, so the parameters are dyadic. Some are exported as several nodes.

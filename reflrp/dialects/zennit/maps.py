@@ -38,7 +38,7 @@ class _Mapped(Composite):
         for canonizer in self.canonizers:
             if not isinstance(canonizer, Canonizer):
                 raise RuleError(f"{canonizer!r} is no canonizer of reflrp.dialects.zennit")
-        passes = dict.fromkeys(p for canonizer in self.canonizers for p in canonizer.passes)
+        passes = dict.fromkeys(["part_bias", *(p for canonizer in self.canonizers for p in canonizer.passes)])
         pairs = (*self.mapped, (anything(), Gradient()))
         super().__init__(pairs, f"zennit.{type(self).__name__}", tuple(passes))
 

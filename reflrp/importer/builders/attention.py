@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from reflrp.importer.builders.microsoft import MS, rotated
 from reflrp.importer.decompose import call, one
+from reflrp.importer.observed import observed
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
 
 
@@ -50,12 +54,14 @@ def attend(site: Site, q: Any, k: Any, v: Any, biases: list[Any], softcap: float
     return call(site, "Reshape", y, [batch, time, heads * v.shape[-1]])
 
 
-def _causal(rows: int, columns: int, window: int = -1) -> np.ndarray:
-    """Return 0 where a query may look, else -inf; the last query sees all keys, or only `window` of them."""
+def _causal(rows: int, columns: int) -> np.ndarray:
+    """Return 0 where a query may look, else -inf: the first query sees the first key, the second two, and so on.
+
+    The last one sees all, also where there are more keys than queries: so has it onnxruntime, on the CPU.
+    """
     sized((rows, columns))
-    ahead = np.arange(columns)[None, :] - (np.arange(rows)[:, None] + columns - rows)
-    hidden = (ahead > 0) | ((ahead <= -window) if window > 0 else False)
-    return np.where(hidden, np.float32(-np.inf), np.float32(0))
+    ahead = (np.arange(columns)[None, :] > np.arange(rows)[:, None]) & (np.arange(rows)[:, None] < rows - 1)
+    return np.where(ahead, np.float32(-np.inf), np.float32(0))
 
 
 def _padding(site: Site, mask: Any, columns: int) -> Any:
@@ -126,11 +132,8 @@ def multi_head_attention(site: Site) -> Any:
 
 @builds("GroupQueryAttention", domain=MS)
 def group_query_attention(site: Site) -> Any:
-    """Causal attention in which several queries share keys and values, for a first call: without a past."""
+    """Causal attention in which several queries share keys and values, with the keys and values of earlier calls."""
     heads, shared = site.attr("num_heads"), site.attr("kv_num_heads")
-    past = [site.arg(i) for i in (3, 4) if site.has(i)]
-    if any(p.shape[2] for p in past):
-        raise Unbuildable("keys of the past are not served; explain the whole sequence in one call")
     if site.attr("smooth_softmax", 0) or site.has(11):
         raise Unbuildable("a smooth softmax is not served")
     if site.has(1) and site.has(2):
@@ -140,19 +143,86 @@ def group_query_attention(site: Site) -> Any:
         parts = list(_split(site, site.arg(0), [heads * size, shared * size, shared * size]))
     counts = (heads, shared, shared)
     q, k, v = (_heads(site, parts[i], counts[i], "qkv"[i]) for i in range(3))
+    cache = _past(site, q.shape[2])
     if site.attr("do_rotary", 0):
-        places = site.arg(9) if site.has(9) else np.zeros(1, np.int64)
+        places = site.arg(9) if site.has(9) else cache.computed(site, cache.positions, "positions")
         tables = site.arg(7), site.arg(8)
-        q = one(rotated(site, q, _rows(places, q), *tables, None, "q.rotary"))
-        k = one(rotated(site, k, _rows(places, k), *tables, None, "k.rotary"))
-    added: list[Any] = [_causal(q.shape[2], k.shape[2], int(site.attr("local_window_size", -1)))]
+        q = one(rotated(site, q, places, *tables, None, "q.rotary"))
+        k = one(rotated(site, k, places, *tables, None, "k.rotary"))
+    window = int(site.attr("local_window_size", -1))
+    added: list[Any] = [cache.computed(site, partial(cache.hidden, window=window), "visible")]
     if site.has(10):
+        if cache.past:
+            raise Unbuildable("a bias of the scores together with keys of the past is not served")
         added.append(site.arg(10))
-    return attend(site, q, k, v, added, float(site.attr("softcap", 0.0))), k, v
+    present = [_present(site, cache, new, i) for i, new in ((3, k), (4, v))]
+    if cache.past:
+        k, v = (one(call(site, "Concat", site.arg(i), new, axis=2, part=f"{i}.all")) for i, new in ((3, k), (4, v)))
+    return attend(site, q, k, v, added, float(site.attr("softcap", 0.0))), *present
 
 
-def _rows(places: Any, x: Any) -> Any:
-    """Return the positions for each sample."""
-    if isinstance(places, np.ndarray) and places.ndim == 1:
-        return np.broadcast_to(np.arange(x.shape[2])[None, :], (x.shape[0], x.shape[2]))
-    return places
+@dataclass(frozen=True)
+class Past:
+    """What a GroupQueryAttention knows of earlier calls.
+
+    `past` of the keys in front are earlier ones, of which a sample uses the first `lengths + 1 - time`; `time` are new.
+    `lengths` is seqlens_k: for each sample, the number of keys in all, less one.
+    """
+
+    past: int
+    time: int
+    total: int
+    lengths: Any
+
+    def computed(self, site: Site, function: Callable[[np.ndarray], np.ndarray], part: str) -> Any:
+        """Return what a function gives for the lengths, which may be known only in the run."""
+        if isinstance(self.lengths, np.ndarray):
+            return function(self.lengths)
+        return observed(site, function, (self.lengths,), part)
+
+    def before(self, lengths: np.ndarray) -> np.ndarray:
+        """Return how many earlier keys each sample uses, (batch, 1)."""
+        counts = np.ravel(lengths).astype(np.int64)[:, None] + 1
+        return np.maximum(counts - self.time, 0) if self.past else 0 * counts
+
+    def positions(self, lengths: np.ndarray) -> np.ndarray:
+        """Return the position of each new key and query, (batch, time)."""
+        return self.before(lengths) + np.arange(self.time)
+
+    def hidden(self, lengths: np.ndarray, window: int) -> np.ndarray:
+        """Return 0 where a query may look, else -inf: (batch, 1, time, past + time)."""
+        before, last = self.before(lengths), np.ravel(lengths).astype(np.int64)[:, None, None]
+        earlier = np.broadcast_to(np.arange(self.past), (len(before), self.past))
+        keys = np.concatenate([earlier, self.positions(lengths)], axis=1)[:, None, :]
+        ahead = keys - self.positions(lengths)[:, :, None]
+        seen = (ahead <= 0) & (keys <= last) & ((ahead > -window) if window > 0 else True)
+        seen[:, :, : self.past] &= (earlier < before)[:, None, :]
+        return np.where(seen, np.float32(0), np.float32(-np.inf))[:, None]
+
+    def rows(self, lengths: np.ndarray, size: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Return where each key for the next call lies among `size` earlier ones, the new ones, and a blank, as `shape`."""
+        places, before = np.arange(self.total)[None, :], self.before(lengths)
+        fresh = (places >= before) & (places < before + self.time)
+        found = np.where(fresh, size + places - before, np.where(places < before, places, size + self.time))
+        return np.broadcast_to(found[:, None, :, None], shape)
+
+
+def _past(site: Site, time: int) -> Past:
+    size = site.arg(3).shape[2] if site.has(3) else 0
+    total = site.arg(6)
+    if size and isinstance(total, Ref):
+        raise Unbuildable(f"its total_sequence_length ({total.name!r}) depends on the data")
+    count = int(np.asarray(total).item()) if isinstance(total, np.ndarray) else time
+    return Past(size if count != time else 0, time, max(count, size), site.arg(5))
+
+
+def _present(site: Site, cache: Past, new: Any, i: int) -> Any:
+    """Return the keys or values for the next call: each sample's earlier ones, the new ones, and what lay behind."""
+    size = site.arg(i).shape[2] if site.has(i) else 0
+    if not size:
+        return new
+    batch, heads, _, entries = new.shape
+    blank = np.zeros((batch, heads, 1, entries), np.float32)
+    whole = one(call(site, "Concat", site.arg(i), new, blank, axis=2, part=f"{i}.joined"))
+    rows = partial(cache.rows, size=size, shape=(batch, heads, cache.total, entries))
+    return call(site, "GatherElements", whole, cache.computed(site, rows, f"{i}.index"), axis=2, part=f"{i}.present")

@@ -7,7 +7,7 @@ import numpy as np
 from reflrp.arrays import ZERO, Array
 from reflrp.importer.decompose import normalised_by_values
 from reflrp.importer.geometry import conv_windows, transposed_windows
-from reflrp.importer.site import Ref, Site, Unbuildable, builds
+from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
 from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, SumOf
 from reflrp.ops.pointwise import Pointwise
@@ -31,7 +31,7 @@ def gemm(site: Site) -> Made:
     if not isinstance(c, Ref) and not (isinstance(a, Ref) and isinstance(b, Ref)):
         bias = ZERO if c is None or not np.any(c) else _times(c, beta)
         a, b = (x if isinstance(x, Ref) else _times(x, alpha) for x in (a, b))
-        return _matmul(site, a, b, bias)
+        return _matmul(site, a, b, bias, has_bias=c is not None)
     z = _matmul(site, a, b, part="" if c is None and alpha == 1 else "product")
     z = scaled(site, z, alpha, part="" if c is None else "alpha")
     return z if c is None else _add_bias(site, z, c, beta)
@@ -63,7 +63,7 @@ def matmul(site: Site) -> Made:
     return _matmul(site, site.arg(0), site.arg(1))
 
 
-def _matmul(site: Site, a: Made, b: Made, bias: Array = ZERO, part: str = "") -> Ref:
+def _matmul(site: Site, a: Made, b: Made, bias: Array = ZERO, part: str = "", has_bias: bool = False) -> Ref:
     """Return a @ b + bias as one node; 1-d operands become matrices and are reduced again."""
     out = _matmul_shape(a.shape, b.shape)
     a2 = _as_matrix(site, a, (1, *a.shape), "row") if len(a.shape) == 1 else a
@@ -75,10 +75,10 @@ def _matmul(site: Site, a: Made, b: Made, bias: Array = ZERO, part: str = "") ->
         op = MatrixProduct((a2.shape, b2.shape), active)
         z = site.emit(op, a2, b2, part=inner)
     elif isinstance(a2, Ref):
-        z = site.emit(Dense(np.asarray(b2), bias, a2.shape), a2, part=inner)
+        z = site.emit(Dense(np.asarray(b2), bias, a2.shape, has_bias=has_bias), a2, part=inner)
     else:
         assert isinstance(b2, Ref)
-        z = site.emit(LeftDense(a2, bias, b2.shape), b2, part=inner)
+        z = site.emit(LeftDense(a2, bias, b2.shape, has_bias=has_bias), b2, part=inner)
     return site.emit(Reshape(z.shape, out), z, part=part) if vector else z
 
 
@@ -100,7 +100,8 @@ def conv(site: Site) -> Made:
     if x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
         raise Unbuildable(f"weights of shape {w.shape} in {groups} groups do not fit an input of shape {x.shape}")
     windows = conv_windows(site, x.shape[2:], w.shape[2:])
-    return site.emit(Conv(w, _channel_bias(site, w, w.shape[0]), x.shape, windows=windows, groups=groups), x)
+    bias = _channel_bias(site, w, w.shape[0])
+    return site.emit(Conv(w, bias, x.shape, windows=windows, groups=groups, has_bias=site.has(2)), x)
 
 
 @builds("ConvTranspose")
@@ -111,7 +112,7 @@ def conv_transpose(site: Site) -> Made:
         raise Unbuildable(f"weights of shape {w.shape} in {groups} groups do not fit an input of shape {x.shape}")
     windows = transposed_windows(site, x.shape[2:], w.shape[2:])
     bias = _channel_bias(site, w, w.shape[1] * groups)
-    return site.emit(ConvTranspose(w, bias, x.shape, windows=windows, groups=groups), x)
+    return site.emit(ConvTranspose(w, bias, x.shape, windows=windows, groups=groups, has_bias=site.has(2)), x)
 
 
 def _convolved(site: Site) -> tuple[Ref, np.ndarray, int]:
@@ -225,10 +226,14 @@ def scaled(site: Site, x: Ref, factor: float, part: str = "") -> Ref:
 def diagonal(site: Site, x: Ref, w: np.ndarray | None, b: np.ndarray | None, part: str = "") -> Ref:
     """Return w * x + b, x being broadcast first where w or b are larger."""
     w = np.ones(()) if w is None else w
-    out = np.broadcast_shapes(x.shape, w.shape, () if b is None else b.shape)
-    if out != x.shape:
-        x = site.emit(Expand(x.shape, out), x, part="expand")
+    x = widened(site, x, w.shape, () if b is None else b.shape)
     bias = ZERO if b is None or not np.any(b) else b
     if bias is ZERO and w.ndim == 0 and w == 1 and not part:
         return x
     return site.emit(Diagonal(w, bias, x.shape), x, part=part)
+
+
+def widened(site: Site, x: Ref, *shapes: Shape) -> Ref:
+    """Return x, broadcast first where it meets constants of larger shapes."""
+    out = sized(np.broadcast_shapes(x.shape, *shapes))
+    return x if out == x.shape else site.emit(Expand(x.shape, out), x, part="expand")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from reflrp.arrays.namespaces import fits
-from reflrp.importer.builders.linear import diagonal
+from reflrp.importer.builders.linear import diagonal, widened
 from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.pointwise import Pointwise
@@ -75,17 +75,16 @@ def power(site: Site) -> Ref:
     """A power with a constant exponent, or of a constant base: x**y = exp(y log x)."""
     x, y = site.arg(0), site.arg(1)
     if isinstance(y, np.ndarray) and isinstance(x, Ref):
-        scalar = y.size == 1 and y.ndim <= x.ndim  # of more axes, it makes the output have as many
-        if scalar and float(y.item()) == 1:
+        x = widened(site, x, y.shape)
+        if y.size == 1 and float(y.item()) == 1:
             return x
-        exponent = float(y.item()) if scalar else y.astype(np.float64)
+        exponent = float(y.item()) if y.size == 1 else y.astype(np.float64)
         return site.emit(Pointwise("power", (exponent,)), x)
     if isinstance(x, np.ndarray) and isinstance(y, Ref):
         if (x <= 0).any():
             raise Unbuildable("its base is not positive everywhere")
-        rate = np.log(x.astype(np.float64))
-        scalar = rate.size == 1 and rate.ndim <= y.ndim
-        return site.emit(Pointwise("exponential", (float(rate.item()) if scalar else rate,)), y)
+        y, rate = widened(site, y, x.shape), np.log(x.astype(np.float64))
+        return site.emit(Pointwise("exponential", (float(rate.item()) if rate.size == 1 else rate,)), y)
     raise Unbuildable("neither its base nor its exponent is constant")
 
 

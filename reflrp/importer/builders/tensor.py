@@ -7,12 +7,12 @@ import string
 import numpy as np
 
 from reflrp.arrays import ZERO
-from reflrp.importer.node import OnnxNode, made_node
+from reflrp.importer.resampling import resampling
 from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
-from reflrp.ops.axismap import AxisMap
+from reflrp.ops.axismap import axis_map
 from reflrp.ops.einsum import DenseEinsum, EinsumProduct, Equation
-from reflrp.ops.routing import Take
+from reflrp.ops.routing import Expand, Take
 
 ONE = np.ones(())
 
@@ -26,15 +26,54 @@ def einsum(site: Site) -> Ref:
     if len(args) > 2:
         raise Unbuildable(f"it has {len(args)} operands; reflrp has rules for two")
     equation = _equation(site.attr("equation"), [len(a.shape) for a in args])
-    a, b = args
+    sizes = _letters(equation, [a.shape for a in args])
+    a, b = (_widened(site, x, t, sizes, i) for i, (x, t) in enumerate(zip(args, equation[:2], strict=True)))
     if isinstance(a, Ref) and isinstance(b, Ref):
         active = (a.value.active, b.value.active)
         op = EinsumProduct((a.shape, b.shape), active, equation=equation)
         return site.emit(op, a, b)
-    if isinstance(a, Ref):
-        return site.emit(DenseEinsum(np.asarray(b), ZERO, a.shape, equation=equation), a)
-    swapped = Equation(equation.right, equation.left, equation.out)
-    return site.emit(DenseEinsum(a, ZERO, site.ref(1).shape, equation=swapped), site.ref(1))
+    if isinstance(a, np.ndarray):
+        equation, a, b = Equation(equation.right, equation.left, equation.out), b, a
+    assert isinstance(a, Ref)
+    letters, w = _narrowed(equation, np.asarray(b), sizes)
+    return site.emit(DenseEinsum(w, ZERO, a.shape, equation=equation._replace(right=letters)), a)
+
+
+def _letters(equation: Equation, shapes: list[Shape]) -> dict[str, int]:
+    """Return the size of each letter; where one operand has 1, that of the other."""
+    sizes: dict[str, int] = {}
+    for term, shape in zip(equation[:2], shapes, strict=True):
+        if len(term) != len(shape):
+            raise Unbuildable(f"equation {equation} does not fit an operand of shape {shape}")
+        for letter, n in zip(term, shape, strict=True):
+            if letter in sizes and n != sizes[letter] and 1 not in (n, sizes[letter]):
+                raise Unbuildable(f"its index {letter!r} has the sizes {sizes[letter]} and {n}")
+            sizes[letter] = n if sizes.get(letter, 1) == 1 else sizes[letter]
+    if not set(equation.out) <= set(sizes):
+        raise Unbuildable(f"equation {equation} has an index in its output that no operand has")
+    return sizes
+
+
+def _widened(site: Site, x: Ref | np.ndarray, term: str, sizes: dict[str, int], i: int) -> Ref | np.ndarray:
+    """Return a value with axes of length 1 repeated as the other operand asks for; a constant as it is."""
+    full = sized(tuple(sizes[c] for c in term))
+    if isinstance(x, np.ndarray) or x.shape == full:
+        return x
+    return site.emit(Expand(x.shape, full), x, part=f"expand{i}")
+
+
+def _narrowed(equation: Equation, w: np.ndarray, sizes: dict[str, int]) -> tuple[str, np.ndarray]:
+    """Return a constant without the indices that the value does not meet, so that its entries are the coefficients.
+
+    An index of the constant alone is summed over; one of length 1, which is repeated for the value's, is left out.
+    """
+    letters = equation.right
+    alone = [i for i, c in enumerate(letters) if c not in equation.left and c not in equation.out]
+    single = [i for i, c in enumerate(letters) if c in equation.left and w.shape[i] == 1 < sizes[c]]
+    if not alone and not single:
+        return letters, w
+    summed = w.astype(np.float64).sum(axis=tuple({*alone, *single}))
+    return "".join(c for i, c in enumerate(letters) if i not in alone and i not in single), np.asarray(summed)
 
 
 def _equation(text: str, ranks: list[int]) -> Equation:
@@ -57,67 +96,21 @@ def _equation(text: str, ranks: list[int]) -> Equation:
 
 @builds("Resize", "Upsample")
 def resize(site: Site) -> Ref:
-    """A resampling along axes, each by the matrix that ONNX's reference code gives for unit vectors.
+    """A resampling along axes, each by its matrix.
 
     Nearest neighbours only move entries, so they become routing.
     """
     x = site.ref()
-    if site.attr("coordinate_transformation_mode") == "tf_crop_and_resize":
-        raise Unbuildable("crop and resize has no rule")
-    node, rest = _modern(site)
-    _check_size(x, rest)
-    out = node.evaluate(np.zeros(x.shape, np.float32), *rest)[0].shape
-    axes = tuple(i for i, (n, m) in enumerate(zip(x.shape, out, strict=True)) if n != m)
-    start = x
-    if not axes or site.attr("mode", "nearest") != "nearest":
-        matrices = tuple(_axis_matrix(site, node, start, out, axis, rest) for axis in axes)
-        return site.emit(AxisMap(ONE, ZERO, x.shape, axes=axes, matrices=matrices), x) if axes else x
-    for axis in axes:
-        nearest = _axis_matrix(site, node, start, out, axis, rest).argmax(axis=1)
-        x = site.emit(Take(x.shape, axis, nearest), x, part="" if axis == axes[-1] else f"axis{axis}")
-    return x
-
-
-def _check_size(x: Ref, rest: list[np.ndarray | None]) -> None:
-    """Raise Unbuildable before an array is made that cannot be."""
-    scales, sizes = ([*rest, None, None, None])[1:3]
-    if scales is not None and scales.size and np.isfinite(scales).all():
-        sized(tuple(int(n * s) for n, s in zip(x.shape, scales, strict=False)))
-    if sizes is not None:
-        sized(tuple(int(n) for n in sizes))
-
-
-def _modern(site: Site) -> tuple[OnnxNode, list[np.ndarray | None]]:
-    """Return the node and its constants as since opset 11; before, coordinates were asymmetric and rounded down."""
-    if site.op_type == "Resize" and site.opset >= 11:
-        return site.node, [site.const(i) for i in range(1, len(site.args))]
-    scales = site.attr("scales") if site.attr("scales") else site.const(1)
-    mode = {"bilinear": "linear"}.get(site.attr("mode", "nearest"), site.attr("mode", "nearest"))
-    node = made_node(
-        "Resize", ("x", "", "scales"), 19,
-        mode=mode, coordinate_transformation_mode="asymmetric", nearest_mode="floor",
-    )  # fmt: skip
-    return node, [None, np.asarray(scales, dtype=np.float32)]
-
-
-def _axis_matrix(
-    site: Site, node: OnnxNode, x: Ref, out: Shape, axis: int, rest: list[np.ndarray | None]
-) -> np.ndarray:
-    """Return the matrix (out, in) of a resampling along one axis: its values on unit vectors, one a sample."""
-    if x.shape[0] != out[0]:
+    how = resampling(site, x.shape)
+    found = {axis: how.matrix(axis, n) for axis, n in enumerate(x.shape)}
+    matrices = {axis: m for axis, m in found.items() if m is not None}
+    if 0 in matrices:
         raise Unbuildable("it resizes the batch axis")
-    size = x.shape[axis]
-    whole = (
-        node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch"
-    )  # then each axis has a say in the scale
-    kept = (size, *(n if n != m or whole else 1 for n, m in zip(x.shape[1:], out[1:], strict=True)))
-    site.room((size, size), kept, (size, *(m if n != 1 else 1 for n, m in zip(kept[1:], out[1:], strict=True))))
-    units = np.eye(size).reshape(size, *(size if i == axis else 1 for i in range(1, x.ndim)))
-    if len(rest) > 2 and rest[2] is not None and len(rest[2]) == x.ndim:
-        sizes = (size, *(m if n != m or whole else 1 for n, m in zip(x.shape[1:], out[1:], strict=True)))
-        rest = [*rest[:2], np.asarray(sizes, dtype=np.int64)]
-    lines = node.evaluate(np.ascontiguousarray(np.broadcast_to(units, kept)), *rest)[0]
-    return np.asarray(np.moveaxis(lines, axis, 1).reshape(size, out[axis], -1)[:, :, 0].T)
+    if how.mode == "nearest":
+        for axis, m in matrices.items():
+            x = site.emit(Take(x.shape, axis, m.argmax(axis=1)), x, part="" if axis == max(matrices) else f"axis{axis}")
+        return x
+    return site.emit(axis_map(x.shape, matrices), x) if matrices else x
 
 
 @builds("CumSum")
@@ -129,4 +122,4 @@ def cumsum(site: Site) -> Ref:
     site.room((size, size))
     matrix = np.tri(size, k=-1 if site.attr("exclusive", 0) else 0)
     matrix = matrix.T if site.attr("reverse", 0) else matrix
-    return site.emit(AxisMap(ONE, ZERO, x.shape, axes=(axis,), matrices=(matrix,)), x)
+    return site.emit(axis_map(x.shape, {axis: matrix}), x)
