@@ -22,6 +22,7 @@ from reflrp.ops.norms import Statistic
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Product
+from reflrp.ops.stabilizer import Overflow
 from reflrp.ops.selection import Selection
 from reflrp.rules import LinearRule
 from reflrp.rules.base import Rule
@@ -179,33 +180,24 @@ class Program:
                     R[name] = R[name] + part if name in R else part
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
-        """Return what a node gives to each of its inputs, and its account."""
-        where = f"node {node.name!r} ({node.kind}, onnx {node.op_type})"
+        """Return what a node gives to each of its inputs, and its account; whatever goes wrong there names the node."""
+        rule, absorbed = self.rules.get(node.name), list[Any]()
+        where = f"node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(rule)})"
+        xs = tuple(values[i] for i in node.inputs)
         try:
             with np.errstate(all="ignore"):  # a NaN or an infinity is reported in the account, with the node's name
-                return self._shared(node, values, r)
+                parts = self._parts(self.ops[node.name], rule, xs, values[node.output], r, absorbed)
+                return parts, self._account(node, rule, r, parts, absorbed)
+        except Overflow as error:
+            advice = "use dtype='float64', or check the model's weights and the input's scale"
+            raise NonFiniteError(f"{error} of {where}; {advice}") from error
         except (RuleError, InputError) as error:
             error.args = (f"{where}: {error}",)
             raise
         except ReflrpError:
             raise
         except Exception as error:
-            raise RuleError(f"{rule_name(self.rules.get(node.name))} cannot be computed at {where}: {error}") from error
-
-    def _shared(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
-        op, rule = self.ops[node.name], self.rules.get(node.name)
-        xs = tuple(values[i] for i in node.inputs)
-        y = values[node.output]
-        absorbed: list[Any] = []
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported with the node's name
-                parts = self._parts(op, rule, xs, y, r, absorbed)
-        except NonFiniteError as error:
-            raise NonFiniteError(
-                f"{error} of node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(rule)}); "
-                "use dtype='float64', or check the model's weights and the input's scale"
-            ) from error
-        return parts, self._account(node, rule, r, parts, absorbed)
+            raise RuleError(f"{rule_name(rule)} cannot be computed at {where}: {error}") from error
 
     @staticmethod
     def _parts(

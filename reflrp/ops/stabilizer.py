@@ -87,6 +87,10 @@ class Stabilizer:
         return self.epsilon * xp.sqrt(xp.mean(z**2, axis=axes, keepdims=True))
 
 
+class Overflow(NonFiniteError):
+    """A denominator that is not finite; the engine says of which node."""
+
+
 StabilizerLike = float | Stabilizer | Callable[[Array], Array]
 """What a rule takes as its stabiliser: an epsilon, a Stabilizer, or any function z -> denominator."""
 
@@ -140,4 +144,4 @@ def _check(denominator: Array, R: Array) -> None:
     if is_symbolic(denominator) or denominator.dtype == object or bool(xp.isfinite(xp.sum(denominator))):
         return
     if bool(xp.any(~xp.isfinite(denominator) & (R != 0))):
-        raise NonFiniteError("an infinity arose in a denominator")
+        raise Overflow("an infinity arose in a denominator")
