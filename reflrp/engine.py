@@ -24,6 +24,7 @@ from reflrp.ops.selection import Selection
 from reflrp.rules import LinearRule
 from reflrp.rules.base import Rule
 from reflrp.rules.other import Pass
+from reflrp.witness import compare
 
 Values = dict[str, Array]
 Step = Callable[[], None]
@@ -62,7 +63,8 @@ class Program:
     def forward(self, inputs: Values, step: Step | None = None, keep: bool = True) -> Values:
         """Return every value by name, or (keep=False) the outputs only.
 
-        Raises NonFiniteError with the node where a NaN or +infinity arises.
+        Raises NonFiniteError with the node where a NaN or +infinity arises, ForwardChanged with a recognised node that
+        is not what it stands for.
         """
         values = dict(inputs)
         last = {} if keep else {i: node.name for node in self.graph.nodes for i in node.inputs}
@@ -91,7 +93,14 @@ class Program:
                     f"node {node.name!r} (onnx {node.op_type}) makes the shape {tuple(y.shape)}, and not {value.shape}"
                 )
             check_finite(y, node, "value", allow_minus_infinity=True)
+            if node.name in self.graph.unchecked:
+                self._check(node, values[node.inputs[0]], y)
         return y
+
+    def _check(self, node: Node, x: Array, y: Array) -> None:
+        """Compare a recognised node, the first time that it runs, with the nodes that it stands for."""
+        compare(node, self.graph.replaced[node.name], x, y)
+        self.graph.unchecked.discard(node.name)
 
     def backward(
         self,

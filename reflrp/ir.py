@@ -128,8 +128,23 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Replaced:
+    """The nodes that a recognised node stands for, from its one input to its output.
+
+    `rounding` is the relative rounding error of the constants that the file keeps for them.
+    """
+
+    nodes: tuple[Node, ...]
+    rounding: float
+
+
+@dataclass(frozen=True)
 class Graph:
-    """A network at fixed input shapes. Nodes are in topological order; every value is assigned once."""
+    """A network at fixed input shapes. Nodes are in topological order; every value is assigned once.
+
+    `replaced` holds, by name, what recognised nodes stand for; `unchecked` the names of those that have not run yet, and
+    is shared by all graphs that are made of this one.
+    """
 
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
@@ -138,6 +153,8 @@ class Graph:
     aliases: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    replaced: Mapping[str, Replaced] = field(default_factory=dict)
+    unchecked: set[str] = field(default_factory=set, compare=False)
 
     def resolve(self, name: str) -> str:
         """Return the value that `name` stands for (Identity, Dropout and Cast leave aliases)."""
