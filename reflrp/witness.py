@@ -63,14 +63,12 @@ def _carried(op: Op, xs: tuple[Array, ...], bounds: tuple[Array, ...]) -> Any:
     """Return how much the inputs' uncertainty moves the output, to first order."""
     if isinstance(op, Pointwise):
         return abs(op.derivative(xs[0])) * bounds[0]
-    if isinstance(op, Diagonal):
-        return abs(op.w) * bounds[0]
     if isinstance(op, Multiply):
         return abs(xs[0]) * bounds[1] + abs(xs[1]) * bounds[0]
-    if isinstance(op, SumOf):
-        return sum(abs(op.w[i, ...]) * b for i, b in enumerate(bounds))
     if isinstance(op, MaxOf):
         return sum(bounds)
-    if isinstance(op, SumAxes | MaxAxes | Expand | Reshape):
-        return op.forward(bounds[0])
-    return 0.0
+    if isinstance(op, SumOf):
+        return sum(abs(op.w[i, ...]) * b for i, b in enumerate(bounds))
+    if isinstance(op, Diagonal):
+        return abs(op.w) * bounds[0]
+    return op.forward(bounds[0]) if isinstance(op, SumAxes | MaxAxes | Expand | Reshape) else 0.0

@@ -94,7 +94,10 @@ OTHERS = {
     "log sigmoid": ("s = Sigmoid(x) y = Log(s)", "log_sigmoid"),
     "tanhshrink": ("t = Tanh(x) y = Sub(x, t)", "tanhshrink"),
     "swish of any rate": ("k = Mul(x, root2) s = Sigmoid(k) y = Mul(x, s)", "swish(1.41421)"),
-    "hard sigmoid, one bound after the other": ("k = Mul(x, sixth) a = Add(k, half) l = Min(a, one) y = Relu(l)", "hard_sigmoid(0.166667, 0.5)"),
+    "hard sigmoid, one bound after the other": (
+        "k = Mul(x, sixth) a = Add(k, half) l = Min(a, one) y = Relu(l)",
+        "hard_sigmoid(0.166667, 0.5)",
+    ),
     "leaky relu": ("k = Mul(x, sixth) y = Max(k, x)", "leaky_relu(0.166667)"),
     "leaky relu, by its halves": (
         "r = Relu(x) n = Neg(x) l = Relu(n) k = Mul(l, sixth) y = Sub(r, k)",
@@ -210,7 +213,11 @@ AFFINE = {
     "native": (NATIVE, "k = Mul(n, g) y = Add(k, b)", (3 * WEIGHT, 2 * WEIGHT + BIAS)),
     "n and its multiple": (LAYER["power"], "k = Mul(n, g) y = Add(k, n)", (1 + WEIGHT, 0)),
     "scale alone": (LAYER["power"], "y = Mul(n, two)", (2 * np.ones(4), 0)),
-    "scale of the root": (RMS["root"].replace("Div(x, s)", "Div(x, k)").replace(" y =", " k = Mul(s, two) y ="), "y = Mul(n, g)", (WEIGHT / 2, 0)),
+    "scale of the root": (
+        RMS["root"].replace("Div(x, s)", "Div(x, k)").replace(" y =", " k = Mul(s, two) y ="),
+        "y = Mul(n, g)",
+        (WEIGHT / 2, 0),
+    ),
 }
 
 

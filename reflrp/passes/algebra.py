@@ -10,8 +10,9 @@ that stands in a power. Two spellings of one function become the same sum, since
 - exp(a + b) = exp(a) exp(b); 1 / (1 + E) and with it sigmoid and tanh are powers of 1 + 1 / E, and of E such a power is
   divided out; log(1 + E) = log E + log(1 + 1 / E); erf is odd.
 
-All of it holds wherever both sides are defined. What would need more (that a value is not zero, or not negative) is not
-done, but raises `Unproven`, and then nothing is recognised. Numbers are equal up to `tolerance`, relative to each.
+All of it holds for all real x. What would need more (that a value is not zero, or not negative) is not done, but raises
+`Unproven`, and then nothing is recognised; so does what is not defined everywhere where it cancels (`check`). Numbers are
+equal up to `tolerance`, relative to each.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Algebra:
     tolerance: float
     atoms: list[Atom] = field(default_factory=list)
     exponents: list[float] = field(default_factory=lambda: [k / 2 for k in range(-8, 9) if k])
+    partial: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.atoms.append(Atom("x", {}, NOWHERE, frozenset(range(len(self.shape))), 0))
@@ -82,6 +84,15 @@ class Algebra:
     def x(self) -> Sum:
         """The input."""
         return {((0, 1.0),): 1.0}
+
+    def check(self, s: Sum) -> None:
+        """Raise Unproven where something that is not defined everywhere, as log x, has gone out of a sum."""
+        if not self.partial <= self._reached(s):
+            raise Unproven("it drops what is not defined everywhere")
+
+    def _reached(self, s: Sum) -> set[int]:
+        here = {a for m in s for a, _ in m}
+        return here.union(*(self._reached(self.atoms[a].arg) for a in here))
 
     # ------------------------------------------------------------ numbers
 
@@ -243,7 +254,9 @@ class Algebra:
             m, c = self._bracketed(s, self._leading(s))
         if any(e % 1 and not self.atoms[a].sign and e * p % 1 == 0 for a, e in m):
             raise Unproven("it squares a root")
-        return self.scale(self._reduced({a: self._exponent(e * p) for a, e in m}), c**p)
+        powers = {a: self._exponent(e * p) for a, e in m}
+        self.partial.update(a for a, e in powers.items() if self.atoms[a].sign < 2 and (e < 0 or e % 1))
+        return self.scale(self._reduced(powers), c**p)
 
     def _rooted(self, a: int, e: float) -> bool:
         """Return whether (a^e)^p is a^(e p) for broken p."""

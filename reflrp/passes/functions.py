@@ -20,7 +20,7 @@ def exp(a: Algebra, s: Sum) -> Sum:
         base = a.atoms[m[0][0]] if len(m) == 1 and m[0][1] == 1 else None
         if not m:
             part = a.number(_exponential(c))
-        elif base and base.name == "log":
+        elif base and base.name == "log" and a.sign(base.arg) == 2:
             part = a.power(base.arg, c)
         else:
             part = a.power(a.atom("exp", {m: 1.0}, sign=2), c)
@@ -36,9 +36,13 @@ def _exponential(c: float) -> float:
 
 def log(a: Algebra, s: Sum) -> Sum:
     """Return log(s): the sum of the logarithms of positive factors."""
+    if not s:
+        raise Unproven("the logarithm of zero")
     m, c = a.factored(s)
-    if np.ndim(c) or not c > 0 or any(a.atoms[k].sign < 2 for k, _ in m):
-        return a.atom("log", s)
+    if number(c) <= 0 or any(a.atoms[k].sign < 2 for k, _ in m):
+        found = a.atom("log", s)
+        a.partial.update(k for n in found for k, _ in n)
+        return found
     return a.add(a.number(math.log(c)), *(a.scale(_log_of(a, k), e) for k, e in m))
 
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.ir import Op
-from reflrp.ops.linear import Diagonal, SumAxes
+from reflrp.ops.linear import Diagonal, SumAxes, SumOf
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.norms import Standardise
 from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.product import Multiply
 from reflrp.passes import functions
 from reflrp.passes.algebra import Algebra, Sum, Unproven
 from reflrp.passes.region import SINGLE, Region, single
@@ -47,6 +48,8 @@ ACTIVATIONS: tuple[tuple[str, tuple[float, ...]], ...] = (
 
 def identified(region: Region) -> Op | None:
     """Return the known function that a region provably computes, if there is one."""
+    if all(isinstance(n.op, Diagonal | SumOf | Multiply) for n in region.nodes):
+        return None  # a polynomial is none of them
     try:
         a, form = region.normal_form()
         if not any(isinstance(n.op, SumAxes) for n in region.nodes):
@@ -87,7 +90,9 @@ def _bones(a: Algebra, k: int) -> str:
 def _parameters(a: Algebra, form: Sum, name: str) -> Iterator[tuple[float, ...]]:
     """Yield what the parameters of an activation can be, given a form of its skeleton."""
     if name == "swish":
-        rates = {abs(e) for atom in a.atoms if atom.name == "sum" for m in atom.arg for k, e in m if a.atoms[k].name == "exp"}
+        rates = {
+            abs(e) for atom in a.atoms if atom.name == "sum" for m in atom.arg for k, e in m if a.atoms[k].name == "exp"
+        }
         yield from ((rate,) for rate in sorted(rates))
     elif name == "hard_sigmoid":
         yield from ((float(c), 0.5) for c in form.values() if c > 0)
@@ -104,9 +109,7 @@ def _exponential_parameters(a: Algebra, form: Sum, name: str) -> Iterator[tuple[
     """Yield the parameters of gamma max(x, 0) + c (exp(rate min(x, 0)) - 1), as one of its names has them."""
     c = -float(form.get((), 0.0))
     gamma = next(float(d) for m, d in form.items() if len(m) == 1)
-    if name == "elu" and a.close(gamma, 1.0):
-        yield (c,)
-    elif name == "celu" and c > 0:
+    if (name == "elu" and a.close(gamma, 1.0)) or (name == "celu" and c > 0):
         yield (c,)
     elif name == "selu" and gamma:
         yield (c / gamma, gamma)

@@ -26,8 +26,11 @@ from reflrp.ops.selection import MaxOf
 from reflrp.passes.identify import identified
 from reflrp.passes.region import READERS, SINGLE, Region
 
-LARGEST, CUTS = 24, 6
-"""How many nodes a region may have, and how many of its values may be all that the rest of it depends on."""
+LARGEST, FUNCTIONS, CUTS = 24, 5, 6
+"""How many nodes a region may have, how many of them functions, and how many of its values all that follows may go through.
+
+No exporter needs as many; the bounds keep the search linear on chains of thousands of nodes that might all belong together.
+"""
 
 
 def recognise(graph: Graph) -> Graph:
@@ -77,8 +80,12 @@ def _with_signs(graph: Graph) -> Graph:
 
 def _may_end(node: Node) -> bool:
     return isinstance(node.op, Multiply | Diagonal | SumOf | MaxOf) or (
-        isinstance(node.op, Pointwise) and node.op.name in ("clip", "relu", "swish", "reciprocal", "log")
+        isinstance(node.op, Pointwise) and node.op.name in ("clip", "exp", "relu", "swish", "reciprocal", "log")
     )
+
+
+def _is_function(node: Node) -> bool:
+    return isinstance(node.op, Pointwise | MaxOf)
 
 
 class _View:
@@ -93,8 +100,8 @@ class _View:
 
     def regions(self, end: Node, gone: set[str]) -> Iterator[Region]:
         """Yield the regions that end in a node, the smallest first; the largest that is known counts."""
-        inside, frontier, cuts = [end], set(end.inputs), 0
-        while len(inside) <= LARGEST and cuts < CUTS:
+        inside, frontier, cuts, functions = [end], set(end.inputs), 0, int(_is_function(end))
+        while len(inside) <= LARGEST and functions <= FUNCTIONS and cuts < CUTS:
             cuts += len(frontier) == 1
             if len(frontier) == 1 and len(inside) > 1:
                 (entry,) = frontier
@@ -109,6 +116,7 @@ class _View:
             if nearest is None or type(nearest.op) not in READERS or nearest.name in gone:
                 return
             inside.append(nearest)
+            functions += _is_function(nearest)
             frontier = (frontier - {nearest.output}) | set(nearest.inputs)
 
     def _closed(self, region: Region) -> bool:

@@ -57,6 +57,7 @@ class Region:
         whole = forms[self.exit.output]
         if whole.shape != self.shape or any(p not in (i, None) for i, p in enumerate(whole.places)):
             raise Unproven("it moves entries")
+        a.check(whole.sum)
         return a, whole.sum
 
     def tolerance(self) -> float:
@@ -101,7 +102,8 @@ def _in_float32(c: float) -> bool:
     """Return whether float32 holds a number, or the one whose inverse it is."""
     if not 2.0**-100 < abs(c) < 2.0**100:
         return True
-    return unpack("f", pack("f", c))[0] == c or 1 / unpack("f", pack("f", 1 / c))[0] == c
+    held: tuple[float, float] = unpack("ff", pack("ff", c, 1 / c))
+    return held[0] == c or 1 / held[1] == c
 
 
 def ideal(c: float) -> float:
