@@ -231,6 +231,20 @@ def test_keras_layer_norm():
     np.testing.assert_allclose(reflrp.load(proto).run(x)["y"], onnxruntime(proto, {"x": x})["y"], rtol=1e-4, atol=1e-5)
 
 
+def test_keras_group_norm():
+    """Weight and bias of each group and channel are woven in; the groups are an axis of their own."""
+    body = """m = ReduceMean(x, axes) d = Sub(x, m) q = Mul(d, d) v = ReduceMean(q, axes) t = Add(v, eps) s = Sqrt(t)
+        r = Reciprocal(s) k = Mul(r, g) p = Mul(x, k) l = Mul(m, k) o = Sub(b, l) y = Add(p, o)"""
+    g, b = draw(1, 1, 1, 2, 3), draw(1, 1, 1, 2, 3, seed=1)
+    proto = net(body, "float[2,3,4,2,3] x", axes=ints(1, 2, 4), g=g, b=b)
+    (node,) = reflrp.load(proto).graph({"x": (2, 3, 4, 2, 3)}).nodes
+    assert (node.op_type, node.op.axes) == ("LayerNorm", (1, 2, 4))
+    np.testing.assert_allclose(node.op.w, g[0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(node.op.b, b[0, 0, 0], rtol=1e-6)
+    x = draw(2, 3, 4, 2, 3)
+    np.testing.assert_allclose(reflrp.load(proto).run(x)["y"], onnxruntime(proto, {"x": x})["y"], rtol=1e-4, atol=1e-5)
+
+
 # ---------------------------------------------------------------- wide ranges
 
 WIDE = {

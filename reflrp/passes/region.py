@@ -206,10 +206,14 @@ def _maximum_over(r: _Reader, op: MaxAxes, x: Form) -> Form:
 
 def _expand(r: _Reader, op: Expand, x: Form) -> Form:
     """An axis of length 1 becomes the axis of the region's input that is at its place."""
-    if op.target != r.shape:
-        raise Unproven("it is broadcast to another shape")
-    whole = Form(r.a.x, tuple(range(len(r.shape))), r.shape)
-    return Form(x.sum, *r.joined((x, whole)))
+    lead, before = len(op.target) - len(x.shape), len(r.shape) - len(op.target)
+    places: list[int | None] = [None] * lead + list(x.places)
+    for i, n in enumerate(op.target):
+        if n > 1 and (i < lead or x.shape[i - lead] == 1):
+            places[i] = before + i
+            if not 0 <= before + i or r.shape[before + i] != n:
+                raise Unproven("it is broadcast to another shape")
+    return Form(x.sum, *r.joined((Form(x.sum, tuple(places), tuple(op.target)),)))
 
 
 def _reshape(r: _Reader, op: Reshape, x: Form) -> Form:
