@@ -245,6 +245,26 @@ def test_keras_group_norm():
     np.testing.assert_allclose(reflrp.load(proto).run(x)["y"], onnxruntime(proto, {"x": x})["y"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "c", [1e300, -1e300, 1e-300, np.inf, -np.inf, np.nan, 0.0, np.array([1.0, np.nan, 0.0, 1e300])]
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        "k = Mul(x, c) q = Mul(k, k) h = Mul(q, q) s = Sigmoid(h) y = Mul(x, s)",
+        "k = Add(x, c) r = Relu(k) m = Clip(r, , c) y = Mul(x, m)",
+        "k = Mul(x, c) q = Mul(k, k) v = ReduceMean(q, last) t = Add(v, c) s = Sqrt(t) y = Div(k, s)",
+        "k = Mul(x, c) e = Exp(k) t = ReduceSum(e, last) u = Add(t, c) y = Div(e, u)",
+        "e = Exp(x) t = Add(e, c) l = Log(t) y = Pow(l, c)",
+    ],
+)
+def test_numbers_of_all_sizes(body, c):
+    """Whatever stands in the file, its graph is made."""
+    if np.ndim(c) and ("Clip" in body or "Pow" in body):
+        body = "k = Mul(x, c) s = Sigmoid(k) y = Mul(x, s)"
+    assert types(net(body, dtype=np.float64, c=c), 2, 4)
+
+
 # ---------------------------------------------------------------- wide ranges
 
 WIDE = {

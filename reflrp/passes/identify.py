@@ -51,12 +51,17 @@ def identified(region: Region) -> Op | None:
     if all(isinstance(n.op, Diagonal | SumOf | Multiply) for n in region.nodes):
         return None  # a polynomial is none of them
     try:
-        a, form = region.normal_form()
-        if not any(isinstance(n.op, SumAxes) for n in region.nodes):
-            return _activation(a, form)
-        return _softmax(a, form) or _normalisation(region, a, form)
-    except Unproven:
+        with np.errstate(all="ignore"):
+            return _known(region)
+    except (Unproven, ArithmeticError):  # a number of the file may be beyond what float64 can square
         return None
+
+
+def _known(region: Region) -> Op | None:
+    a, form = region.normal_form()
+    if not any(isinstance(n.op, SumAxes) for n in region.nodes):
+        return _activation(a, form)
+    return _softmax(a, form) or _normalisation(region, a, form)
 
 
 def _activation(a: Algebra, form: Sum) -> Op | None:
@@ -177,7 +182,7 @@ def _solved(a: Algebra, op: Standardise, form: Sum) -> Standardise | None:
     """Return a normalisation with the weight and bias that make it the form, None where none do."""
     try:
         unit = standardised(a, op)
-    except (Unproven, ZeroDivisionError):
+    except (Unproven, ArithmeticError):
         return None
     lead, b = a.lead(unit), form.get((), 0.0)
     if not lead or lead not in form:

@@ -130,6 +130,8 @@ class _Reader:
 
     def coefficient(self, x: Array, form: Form) -> Array:
         """Return a constant that broadcasts to a value as a coefficient: a number, or an array of the input's rank."""
+        if x is not ZERO and not np.isfinite(x).all():
+            raise Unproven("a constant that is no number")
         c = single(x)
         if c is not None:
             return c if self.plain else ideal(c)
@@ -207,11 +209,11 @@ def _maximum_over(r: _Reader, op: MaxAxes, x: Form) -> Form:
 def _expand(r: _Reader, op: Expand, x: Form) -> Form:
     """An axis of length 1 becomes the axis of the region's input that is at its place."""
     lead, before = len(op.target) - len(x.shape), len(r.shape) - len(op.target)
-    places: list[int | None] = [None] * lead + list(x.places)
+    places: list[int | None] = [*(None for _ in range(lead)), *x.places]
     for i, n in enumerate(op.target):
         if n > 1 and (i < lead or x.shape[i - lead] == 1):
             places[i] = before + i
-            if not 0 <= before + i or r.shape[before + i] != n:
+            if before + i < 0 or r.shape[before + i] != n:
                 raise Unproven("it is broadcast to another shape")
     return Form(x.sum, *r.joined((Form(x.sum, tuple(places), tuple(op.target)),)))
 
