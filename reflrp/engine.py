@@ -22,11 +22,12 @@ from reflrp.ops.norms import Statistic
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Product
-from reflrp.ops.stabilizer import Overflow
 from reflrp.ops.selection import Selection
+from reflrp.ops.stabilizer import Overflow
 from reflrp.rules import LinearRule
 from reflrp.rules.base import Rule
 from reflrp.rules.other import Pass
+from reflrp.witness import compare
 
 Values = dict[str, Array]
 Step = Callable[[], None]
@@ -90,7 +91,8 @@ class Program:
     def forward(self, inputs: Values, step: Step | None = None, keep: bool = True) -> Values:
         """Return every value by name, or (keep=False) the outputs only.
 
-        Raises NonFiniteError with the node where a NaN or +infinity arises.
+        Raises NonFiniteError with the node where a NaN or +infinity arises, ForwardChanged with a recognised node that
+        is not what it stands for.
         """
         self.graph.count_work()
         values = dict(inputs)
@@ -123,7 +125,14 @@ class Program:
         if value.active:
             check_dtype(node, self._floats(node, values), y)
             check_finite(y, node, "value", allow_minus_infinity=True)
+            if node.name in self.graph.unchecked:
+                self._check(node, values[node.inputs[0]], y)
         return y
+
+    def _check(self, node: Node, x: Array, y: Array) -> None:
+        """Compare a recognised node, the first time that it runs, with the nodes that it stands for."""
+        compare(node, self.graph.replaced[node.name], x, y)
+        self.graph.unchecked.discard(node.name)
 
     def _floats(self, node: Node, values: Values) -> list[Array]:
         return [values[i] for i in node.inputs if self.graph.values[i].active]

@@ -54,7 +54,7 @@ class NonFiniteError(ReflrpError, ArithmeticError):
 
 
 class ForwardChanged(ReflrpError):
-    """A canonizing pass changed the network's output, so the pass is wrong for this network."""
+    """A canonizing pass, or recognising a function, changed the network's values, so it is wrong for this network."""
 
 
 @dataclass(frozen=True)

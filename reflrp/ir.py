@@ -173,10 +173,24 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
+class Replaced:
+    """The nodes that a recognised node stands for, from its one input to its output.
+
+    `rounding` is the relative rounding error of the constants that the file keeps for them.
+    """
+
+    nodes: tuple[Node, ...]
+    rounding: float
+
+
+@dataclass(frozen=True, eq=False)
 class Graph:
     """A network at fixed input shapes. Nodes are in topological order; every value is assigned once.
 
     `made` is how many bytes of constants the file makes the import compute, beside those that lie in it.
+
+    `replaced` holds, by name, what recognised nodes stand for; `unchecked` the names of those that have not run yet, and
+    is shared by all graphs that are made of this one.
     """
 
     nodes: tuple[Node, ...]
@@ -187,6 +201,8 @@ class Graph:
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     made: int = 0
+    replaced: Mapping[str, Replaced] = field(default_factory=dict)
+    unchecked: set[str] = field(default_factory=set, compare=False)
 
     def __repr__(self) -> str:
         """Return how many nodes of which kinds there are, the inputs, the outputs and the notes."""

@@ -382,7 +382,7 @@ def test_batch_norms_are_folded_in_place() -> None:
 
 
 def test_gates_are_found_through_routing() -> None:
-    proto = model("g = Sigmoid(x) t = Unsqueeze(g, a) s = Squeeze(t, a) y = Mul(x, s)", a=ints(2))
+    proto = model("g = Sigmoid(x) t = Unsqueeze(g, a) s = Squeeze(t, a) e = Exp(x) y = Mul(e, s)", a=ints(2))
     product = reflrp.load(proto).graph({"x": (2, 4)}).nodes[-1].op
     assert isinstance(product, Multiply)
     assert product.gate() == 1

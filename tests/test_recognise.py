@@ -1,4 +1,4 @@
-"""Patterns recognised by value: what exporters take apart becomes one node again; what merely looks alike stays."""
+"""Patterns recognised: what exporters take apart becomes one node again; what merely looks alike stays."""
 
 import re
 
@@ -93,6 +93,28 @@ OTHERS = {
     "softsign": ("p = Abs(x) a = Add(p, one) y = Div(x, a)", "softsign"),
     "log sigmoid": ("s = Sigmoid(x) y = Log(s)", "log_sigmoid"),
     "tanhshrink": ("t = Tanh(x) y = Sub(x, t)", "tanhshrink"),
+    "swish of any rate": ("k = Mul(x, root2) s = Sigmoid(k) y = Mul(x, s)", "swish(1.41421)"),
+    "hard sigmoid, one bound after the other": (
+        "k = Mul(x, sixth) a = Add(k, half) l = Min(a, one) y = Relu(l)",
+        "hard_sigmoid(0.166667, 0.5)",
+    ),
+    "leaky relu": ("k = Mul(x, sixth) y = Max(k, x)", "leaky_relu(0.166667)"),
+    "leaky relu, by its halves": (
+        "r = Relu(x) n = Neg(x) l = Relu(n) k = Mul(l, sixth) y = Sub(r, k)",
+        "leaky_relu(0.166667)",
+    ),
+    "elu": (
+        "r = Relu(x) b = Min(x, zero) e = Exp(b) m = Sub(e, one) k = Mul(m, rate) y = Add(r, k)",
+        "elu(1.702)",
+    ),
+    "celu": (
+        "r = Relu(x) b = Min(zero, x) d = Div(b, rate) e = Exp(d) m = Sub(e, one) k = Mul(m, rate) y = Add(k, r)",
+        "celu(1.702)",
+    ),
+    "selu": (
+        "r = Relu(x) b = Min(x, zero) e = Exp(b) m = Sub(e, one) k = Mul(m, rate) a = Add(r, k) y = Mul(a, root2)",
+        "selu(1.702, 1.41421)",
+    ),
 }
 SPELLED = [
     *(("gelu", name, body, "gelu") for name, body in GELU.items()),
@@ -110,7 +132,7 @@ def test_an_activation_is_one_node(body, told, dtype):
     assert node.op_type == told.split("(")[0].title().replace("_", "")
 
 
-def test_every_activation_of_the_table_is_tried():
+def test_every_activation_of_the_table_is_found():
     assert {told.split("(")[0] for *_, told in SPELLED} == {name for name, _ in ACTIVATIONS}
 
 
@@ -191,6 +213,11 @@ AFFINE = {
     "native": (NATIVE, "k = Mul(n, g) y = Add(k, b)", (3 * WEIGHT, 2 * WEIGHT + BIAS)),
     "n and its multiple": (LAYER["power"], "k = Mul(n, g) y = Add(k, n)", (1 + WEIGHT, 0)),
     "scale alone": (LAYER["power"], "y = Mul(n, two)", (2 * np.ones(4), 0)),
+    "scale of the root": (
+        RMS["root"].replace("Div(x, s)", "Div(x, k)").replace(" y =", " k = Mul(s, two) y ="),
+        "y = Mul(n, g)",
+        (WEIGHT / 2, 0),
+    ),
 }
 
 
@@ -257,7 +284,7 @@ ALIKE = {
     "gelu, one less": GELU["torch, legacy"].replace("Add(e, one)", "Sub(e, one)"),
     "gelu by tanh, another cube": GELU_TANH["torch"].replace("cubic", "eps"),
     "gelu by tanh, a square": GELU_TANH["torch"].replace("Pow(x, three)", "Pow(x, two)"),
-    "swish, another rate": OTHERS["quick gelu"][0].replace("rate", "root2"),
+    "swish, another rate and a shift": "k = Mul(x, rate) a = Add(k, eps) s = Sigmoid(a) y = Mul(x, s)",
     "swish, shifted": "k = Add(x, eps) s = Sigmoid(k) y = Mul(x, s)",
     "hard swish, another bound": OTHERS["hard swish"][0].replace("zero, six", "zero, three"),
     "mish, of twice the softplus": "p = Softplus(x) k = Mul(p, two) t = Tanh(k) y = Mul(x, t)",
@@ -266,7 +293,7 @@ ALIKE = {
     "layer, no root": f"{VARIANCE} y = Div(x, e)",
     "rms, epsilon outside": f"{SQUARES.replace(' e = Add(v, eps)', '')} s = Sqrt(v) e = Add(s, eps) y = Div(x, e)",
     "rms, mean of sizes": RMS["root"].replace("Pow(x, two)", "Abs(x)"),
-    "rms, a third": RMS["root"].replace("y = Div(x, s)", "k = Mul(s, three) y = Div(x, k)"),
+    "rms, a square": RMS["root"].replace("y = Div(x, s)", "k = Mul(s, x) y = Div(x, k)"),
 }
 
 

@@ -1,54 +1,62 @@
 """Recognising patterns: a part of the graph that computes a known function becomes one node of that kind.
 
 Exporters spell GELU, SiLU, LayerNorm and RMSNorm in dozens of ways. So the pass does not match spellings. It looks for
-regions with one input and one output whose inner values nobody else reads, runs them on trial values, and asks which
-known function gives the same numbers: same values before and after is the criterion, not an afterthought.
+regions with one input and one output whose inner values nobody else reads, brings each to an algebraic normal form, and
+asks whether that is the normal form of a known function (`identify`): a proof, no trial. A region has at most `LARGEST`
+nodes, so that the pass is linear in the size of the graph.
 
-1. A region of elementwise nodes is tried against the activations in `identify.ACTIVATIONS`.
-2. A region with means or sums over axes is tried against LayerNorm, RMSNorm and L2 normalisation over those axes.
-3. A scale and a shift that follow a recognised or native normalisation become its weight and bias.
+What was replaced stays with the graph (`Graph.replaced`): the first time such a node runs, the nodes that it stands for
+run beside it, and must give the same values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from math import prod
 
 import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array
-from reflrp.ir import Graph, Node, Op, Value
-from reflrp.ops.linear import Diagonal, SumAxes, SumOf
+from reflrp.ir import Graph, Node, Op, Replaced, Value
+from reflrp.ops.linear import Diagonal, SumOf
 from reflrp.ops.norms import Standardise
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply
-from reflrp.ops.routing import Expand
-from reflrp.passes.identify import ACTIVATIONS, Region, as_activation, as_norm
+from reflrp.ops.selection import MaxOf
+from reflrp.passes.identify import identified
+from reflrp.passes.region import READERS, SINGLE, Region
 
-LARGEST = 16
-"""How many nodes a region may have."""
+LARGEST, FUNCTIONS, CUTS = 24, 5, 6
+"""How many nodes a region may have, how many of them functions, and how many of its values all that follows may go through.
 
-TRIALS = 5
-"""On how many inputs a region is tried."""
+No exporter needs as many; the bounds keep the search linear on chains of thousands of nodes that might all belong together.
+"""
 
 
 def recognise(graph: Graph) -> Graph:
     """Return the graph with each recognised region as one node; `Node.onnx` names what it was made of."""
     view = _View(graph)
-    replaced: dict[str, Node] = {}
+    made: dict[str, Node] = {}
+    replaced: dict[str, Replaced] = {}
     gone: set[str] = set()
     for node in reversed(graph.nodes):
         if node.name in gone or not _may_end(node):
             continue
-        found = [match for region in view.regions(node, gone) if (match := _identified(region, view))]
+        limits.step(f"recognising what ends in node {node.name!r} (onnx {node.op_type})", LARGEST)
+        found = [(region, op) for region in view.regions(node, gone) if (op := identified(region)) is not None]
         if found:
             region, op = found[-1]
-            replaced[node.name] = _one_node(region, op)
+            made[node.name] = _one_node(region, op)
+            replaced[node.name] = Replaced(region.nodes, region.rounding)
             gone.update(n.name for n in region.nodes)
-    nodes = [replaced.get(n.name, n) for n in graph.nodes if n.name not in gone or n.name in replaced]
-    return _take_in_affine(_with_signs(replace(graph, nodes=tuple(nodes))))
+    nodes = [made.get(n.name, n) for n in graph.nodes if n.name not in gone or n.name in made]
+    found_in = replace(graph, nodes=tuple(nodes), replaced=replaced)
+    return _to_be_checked(_take_in_affine(_with_signs(found_in)))
+
+
+def _to_be_checked(graph: Graph) -> Graph:
+    return replace(graph, unchecked=set(graph.replaced))
 
 
 def _one_node(region: Region, op: Op) -> Node:
@@ -59,8 +67,7 @@ def _one_node(region: Region, op: Op) -> Node:
 def _title(op: Op) -> str:
     if isinstance(op, Standardise):
         return "LayerNorm" if op.center else "RMSNorm" if op.mean else "L2Norm"
-    assert isinstance(op, Pointwise)
-    return op.name.title().replace("_", "")
+    return op.name.title().replace("_", "") if isinstance(op, Pointwise) else type(op).__name__
 
 
 def _with_signs(graph: Graph) -> Graph:
@@ -74,15 +81,13 @@ def _with_signs(graph: Graph) -> Graph:
 
 
 def _may_end(node: Node) -> bool:
-    return (isinstance(node.op, Multiply | Diagonal | SumOf) and len(node.inputs) <= LARGEST) or (
-        isinstance(node.op, Pointwise) and node.op.name in ("clip", "swish", "reciprocal", "log")
+    return isinstance(node.op, Multiply | Diagonal | SumOf | MaxOf) or (
+        isinstance(node.op, Pointwise) and node.op.name in ("clip", "exp", "relu", "swish", "reciprocal", "log")
     )
 
 
-def _eligible(node: Node) -> bool:
-    return (
-        isinstance(node.op, Multiply | Diagonal | SumOf | SumAxes | Pointwise | Expand) and len(node.inputs) <= LARGEST
-    )
+def _is_function(node: Node) -> bool:
+    return isinstance(node.op, Pointwise | MaxOf)
 
 
 class _View:
@@ -97,19 +102,23 @@ class _View:
 
     def regions(self, end: Node, gone: set[str]) -> Iterator[Region]:
         """Yield the regions that end in a node, the smallest first; the largest that is known counts."""
-        inside, frontier = [end], set(end.inputs)
-        while len(inside) + len(frontier) <= LARGEST + 1:  # each node more takes one value off the frontier at most
-            if len(frontier) == 1:
-                region = Region(tuple(sorted(inside, key=lambda n: self.place[n.name])), next(iter(frontier)))
-                if len(inside) > 1 and self._closed(region):
+        inside, frontier, cuts, functions = [end], set(end.inputs), 0, int(_is_function(end))
+        while len(inside) <= LARGEST and functions <= FUNCTIONS and cuts < CUTS:
+            cuts += len(frontier) == 1
+            if len(frontier) == 1 and len(inside) > 1:
+                (entry,) = frontier
+                nodes = tuple(sorted(inside, key=lambda n: self.place[n.name]))
+                region = Region(nodes, entry, self.graph.values[entry].shape)
+                if region.shape == self.graph.values[end.output].shape and self._closed(region):
                     yield region
             makers = [self.makers[v] for v in frontier if v in self.makers]
             if len(makers) < len(frontier) and len(frontier) > 1 and not makers:
                 return
             nearest = max(makers, key=lambda n: self.place[n.name], default=None)
-            if nearest is None or not _eligible(nearest) or nearest.name in gone:
+            if nearest is None or type(nearest.op) not in READERS or nearest.name in gone:
                 return
             inside.append(nearest)
+            functions += _is_function(nearest)
             frontier = (frontier - {nearest.output}) | set(nearest.inputs)
 
     def _closed(self, region: Region) -> bool:
@@ -119,25 +128,9 @@ class _View:
         return all(v not in self.outputs and all(r.name in names for r in self.readers.get(v, ())) for v in inner)
 
 
-def _identified(region: Region, view: _View) -> tuple[Region, Op] | None:
-    shape = view.graph.values[region.entry].shape
-    if view.graph.values[region.exit.output].shape != shape:
-        return None
-    axes = {n.op.axes for n in region.nodes if isinstance(n.op, SumAxes)}
-    turns = TRIALS * (len(region.nodes) + len(ACTIVATIONS))
-    limits.spend(f"node {region.exit.name!r}", turns * (limits.STEP + (prod(shape) if axes else 0)))
-    if not axes:
-        op = as_activation(region)
-    elif len(axes) == 1 and all(n.op.keepdims for n in region.nodes if isinstance(n.op, SumAxes)):
-        op = as_norm(region, next(iter(axes)), shape)
-    else:
-        op = None
-    return None if op is None else (region, op)
-
-
 def _take_in_affine(graph: Graph) -> Graph:
     """Give a normalisation the scale and shift that alone follow it."""
-    view, merged, gone = _View(graph), dict[str, Node](), set[str]()
+    view, merged, gone, replaced = _View(graph), dict[str, Node](), set[str](), dict(graph.replaced)
     for node in graph.nodes:
         if not isinstance(node.op, Standardise):
             continue
@@ -145,6 +138,8 @@ def _take_in_affine(graph: Graph) -> Graph:
         while (after := _affine_after(current, view)) is not None:
             gone.update({current.name, after.name})
             merged.pop(current.name, None)
+            before = replaced.pop(current.name, Replaced((current,), SINGLE))
+            replaced[after.name] = replace(before, nodes=(*before.nodes, after))
             current = replace(
                 current,
                 name=after.name,
@@ -154,7 +149,7 @@ def _take_in_affine(graph: Graph) -> Graph:
             )
             merged[current.name] = current
     nodes = [merged.get(n.name, n) for n in graph.nodes if n.name not in gone or n.name in merged]
-    return replace(graph, nodes=tuple(nodes))
+    return replace(graph, nodes=tuple(nodes), replaced=replaced)
 
 
 def _affine_after(node: Node, view: _View) -> Node | None:

@@ -1,0 +1,249 @@
+"""A region of the graph, with one input and one output, and the normal form of what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod, sqrt
+from struct import pack, unpack
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reflrp.arrays import ZERO, Array
+from reflrp.ir import Node, Op, Shape
+from reflrp.ops.linear import Diagonal, SumAxes, SumOf
+from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.product import Multiply
+from reflrp.ops.routing import Expand, Reshape
+from reflrp.ops.selection import MaxAxes, MaxOf
+from reflrp.passes import functions
+from reflrp.passes.algebra import Algebra, Sum, Unproven
+
+EXACT, SINGLE, HALF = 16 * 2.0**-52, 4 * 2.0**-23, 2.0**-7
+"""Up to what numbers of float64 and of float32 are equal, relative to each: what a few roundings leave. HALF is the
+rounding of bfloat16, the coarsest format of constants."""
+
+HALVES: tuple[float, ...] = (sqrt(2), sqrt(1 / 2), sqrt(2 / np.pi), 0.044715, 1 / 6)
+"""Constants that exporters round to float16 or bfloat16: such a rounding is taken for the number itself."""
+
+Places = tuple[int | None, ...]
+"""For each axis of a value the axis of the region's input that it is; None for one of length 1."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Nodes in topological order with one input value of some shape and one output value."""
+
+    nodes: tuple[Node, ...]
+    entry: str
+    shape: Shape
+
+    @property
+    def exit(self) -> Node:
+        """The node whose output is the region's."""
+        return self.nodes[-1]
+
+    def normal_form(self) -> tuple[Algebra, Sum]:
+        """Return what the region computes. Raises Unproven where it has no normal form, or not the input's shape."""
+        a = Algebra(self.shape, self.tolerance())
+        forms = {self.entry: Form(a.x, tuple(range(len(self.shape))), self.shape)}
+        reader = _Reader(a, self.shape, any(isinstance(n.op, SumAxes) for n in self.nodes))
+        for node in self.nodes:
+            read = READERS.get(type(node.op))
+            if read is None:
+                raise Unproven(f"{node.op_type} has no normal form")
+            forms[node.output] = read(reader, node.op, *(forms[i] for i in node.inputs))
+        whole = forms[self.exit.output]
+        if whole.shape != self.shape or any(p not in (i, None) for i, p in enumerate(whole.places)):
+            raise Unproven("it moves entries")
+        a.check(whole.sum)
+        return a, whole.sum
+
+    def tolerance(self) -> float:
+        """Return up to what two numbers are equal: to float32's rounding where it holds all of the region's numbers."""
+        return SINGLE if all(map(_in_float32, self.numbers())) else EXACT
+
+    @property
+    def rounding(self) -> float:
+        """Up to what relative error the file's constants stand for the numbers that they are the rounding of."""
+        halves = any(ideal(c) != c for c in self.numbers())
+        return HALF if halves else self.tolerance()
+
+    def numbers(self) -> Iterator[float]:
+        """Yield the numbers that the file has in the region: factors, terms, bounds and exponents."""
+        for node in self.nodes:
+            found = (node.op.w, node.op.b) if isinstance(node.op, Diagonal) else getattr(node.op, "args", ())
+            for value in found:
+                c = single(value)
+                if c is not None and np.isfinite(c):
+                    yield c
+
+
+class Form(NamedTuple):
+    """A value inside a region: its normal form, the axes of the input that its axes are, its shape."""
+
+    sum: Sum
+    places: Places
+    shape: Shape
+
+
+def single(x: Any) -> float | None:
+    """Return the number that all entries are; 0 for ZERO, None where they differ."""
+    if x is ZERO:
+        return 0.0
+    if isinstance(x, float):
+        return x
+    flat = np.reshape(np.asarray(x), -1)
+    return float(flat[0]) if flat.size == 1 or (flat.size and np.all(flat == flat[0])) else None
+
+
+def _in_float32(c: float) -> bool:
+    """Return whether float32 holds a number, or the one whose inverse it is."""
+    if not 2.0**-100 < abs(c) < 2.0**100:
+        return True
+    held: tuple[float, float] = unpack("ff", pack("ff", c, 1 / c))
+    return held[0] == c or 1 / held[1] == c
+
+
+def ideal(c: float) -> float:
+    """Return the constant of `HALVES` whose rounding to float16 or bfloat16 c is, or 1 / c; else c itself."""
+    return IDEAL.get(c, c)
+
+
+def _rounded(c: float) -> Iterator[float]:
+    """Yield c, rounded to float16 and to bfloat16."""
+    yield float(np.float16(c))
+    bits = int(np.float32(c).view(np.uint32))
+    yield float(np.uint32((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32))
+
+
+IDEAL = {sign * r**e: sign * c**e for sign in (1, -1) for e in (1, -1) for c in HALVES for r in _rounded(c)}
+"""What such roundings, and their inverses, stand for."""
+
+
+class _Reader:
+    """Reads nodes: their operation on normal forms. `plain`: numbers are taken as they are, see `ideal`."""
+
+    def __init__(self, algebra: Algebra, shape: Shape, plain: bool) -> None:
+        self.a, self.shape, self.plain = algebra, shape, plain
+
+    def coefficient(self, x: Array, form: Form) -> Array:
+        """Return a constant that broadcasts to a value as a coefficient: a number, or an array of the input's rank."""
+        if x is not ZERO and not np.isfinite(x).all():
+            raise Unproven("a constant that is no number")
+        c = single(x)
+        if c is not None:
+            return c if self.plain else ideal(c)
+        sizes = [1] * len(self.shape)
+        for place, n in zip(reversed(form.places), reversed(np.shape(x)), strict=False):
+            if n > 1 and place is None:
+                raise Unproven("a constant that is larger than the value")
+            if place is not None:
+                sizes[place] = n
+        rising = [p for p in form.places[len(form.places) - np.ndim(x) :] if p is not None]
+        if rising != sorted(rising) or prod(sizes) != np.size(x):
+            raise Unproven("a constant whose axes are in another order")
+        return np.reshape(np.asarray(x, dtype=np.float64), sizes)
+
+    def joined(self, forms: tuple[Form, ...]) -> tuple[Places, Shape]:
+        """Return the places and the shape of values that are broadcast together."""
+        shape = np.broadcast_shapes(*(f.shape for f in forms))
+        places: list[int | None] = [None] * len(shape)
+        for f in forms:
+            for i, place in enumerate(f.places, start=len(shape) - len(f.places)):
+                if place is not None and places[i] not in (None, place):
+                    raise Unproven("different axes meet")
+                places[i] = place if places[i] is None else places[i]
+        if len({p for p in places if p is not None}) < sum(p is not None for p in places):
+            raise Unproven("an axis meets another one")
+        return tuple(places), shape
+
+    def axes(self, form: Form, axes: tuple[int, ...]) -> frozenset[int]:
+        """Return the axes of the region's input that some axes of a value are."""
+        return frozenset(p for p in (form.places[i] for i in axes) if p is not None)
+
+
+def _diagonal(r: _Reader, op: Diagonal, x: Form) -> Form:
+    if op.shape(x.shape) != x.shape:
+        raise Unproven("it is larger than its input")
+    scaled = r.a.scale(x.sum, r.coefficient(op.w, x))
+    return x._replace(sum=r.a.add(scaled, r.a.number(r.coefficient(op.b, x))))
+
+
+def _sum(r: _Reader, op: SumOf, *xs: Form) -> Form:
+    signs = np.ravel(op.w).tolist()
+    return Form(r.a.add(*(r.a.scale(x.sum, c) for x, c in zip(xs, signs, strict=True))), *r.joined(xs))
+
+
+def _product(r: _Reader, op: Multiply, *xs: Form) -> Form:
+    return Form(r.a.mul(xs[0].sum, xs[1].sum), *r.joined(xs))
+
+
+def _extreme(r: _Reader, op: MaxOf, *xs: Form) -> Form:
+    if any(single(c) is None or np.ndim(c) > len(xs[0].shape) for c in op.constants):
+        raise Unproven("a bound that differs from entry to entry")
+    places, shape = r.joined(xs)
+    forms = [x.sum for x in xs] + [r.a.number(single(c)) for c in op.constants]
+    choose, found = (functions.smaller if op.least else functions.larger), forms[0]
+    for form in forms[1:]:
+        found = choose(r.a, found, form)
+    return Form(found, places, shape)
+
+
+def _reduced(r: _Reader, op: SumAxes | MaxAxes, x: Form, found: Sum) -> Form:
+    kept = [None if i in op.axes else p for i, p in enumerate(x.places)]
+    places = kept if op.keepdims else [p for i, p in enumerate(x.places) if i not in op.axes]
+    return Form(found, tuple(places), op.shape(x.shape))
+
+
+def _sum_over(r: _Reader, op: SumAxes, x: Form) -> Form:
+    count = 1 if op.mean else prod(x.shape[i] for i in op.axes)
+    return _reduced(r, op, x, r.a.scale(functions.mean(r.a, x.sum, r.axes(x, op.axes)), float(count)))
+
+
+def _maximum_over(r: _Reader, op: MaxAxes, x: Form) -> Form:
+    return _reduced(r, op, x, functions.maximum(r.a, x.sum, r.axes(x, op.axes)))
+
+
+def _expand(r: _Reader, op: Expand, x: Form) -> Form:
+    """An axis of length 1 becomes the axis of the region's input that is at its place."""
+    lead, before = len(op.target) - len(x.shape), len(r.shape) - len(op.target)
+    places: list[int | None] = [*(None for _ in range(lead)), *x.places]
+    for i, n in enumerate(op.target):
+        if n > 1 and (i < lead or x.shape[i - lead] == 1):
+            places[i] = before + i
+            if before + i < 0 or r.shape[before + i] != n:
+                raise Unproven("it is broadcast to another shape")
+    return Form(x.sum, *r.joined((Form(x.sum, tuple(places), tuple(op.target)),)))
+
+
+def _reshape(r: _Reader, op: Reshape, x: Form) -> Form:
+    """Axes of length 1 come and go."""
+    held = [p for p, n in zip(x.places, x.shape, strict=True) if n > 1]
+    if [n for n in x.shape if n > 1] != [n for n in op.target if n > 1]:
+        raise Unproven("it moves entries")
+    rest = iter(held)
+    return Form(x.sum, tuple(next(rest) if n > 1 else None for n in op.target), tuple(op.target))
+
+
+def _pointwise(r: _Reader, op: Pointwise, x: Form) -> Form:
+    spelled = functions.SPELLINGS.get(op.name)
+    args = [single(a) for a in op.args]
+    if spelled is None or None in args:
+        raise Unproven(f"{op.name} has no normal form")
+    return x._replace(sum=spelled(r.a, x.sum, *args))
+
+
+READERS: dict[type[Op], Callable[..., Form]] = {
+    Diagonal: _diagonal,
+    SumOf: _sum,
+    Multiply: _product,
+    MaxOf: _extreme,
+    SumAxes: _sum_over,
+    MaxAxes: _maximum_over,
+    Expand: _expand,
+    Reshape: _reshape,
+    Pointwise: _pointwise,
+}
+"""The kinds of node that a region may have."""
