@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
-from reflrp.arrays import ZERO, Array, backend_namespace, magnitude, total
+from reflrp.arrays import ZERO, Array, magnitude, total
+from reflrp.arrays.convert import converter, shared
 from reflrp.arrays.looks import block, counted
 from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError, RuleError
+from reflrp.gated import gated_values
 from reflrp.ground.caches import Cache, Kept
 from reflrp.guards import check_dtype, check_finite, check_sum, like
-from reflrp.ir import UNRULED, Graph, Node, Op
+from reflrp.ir import Graph, Node, Op
 from reflrp.ledger import Row
 from reflrp.ops.linear import Absorbed, LinearMap
 from reflrp.ops.norms import Statistic
 from reflrp.ops.picking import MovedIds
-from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Product
 from reflrp.ops.selection import Selection
 from reflrp.ops.stabilizer import Overflow
 from reflrp.rules import LinearRule
 from reflrp.rules.base import Rule
-from reflrp.rules.other import Pass
 from reflrp.witness import compare
 
 Values = dict[str, Array]
@@ -37,41 +37,6 @@ BACKWARD = 4
 
 EVERYWHERE: Mapping[str, Array] = {}
 """No masks: relevance goes through all neurons."""
-
-
-@dataclass(frozen=True)
-class Converter:
-    """The function that brings a constant or input to a backend and dtype; integers keep theirs."""
-
-    backend: str
-    dtype: str
-
-    def __call__(self, array: Array) -> Array:
-        """Return the array on the backend, in the dtype."""
-        xp = backend_namespace(self.backend)
-        wanted = getattr(xp, self.dtype) if np.dtype(array.dtype).kind == "f" else None
-        with np.errstate(invalid="ignore", over="ignore"):  # the forward pass reports what is not finite
-            return xp.asarray(array, dtype=wanted)
-
-
-def converter(backend: str, dtype: str) -> Converter:
-    """Return the converter to a backend and dtype. Raises InputError for an unknown one."""
-    backend_namespace(backend)
-    if dtype not in ("float64", "float32"):
-        raise InputError(f"dtype={dtype!r} is unknown; use 'float64' or 'float32'")
-    return Converter(backend, dtype)
-
-
-def shared(convert: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """Return a converter that makes one array of each, however many nodes hold it: the steps of an LSTM share weights."""
-    made: dict[int, tuple[Array, Array]] = {}
-
-    def once(array: Array) -> Array:
-        if id(array) not in made:
-            made[id(array)] = array, convert(array)  # the array stays with it, so that its id is no other's
-        return made[id(array)][1]
-
-    return once
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,41 +273,6 @@ def prepare(graph: Graph, rules: Mapping[str, Rule], convert: Callable[[Array], 
             op = replace(op, positive=positive, gated=node.output in gated, derived=same)
         ops[node.name] = op
     return Program(graph, ops, rules)
-
-
-def gated_values(graph: Graph, rules: Mapping[str, Rule]) -> set[str]:
-    """Return the values whose relevance provably vanishes wherever they are <= 0.
-
-    Such a value feeds only rectifiers with the rule Pass, and all readers of these give relevance that is a multiple
-    of their input; so where the rectifier is off, no relevance arrives.
-    """
-    consumers, outputs = graph.consumers(), {graph.resolve(o) for o in graph.outputs}
-    multiple: set[str] = set()
-    gated: set[str] = set()
-    for name in [*(n.output for n in reversed(graph.nodes)), *graph.inputs]:
-        readers = consumers.get(name, [])
-        if name in outputs or not readers:
-            continue
-        if all(_gives_multiples(node, rules.get(node.name), multiple) for node in readers):
-            multiple.add(name)
-        if all(_is_gate(node, rules.get(node.name), multiple) for node in readers):
-            gated.add(name)
-    return gated
-
-
-def _gives_multiples(node: Node, rule: Rule | None, multiple: set[str]) -> bool:
-    """Return whether a node's relevance for its input vanishes wherever the input does."""
-    if node.kind in UNRULED:
-        return node.output in multiple and node.kind != "plumbing"
-    if isinstance(node.op, LinearMap):
-        through = node.output in multiple or not isinstance(node.op, Selection)
-        return rule is not None and rule.multiple and through
-    return _is_gate(node, rule, multiple)
-
-
-def _is_gate(node: Node, rule: Rule | None, multiple: set[str]) -> bool:
-    is_rectifier = isinstance(node.op, Pointwise) and node.op.gates
-    return is_rectifier and isinstance(rule, Pass) and node.output in multiple
 
 
 __all__ = ["Program", "converter", "gated_values", "prepare"]

@@ -10,10 +10,11 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import to_host, total
+from reflrp.arrays.convert import converter, shared
 from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch, baked_note, choices
 from reflrp.composites import Composite, resolve
-from reflrp.engine import Program, converter, prepare, shared
+from reflrp.engine import Program, prepare
 from reflrp.errors import ForwardChanged, InputError
 from reflrp.explanation import Explanation
 from reflrp.ground import checks

@@ -10,8 +10,9 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import Array, to_host
+from reflrp.arrays.convert import converter, shared
 from reflrp.batches import Batch, joined
-from reflrp.engine import Program, converter, shared
+from reflrp.engine import Program
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache

@@ -11,7 +11,8 @@ import numpy as np
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.ir import Graph
-from reflrp.ops.linear import Conv, ConvTranspose, Dense, LeftDense, WindowMean
+from reflrp.ops.conv import Conv, ConvTranspose, WindowMean
+from reflrp.ops.linear import Dense, LeftDense
 from reflrp.ops.routing import Reshape, Transpose
 from reflrp.ops.selection import MaxPool
 

@@ -14,11 +14,12 @@ import numpy as np
 from reflrp.arrays import Array, is_symbolic, namespace
 from reflrp.errors import ForwardChanged
 from reflrp.ir import Node, Op, Replaced
-from reflrp.ops.linear import Diagonal, SumAxes, SumOf
+from reflrp.ops.linear import Diagonal
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply
 from reflrp.ops.routing import Expand, Reshape
 from reflrp.ops.selection import MaxAxes, MaxOf
+from reflrp.ops.sums import SumAxes, SumOf
 
 LOOSE = 8
 """How many times the first-order bound a difference may be."""

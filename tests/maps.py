@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from reflrp.arrays import ZERO
 from reflrp.arrays.kernels import Windows
 from reflrp.ops.axismap import axis_map
-from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap, SumAxes, SumOf, WindowMean
+from reflrp.ops.conv import Conv, ConvTranspose, WindowMean
+from reflrp.ops.linear import Dense, Diagonal, LeftDense, LinearMap
 from reflrp.ops.selection import MaxAxes, MaxOf, MaxPool, Selection
+from reflrp.ops.sums import SumAxes, SumOf
 
 ONE = np.ones(())
 N = 2

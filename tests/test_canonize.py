@@ -12,7 +12,7 @@ import reflrp
 from reflrp.dialects import zennit
 from reflrp.errors import ForwardChanged, RuleError
 from reflrp.ground.caches import Cache
-from reflrp.ops.linear import Conv
+from reflrp.ops.conv import Conv
 from reflrp.passes.canonize import PASSES
 from reflrp.rules import Epsilon
 

@@ -11,10 +11,11 @@ import reflrp
 from reflrp import rules as r
 from reflrp.composites import preset
 from reflrp.dialects import lxt, zennit
-from reflrp.ops.linear import Dense, Diagonal, SumAxes
+from reflrp.ops.linear import Dense, Diagonal
 from reflrp.ops.normaliser import Softmax
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import MatrixProduct, Multiply
+from reflrp.ops.sums import SumAxes
 
 
 @dataclass

@@ -9,8 +9,9 @@ from nets import NETS, build, net
 
 import reflrp
 from reflrp.composites import Composite, first, kind, presets, uniform
-from reflrp.engine import gated_values, prepare
+from reflrp.engine import prepare
 from reflrp.errors import InputError, NonFiniteError
+from reflrp.gated import gated_values
 from reflrp.ground.caches import Cache
 from reflrp.ops.linear import LinearMap
 from reflrp.rules import Epsilon, Flat, Gamma, GuidedBackprop, Sign, StdxEpsilon, WSquare, ZBox, ZPlus

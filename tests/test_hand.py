@@ -11,7 +11,9 @@ import pytest
 
 from reflrp.arrays import ZERO
 from reflrp.arrays.kernels import Windows
-from reflrp.ops.linear import Dense, Diagonal, SumAxes, SumOf, WindowMean
+from reflrp.ops.conv import WindowMean
+from reflrp.ops.linear import Dense, Diagonal
+from reflrp.ops.sums import SumAxes, SumOf
 from reflrp.rules import (
     AlphaBeta,
     AlphaBetaX,

@@ -16,7 +16,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 import reflrp
 from reflrp.importer import BUILDERS
 from reflrp.ir import KINDS
-from reflrp.ops.linear import Conv, Dense
+from reflrp.ops.conv import Conv
+from reflrp.ops.linear import Dense
 from reflrp.ops.product import Multiply
 from reflrp.passes.canonize import fold_batchnorm
 

@@ -10,7 +10,9 @@ from maps import MAPS, ONE, dyadic, flat
 from reflrp.arrays import ZERO, neg, pos
 from reflrp.arrays.kernels import BLOCK, Windows
 from reflrp.ground.caches import Cache
-from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap, SumAxes, SumOf, WindowMean
+from reflrp.ops.conv import Conv, ConvTranspose, WindowMean
+from reflrp.ops.linear import Dense, Diagonal, LeftDense, LinearMap
+from reflrp.ops.sums import SumAxes, SumOf
 
 LINE = Windows((4,), (2,), (1,), (1,), (0,), (0,))
 

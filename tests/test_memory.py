@@ -20,8 +20,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import reflrp
 from reflrp import ModelError, TooLarge, limits
-from reflrp.engine import converter, prepare
-from reflrp.ops.linear import Dense, WindowMean
+from reflrp.arrays.convert import converter
+from reflrp.engine import prepare
+from reflrp.ops.conv import WindowMean
+from reflrp.ops.linear import Dense
 from reflrp.ops.pointwise import Pointwise
 
 MEASURED = (

@@ -5,7 +5,8 @@ import pytest
 from conftest import Library
 from maps import dyadic
 
-from reflrp.ops.routing import Concat, Embedding, Expand, Index, Pad, Reshape, Slice, Take, Transpose, Where
+from reflrp.ops.picking import Index, Take
+from reflrp.ops.routing import Concat, Embedding, Expand, Pad, Reshape, Slice, Transpose, Where
 
 C = dyadic(np.random.default_rng(0), (2, 1, 4))
 MASK = np.asarray([[True, False, True, True], [False, False, True, False], [True, True, False, True]])

@@ -5,9 +5,7 @@ lacks (windows, convolutions); `symbolic` has the twins of both for arrays that 
 """
 
 from reflrp.arrays.namespaces import (
-    ZERO,
     Array,
-    Zero,
     add,
     away_from_zero,
     backend_namespace,
@@ -31,6 +29,7 @@ from reflrp.arrays.namespaces import (
     unbroadcast,
     where,
 )
+from reflrp.arrays.zero import ZERO, Zero
 
 __all__ = [
     "ZERO",

@@ -221,7 +221,7 @@ def _check_outputs(out: Path | None, plot: Path | None, inputs: Sequence[str | P
     from reflrp.cli.inputs import split_name
 
     if plot is not None and plot.suffix.lower() not in PAGES:
-        from reflrp.show.images import require_matplotlib
+        from reflrp.show.figures import require_matplotlib
 
         require_matplotlib(plot)
     taken = {os.path.realpath(split_name(str(p))[0]) for p in inputs}

@@ -19,8 +19,8 @@ from reflrp.composites.composite import Composite, Pairs, defaults
 from reflrp.composites.matchers import Matcher, Survey, first, kind, op_type
 from reflrp.composites.registry import register
 from reflrp.ir import WEIGHTED, Graph, Node
+from reflrp.ops.conv import Conv, ConvTranspose
 from reflrp.ops.einsum import EinsumProduct
-from reflrp.ops.linear import Conv, ConvTranspose
 from reflrp.ops.product import MatrixProduct, Product
 
 RECURRENT = ("LSTM", "GRU", "RNN")

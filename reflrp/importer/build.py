@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from reflrp import limits
 from reflrp.errors import InputError, ModelError, Offender, TooLarge, UnsupportedOperator
-from reflrp.importer.construction import Construction, place
+from reflrp.importer.construction import Construction
 from reflrp.importer.dequantise import dequantised
+from reflrp.importer.placing import place
 from reflrp.importer.site import Items, Oversized, Ref, Unbuildable
 from reflrp.importer.source import Port, Source
 from reflrp.ir import Graph, Shape, Value

@@ -11,22 +11,18 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
-from reflrp.arrays import ZERO
-from reflrp.errors import ModelError, ReflrpError, TooLarge
-from reflrp.importer.allowed import BUILT, RANDOM
+from reflrp.errors import TooLarge
 from reflrp.importer.branches import RUN, run_subgraphs
 from reflrp.importer.estimate import check_outputs
-from reflrp.importer.functions import defined_by_function, function_of
-from reflrp.importer.labels import INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
+from reflrp.importer.placing import PLACED, as_array, does_nothing, place
 from reflrp.importer.plumbing import Filled
-from reflrp.importer.read import FREE, NODE, is_float, widened
-from reflrp.importer.site import BUILDERS, Arg, Items, Oversized, Ref, Site, Unbuildable, Work, sized
+from reflrp.importer.read import FREE, NODE, widened
+from reflrp.importer.site import BUILDERS, Arg, Oversized, Ref, Site, Unbuildable, sized
 from reflrp.importer.tokens import Sharing, sharing
 from reflrp.ir import Node, Op, Value, arrays_of
-from reflrp.ops.linear import Diagonal
 from reflrp.ops.picking import MovedIds
-from reflrp.ops.routing import Expand, Plumbing, Reshape, Where
+from reflrp.ops.routing import Plumbing
 
 FLAT = ("Softmax", "LogSoftmax", "Hardmax")
 """The operators that, before opset 13, take all axes from theirs on as one."""
@@ -40,10 +36,6 @@ MISREAD |= dict.fromkeys(("Conv", "Erf", "LpNormalization", "LpPool", "MaxPool",
 """Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right.
 
 A convolution is among them, since the reference code lays out all of its windows at once, and Erf, of which it makes objects."""
-
-
-PLACED = 10
-"""What building one node counts for, in turns of a loop."""
 
 
 @dataclass
@@ -87,7 +79,7 @@ class Construction:
         """Build the nodes of a body for the given inputs, and return its outputs."""
         limits.know(*body.constants.values())
         self.known.update(body.constants)
-        self.known.update({k: _as_array(v) for k, v in args.items()})
+        self.known.update({k: as_array(v) for k, v in args.items()})
         for node in body.nodes:
             try:
                 place(node, self)
@@ -97,7 +89,7 @@ class Construction:
 
     def emit(self, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], part: str) -> Ref:
         """Add a node and return its output; of what an operator is made of, parts that do nothing are left out."""
-        if self.origin and _does_nothing(op, inputs):
+        if self.origin and does_nothing(op, inputs):
             return inputs[0]
         made = bool(part or self.origin)
         name = self.free_name(self.prefix + (f"{node.name}:{part}" if part else node.name), made)
@@ -122,6 +114,10 @@ class Construction:
         if any(i.name in self.derived or (i.name in self.makers and i.value.active) for i in inputs):
             self.derived.add(output)
         return Ref(output, value)
+
+    def evaluated(self, node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:
+        """Return a node's outputs for arrays in place of its inputs."""
+        return evaluated(node, *arrays)
 
     def plumb(self, node: OnnxNode, args: tuple[Arg, ...], only: tuple[int, ...] | None = None) -> tuple[Arg, ...]:
         """Add plumbing nodes: one for each output (or only for some) of an ONNX node that carries no relevance."""
@@ -203,112 +199,6 @@ def _free(name: str, taken: Collection[str], reserved: Collection[str]) -> str:
     while found in taken or found in reserved:
         found, n = f"{name}'{n}", n + 1
     return found
-
-
-def _does_nothing(op: Op, inputs: tuple[Ref, ...]) -> bool:
-    """Return whether an op returns its one input as it is."""
-    if isinstance(op, Reshape | Expand):
-        return op.source == op.target
-    if isinstance(op, Where) and isinstance(op.condition, np.ndarray) and len(inputs) == 1:
-        chosen = op.condition if op.x is None else ~op.condition
-        return bool(chosen.all()) and inputs[0].shape == op.target
-    unit = isinstance(op, Diagonal) and op.b is ZERO and op.w.size == 1 and bool(op.w == 1)
-    return unit and op.shape(inputs[0].shape) == inputs[0].shape
-
-
-def _as_array(value: Any) -> Arg:
-    """Return a NumPy scalar as an array, so that what is no array is no constant."""
-    found: Arg = np.asarray(value) if isinstance(value, np.generic) else value
-    return found
-
-
-def place(node: OnnxNode, work: Work) -> None:
-    """Build one node and enter its outputs among the known values."""
-    limits.step(f"node {node.name!r} ({node.op_type})", PLACED)
-    args = tuple(work.known[i] if i else None for i in node.inputs)
-    try:
-        made = make(node, args, work)
-    except (Unbuildable, ReflrpError):
-        raise
-    except MemoryError as error:
-        raise limits.exhausted(f"node {node.name!r} ({node.op_type})", error) from error
-    except Exception as error:
-        shapes = [getattr(a, "shape", None) for a in args]
-        raise ModelError(
-            f"node {node.name!r} ({node.op_type}) does not fit its inputs of shapes {shapes}: {error}"
-        ) from error
-    work.hold(node, made)
-    for output, value in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False):
-        if output and value is not None:
-            work.known[output] = _as_array(value)
-            name = work.prefix + output
-            if isinstance(value, Ref) and value.name != name and not (work.prefix and name in work.reserved[1]):
-                work.aliases[name] = value.name
-
-
-def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
-    """Return the node's outputs: known now, plumbing, or what its builder emits."""
-    if any(a is None for i, a in zip(node.inputs, args, strict=True) if i):
-        raise Unbuildable("it reads an output that reflrp does not compute")
-    if _random(node, args):
-        raise Unbuildable(
-            "its output is random, so that there is no one answer to explain; export the model for inference"
-        )
-    build_ = BUILDERS.get((node.domain, node.op_type))
-    if node.op_type in BUILT or any(isinstance(a, Items) for a in args):
-        if build_ is None:
-            raise Unbuildable("no builder")
-        return build_(Site(node, args, work))
-    carries = _carries(node, args, work)
-    if not carries and not node.evaluable and defined_by_function(node):
-        return _expanded(node, args, work)
-    known = _known(node, args)
-    if known is not None:
-        return known
-    if not carries:
-        return work.plumb(node, args)
-    if build_ is None:
-        return _expanded(node, args, work)
-    made = build_(Site(node, args, work))
-    inert = tuple(i for i in INERT_OUTPUTS.get(node.op_type, ()) if i < len(node.outputs) and node.outputs[i])
-    return (made, *work.plumb(node, args, inert)[1:]) if inert and not isinstance(made, tuple) else made
-
-
-def _random(node: OnnxNode, args: tuple[Arg, ...]) -> bool:
-    """Return whether a node gives other numbers at each run: random operators, and Dropout while it trains."""
-    if node.domain != "" or node.op_type not in RANDOM | {"Dropout"}:
-        return False
-    training = args[2] if len(args) > 2 else None
-    return node.op_type in RANDOM or (isinstance(training, np.ndarray) and bool(training.any()))
-
-
-def _known(node: OnnxNode, args: tuple[Arg, ...]) -> Any:
-    """Return the outputs of a node that depends on constants and shapes only; None for any other."""
-    if node.op_type in ("Shape", "Size") and isinstance(args[0], Ref):
-        return node.evaluate(np.broadcast_to(np.float32(0), args[0].shape))
-    if not any(isinstance(a, Ref | Items) for a in args):
-        return evaluated(node, *(a if isinstance(a, np.ndarray) else None for a in args))
-    if node.op_type == "CastLike" and isinstance(args[0], np.ndarray) and isinstance(args[1], Ref):
-        return args[0].astype(args[1].value.dtype)
-    return None
-
-
-def _carries(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> bool:
-    """Return whether a node's outputs carry relevance: what `labelled` said by name, now for the values."""
-    if is_inert(node) or node.op_type in LOOKUPS:
-        return node.op_type in LOOKUPS
-    if node.op_type in TABLES and isinstance(args[0], np.ndarray) and isinstance(args[1], Ref):
-        return is_float(args[0].dtype) and not work.worked_out(args[1])
-    reads = args[:1] if node.op_type == "CastLike" else args
-    return any(isinstance(a, Ref) and a.value.active for a in reads)
-
-
-def _expanded(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> tuple[Arg, ...]:
-    """Build what an operator is defined by: the body of its function."""
-    body = function_of(node, args)
-    if body is None:
-        raise Unbuildable("no builder")
-    return tuple(work.inside(node).run(body, dict(zip(body.inputs, args, strict=False))))
 
 
 def evaluated(node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:

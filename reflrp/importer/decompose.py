@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from reflrp.importer.construction import make
 from reflrp.importer.node import node_of
+from reflrp.importer.placing import make
 from reflrp.importer.site import Arg, Made, Ref, Site
 
 OPSET = 20

@@ -124,6 +124,9 @@ class Work(Protocol):
     ) -> Ref:
         """Add one plumbing node."""
 
+    def evaluated(self, node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:
+        """Return a node's outputs for arrays in place of its inputs."""
+
     def worked_out(self, ref: Ref) -> bool:
         """Return whether a value depends on what the network computes, and not on its inputs as they are given."""
 

@@ -13,9 +13,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from reflrp import limits
-from reflrp.arrays import ZERO, Array, add, finite, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
-from reflrp.arrays.kernels import Windows, conv, conv_takes, conv_transpose, matmul, window_spread, window_sum
+from reflrp.arrays import ZERO, Array, add, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
+from reflrp.arrays.kernels import matmul
 from reflrp.ground.caches import Cache
 from reflrp.ir import Op, Shape
 from reflrp.ops.stabilizer import StabilizerLike, ratio
@@ -132,17 +131,6 @@ class LinearMap(Op):
         return 0
 
 
-def signs_side_by_side(w: Array) -> Array:
-    """Return the kernels w+ and w- as one of twice the outputs; ZERO where either vanishes."""
-    parts = pos(w), neg(w)
-    return ZERO if any(map(vanishes, parts)) else namespace(w).concat(parts)
-
-
-def less_one(w: Array) -> Array:
-    """Return w - 1."""
-    return w - 1
-
-
 def unless_it_vanishes(x: Array) -> Array:
     """Return ZERO for what vanishes, anything else as it is."""
     return ZERO if vanishes(x) else x
@@ -184,7 +172,7 @@ class Dense(LinearMap):
 
     def describe(self) -> str:
         """Return `in -> out`."""
-        return f"{self.w.shape[-2]} -> {self.w.shape[-1]}{_biased(self)}"
+        return f"{self.w.shape[-2]} -> {self.w.shape[-1]}{biased(self)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,97 +205,7 @@ class LeftDense(LinearMap):
 
     def describe(self) -> str:
         """Return `in -> out`."""
-        return f"{self.w.shape[-1]} -> {self.w.shape[-2]}{_biased(self)}"
-
-
-@dataclass(frozen=True, eq=False)
-class Conv(LinearMap):
-    """z = a conv w + b in any number of dimensions.
-
-    Shapes: a (N, C, *size), w (O, C/groups, *kernel), b (O, 1, ...), z (N, O, *out).
-    """
-
-    kind: ClassVar[str] = "conv"
-    windows: Windows = field(kw_only=True)
-    groups: int = field(default=1, kw_only=True)
-
-    def apply(self, x: Array, w: Array) -> Array:
-        """Return the convolution."""
-        return conv(x, w, self.windows, self.groups)
-
-    def adjoint(self, s: Array, w: Array) -> Array:
-        """Return the transposed convolution."""
-        return conv_transpose(s, w, self.windows, self.groups)
-
-    def by_sign(self, x: Array) -> tuple[Array, Array]:
-        """Return L(x, w+) and L(x, w-), made as one convolution of twice the outputs: windows are laid out once."""
-        w = ZERO if self.groups > 1 or x is ZERO else self.weights(signs_side_by_side)
-        if w is ZERO:
-            return super().by_sign(x)
-        z, count = self.apply(x, w), self.w.shape[0]
-        return z[:, :count, ...], z[:, count:, ...]
-
-    def pull_by_sign(self, a: Array, s: Array, t: Array) -> Array:
-        """Return a * (L.T(s, w+) + L.T(t, w-)), made as one transposed convolution."""
-        w = ZERO if self.groups > 1 or a is ZERO else self.weights(signs_side_by_side)
-        if w is ZERO:
-            return super().pull_by_sign(a, s, t)
-        return a * self.adjoint(namespace(s).concat([s, t], axis=1), w)
-
-    def work(self, out: Shape, *shapes: Shape) -> float:
-        """Return the kernel's size for each output, and a turn for each of its offsets."""
-        return float(prod(out) * prod(self.w.shape[1:]) + limits.STEP * self.windows.turns)
-
-    def takes(self, *shapes: Shape) -> int:
-        """Return the size of the padded input and of one block of unrolled windows, for w+ and w- together."""
-        n, o, c = shapes[0][0], self.w.shape[0], self.w.shape[1] * self.groups
-        return conv_takes(n, c, 2 * o, self.windows)
-
-    def shape(self, *shapes: Shape) -> Shape:
-        """Return (N, O, *out)."""
-        return (shapes[0][0], self.w.shape[0], *self.windows.out)
-
-    def describe(self) -> str:
-        """Return channels, kernel and what is unusual."""
-        return _describe_conv(self, self.w.shape[1] * self.groups, self.w.shape[0])
-
-
-@dataclass(frozen=True, eq=False)
-class ConvTranspose(LinearMap):
-    """z = the transpose of a convolution, plus b: ONNX ConvTranspose.
-
-    Shapes: a (N, O, *out), w (O, C/groups, *kernel), z (N, C, *size), where `windows` is of the convolution that
-    maps z to a.
-    """
-
-    kind: ClassVar[str] = "conv"
-    windows: Windows = field(kw_only=True)
-    groups: int = field(default=1, kw_only=True)
-
-    def apply(self, x: Array, w: Array) -> Array:
-        """Return the transposed convolution."""
-        return conv_transpose(x, w, self.windows, self.groups)
-
-    def adjoint(self, s: Array, w: Array) -> Array:
-        """Return the convolution."""
-        return conv(s, w, self.windows, self.groups)
-
-    def work(self, out: Shape, *shapes: Shape) -> float:
-        """Return the kernel's size for each input, and a turn for each of its offsets."""
-        return float(prod(shapes[0]) * prod(self.w.shape[1:]) + limits.STEP * self.windows.turns)
-
-    def takes(self, *shapes: Shape) -> int:
-        """Return the size of the padded output and of one block of unrolled windows."""
-        n, o, c = shapes[0][0], self.w.shape[0], self.w.shape[1] * self.groups
-        return conv_takes(n, c, o, self.windows)
-
-    def shape(self, *shapes: Shape) -> Shape:
-        """Return (N, C, *size)."""
-        return (shapes[0][0], self.w.shape[1] * self.groups, *self.windows.size)
-
-    def describe(self) -> str:
-        """Return channels, kernel and what is unusual."""
-        return _describe_conv(self, self.w.shape[0], self.w.shape[1] * self.groups)
+        return f"{self.w.shape[-1]} -> {self.w.shape[-2]}{biased(self)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,181 +233,14 @@ class Diagonal(LinearMap):
 
     def nonneg(self, *flags: bool) -> bool:
         """Return whether a, w and b are all >= 0."""
-        return flags[0] and _at_least_zero(self.w) and _at_least_zero(self.b)
+        return flags[0] and at_least_zero(self.w) and at_least_zero(self.b)
 
 
-@dataclass(frozen=True, eq=False)
-class SumOf(LinearMap):
-    """z = sum_i w_i a_i of several values, with broadcasting: Add, Sub, Sum, Mean, residual connections.
-
-    The values are broadcast and stacked on a new first axis, so that each linear rule works on them unchanged.
-    Shapes: a (k, *out), w (k, 1, ...), z (*out).
-    """
-
-    kind: ClassVar[str] = "sum"
-    stacked: ClassVar[bool] = True
-    sources: tuple[Shape, ...] = field(kw_only=True)
-
-    def apply(self, x: Array, w: Array) -> Array:
-        """Return the weighted sum over the first axis."""
-        return namespace(x).sum(x * w, axis=0)
-
-    def adjoint(self, s: Array, w: Array) -> Array:
-        """Return w_i s for each i."""
-        copies = namespace(s).broadcast_to(s[None, ...], self.source)
-        return copies if w is self.w and self._adds else w * copies
-
-    @property
-    def _adds(self) -> bool:
-        """Whether all values are added as they are."""
-        return self.weights(less_one) is ZERO
-
-    def pull(self, a: Array, s: Array, w: Array) -> Array:
-        """Return a * L.T(s, w); a mask of -inf gets nothing."""
-        return super().pull(a if a is ZERO else finite(a), s, w)
-
-    def forward(self, *xs: Array) -> Array:
-        """Return the weighted sum, without the stack."""
-        return add(*xs) if self._adds else add(*(x * self.w[i, ...] for i, x in enumerate(xs)))
-
-    def join(self, xs: tuple[Array, ...]) -> Array:
-        """Return the values, broadcast and stacked."""
-        xp = namespace(xs[0])
-        return xp.stack([xp.broadcast_to(x, self.source[1:]) for x in xs])
-
-    def part(self, R: Array) -> tuple[Array, ...]:
-        """Return each value's relevance, summed where the value was broadcast."""
-        return tuple(unbroadcast(R[i, ...], shape) for i, shape in enumerate(self.sources))
-
-    def takes(self, *shapes: Shape) -> int:
-        """Return the size of the stack, of its product with the signs, and of its relevance."""
-        return 3 * prod(self.source)
-
-    def shape(self, *shapes: Shape) -> Shape:
-        """Return the broadcast shape."""
-        return np.broadcast_shapes(*shapes)
-
-    def nonneg(self, *flags: bool) -> bool:
-        """Return whether all values and all signs are >= 0."""
-        return all(flags) and _at_least_zero(self.w)
-
-    @property
-    def parameters(self) -> int:
-        """A sum has none."""
-        return 0
-
-    def describe(self) -> str:
-        """Return the signs, where one is negative."""
-        signs = np.ravel(np.asarray(self.w))
-        return "" if (signs > 0).all() else " ".join("+" if s > 0 else "-" for s in signs)
-
-
-@dataclass(frozen=True, eq=False)
-class SumAxes(LinearMap):
-    """z = scale * sum over axes: ReduceSum, ReduceMean, GlobalAveragePool. `w` is the scalar 1."""
-
-    kind: ClassVar[str] = "pool"
-    axes: tuple[int, ...] = field(kw_only=True)
-    keepdims: bool = field(default=True, kw_only=True)
-    mean: bool = field(default=True, kw_only=True)
-
-    @property
-    def count(self) -> int:
-        """How many inputs one output has."""
-        return prod(self.source[i] for i in self.axes)
-
-    def apply(self, x: Array, w: Array) -> Array:
-        """Return the sum or mean."""
-        out = namespace(x).sum(x * w, axis=self.axes, keepdims=self.keepdims)
-        return out / self.count if self.mean else out
-
-    def adjoint(self, s: Array, w: Array) -> Array:
-        """Return s for each input that it sums."""
-        xp = namespace(s)
-        kept = tuple(1 if i in self.axes else n for i, n in enumerate(self.source))
-        s = xp.broadcast_to(xp.reshape(s, kept), self.source) * w
-        return s / self.count if self.mean else s
-
-    def shape(self, *shapes: Shape) -> Shape:
-        """Return the shape without the axes, or with ones in their place."""
-        kept = ((i, n) for i, n in enumerate(shapes[0]))
-        if self.keepdims:
-            return tuple(1 if i in self.axes else n for i, n in kept)
-        return tuple(n for i, n in kept if i not in self.axes)
-
-    def nonneg(self, *flags: bool) -> bool:
-        """Return whether the input is >= 0."""
-        return flags[0]
-
-    @property
-    def parameters(self) -> int:
-        """A sum has none."""
-        return 0
-
-    def describe(self) -> str:
-        """Return the axes."""
-        return f"{'mean' if self.mean else 'sum'} over {','.join(map(str, self.axes))}"
-
-
-@dataclass(frozen=True, eq=False)
-class WindowMean(LinearMap):
-    """z = share * sum over each window: AveragePool, and the inner sum of LpPool. `w` is the scalar 1.
-
-    Shapes: a (N, C, *size), share (*out) or scalar, z (N, C, *out).
-    """
-
-    kind: ClassVar[str] = "pool"
-    windows: Windows = field(kw_only=True)
-    share: Array = field(kw_only=True)
-
-    def apply(self, x: Array, w: Array) -> Array:
-        """Return the window sums times the share."""
-        return window_sum(x * w, self.windows) * self.share
-
-    def adjoint(self, s: Array, w: Array) -> Array:
-        """Return the share of s on every entry of its window."""
-        return window_spread(s * self.share, self.windows) * w
-
-    def work(self, out: Shape, *shapes: Shape) -> float:
-        """Return a turn over the output for each offset in the window."""
-        return self.windows.turns * (limits.STEP + prod(out))
-
-    def takes(self, *shapes: Shape) -> int:
-        """Return the size of the padded input."""
-        return prod(shapes[0][: -len(self.windows.size)]) * prod(self.windows.padded)
-
-    def shape(self, *shapes: Shape) -> Shape:
-        """Return (N, C, *out)."""
-        return (*shapes[0][: -len(self.windows.size)], *self.windows.out)
-
-    def nonneg(self, *flags: bool) -> bool:
-        """Return whether the input is >= 0."""
-        return flags[0]
-
-    @property
-    def parameters(self) -> int:
-        """A pool has none."""
-        return 0
-
-    def describe(self) -> str:
-        """Return the kernel."""
-        return "x".join(map(str, self.windows.kernel))
-
-
-def _biased(L: LinearMap) -> str:
+def biased(L: LinearMap) -> str:
+    """Return `, bias` of a map that has one."""
     return "" if L.b is ZERO else ", bias"
 
 
-def _at_least_zero(x: Array) -> bool:
+def at_least_zero(x: Array) -> bool:
+    """Return whether all entries of a constant are >= 0."""
     return x is ZERO or bool(np.all(np.asarray(x) >= 0))
-
-
-def _describe_conv(L: Conv | ConvTranspose, inputs: int, outputs: int) -> str:
-    unusual = [
-        f"{name} {'x'.join(map(str, value))}"
-        for name, value in (("stride", L.windows.strides), ("dilation", L.windows.dilations))
-        if set(value) != {1}
-    ]
-    unusual += [f"groups {L.groups}"] if L.groups > 1 else []
-    text = f"{inputs} -> {outputs}, {'x'.join(map(str, L.windows.kernel))}"
-    return ", ".join([text, *unusual]) + _biased(L)

@@ -122,3 +122,53 @@ class ScatterSum(LinearMap):
     def parameters(self) -> int:
         """A sum has none."""
         return 0
+
+
+@dataclass(frozen=True, eq=False)
+class Index(Routing):
+    """Any other operator that moves entries, as the map of entry numbers: out = x.flat[index].
+
+    The map is found by running the operator itself on the numbers of its input's entries.
+    """
+
+    source: Shape
+    index: Array
+
+    def forward(self, *xs: Array) -> Array:
+        """Return the entries that the map names."""
+        xp = namespace(xs[0])
+        flat = xp.take(xp.reshape(xs[0], (-1,)), xp.reshape(self.index, (-1,)), axis=0)
+        return xp.reshape(flat, self.index.shape)
+
+    def transpose(self, R: Array, *xs: Array) -> tuple[Array, ...]:
+        """Return R added up at the entries it came from."""
+        xp = namespace(R)
+        flat = scatter_add(prod(self.source), xp.reshape(self.index, (-1,)), xp.reshape(R, (-1,)))
+        return (xp.reshape(flat, self.source),)
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the map's shape."""
+        return tuple(self.index.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Take(Routing):
+    """Gather with constant numbers: out = x[..., index, ...] along `axis`; a number may come several times."""
+
+    source: Shape
+    axis: int
+    index: Array
+
+    def forward(self, *xs: Array) -> Array:
+        """Return the entries."""
+        return namespace(xs[0]).take(xs[0], self.index, axis=self.axis)
+
+    def transpose(self, R: Array, *xs: Array) -> tuple[Array, ...]:
+        """Return R added up at the entries it came from."""
+        xp = namespace(R)
+        rows = scatter_add(self.source[self.axis], self.index, xp.moveaxis(R, self.axis, 0))
+        return (xp.moveaxis(rows, 0, self.axis),)
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the shape with the axis cut to the index's length."""
+        return (*shapes[0][: self.axis], len(self.index), *shapes[0][self.axis + 1 :])

@@ -25,7 +25,8 @@ import numpy as np
 from reflrp.arrays import ZERO, Array
 from reflrp.ground.caches import Cache
 from reflrp.ir import Graph, Node
-from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap
+from reflrp.ops.conv import Conv, ConvTranspose
+from reflrp.ops.linear import Dense, Diagonal, LeftDense, LinearMap
 from reflrp.ops.routing import Reshape, Transpose
 
 FARTHEST = 16

@@ -18,7 +18,8 @@ from reflrp.errors import RuleError
 from reflrp.ground.caches import Cache
 from reflrp.ground.checks import shown, texts
 from reflrp.ir import Graph, Node, Value
-from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, LinearMap
+from reflrp.ops.conv import Conv, ConvTranspose
+from reflrp.ops.linear import Dense, Diagonal, LeftDense, LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.routing import Concat

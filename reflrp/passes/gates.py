@@ -9,11 +9,12 @@ import numpy as np
 
 from reflrp.arrays import ZERO
 from reflrp.ir import Graph, Node
-from reflrp.ops.linear import Diagonal, SumAxes
+from reflrp.ops.linear import Diagonal
 from reflrp.ops.normaliser import Softmax
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply, Product
 from reflrp.ops.routing import Routing
+from reflrp.ops.sums import SumAxes
 
 
 def mark_gates(graph: Graph) -> Graph:

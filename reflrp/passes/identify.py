@@ -17,11 +17,12 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.ir import Op
-from reflrp.ops.linear import Diagonal, SumAxes, SumOf
+from reflrp.ops.linear import Diagonal
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.norms import Standardise
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply
+from reflrp.ops.sums import SumAxes, SumOf
 from reflrp.passes import functions
 from reflrp.passes.algebra import Algebra, Sum, Unproven
 from reflrp.passes.region import SINGLE, Region, single

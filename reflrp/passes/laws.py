@@ -11,15 +11,17 @@ import numpy as np
 
 from reflrp.ir import Op
 from reflrp.ops.axismap import AxisMap
+from reflrp.ops.conv import Conv, ConvTranspose, WindowMean
 from reflrp.ops.einsum import DenseEinsum, EinsumProduct
-from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, SumAxes, SumOf, WindowMean
+from reflrp.ops.linear import Dense, Diagonal, LeftDense
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.norms import LocalResponse, Standardise
-from reflrp.ops.picking import Pick, ScatterSum
+from reflrp.ops.picking import Index, Pick, ScatterSum, Take
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import MatrixProduct, Multiply
-from reflrp.ops.routing import Concat, Embedding, Expand, Index, Pad, Reshape, Slice, Take, Transpose, Where
+from reflrp.ops.routing import Concat, Embedding, Expand, Pad, Reshape, Slice, Transpose, Where
 from reflrp.ops.selection import MaxAxes, MaxOf, MaxPool
+from reflrp.ops.sums import SumAxes, SumOf
 from reflrp.passes.places import Meeting, Place, Sight, landed, local, numbers, places, repeats, reshaped
 
 

@@ -19,11 +19,12 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO, Array
 from reflrp.ir import Graph, Node, Op, Replaced, Value
-from reflrp.ops.linear import Diagonal, SumOf
+from reflrp.ops.linear import Diagonal
 from reflrp.ops.norms import Standardise
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply
 from reflrp.ops.selection import MaxOf
+from reflrp.ops.sums import SumOf
 from reflrp.passes.identify import identified
 from reflrp.passes.region import READERS, SINGLE, Region
 

@@ -12,11 +12,12 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.ir import Node, Op, Shape
-from reflrp.ops.linear import Diagonal, SumAxes, SumOf
+from reflrp.ops.linear import Diagonal
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply
 from reflrp.ops.routing import Expand, Reshape
 from reflrp.ops.selection import MaxAxes, MaxOf
+from reflrp.ops.sums import SumAxes, SumOf
 from reflrp.passes import functions
 from reflrp.passes.algebra import Algebra, Sum, Unproven
 

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from reflrp.ir import Graph, Node, Shape
-from reflrp.ops.picking import ScatterSum
-from reflrp.ops.routing import Index
+from reflrp.ops.picking import Index, ScatterSum
 from reflrp.passes.laws import law
 from reflrp.passes.places import Meeting, Place, Sight, local, reshaped
 

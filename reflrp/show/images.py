@@ -5,20 +5,19 @@ Each sample has a colour scale of its own, from -max|R| to max|R|; its colour ba
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reflrp.errors import InputError, ReflrpError
+from reflrp.errors import InputError
 from reflrp.explanation import Explanation
 from reflrp.show.drawable import check_drawable, chosen
+from reflrp.show.figures import require_matplotlib, write_figure
 from reflrp.show.text import inline
-from reflrp.storage.files import named, write_beside
+from reflrp.storage.files import named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,27 +108,6 @@ def plot(
     if path is not None:
         write_figure(figure, named(path))
     return figure
-
-
-def require_matplotlib(path: Path | None = None) -> None:
-    """Raise ReflrpError without matplotlib, and InputError for a path whose ending it cannot write."""
-    if find_spec("matplotlib") is None:
-        raise ReflrpError('pictures need matplotlib, which is not installed: pip install "reflrp[plot]"')
-    if path is not None:
-        from matplotlib.backend_bases import FigureCanvasBase
-
-        known = FigureCanvasBase.get_supported_filetypes()
-        if path.suffix.lower().removeprefix(".") not in known:
-            raise InputError(f"{path} cannot be written as a picture; end the name with one of {', '.join(known)}")
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the path's ending says."""
-    require_matplotlib(path)
-    ending = path.suffix.lower().removeprefix(".")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn for what no font has
-        write_beside(path, lambda file: figure.savefig(file, format=ending, dpi=130))
 
 
 def _panels(e: Explanation, n: int) -> list[Panel]:

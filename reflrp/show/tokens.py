@@ -5,7 +5,6 @@ Red speaks for the target, blue against it, white is zero; each sample has a col
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,20 +17,19 @@ from reflrp.arrays.looks import Brief
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation, Labels
 from reflrp.show.drawable import TOKENS, check_range, chosen
-from reflrp.show.images import COLOURS, INK, require_matplotlib, title_of, write_figure
+from reflrp.show.figures import require_matplotlib, write_figure
+from reflrp.show.images import COLOURS, title_of
+from reflrp.show.lines import ACROSS, Sentence, colour, draw, wrapped
 from reflrp.show.text import inline
 from reflrp.storage.files import named, read_text, write_beside
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PAGES = (".html", ".htm")
 DRAWN = 10_000
 """Tokens that a picture file may show; a page may show more."""
 
-ACROSS = 84
-"""Characters in a line of a picture."""
 
 CHARACTER = 0.087
 """The width of a character in inches."""
@@ -50,25 +48,6 @@ STYLE = """.relevance h4 { font-size: 15px; font-weight: 600; margin: 1.6em 0 0.
 .relevance div { font-size: 12px; line-height: 1.4; color: #555; }
 .relevance i { display: inline-block; width: 9em; height: 0.8em; margin: 0 0.5em; border: 1px solid #bbb;
   vertical-align: middle; }"""
-
-
-@dataclass(frozen=True, eq=False)
-class Sentence(Brief):
-    """One sample: its tokens, their relevance, and what stands above them."""
-
-    title: str
-    tokens: tuple[str, ...]
-    relevance: np.ndarray
-
-    @property
-    def limit(self) -> float:
-        """The end of the symmetric colour scale: the largest |R|."""
-        return float(np.abs(self.relevance).max(initial=0)) or 1.0
-
-    @property
-    def shares(self) -> np.ndarray:
-        """The relevance from -1 to 1, as the colours show it."""
-        return self.relevance / self.limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,13 +75,13 @@ class TokenPicture(Brief):
             raise InputError(
                 f"a picture file shows up to {DRAWN:,} tokens, and these are {count:,}: write .html instead"
             )
-        lines = [_wrapped(s.tokens) for s in self.sentences]
+        lines = [wrapped(s.tokens) for s in self.sentences]
         height = sum(len(found) + 2.0 for found in lines)
         figure = Figure(figsize=((ACROSS + 2) * CHARACTER, height * LINE))
         axes = figure.add_axes((0, 0, 1, 1))
         top = 0.0
         for sentence, found in zip(self.sentences, lines, strict=True):
-            _draw(axes, sentence, found, top)
+            draw(axes, sentence, found, top)
             top += len(found) + 2
         axes.set(xlim=(-1, ACROSS + 1), ylim=(height, 0))
         axes.set_axis_off()
@@ -231,70 +210,11 @@ def _section(s: Sentence) -> str:
 
 
 def _span(token: str, relevance: float, share: float) -> str:
-    ground, ink = _colour(share)
+    ground, ink = colour(share)
     return f'<span style="background:{ground};color:{ink}" title="{relevance:.6g}">{escape(token)}</span>'
 
 
-def _colour(share: float) -> tuple[str, str]:
-    """Return the colours of ground and text for relevance from -1 to 1."""
-    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS])
-    places = np.linspace(-1, 1, len(stops))
-    rgb = [float(np.interp(share, places, stops[:, i])) for i in range(3)]
-    dark = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] < 140
-    return "#" + "".join(f"{round(v):02x}" for v in rgb), "#ffffff" if dark else INK
-
-
 # Pictures
-
-
-def _width(token: str) -> float:
-    """Return how many characters wide a token is; those of East Asia count twice, combining ones not at all."""
-    wide = sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in token)
-    return max(wide, 1) + 0.8
-
-
-def _wrapped(texts: Sequence[str]) -> list[list[tuple[float, float]]]:
-    """Return, for each line, the place and width of its tokens."""
-    lines: list[list[tuple[float, float]]] = [[]]
-    x = 0.0
-    for text in texts:
-        width = min(_width(text), ACROSS)
-        if lines[-1] and x + width > ACROSS:
-            lines.append([])
-            x = 0.0
-        lines[-1].append((x, width))
-        x += width + 0.3
-    return lines
-
-
-def _draw(axes: Axes, s: Sentence, lines: list[list[tuple[float, float]]], top: float) -> None:
-    """Draw a sample's title, colour scale and tokens, from the line `top` down."""
-    from matplotlib.patches import Rectangle
-
-    font: dict[str, Any] = {"family": "monospace", "fontsize": 8.5, "va": "center", "parse_math": False}
-    axes.text(0, top + 0.7, s.title, fontsize=9, color=INK, va="center", parse_math=False)
-    _scale(axes, s.limit, top + 0.7)
-    shown = zip(s.tokens, s.shares, ((i, *place) for i, line in enumerate(lines) for place in line), strict=True)
-    for token, share, (i, x, width) in shown:
-        ground, ink = _colour(share)
-        y = top + 1.2 + i
-        axes.add_patch(Rectangle((x, y + 0.08), width, 0.84, facecolor=ground, edgecolor="#cccccc", linewidth=0.4))
-        text = token if _width(token) <= ACROSS else token[: ACROSS - 3] + "…"
-        axes.text(x + width / 2, y + 0.5, text.replace("\n", "⏎"), color=ink, ha="center", **font)
-
-
-def _scale(axes: Axes, limit: float, y: float) -> None:
-    """Draw the colour scale at the right of a title."""
-    from matplotlib.patches import Rectangle
-
-    left, width, steps = ACROSS - 16.0, 8.0, 40
-    for k in range(steps):
-        colour = _colour(2 * k / (steps - 1) - 1)[0]
-        axes.add_patch(
-            Rectangle((left + k * width / steps, y - 0.2), width / steps, 0.4, facecolor=colour, linewidth=0)
-        )
-    for x, side, value in ((left - 0.6, "right", -limit), (left + width + 0.6, "left", limit)):
-        axes.text(x, y, f"{value:.2g}", fontsize=7, color=INK, ha=side, va="center")
 
 
 def labelled(explanation: Explanation, path: Path | None, time_first: bool | None = None) -> TokenPicture:

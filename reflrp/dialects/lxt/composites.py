@@ -26,9 +26,9 @@ from reflrp.dialects.lxt.rules import (
 )
 from reflrp.errors import RuleError
 from reflrp.ir import WEIGHTED, Node
-from reflrp.ops.linear import SumAxes
 from reflrp.ops.norms import Standardise
 from reflrp.ops.product import Multiply, Product
+from reflrp.ops.sums import SumAxes
 
 Form = Literal["efficient", "explicit"]
 

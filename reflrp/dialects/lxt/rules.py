@@ -9,9 +9,10 @@ from reflrp import rules as r
 from reflrp.arrays import ZERO, Array
 from reflrp.errors import RuleError
 from reflrp.ir import LINEAR, WEIGHTED, Node, Op
-from reflrp.ops.linear import LinearMap, SumAxes
+from reflrp.ops.linear import LinearMap
 from reflrp.ops.product import Multiply, Product
 from reflrp.ops.stabilizer import check_epsilon, ratio, stabilize
+from reflrp.ops.sums import SumAxes
 
 
 def plain(epsilon: float) -> r.Stabilizer:

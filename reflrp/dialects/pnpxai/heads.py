@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 from reflrp.composites.matchers import Matcher, Survey
 from reflrp.ir import Node
-from reflrp.ops.linear import Diagonal, SumOf
+from reflrp.ops.linear import Diagonal
 from reflrp.ops.normaliser import Softmax
 from reflrp.ops.norms import Standardise
 from reflrp.ops.product import Product
 from reflrp.ops.routing import Routing
+from reflrp.ops.sums import SumOf
 
 
 @dataclass(frozen=True)

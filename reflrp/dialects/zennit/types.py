@@ -11,8 +11,9 @@ from typing import Any
 
 from reflrp.composites.matchers import Matcher, Survey, kind, op_type
 from reflrp.ir import Node
-from reflrp.ops.linear import Dense, LinearMap, SumAxes
+from reflrp.ops.linear import Dense, LinearMap
 from reflrp.ops.selection import MaxAxes
+from reflrp.ops.sums import SumAxes
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from reflrp.importer.observed import observed
 from reflrp.importer.plumbing import Along, Filled, TapPlaces, TapWeights
 from reflrp.importer.sampling import Sampling
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
-from reflrp.ops.linear import SumAxes
-from reflrp.ops.picking import Pick, ScatterSum
-from reflrp.ops.routing import Concat, Index, Reshape
+from reflrp.ops.picking import Index, Pick, ScatterSum
+from reflrp.ops.routing import Concat, Reshape
+from reflrp.ops.sums import SumAxes
 
 ONE = np.ones(())
 

@@ -9,10 +9,12 @@ from reflrp.importer.decompose import normalised_by_values
 from reflrp.importer.geometry import conv_windows, transposed_windows
 from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
-from reflrp.ops.linear import Conv, ConvTranspose, Dense, Diagonal, LeftDense, SumOf
+from reflrp.ops.conv import Conv, ConvTranspose
+from reflrp.ops.linear import Dense, Diagonal, LeftDense
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import MatrixProduct, Multiply
 from reflrp.ops.routing import Expand, Reshape, Transpose
+from reflrp.ops.sums import SumOf
 
 Made = Ref | np.ndarray
 

@@ -10,12 +10,13 @@ from reflrp.arrays import ZERO
 from reflrp.importer.builders.linear import diagonal, multiply
 from reflrp.importer.plumbing import LargestOf
 from reflrp.importer.site import Ref, Site, Unbuildable, builds
-from reflrp.ops.linear import Dense, SumAxes
+from reflrp.ops.linear import Dense
 from reflrp.ops.normaliser import Softmax
 from reflrp.ops.norms import Standardise
+from reflrp.ops.picking import Take
 from reflrp.ops.pointwise import Pointwise
-from reflrp.ops.routing import Take
 from reflrp.ops.selection import MaxAxes
+from reflrp.ops.sums import SumAxes
 
 ML = "ai.onnx.ml"
 ONE = np.ones(())

@@ -11,10 +11,11 @@ from reflrp.importer.builders.linear import diagonal, multiply
 from reflrp.importer.geometry import average_share, pool_windows
 from reflrp.importer.plumbing import Winners
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
-from reflrp.ops.linear import SumAxes, WindowMean
+from reflrp.ops.conv import WindowMean
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.routing import Reshape, Slice
 from reflrp.ops.selection import MaxAxes, MaxOf, MaxPool
+from reflrp.ops.sums import SumAxes
 
 ONE = np.ones(())
 

@@ -17,7 +17,8 @@ from reflrp.arrays import ZERO
 from reflrp.importer.geometry import conv_windows
 from reflrp.importer.read import dtype_of
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
-from reflrp.ops.linear import Conv, Dense
+from reflrp.ops.conv import Conv
+from reflrp.ops.linear import Dense
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.routing import Routing
 

@@ -10,7 +10,8 @@ from reflrp.importer.observed import looked_up, picked
 from reflrp.importer.read import dtype_of, is_float
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
-from reflrp.ops.routing import Concat, Embedding, Expand, Index, Pad, Reshape, Slice, Take, Transpose, Where
+from reflrp.ops.picking import Index, Take
+from reflrp.ops.routing import Concat, Embedding, Expand, Pad, Reshape, Slice, Transpose, Where
 
 
 @builds("Identity", "Dropout", "Cast", "CastLike")

@@ -12,7 +12,8 @@ from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
 from reflrp.ops.axismap import axis_map
 from reflrp.ops.einsum import DenseEinsum, EinsumProduct, Equation
-from reflrp.ops.routing import Expand, Take
+from reflrp.ops.picking import Take
+from reflrp.ops.routing import Expand
 
 ONE = np.ones(())
 
