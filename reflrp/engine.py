@@ -158,6 +158,7 @@ class Program:
         op: Op, rule: Rule | None, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any]
     ) -> tuple[Array, ...]:
         """Return what a rule gives to each input; its notes for the ledger end in `absorbed`."""
+        parts: tuple[Array, ...]
         if rule is None:
             parts = op.transpose(r, *xs)  # type: ignore[attr-defined]
         elif isinstance(op, LinearMap) or (isinstance(op, Statistic) and isinstance(rule, LinearRule)):
