@@ -140,8 +140,8 @@ class Construction:
         )
 
     def _is_token(self, ref: Arg) -> bool:
-        """Return whether a value is token ids: whole numbers of an input, or what such are moved to."""
-        if not isinstance(ref, Ref) or ref.value.dtype.kind == "b" or ref.value.active:
+        """Return whether a value is token ids: numbers of an input, or what such are moved to."""
+        if not isinstance(ref, Ref) or ref.value.dtype.kind == "b":
             return False
         return ref.name in self.tokens or (ref.name in self.makers and isinstance(self.makers[ref.name].op, MovedIds))
 

@@ -3,7 +3,8 @@
 Where onnxruntime and ONNX's reference code differ, this follows the standard's text:
 
 - an output axis of length 1 with pytorch_half_pixel takes the coordinate 0 (the reference code: -0.5),
-- align_corners counts with the output's length in whole entries (the reference code: with scale times length),
+- align_corners with scales counts with scale times length, as the standard's own tests do (onnxruntime: with the output's
+  length in whole entries),
 - an axis whose length stays is resized all the same where its scale is not 1 (onnxruntime copies the input where no length
   changes, and with antialias),
 - nearest rounds coordinates that were computed in float32, as they are where a model runs (the reference code: float64),
@@ -31,6 +32,7 @@ class Resampling:
     nearest: str
     scales: tuple[float, ...]
     target: Shape
+    by_scales: bool
     cubic: float = -0.75
     antialias: bool = False
     exclude_outside: bool = False
@@ -45,14 +47,14 @@ class Resampling:
 
     def _nearest(self, scale: float, size: int, out: int) -> np.ndarray:
         places = np.arange(out, dtype=np.float32)
-        x = _coordinate(self.transformation, places, np.float32(scale), size, out)
+        x = _coordinate(self.transformation, places, np.float32(scale), size, out, self.by_scales)
         rounded = _rounding(self.nearest, scale)(x)
         return np.asarray(np.eye(size)[np.clip(rounded, 0, size - 1).astype(np.int64)])
 
     def _weighed(self, scale: float, size: int, out: int) -> np.ndarray:
         """Return the weights of a kernel around each output's coordinate; beyond the border, the edge counts again."""
         kernel, reach = _kernel(self.mode, self.cubic)
-        x = _coordinate(self.transformation, np.arange(out, dtype=np.float64), scale, size, out)
+        x = _coordinate(self.transformation, np.arange(out, dtype=np.float64), scale, size, out, self.by_scales)
         shrink = min(scale, 1.0) if self.antialias else 1.0
         around = np.arange(-int(np.ceil(reach / shrink)), int(np.ceil(reach / shrink)) + 2)
         places = np.floor(x)[:, None] + around
@@ -80,6 +82,7 @@ def resampling(site: Site, shape: Shape) -> Resampling:
         site.attr("nearest_mode", "round_prefer_floor"),
         scales,
         sized(target),
+        site.has(2) and bool(site.const(2).size),
         site.attr("cubic_coeff_a", -0.75),
         bool(site.attr("antialias", 0)),
         bool(site.attr("exclude_outside", 0)),
@@ -92,7 +95,7 @@ def _old(site: Site, shape: Shape) -> Resampling:
     if scales is None:
         raise Unbuildable("it has no scales")
     mode = {"bilinear": "linear"}.get(site.attr("mode", "nearest"), site.attr("mode", "nearest"))
-    return Resampling(mode, "asymmetric", "simple", *_by_scales(np.ravel(scales), shape, range(len(shape))))
+    return Resampling(mode, "asymmetric", "simple", *_by_scales(np.ravel(scales), shape, range(len(shape))), True)
 
 
 def _extents(site: Site, shape: Shape) -> tuple[tuple[float, ...], Shape]:
@@ -129,13 +132,16 @@ def _by_sizes(site: Site, sizes: list[int], shape: Shape, axes: list[int]) -> tu
     return every, tuple(int(np.floor(n * s + 0.5)) for n, s in zip(shape, every, strict=True))
 
 
-def _coordinate(transformation: str, places: np.ndarray, scale: Any, size: int, out: int) -> np.ndarray:
+def _coordinate(
+    transformation: str, places: np.ndarray, scale: Any, size: int, out: int, by_scales: bool
+) -> np.ndarray:
     """Return where each output lies in the input, in the dtype of `places`."""
     number = places.dtype.type
     if transformation == "asymmetric":
         return np.asarray(places / scale)
     if transformation == "align_corners":
-        return np.asarray(places * number(size - 1) / number(out - 1) if out > 1 else 0 * places)
+        length = number(scale) * number(size) if by_scales else number(out)
+        return np.asarray(places * number(size - 1) / (length - number(1)) if out > 1 else 0 * places)
     if transformation == "tf_half_pixel_for_nn":
         return np.asarray((places + number(0.5)) / scale)
     if transformation == "pytorch_half_pixel" and out == 1:
