@@ -16,9 +16,9 @@ import onnx
 from onnx import ModelProto, helper, numpy_helper
 
 import reflrp
+from reflrp.arrays.convert import converter
 from reflrp.composites import resolve
 from reflrp.engine import Program, prepare
-from reflrp.arrays.convert import converter
 from reflrp.importer import check_supported, parse
 from reflrp.importer.build import build
 from reflrp.passes.canonize import canonize, fuse_affine, strip_output

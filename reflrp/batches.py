@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from reflrp.errors import InputError, NonFiniteError, ReflrpError, TooLarge
+from reflrp.errors import DependsOnData, InputError, NonFiniteError, ReflrpError, TooLarge
 from reflrp.ground import checks
 from reflrp.ir import Graph, Shape
 from reflrp.seeds import Target
@@ -25,8 +25,8 @@ class Network(Protocol):
     def declared(self) -> Mapping[str, int | str | None]:
         """For each input with axes the size of the first, as the file says it: a number, a name, or None."""
 
-    def graph(self, shapes: Mapping[str, Shape]) -> Graph:
-        """Return the graph at the given input shapes."""
+    def graph(self, shapes: Mapping[str, Shape], x: Feeds | None = None) -> Graph:
+        """Return the graph at the given input shapes, or that of an input."""
 
     def run(self, x: Feeds) -> Feeds:
         """Return the outputs."""
@@ -72,7 +72,13 @@ class Batch:
 
     def graph(self, size: int) -> Graph:
         """Return the model's graph for so many samples."""
-        return self.network.graph({k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()})
+        shapes = {k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()}
+        try:
+            return self.network.graph(shapes)
+        except DependsOnData:
+            if size > self.count:
+                raise
+            return self.network.graph(shapes, {k: a[:size] if a.ndim else a for k, a in self.feeds.items()})
 
     def built(self, size: int) -> Graph | None:
         """Return the graph for so many samples, or None where the model does not take so many."""
@@ -103,6 +109,24 @@ class Batch:
         entries = max(entries, max(map(one.takes, one.nodes), default=0))
         size = max(1, allowed // max(1, entries * itemsize))
         return size if self.leads(1) else self.count
+
+    def settled(self, asked: int | None, allowed: int, itemsize: int) -> tuple[int, tuple[str, ...]]:
+        """Return how many samples to run at once, and what to say of it: `asked`, or what fits into `allowed` bytes.
+
+        Raises InputError where the samples that were asked for would change the answer.
+        """
+        wanted = asked or self.fitting(allowed, itemsize)
+        baked = self.baked(wanted) if self.count > 1 else None
+        if baked:
+            return baked, (baked_note(baked, self.count),) if baked < self.count else ()
+        if wanted >= self.count or self.separable():
+            return wanted, ()
+        if asked:
+            raise InputError(
+                f"batch_size={asked} would change the answer: the model's samples influence one another, or are not on the "
+                "first axis; leave batch_size out"
+            )
+        return self.count, (f"the samples influence one another: all {self.count} run at once",)
 
     def separable(self) -> bool:
         """Return whether samples do not influence one another, and the outputs have them on their first axis.

@@ -13,7 +13,7 @@ from reflrp import limits
 from reflrp.arrays import ZERO, Array, magnitude, total
 from reflrp.arrays.convert import converter, shared
 from reflrp.arrays.looks import block, counted
-from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError, RuleError
+from reflrp.errors import InputError, ModelError, NonFiniteError, OtherWay, ReflrpError, RuleError
 from reflrp.gated import gated_values
 from reflrp.ground.caches import Cache, Kept
 from reflrp.guards import check_dtype, check_finite, check_sum, like
@@ -84,7 +84,7 @@ class Program:
             raise ModelError(f"node {node.name!r} (onnx {node.op_type}) cannot be computed: {error}") from error
         value = self.graph.values[node.output]
         if tuple(y.shape) != value.shape:
-            raise ModelError(
+            raise (ModelError if value.active else OtherWay)(
                 f"node {node.name!r} (onnx {node.op_type}) makes the shape {tuple(y.shape)}, and not {value.shape}"
             )
         if value.active:

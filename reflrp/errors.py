@@ -94,3 +94,14 @@ class UnsupportedOperator(ReflrpError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to make it again, for pickling: of its nodes, not of its message."""
         return type(self), (self.nodes,), vars(self)
+
+
+class DependsOnData(UnsupportedOperator):
+    """A size, branch or count of the graph depends on the numbers of the inputs, and these were not given with the shapes.
+
+    Explaining and running give them, and build the graph of the observed input.
+    """
+
+
+class OtherWay(ModelError):
+    """A value has another shape at this input than the graph was built with: its size depends on the data."""

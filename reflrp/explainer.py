@@ -10,23 +10,21 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import to_host, total
-from reflrp.arrays.convert import converter, shared
+from reflrp.arrays.convert import converter
 from reflrp.arrays.looks import block, ended
-from reflrp.batches import Batch, baked_note, choices
+from reflrp.batches import Batch, choices
 from reflrp.composites import Composite, resolve
-from reflrp.engine import Program, prepare
-from reflrp.errors import ForwardChanged, InputError
+from reflrp.engine import Program
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache
 from reflrp.ground.progress import Step, bar
-from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
 from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
 from reflrp.neurons import keeper, masks_of
-from reflrp.passes.canonize import canonize, check_passes, strip_output
-from reflrp.passes.sizes import check_size
+from reflrp.passes.canonize import check_passes
+from reflrp.programs import Programs, Shapes
 from reflrp.rules.base import Rule
 from reflrp.seeds import Target, seed, targets
 
@@ -35,10 +33,6 @@ if TYPE_CHECKING:
 
 MEMORY = 512 * 2**20
 """The values of one cut of the batch take at most this many bytes (or one sample's, where that is more)."""
-
-
-Shapes = tuple[tuple[str, Shape], ...]
-"""The inputs' names and shapes."""
 
 
 class Explainer:
@@ -111,10 +105,10 @@ class Explainer:
         self.backend, self.dtype = checks.text("backend", backend), checks.float_name(dtype)
         self.model = load(model)
         self.composite = resolve(rules)
-        self.output = _output(self.model, output)
+        self.output = self.model.output(output)
         self.passes = check_passes(self.composite.canonize if canonize is None else canonize)
         self._convert = converter(self.backend, self.dtype)
-        self._programs: Cache[Shapes, Program] = Cache(2)
+        self._programs = Programs(self.model, self.composite, self.output, self.strip, self.passes, self._convert)
         self._sizes: Cache[Shapes, tuple[int, tuple[str, ...]]] = Cache(64)
 
     @guarded("the explanation")
@@ -173,9 +167,8 @@ class Explainer:
         size, notes = self._size(batch)
         cuts = batch.cut(size)
         chosen = choices(target, init, cuts)
-        graph = self._program(cuts[0]).graph
         parts = []
-        with bar(progress, 2 * len(graph.nodes) * len(cuts)) as step:
+        with bar(progress, 2 * len(self.model.source.nodes) * len(cuts)) as step:
             for (cut, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
                 with where:
                     parts.append(self._explain(cut, *choice, layers, conditions, step))
@@ -198,69 +191,13 @@ class Explainer:
     @guarded("the program")
     def program(self, x: Inputs) -> Program:
         """Return the prepared graph with its rules, for inputs shaped like `x`."""
-        return self._program(self._cuts(self.model.feeds(x))[0])
-
-    def _cuts(self, feeds: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Cut the batch, so that the values of one cut fit into the memory that is allowed, and the file takes it."""
-        batch = Batch(self.model, feeds, (self.output,))
-        return batch.cut(self._size(batch)[0])
+        batch = Batch(self.model, self.model.feeds(x), (self.output,))
+        return self._programs.of(batch.cut(self._size(batch)[0])[0])
 
     def _size(self, batch: Batch) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it."""
         key = tuple((k, a.shape) for k, a in batch.feeds.items())
-        return self._sizes.made(key, lambda: self._settle(batch))
-
-    def _settle(self, batch: Batch) -> tuple[int, tuple[str, ...]]:
-        wanted = self.batch_size or batch.fitting(MEMORY, np.dtype(self.dtype).itemsize)
-        baked = batch.baked(wanted) if batch.count > 1 else None
-        if baked:
-            return baked, (baked_note(baked, batch.count),) if baked < batch.count else ()
-        if wanted >= batch.count or batch.separable():
-            return wanted, ()
-        if self.batch_size:
-            raise InputError(
-                f"batch_size={self.batch_size} would change the answer: the model's samples influence one another, or are "
-                "not on the first axis; leave batch_size out"
-            )
-        return batch.count, (f"the samples influence one another: all {batch.count} run at once",)
-
-    def _program(self, feeds: dict[str, np.ndarray]) -> Program:
-        key = tuple((k, a.shape) for k, a in feeds.items())
-        with limits.blamed_on(self.model.source.name):
-            return self._programs.made(key, lambda: self._set_up(feeds))
-
-    @limits.budget()
-    def _set_up(self, feeds: dict[str, np.ndarray]) -> Program:
-        whole = self.model.graph({k: a.shape for k, a in feeds.items()})
-        if self.output not in whole.outputs:
-            raise InputError(f"output {self.output!r} is a constant at these inputs; there is nothing to explain")
-        if not whole.values[whole.resolve(self.output)].active:
-            raise InputError(
-                f"output {self.output!r} carries no relevance at these inputs; there is nothing to explain"
-            )
-        whole = whole.restricted_to(self.output)
-        stripped = strip_output(whole) if self.strip else whole
-        check_size(stripped, np.dtype(self.dtype).itemsize)
-        graph = canonize(stripped, self.passes)
-        program = prepare(graph, self.composite.assign(graph), self._convert)
-        if graph.nodes != stripped.nodes:
-            self._check_unchanged(stripped, program, feeds)
-        return program
-
-    def _check_unchanged(self, before: Graph, program: Program, feeds: dict[str, np.ndarray]) -> None:
-        """Check the passes' postcondition: the same output, before and after, on the first input."""
-        inputs = {k: self._convert(a) for k, a in feeds.items()}
-        share = shared(self._convert)
-        plain = Program(before, {n.name: n.op.to(share) for n in before.nodes}, {})
-        (name,) = before.outputs
-        old = to_host(plain.forward(inputs, keep=False)[before.resolve(name)])
-        new = to_host(program.forward(inputs, keep=False)[program.graph.resolve(name)])
-        scale, limit = np.abs(old).max(initial=0), 1e-9 if self.dtype == "float64" else 1e-3
-        if np.abs(old - new).max(initial=0) > limit * max(scale, 1e-30):
-            raise ForwardChanged(
-                f"canonizing by {self.passes} changed the output {name!r} by {np.abs(old - new).max():.3g} "
-                f"(largest entry {scale:.3g}); pass canonize=()"
-            )
+        return self._sizes.made(key, lambda: batch.settled(self.batch_size, MEMORY, np.dtype(self.dtype).itemsize))
 
     @limits.budget()
     def _explain(
@@ -272,9 +209,8 @@ class Explainer:
         conditions: Mapping[str, Sequence[int]],
         step: Step,
     ) -> Explanation:
-        program = self._program(feeds)
+        program, values = self._programs.run(feeds, step)
         graph = program.graph
-        values = program.forward({k: self._convert(a) for k, a in feeds.items()}, step)
         name = graph.resolve(graph.outputs[0])
         y = to_host(values[name])
         where = targets(y, target) if isinstance(init, str) else []
@@ -292,19 +228,6 @@ class Explainer:
         unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
         inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
         return Explanation(relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds))
-
-
-def _output(model: Model, output: str | None) -> str:
-    names = [o for o in model.outputs if o in model.source.active]
-    if not names:
-        raise InputError("no output of the model depends on a float input or a token id; there is nothing to explain")
-    if output is None:
-        if len(names) > 1:
-            raise InputError(f"the model has the outputs {names}; say which one to explain: output={names[0]!r}")
-        return names[0]
-    if checks.text("output", output) not in names:
-        raise InputError(f"output={checks.shown(output)} is unknown or carries no relevance; the model has {names}")
-    return output
 
 
 def explain(

@@ -13,7 +13,7 @@ from reflrp.arrays import Array, to_host
 from reflrp.arrays.convert import converter, shared
 from reflrp.batches import Batch, joined
 from reflrp.engine import Program
-from reflrp.errors import InputError
+from reflrp.errors import InputError, ModelError, UnsupportedOperator
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache
 from reflrp.ground.views import shown
@@ -64,27 +64,49 @@ class Model:
         """The outputs' names."""
         return self.source.outputs
 
+    def output(self, name: str | None) -> str:
+        """Return the output to explain: the one of that name, or the only one that carries relevance.
+
+        Raises InputError where there is none, or where there are several and no name.
+        """
+        names = [o for o in self.outputs if o in self.source.active]
+        if not names:
+            raise InputError(
+                "no output of the model depends on a float input or a token id; there is nothing to explain"
+            )
+        if name is None and len(names) > 1:
+            raise InputError(f"the model has the outputs {names}; say which one to explain: output={names[0]!r}")
+        if name is not None and checks.text("output", name) not in names:
+            raise InputError(f"output={checks.shown(name)} is unknown or carries no relevance; the model has {names}")
+        return names[0] if name is None else name
+
     @property
     def declared(self) -> dict[str, int | str | None]:
         """For each input with axes the size of the first, as the file says it: a number, a name, or None."""
         return {name: port.dims[0] for name, port in self.source.inputs.items() if port.dims}
 
     @limits.budget()
-    def graph(self, shapes: Mapping[str, Shape]) -> Graph:
+    def graph(self, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarray] | None = None) -> Graph:
         """Return the graph at the given input shapes; the last few are kept.
 
-        Raises InputError where a shape does not fit, UnsupportedOperator where a node cannot be built.
+        With `x` it is the graph of these inputs, as `feeds` returns them, and is not kept: sizes, branches and counts that
+        depend on the data are those observed.
+
+        Raises InputError where a shape does not fit, UnsupportedOperator where a node cannot be built; DependsOnData, which
+        is one, where that takes the inputs' numbers.
         """
         shapes = self._shapes(shapes)
+        if x is not None:
+            return self._built(shapes, x)
         key = tuple((name, shapes[name]) for name in self.source.inputs)
         return self._graphs.made(key, lambda: self._built(shapes))
 
-    def _built(self, shapes: Mapping[str, Shape]) -> Graph:
+    def _built(self, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarray] | None = None) -> Graph:
         from reflrp.importer.build import build, check_shapes
 
         check_shapes(self.source, shapes)
         with limits.blamed_on(self.source.name):
-            graph = mark_gates(recognise(fuse_affine(build(self.source, shapes))))
+            graph = mark_gates(recognise(fuse_affine(build(self.source, shapes, x))))
         if self._made() + graph.made > limits.MEMORY:
             self._graphs.clear()
         return graph
@@ -180,7 +202,13 @@ class Model:
         return parts[0] if len(parts) == 1 else {k: joined(k, [p[k] for p in parts]) for k in self.outputs}
 
     def _run(self, feeds: dict[str, np.ndarray], dtype: str, backend: str) -> dict[str, np.ndarray]:
-        graph = self.graph({name: a.shape for name, a in feeds.items()})
+        shapes = {name: a.shape for name, a in feeds.items()}
+        try:
+            return self._forward(self.graph(shapes), feeds, dtype, backend)
+        except (ModelError, UnsupportedOperator):  # what fails for a sample of zeros may be right for what is observed
+            return self._forward(self.graph(shapes, feeds), feeds, dtype, backend)
+
+    def _forward(self, graph: Graph, feeds: dict[str, np.ndarray], dtype: str, backend: str) -> dict[str, np.ndarray]:
         convert = converter(backend, dtype)
         check_size(graph, np.dtype(dtype).itemsize, keep=False)
         share = shared(convert)

@@ -332,7 +332,8 @@ class Impatient(importlib.abc.MetaPathFinder):
         if name == module:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Impatient())
-from reflrp_command import main
+sys.orig_argv = [sys.executable, "reflrp"]
+from reflrp.cli.main import main
 sys.argv = ["reflrp", "inspect", "model.onnx"]
 main()
 """

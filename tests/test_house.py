@@ -151,7 +151,7 @@ FLOORS = (
     ("composites", "importer"),
     ("guards", "gated", "witness", "engine", "batches"),
     ("model", "explanation"),
-    ("explainer",),
+    ("explainer", "programs"),
     ("show", "demo", "dialects"),
     ("cli", "converters"),
     ("conformance",),

@@ -17,6 +17,7 @@ from nets import RESNET, build
 import reflrp
 from reflrp import rules
 from reflrp.arrays import ZERO
+from reflrp.arrays.convert import converter
 from reflrp.composites import REGISTRY, preset, presets
 from reflrp.engine import Program
 from reflrp.errors import Offender
@@ -66,8 +67,10 @@ def test_graphs_and_models(proto):
 
 
 def _run(graph, feeds):
-    ops = {n.name: n.op.to(np.asarray) for n in graph.nodes}
-    return {k: np.asarray(v) for k, v in Program(graph, ops, {}).forward(feeds).items()}
+    convert = converter("numpy", "float64")
+    ops = {n.name: n.op.to(convert) for n in graph.nodes}
+    inputs = {k: convert(v) for k, v in feeds.items()}
+    return {k: np.asarray(v) for k, v in Program(graph, ops, {}).forward(inputs).items()}
 
 
 @ways
@@ -179,7 +182,7 @@ def test_explainers(way, explainer, batches):
 def test_a_copy_keeps_nothing_and_shares_nothing(explainer, batches):
     explainer(batches[0])
     found = copy.deepcopy(explainer)
-    assert len(found._programs) == len(found.model._graphs) == 0
+    assert len(found._programs.kept) == len(found.model._graphs) == 0
     assert found.model.source is not explainer.model.source
 
 

@@ -12,7 +12,7 @@ import reflrp
 from reflrp import demo
 from reflrp.explanation import Explanation
 from reflrp.ledger import Ledger
-from reflrp.show import drawable
+from reflrp.show import drawable, figures
 from reflrp.show import images as plot
 
 pytest.importorskip("matplotlib")
@@ -204,7 +204,7 @@ def test_unknown_ending_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plot, "find_spec", lambda name: None)
+    monkeypatch.setattr(figures, "find_spec", lambda name: None)
     with pytest.raises(reflrp.ReflrpError, match=r"reflrp\[plot\]"):
         explanation({"x": RNG.random((1, 3))}).plot()
 

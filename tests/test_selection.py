@@ -57,7 +57,6 @@ def test_constants_keep_what_they_win(least, R):
     """max (min) of x and the constant 0: x gets relevance only where it wins."""
     x = np.asarray([[-1.0, 1.0, -3.0]])
     op = MaxOf(ONE, ZERO, (2, 1, 3), sources=((1, 3),), constants=(np.zeros((1, 1)),), least=least)
-    assert op.keeps
     a = op.join((x,))
     z = op.forward(x)
     assert z.tolist() == (np.minimum(x, 0) if least else np.maximum(x, 0)).tolist()

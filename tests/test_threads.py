@@ -49,7 +49,7 @@ def test_graphs_and_programs_under_threads():
         return [explainer(xs[i]).relevance.tobytes() == alone[i] for i in order]
 
     assert all(map(all, at_once(work)))
-    assert len(explainer._programs) == 2
+    assert len(explainer._programs.kept) == 2
     assert len(explainer.model._graphs) == 4
 
 

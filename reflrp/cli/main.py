@@ -80,9 +80,9 @@ Output = Annotated[str | None, typer.Option(help="Which output, where the model 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from reflrp import __version__
+        from importlib.metadata import version
 
-        say(f"reflrp {__version__}")
+        say(f"reflrp {version('reflrp')}")
         raise typer.Exit
 
 
@@ -132,8 +132,9 @@ def explain(
     channels: Annotated[int | None, typer.Option(help="Images: 1 (grey) or 3, where the model leaves it open.")] = None,
 ) -> None:
     """Explain what a network says of an input."""
-    from reflrp import Explainer, load
     from reflrp.cli.inputs import read
+    from reflrp.explainer import Explainer
+    from reflrp.model import load
 
     pixels = arguments.pixels(mean, std, scale, size, channels)
     where = arguments.target(target)
@@ -178,7 +179,7 @@ def inspect(
     ] = None,
 ) -> None:
     """Say whether a network can be explained, and list its layers with their rules, or what stands in the way."""
-    from reflrp import load
+    from reflrp.model import load
     from reflrp.show import tables
 
     try:

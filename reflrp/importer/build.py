@@ -5,33 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from reflrp import limits
-from reflrp.errors import InputError, ModelError, Offender, TooLarge, UnsupportedOperator
+from reflrp.errors import DependsOnData, InputError, ModelError, Offender, TooLarge, UnsupportedOperator
 from reflrp.importer.construction import Construction
 from reflrp.importer.dequantise import dequantised
 from reflrp.importer.placing import place
-from reflrp.importer.site import Items, Oversized, Ref, Unbuildable
+from reflrp.importer.site import Items, NeedsData, Oversized, Ref, Unbuildable
 from reflrp.importer.source import Port, Source
 from reflrp.ir import Graph, Shape, Value
 
 
 @limits.budget()
-def build(source: Source, shapes: Mapping[str, Shape]) -> Graph:
-    """Return the graph of a model at the given input shapes.
+def build(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarray] | None = None) -> Graph:
+    """Return the graph of a model at the given input shapes, or that of an input `x`.
 
-    Raises UnsupportedOperator with every node that cannot be built.
+    Raises UnsupportedOperator with every node that cannot be built; DependsOnData where these lack the input's numbers.
     """
     with limits.holding(source.made, source.constants.values()) as made:
-        graph = _built(source, shapes)
+        graph = _built(source, shapes, x)
         return replace(graph, made=made.held)
 
 
-def _built(source: Source, shapes: Mapping[str, Shape]) -> Graph:
-    work = Construction(frozenset(source.inputs), dict(source.constants), reserved=_names(source))
+def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarray] | None) -> Graph:
+    feeds = None if x is None else {k: a.astype(np.float64) if a.dtype.kind == "f" else a for k, a in x.items()}
+    work = Construction(frozenset(source.inputs), feeds, known=dict(source.constants), reserved=_names(source))
     for name, port in source.inputs.items():
         value = Value(tuple(shapes[name]), port.dtype, active=name in source.active)
         work.values[name], work.known[name] = value, Ref(name, value)
     failed: list[Offender] = []
+    waiting: list[Offender] = []
     lost: dict[str, str] = {}
     for node in source.nodes:
         cause = next((i for i in node.inputs if i and i not in work.known), None)
@@ -44,10 +48,12 @@ def _built(source: Source, shapes: Mapping[str, Shape]) -> Graph:
             failed.extend(error.nodes)
         except Oversized as error:
             raise TooLarge(f"node {node.name!r} ({node.op_type}): {error}") from error
+        except NeedsData as error:
+            waiting.append(node.offender(str(error)))
         except Unbuildable as error:
             failed.append(node.offender(str(error)))
-    if failed:
-        raise UnsupportedOperator(failed)
+    if failed or waiting:
+        raise (UnsupportedOperator if failed else DependsOnData)([*failed, *waiting])
     for sample in work.samples.values():
         limits.release(sample)
     return _finish(source, work, lost)

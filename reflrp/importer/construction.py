@@ -18,7 +18,7 @@ from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
 from reflrp.importer.placing import PLACED, as_array, does_nothing, place
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.read import FREE, NODE, widened
-from reflrp.importer.site import BUILDERS, Arg, Oversized, Ref, Site, Unbuildable, sized
+from reflrp.importer.site import BUILDERS, Arg, NeedsData, Oversized, Ref, Site, Unbuildable, sized
 from reflrp.importer.tokens import Sharing, sharing
 from reflrp.ir import Node, Op, Value, arrays_of
 from reflrp.ops.picking import MovedIds
@@ -54,6 +54,8 @@ class Construction:
     """
 
     tokens: frozenset[str] = frozenset()
+    feeds: dict[str, np.ndarray] | None = None
+    order: dict[str, int] = field(default_factory=dict)
     known: MutableMapping[str, Arg] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
@@ -111,6 +113,7 @@ class Construction:
         self.nodes.append(made)
         self.taken.add(name)
         self.values[output], self.makers[output] = value, made
+        self.order[output] = len(self.order)
         if any(i.name in self.derived or (i.name in self.makers and i.value.active) for i in inputs):
             self.derived.add(output)
         return Ref(output, value)
@@ -185,8 +188,34 @@ class Construction:
         """Return whether a value depends on what the network computes, and not on its inputs as they are given."""
         return ref.name in self.derived
 
+    def observe(self, ref: Ref) -> np.ndarray:
+        """Return a value at the observed input, in float64: what leads to it is run. Raises NeedsData without an input."""
+        if self.feeds is None:
+            raise NeedsData(
+                f"what it does depends on the data, by {ref.name!r}; give the input, and not its shape alone"
+            )
+        if ref.name not in self.feeds:
+            self.notes.append("sizes, branches or counts depend on the data: the graph is that of this input")
+            for node in self._before(ref.name):
+                found = node.op.to(_widest).forward(*(self.feeds[i] for i in node.inputs))
+                self.feeds[node.output] = found = np.asarray(found)
+                limits.hold_array(f"the observed output of node {node.name!r}", found)
+        return self.feeds[ref.name]
+
+    def _before(self, name: str) -> list[Node]:
+        """Return the nodes that lead to a value and have not been observed, in order."""
+        needed, waiting = dict[str, Node](), [name]
+        while waiting:
+            value = waiting.pop()
+            if value not in needed and value not in (self.feeds or ()):
+                needed[value] = node = self.makers[value]
+                waiting.extend(node.inputs)
+        return sorted(needed.values(), key=lambda node: self.order[node.output])
+
     def sample(self, ref: Ref) -> np.ndarray:
-        """Return some array of a value's shape and dtype."""
+        """Return an array of a value's shape and dtype: the value itself where the input is known."""
+        if self.feeds is not None:
+            return self.observe(ref)
         if ref.name not in self.samples:
             self.samples[ref.name] = sample = np.zeros(ref.value.shape, ref.value.dtype)
             limits.hold_array(f"a sample of {ref.name!r}", sample)

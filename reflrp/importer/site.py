@@ -64,6 +64,10 @@ class Unbuildable(Exception):
     """A builder's word that it cannot serve this node, and why."""
 
 
+class NeedsData(Unbuildable):
+    """A builder's word that this node can only be built for inputs whose numbers are known."""
+
+
 class Oversized(Unbuildable):
     """A builder's word that this node asks for more memory than `reflrp.limits` allow."""
 
@@ -130,6 +134,9 @@ class Work(Protocol):
     def worked_out(self, ref: Ref) -> bool:
         """Return whether a value depends on what the network computes, and not on its inputs as they are given."""
 
+    def observe(self, ref: Ref) -> np.ndarray:
+        """Return a value at the observed input. Raises NeedsData where only the input's shape is known."""
+
     def sample(self, ref: Ref) -> np.ndarray:
         """Return some array of a value's shape and dtype."""
 
@@ -185,13 +192,13 @@ class Site:
         return found
 
     def const(self, i: int, default: Any = None) -> Any:
-        """Return input i, which must be constant (at these input shapes), or the default."""
+        """Return input i, which must be constant (at these input shapes, or as observed), or the default."""
         if not self.has(i):
             return default
         found = self.args[i]
-        if isinstance(found, Ref):
-            raise Unbuildable(f"its input {i} ({found.name!r}) depends on the data")
-        return found
+        if isinstance(found, Ref) and found.value.active:
+            raise Unbuildable(f"its input {i} ({found.name!r}) depends on the data, and carries relevance")
+        return self.work.observe(found) if isinstance(found, Ref) else found
 
     def ints(self, name: str, i: int | None = None) -> tuple[int, ...] | None:
         """Return integers that are an attribute in old opsets and input i in new ones."""

@@ -75,8 +75,8 @@ def _through(node: Node, graph: Graph, places: Mapping[str, Place | None], count
 PLAIN = (bool, int, float, str, bytes, np.generic, type(None))
 """What `==` decides; anything else that is not the same object counts as different."""
 
-SHAPES = ("source", "sources", "target")
-"""Fields of ops that hold the shapes of inputs or output, which are compared as such."""
+SHAPES = ("source", "sources", "target", "derived", "absorbed")
+"""Fields of ops that hold the shapes of inputs or output, which are compared as such, and what is worked out on the way."""
 
 
 def alike(one: Graph, two: Graph, in_one: Samples, in_two: Samples) -> bool:

@@ -26,32 +26,42 @@ MOST = 20_000
 
 @builds("If")
 def if_(site: Site) -> Any:
-    """One of two branches, if the condition is known."""
-    condition = site.arg(0)
-    if isinstance(condition, Ref):
-        return _unruled(site, f"its condition {condition.name!r} depends on the data, so that there is no one graph")
-    body = site.node.bodies["then_branch" if bool(np.ravel(condition)[0]) else "else_branch"]
+    """One of two branches: by a constant condition, or as observed."""
+    if isinstance(site.arg(0), Ref) and not _carries(site):
+        return _unruled(site)
+    body = site.node.bodies["then_branch" if _truth(site.const(0)) else "else_branch"]
     return tuple(site.work.inside(site.node).run(body, {}))
 
 
-def _unruled(site: Site, why: str) -> Any:
-    """Run a node as it is where it carries no relevance; else say why it cannot be built."""
-    node, known = site.node, site.work.known
-    args = tuple(known[name] for name in node.reads)
-    if any(isinstance(a, Items) or (isinstance(a, Ref) and a.value.active) for a in args):
-        raise Unbuildable(why)
+def _truth(condition: Any) -> bool:
+    if np.size(condition) != 1:
+        raise Unbuildable(f"its condition holds {np.size(condition)} values; explain the samples one by one")
+    return bool(np.ravel(condition)[0])
+
+
+def _reads(site: Site) -> tuple[Arg, ...]:
+    return tuple(site.work.known[name] for name in site.node.reads)
+
+
+def _carries(site: Site) -> bool:
+    """Return whether relevance may go through a node, or sequences, which nothing but a builder can take."""
+    return any(isinstance(a, Items) or (isinstance(a, Ref) and a.value.active) for a in _reads(site))
+
+
+def _unruled(site: Site) -> Any:
+    """Run a node as it is, which carries no relevance."""
+    node, args = site.node, _reads(site)
     refused = [*not_run(node)]
     if refused:
         raise UnsupportedOperator(refused)
-    only = tuple(range(len(site.args) - 2)) if site.op_type == "Loop" else None  # nobody can know how much it stacks up
-    return site.work.plumb(replace(node, inputs=node.reads), args, only)
+    return site.work.plumb(replace(node, inputs=node.reads), args)
 
 
 @builds("Loop")
 def loop(site: Site) -> Any:
-    """A loop with a known number of steps, unrolled; its condition may be worked out on the way."""
-    if any(isinstance(a, Ref) for a in site.args[:2]):
-        return _unruled(site, "how long it runs depends on the data; export the model with it unrolled")
+    """A loop, unrolled for as many steps as are known, or observed."""
+    if any(isinstance(a, Ref) for a in site.args[:2]) and not _carries(site):
+        return _unruled(site)
     body = site.node.bodies["body"]
     count, going = _steps(site)
     state: list[Any] = [_there(a) for a in site.args[2:]]  # a sequence as well
@@ -77,15 +87,16 @@ def _there(value: Arg) -> Any:
 
 def _steps(site: Site) -> tuple[float, bool]:
     """Return the most steps that a loop makes, and whether it makes any."""
-    count = site.args[0] if site.has(0) else np.asarray(np.inf)
-    assert isinstance(count, np.ndarray)
-    return float(np.ravel(count)[0]), _known_condition(site, site.args[1] if site.has(1) else np.asarray(True))
+    count, going = site.const(0, np.asarray(np.inf)), site.const(1, np.asarray(True))
+    return float(np.ravel(count)[0]), _truth(going)
 
 
 def _known_condition(site: Site, condition: Arg) -> bool:
+    if isinstance(condition, Ref):
+        return _truth(site.work.observe(condition))
     if not isinstance(condition, np.ndarray):
-        raise Unbuildable("how long it runs depends on the data; export the model with it unrolled")
-    return bool(np.ravel(condition)[0])
+        raise Unbuildable("its body does not say whether it goes on")
+    return _truth(condition)
 
 
 def _check_length(site: Site, step: int, starts: list[int], count: float) -> None:

@@ -1,0 +1,91 @@
+"""Programs: the graph of an input made ready, with its rules; kept by input shape for whoever asks again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from reflrp import limits
+from reflrp.arrays import to_host
+from reflrp.arrays.convert import Converter, shared
+from reflrp.batches import Feeds
+from reflrp.composites import Composite
+from reflrp.engine import Program, Values, prepare
+from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
+from reflrp.ground.caches import Cache
+from reflrp.ground.progress import Step
+from reflrp.ir import Graph, Shape
+from reflrp.model import Model
+from reflrp.passes.canonize import canonize, strip_output
+from reflrp.passes.sizes import check_size
+
+Shapes = tuple[tuple[str, Shape], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Programs:
+    """What an `Explainer` runs: one program for each of the last two input shapes.
+
+    A graph whose sizes, branches or counts depend on the data is that of one input, and is made anew for each.
+    """
+
+    model: Model
+    composite: Composite
+    output: str
+    strip: bool
+    passes: tuple[str, ...]
+    convert: Converter
+    kept: Cache[Shapes, Program] = field(default_factory=lambda: Cache(2), repr=False)
+
+    def of(self, feeds: Feeds) -> Program:
+        """Return the program for these inputs."""
+        key = tuple((k, a.shape) for k, a in feeds.items())
+        with limits.blamed_on(self.model.source.name):
+            try:
+                return self.kept.made(key, lambda: self._set_up(feeds))
+            except (ModelError, UnsupportedOperator):  # what fails for a sample of zeros may be right for what is observed
+                return self._set_up(feeds, observed=True)
+
+    def run(self, feeds: Feeds, step: Step | None = None) -> tuple[Program, Values]:
+        """Return the program for these inputs, and all values of its forward pass."""
+        inputs, program = {k: self.convert(a) for k, a in feeds.items()}, self.of(feeds)
+        try:
+            return program, program.forward(inputs, step)
+        except OtherWay:
+            with limits.blamed_on(self.model.source.name):
+                program = self._set_up(feeds, observed=True)
+            return program, program.forward(inputs)
+
+    @limits.budget()
+    def _set_up(self, feeds: Feeds, observed: bool = False) -> Program:
+        whole = self.model.graph({k: a.shape for k, a in feeds.items()}, feeds if observed else None)
+        if self.output not in whole.outputs:
+            raise InputError(f"output {self.output!r} is a constant at these inputs; there is nothing to explain")
+        if not whole.values[whole.resolve(self.output)].active:
+            raise InputError(
+                f"output {self.output!r} carries no relevance at these inputs; there is nothing to explain"
+            )
+        whole = whole.restricted_to(self.output)
+        stripped = strip_output(whole) if self.strip else whole
+        check_size(stripped, np.dtype(self.convert.dtype).itemsize)
+        graph = canonize(stripped, self.passes)
+        program = prepare(graph, self.composite.assign(graph), self.convert)
+        if graph.nodes != stripped.nodes:
+            self._check_unchanged(stripped, program, feeds)
+        return program
+
+    def _check_unchanged(self, before: Graph, program: Program, feeds: Feeds) -> None:
+        """Check the passes' postcondition: the same output, before and after, on the first input."""
+        inputs = {k: self.convert(a) for k, a in feeds.items()}
+        share = shared(self.convert)
+        plain = Program(before, {n.name: n.op.to(share) for n in before.nodes}, {})
+        (name,) = before.outputs
+        old = to_host(plain.forward(inputs, keep=False)[before.resolve(name)])
+        new = to_host(program.forward(inputs, keep=False)[program.graph.resolve(name)])
+        scale, limit = np.abs(old).max(initial=0), 1e-9 if self.convert.dtype == "float64" else 1e-3
+        if np.abs(old - new).max(initial=0) > limit * max(scale, 1e-30):
+            raise ForwardChanged(
+                f"canonizing by {self.passes} changed the output {name!r} by {np.abs(old - new).max():.3g} "
+                f"(largest entry {scale:.3g}); pass canonize=()"
+            )

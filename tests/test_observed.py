@@ -1,0 +1,77 @@
+"""What depends on the data is observed at the input that is explained, and never at a sample of zeros."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from coverage_tools import assert_explained
+from models import draw, ints, model
+
+import reflrp
+
+SIZED = {
+    "entries that are not zero": "n = NonZero(x) t = Transpose(n) g = GatherND(x, t) y = Mul(g, two)",
+    "as many ones as are positive": "p = Greater(x, zero) i = Cast<to = 7>(p) s = ReduceSum<keepdims = 0>(i, axes) "
+    "u = Unsqueeze(s, first) o = ConstantOfShape(u) r = ReduceSum<keepdims = 0>(o, first) a = Cast<to = 1>(s) b = Add(x, a) "
+    "y = Add(b, r)",
+    "columns that a mask leaves": "m = ReduceMax<keepdims = 0, axes = [0]>(x) c = Greater(m, zero) "
+    "y = Compress<axis = 1>(x, c)",
+    "the first few columns": "p = Greater(x, zero) i = Cast<to = 7>(p) s = ReduceMax<keepdims = 0>(i) u = Unsqueeze(s, first) "
+    "e = Add(u, one) y = Slice(x, first, e, one)",
+    "rows written over": "n = ArgMax<axis = 0, keepdims = 0>(x) u = Unsqueeze(n, one) y = ScatterND(x, u, rows)",
+    "the largest few": "p = Greater(x, zero) i = Cast<to = 7>(p) s = ReduceMax<keepdims = 0>(i) u = Unsqueeze(s, first) "
+    "k = Add(u, one) y, at = TopK(x, k)",
+}
+CONSTANTS: dict[str, Any] = {
+    "two": np.float32(2), "zero": np.float32(0), "axes": ints(0, 1), "first": ints(0), "one": ints(1), "rows": (4, 4),
+}  # fmt: skip
+INPUTS = {
+    "as drawn": draw(3, 4, seed=5),
+    "mostly zero": draw(3, 4, seed=5) * (np.arange(12).reshape(3, 4) % 3 == 0),
+    "negative": -abs(draw(3, 4, seed=6)) - np.float32(0.1),
+    "positive": abs(draw(3, 4, seed=6)) + np.float32(0.1),
+}
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("what", SIZED)
+def test_sizes_by_the_data(what: str, inputs: str) -> None:
+    """The forward pass is onnxruntime's, and the ledger closes, for each of several inputs through one model."""
+    body = SIZED[what]
+    used = {k: v for k, v in CONSTANTS.items() if f" {k}" in body or f"({k}" in body}
+    x = INPUTS[inputs].astype(np.float32)
+    if what == "columns that a mask leaves" and inputs == "negative":
+        x[:, 1] = 1  # else nothing is left to explain
+    assert_explained(model(body, "float[3,4] x", opset=13, **used), {"x": x})
+
+
+def test_one_model_explains_inputs_of_both_ways() -> None:
+    body = "n = NonZero(x) t = Transpose(n) g = GatherND(x, t) y = Mul(g, two)"
+    explainer = reflrp.Explainer(model(body, "float[3,4] x", two=np.float32(2)), "epsilon")
+    for x in [*INPUTS.values(), *INPUTS.values()]:
+        x = x.astype(np.float32)
+        count = np.count_nonzero(x)
+        e = explainer(x, init=np.ones(count))
+        assert e.output.shape == (count,)
+        assert np.array_equal(e.relevance != 0, x != 0)
+
+
+def test_samples_that_take_different_ways_are_explained_one_by_one() -> None:
+    """A condition is one number: so a file with a branch by the data takes samples one at a time, and a note says so."""
+    branch = (
+        "<then_branch = t () => (float[N,3] p) { p = Relu(x) }, else_branch = e () => (float[N,3] q) { q = Neg(x) }>"
+    )
+    proto = model(f"s = ReduceSum<keepdims = 0>(x, axes) c = Greater(s, zero) y = If (c) {branch}", "float[N,3] x",
+                  zero=np.float32(0), axes=ints(1))  # fmt: skip
+    x = np.float32([[1, 2, -1], [-1, -2, 1], [3, 1, -1]])
+    e = reflrp.explain(proto, x, "epsilon", target=0)
+    assert np.array_equal(e.output[:, 0], [1, 1, 3])
+    assert np.allclose(e.relevance[:, 0], [1, 1, 3])
+    assert any("sample by sample" in note for note in e.notes)
+
+
+def test_a_table_of_layers_needs_the_data() -> None:
+    body = "p = Greater(x, zero) i = Cast<to = 7>(p) s = ReduceMax<keepdims = 0>(i) u = Unsqueeze(s, first) y = Slice(x, first, u)"
+    proto = model(body, "float[3,4] x", opset=13, zero=np.float32(0), first=ints(0))
+    with pytest.raises(reflrp.UnsupportedOperator, match="depends on the data"):
+        reflrp.load(proto).summary()
