@@ -243,6 +243,11 @@ class Explainer:
         check_size(stripped, np.dtype(self.dtype).itemsize)
         graph = canonize(stripped, self.passes)
         program = prepare(graph, self.composite.assign(graph), self._convert)
+        if not program.carriers:
+            raise InputError(
+                f"the relevance of output {self.output!r} leads to no input: it ends at rows of a table that are looked up by "
+                "numbers which the network works out; give the model these numbers as its input"
+            )
         if graph.nodes != stripped.nodes:
             self._check_unchanged(stripped, program, feeds)
         return program
