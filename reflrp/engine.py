@@ -168,7 +168,7 @@ class Program:
         except (RuleError, InputError) as error:
             error.args = (f"{where}: {error}",)
             raise
-        except ReflrpError:
+        except (ReflrpError, MemoryError):  # `backward` says of the second which node it was
             raise
         except Exception as error:
             raise RuleError(f"{rule_name(rule)} cannot be computed at {where}: {error}") from error

@@ -107,8 +107,8 @@ class Model:
         check_shapes(self.source, shapes)
         with limits.blamed_on(self.source.name):
             graph = mark_gates(recognise(fuse_affine(build(self.source, shapes, x))))
-        if self._made() + graph.made > limits.MEMORY:
-            self._graphs.clear()
+        while self._made() + graph.made > limits.MEMORY and self._graphs.drop():
+            pass
         return graph
 
     def _shapes(self, shapes: Any) -> dict[str, Shape]:

@@ -44,7 +44,10 @@ class Programs:
         with limits.blamed_on(self.model.source.name):
             try:
                 return self.kept.made(key, lambda: self._set_up(feeds))
-            except (ModelError, UnsupportedOperator):  # what fails for a sample of zeros may be right for what is observed
+            except (
+                ModelError,
+                UnsupportedOperator,
+            ):  # what fails for a sample of zeros may be right for what is observed
                 return self._set_up(feeds, observed=True)
 
     def run(self, feeds: Feeds, step: Step | None = None) -> tuple[Program, Values]:
@@ -71,6 +74,11 @@ class Programs:
         check_size(stripped, np.dtype(self.convert.dtype).itemsize)
         graph = canonize(stripped, self.passes)
         program = prepare(graph, self.composite.assign(graph), self.convert)
+        if not program.carriers:
+            raise InputError(
+                f"the relevance of output {self.output!r} leads to no input: it ends at rows of a table that are looked up by "
+                "numbers which the network works out; give the model these numbers as its input"
+            )
         if graph.nodes != stripped.nodes:
             self._check_unchanged(stripped, program, feeds)
         return program

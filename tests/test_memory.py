@@ -84,9 +84,9 @@ def test_graphs_count_together(little: None) -> None:
     loaded = reflrp.load(model(body, zero=ints(0), big=ints(2**17)))
     for batch in (1, 2, 3, 4):
         assert loaded.graph({"x": (batch, 4)}).made > batch * 2**20
-    assert [key[0][1][0] for key in loaded._graphs] == [1, 2, 3, 4]
+    assert [graph.values["x"].shape[0] for graph in loaded._graphs.values()] == [1, 2, 3, 4]
     loaded.graph({"x": (7, 4)})
-    assert [key[0][1][0] for key in loaded._graphs] == [3, 4, 7]
+    assert [graph.values["x"].shape[0] for graph in loaded._graphs.values()] == [3, 4, 7]
     with pytest.raises(TooLarge, match="ConstantOfShape"):
         loaded.graph({"x": (17, 4)})
 
@@ -262,7 +262,7 @@ def test_long_names_are_cut_in_the_table() -> None:
     proto.graph.node[0].name = "n" * 70_000
     text = reflrp.load(proto).summary("epsilon_plus")
     assert len(text) < 5000
-    assert "nnn...nnn" in text
+    assert "nnn [69,700 more] nnn" in text
 
 
 # What is laid out for a moment
@@ -317,7 +317,7 @@ def test_no_memory_error_escapes_backwards(monkeypatch: pytest.MonkeyPatch) -> N
         reflrp.explain(loaded, draw(1, 4))
 
 
-@pytest.mark.parametrize(("module", "name"), [("parse", "evaluate"), ("read", "widened"), ("parse", "labelled")])
+@pytest.mark.parametrize(("module", "name"), [("parse", "evaluate"), ("read", "widened"), ("parse", "Labels")])
 def test_no_memory_error_escapes_from_loading(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
     monkeypatch.setattr(import_module(f"reflrp.importer.{module}"), name, Exhausted())
     with pytest.raises(TooLarge, match="needs more memory than this machine"):
@@ -344,6 +344,6 @@ def test_what_is_nested_too_deep_is_a_model_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("reflrp.model.recognise", deep)
     with pytest.raises(ModelError, match="nested too deep"):
         loaded.run(draw(1, 4))
-    monkeypatch.setattr(import_module("reflrp.importer.parse"), "labelled", deep)
+    monkeypatch.setattr(import_module("reflrp.importer.parse"), "Labels", deep)
     with pytest.raises(ModelError, match="nested too deep"):
         reflrp.load(model(SMALL, w=(4, 3)))

@@ -78,10 +78,14 @@ class Cache(Generic[K, V]):
         with self._lock:
             return [slot.value for slot in self._slots.values() if slot.done]
 
-    def clear(self) -> None:
-        """Let go of all values; what is being made still goes to those who wait for it."""
+    def drop(self) -> bool:
+        """Let go of the value that was used longest ago; return whether there was one."""
         with self._lock:
-            self._slots = {key: slot for key, slot in self._slots.items() if not slot.done}
+            oldest = next((key for key, slot in self._slots.items() if slot.done), None)
+            if oldest is None:
+                return False
+            del self._slots[oldest]
+            return True
 
     def __len__(self) -> int:
         """Return how many values are kept."""

@@ -27,9 +27,6 @@ RULED = Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
 PROSE = ("what", "ONNX", "rule", "rules", "why", "strongest inputs")
 """The columns that may wrap where a terminal is narrow."""
 
-WIDEST = 120
-"""How many letters a cell has at most: since all cells of a column are as wide as its widest, text grows with the lines only."""
-
 LISTED = 4
 """How many inputs' shapes are written out."""
 

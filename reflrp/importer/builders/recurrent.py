@@ -73,13 +73,14 @@ def _run(site: Site, x: Ref, d: int, advance: Advance, states: int) -> tuple[lis
     state = tuple(_initial(site, 5 + k, d, (batch, hidden)) for k in range(states))
     backwards = d == 1 or site.attr("direction", "forward") == "reverse"
     lengths = site.const(4)
-    steps: list[Made] = [np.zeros((batch, hidden))] * length
     before = len(site.work.nodes)
+    _check_room(before, 1, length)
+    steps: list[Made] = [np.zeros((batch, hidden))] * length
     for t in reversed(range(length)) if backwards else range(length):
         cell.step = str(t)
         new = advance(cell, _at(site, x, t, cell), state)
         if before >= 0:
-            _check_room(site, before, length)
+            _check_room(before, len(site.work.nodes) - before, length)
             before = -1
         alive = None if lengths is None or (lengths > t).all() else (lengths > t)[:, None]
         if alive is not None:
@@ -91,9 +92,11 @@ def _run(site: Site, x: Ref, d: int, advance: Advance, states: int) -> tuple[lis
     return steps, state
 
 
-def _check_room(site: Site, before: int, length: int) -> None:
-    """Raise Oversized after the first step, which is the shortest, where so many would be too many nodes."""
-    made = len(site.work.nodes) - before
+def _check_room(before: int, made: int, length: int) -> None:
+    """Raise Oversized where so many steps of so many nodes would be too many, beside those that were there before.
+
+    Asked before the first step, which makes one node at least, and after it, as it is the shortest.
+    """
     if before + made * length > limits.NODES:
         raise Oversized(
             f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES): at least {made} for each of {length} steps"
