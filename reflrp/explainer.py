@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reflrp import limits
-from reflrp.arrays import to_host, total
 from reflrp.arrays.convert import converter
 from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch, choices
@@ -18,15 +16,13 @@ from reflrp.engine import Program
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache
-from reflrp.ground.progress import Step, bar
-from reflrp.ledger import Ledger
+from reflrp.ground.progress import bar
 from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
-from reflrp.neurons import keeper, masks_of
 from reflrp.passes.canonize import check_passes
 from reflrp.programs import Programs, Shapes
 from reflrp.rules.base import Rule
-from reflrp.seeds import Target, seed, targets
+from reflrp.seeds import Target
 
 if TYPE_CHECKING:
     from reflrp.importer.read import ModelLike
@@ -171,7 +167,7 @@ class Explainer:
         with bar(progress, 2 * len(self.model.source.nodes) * len(cuts)) as step:
             for (cut, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
                 with where:
-                    parts.append(self._explain(cut, *choice, layers, conditions, step))
+                    parts.append(self._programs.explained(cut, *choice, layers, conditions, step))
         e = Explanation.concatenate(parts, batch.axes(size) if len(cuts) > 1 else {})
         return replace(e, notes=(*e.notes, *notes)) if notes else e
 
@@ -198,36 +194,6 @@ class Explainer:
         """Return how many samples to run at once, and what to say of it."""
         key = tuple((k, a.shape) for k, a in batch.feeds.items())
         return self._sizes.made(key, lambda: batch.settled(self.batch_size, MEMORY, np.dtype(self.dtype).itemsize))
-
-    @limits.budget()
-    def _explain(
-        self,
-        feeds: dict[str, np.ndarray],
-        target: Target,
-        init: Any,
-        layers: Any,
-        conditions: Mapping[str, Sequence[int]],
-        step: Step,
-    ) -> Explanation:
-        program, values = self._programs.run(feeds, step)
-        graph = program.graph
-        name = graph.resolve(graph.outputs[0])
-        y = to_host(values[name])
-        where = targets(y, target) if isinstance(init, str) else []
-        R = seed(y, where, init)
-        keep = keeper(layers, graph)
-        masks = {k: self._convert(v) for k, v in masks_of(conditions, graph).items()}
-        found, rows = program.backward(values, {name: self._convert(R.astype(y.dtype))}, keep, step, masks)
-        relevances = {
-            k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)
-            for k, a in feeds.items()
-            if k in found or k in program.carriers
-        }
-        ledger = Ledger(tuple(rows), total(R), {k: total(v) for k, v in relevances.items()})
-        reached = {k: to_host(v) for k, v in found.items() if keep(k)}
-        unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
-        inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
-        return Explanation(relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds))
 
 
 def explain(

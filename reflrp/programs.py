@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from reflrp import limits
-from reflrp.arrays import to_host
+from reflrp.arrays import to_host, total
 from reflrp.arrays.convert import Converter, shared
 from reflrp.batches import Feeds
 from reflrp.composites import Composite
 from reflrp.engine import Program, Values, prepare
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
+from reflrp.explanation import Explanation
 from reflrp.ground.caches import Cache
 from reflrp.ground.progress import Step
 from reflrp.ir import Graph, Shape
+from reflrp.ledger import Ledger
 from reflrp.model import Model
+from reflrp.neurons import keeper, masks_of
 from reflrp.passes.canonize import canonize, strip_output
 from reflrp.passes.sizes import check_size
+from reflrp.seeds import Target, seed, targets
 
 Shapes = tuple[tuple[str, Shape], ...]
 
@@ -59,6 +65,37 @@ class Programs:
             with limits.blamed_on(self.model.source.name):
                 program = self._set_up(feeds, observed=True)
             return program, program.forward(inputs)
+
+    @limits.budget()
+    def explained(
+        self,
+        feeds: Feeds,
+        target: Target,
+        init: Any,
+        layers: Any,
+        conditions: Mapping[str, Sequence[int]],
+        step: Step,
+    ) -> Explanation:
+        """Explain one cut of a batch: forward, the seed, and the way back."""
+        program, values = self.run(feeds, step)
+        graph = program.graph
+        name = graph.resolve(graph.outputs[0])
+        y = to_host(values[name])
+        where = targets(y, target) if isinstance(init, str) else []
+        R = seed(y, where, init)
+        keep = keeper(layers, graph)
+        masks = {k: self.convert(v) for k, v in masks_of(conditions, graph).items()}
+        found, rows = program.backward(values, {name: self.convert(R.astype(y.dtype))}, keep, step, masks)
+        relevances = {
+            k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)
+            for k, a in feeds.items()
+            if k in found or k in program.carriers
+        }
+        ledger = Ledger(tuple(rows), total(R), {k: total(v) for k, v in relevances.items()})
+        reached = {k: to_host(v) for k, v in found.items() if keep(k)}
+        unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
+        inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
+        return Explanation(relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds))
 
     @limits.budget()
     def _set_up(self, feeds: Feeds, observed: bool = False) -> Program:

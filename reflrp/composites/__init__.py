@@ -4,6 +4,7 @@
 that ship, `registry` what `rules=` means.
 """
 
+from reflrp.composites.auto import auto, reasons
 from reflrp.composites.composite import Composite, Pairs, defaults, uniform
 from reflrp.composites.matchers import (
     Matcher,
@@ -29,6 +30,7 @@ __all__ = [
     "Preset",
     "Survey",
     "anything",
+    "auto",
     "defaults",
     "depth",
     "earliest",
@@ -39,6 +41,7 @@ __all__ = [
     "op_type",
     "preset",
     "presets",
+    "reasons",
     "register",
     "resolve",
     "uniform",
