@@ -15,8 +15,10 @@ import numpy as np
 
 from reflrp.ir import Graph, Node, Shape
 from reflrp.ops.picking import Index, ScatterSum
+from reflrp.ops.routing import Plumbing
 from reflrp.passes.laws import law
 from reflrp.passes.places import Meeting, Place, Sight, local, reshaped
+from reflrp.passes.plumbing_laws import FLAT, recipe
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def _of_a_sample(name: str, node: Node, graph: Graph, samples: Samples) -> Any:
     op: Any = node.op
     value = getattr(op, name)
     place = samples.places.get(node.inputs[0])
+    if name in ("function", "shares") and isinstance(op, Plumbing):
+        return _of_plumbing(op)
     if name == "index" and isinstance(op, Index | ScatterSum):
         return _moves(node, samples)
     if place is None or value is None:
@@ -125,6 +129,15 @@ def _of_a_sample(name: str, node: Node, graph: Graph, samples: Samples) -> Any:
         source = graph.values[node.inputs[0]].shape
         return _without(value, reshaped(place, source, value, samples.count))
     return value
+
+
+def _of_plumbing(op: Plumbing) -> Any:
+    """Return what a plumbing node runs; the shape that it brings something to is compared as the shape of its output."""
+    known = recipe(op)
+    if known is None:
+        return op.function
+    operands = known.operands[:1] if known.op_type in (*FLAT, "Expand") else known.operands
+    return known.op_type, known.attributes, operands
 
 
 def _moves(node: Node, samples: Samples) -> np.ndarray:
