@@ -118,7 +118,7 @@ class Explanation:
 
         See `reflrp.show.images.plot`. Returns the matplotlib figure; with `path`, also writes it there.
         """
-        return shown("plot", self, None if path is None else checks.path("path", path), sample=_samples(sample))
+        return shown("plot", self, path, sample=sample)
 
     def tokens(
         self,
@@ -153,11 +153,7 @@ class Explanation:
 
         """
         place = None if path is None else checks.path("path", path)
-        checks.optional_flag("time_first", time_first)
-        if name is not None:
-            checks.text("name", name)
-        labels = _labels(labels)
-        picture: Picture = shown("tokens", self, labels, sample=_samples(sample), name=name, time_first=time_first)
+        picture: Picture = shown("tokens", self, labels, sample=sample, name=name, time_first=time_first)
         if place is not None:
             picture.save(place)
         return picture
@@ -184,7 +180,7 @@ class Explanation:
         listed = keep if isinstance(keep, tuple | list) else (keep,)
         kept = tuple(checks.whole("keep: an axis", a) for a in listed)
         if not all(-R.ndim <= a < R.ndim for a in kept):
-            raise InputError(f"keep={keep!r} is out of range for {name!r} of the shape {R.shape}")
+            raise InputError(f"keep={checks.shown(keep)} is out of range for {name!r} of the shape {R.shape}")
         left = {a % R.ndim for a in kept}
         total: np.ndarray = R.sum(axis=tuple(a for a in range(R.ndim) if a not in left))
         return total
@@ -254,28 +250,6 @@ class Explanation:
             parts[0].notes,
             {k: _whole(k, [p.inputs[k] for p in parts], same=True) for k in parts[0].inputs},
         )
-
-
-def _samples(sample: Any) -> Any:
-    """Return which samples to show: None, or ints."""
-    if sample is None:
-        return None
-    found = checks.array("sample", sample)
-    if (found.size and found.dtype.kind not in "iu") or found.ndim > 1:
-        raise checks.refuse("sample", sample, "an int, ints, or None")
-    return found.tolist()
-
-
-def _labels(labels: Any) -> Labels:
-    """Return the texts of tokens as they may be given. Raises InputError for anything else."""
-    if labels is None or isinstance(labels, Mapping | str):
-        return labels
-    rows = labels.tolist() if isinstance(labels, np.ndarray) else labels
-    listed = isinstance(rows, Sequence) and not isinstance(rows, bytes)
-    if not listed or not all(isinstance(row, str | Sequence) for row in rows):
-        raise checks.refuse("labels", labels, "a list of texts, a list of such, a dict {id: text}, or None")
-    found: Labels = rows
-    return found
 
 
 def _check_parts(parts: Any) -> None:

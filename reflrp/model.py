@@ -136,6 +136,7 @@ class Model:
             found[name] = tuple(d if isinstance(d, int) else batch if i == 0 else 1 for i, d in enumerate(dims))
         return found
 
+    @guarded("the check of the inputs")
     def feeds(self, x: Inputs) -> dict[str, np.ndarray]:
         """Return the inputs by name as host arrays, checked against what the model expects.
 

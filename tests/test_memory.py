@@ -6,6 +6,7 @@ all of them.
 
 from __future__ import annotations
 
+import tracemalloc
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,15 @@ def test_strings_are_as_long_as_they_are() -> None:
     assert (reflrp.load(proto).source.constants["t"] == texts).all()
 
 
+@pytest.mark.parametrize("opset", [9, 17])
+def test_largest_of_more_than_there_are(little: None, opset: int) -> None:
+    """ONNX's code lays out as many places as are asked for before it looks at the data."""
+    asked, k = ("<k = 134217728>(c", "") if opset == 9 else ("(c", ", k")
+    body = f"b, i = TopK{asked}{k}) m = ReduceMax <keepdims = 0>(b) y = Mul(x, m)"
+    with pytest.raises(TooLarge, match="node 'TopK_0'"):
+        reflrp.load(model(body, opset=opset, c=(1, 4), k=ints(2**27)))
+
+
 # Long recurrent layers
 
 
@@ -247,6 +257,17 @@ def test_all_steps_share_their_weights(op: str, gates: int, more: str) -> None:
     program = prepare(graph, {}, converter("numpy", "float64"))
     ops = [program.ops[n.name] for n in dense]
     assert len({id(op.w) for op in ops}) == len({id(op.derived) for op in ops}) <= kinds  # type: ignore[attr-defined]
+
+
+def test_steps_are_counted_before_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of places for each of them would take hundreds of megabytes before the first step."""
+    monkeypatch.setattr(limits, "NODES", 1000)
+    loaded = lstm(90_000_000)
+    tracemalloc.start()
+    with pytest.raises(TooLarge, match="each of 90000000 steps"):
+        loaded.graph(loaded.example_shapes())
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
 
 
 def test_the_table_of_layers_is_linear_in_the_steps() -> None:

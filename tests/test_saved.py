@@ -359,3 +359,11 @@ def sound_members() -> dict[str, bytes]:
     e = explanation(x, inputs=x, layers={"a": np.ones((2, 2))}, rules={"n": "Flat"}, notes=("note",))
     with TemporaryDirectory() as folder, zipfile.ZipFile(e.save(Path(folder) / "e.npz")) as whole:
         return {k: whole.read(k) for k in whole.namelist()}
+
+
+def test_letters_that_unicode_has_not(tmp_path: Path, members: dict[str, bytes]) -> None:
+    """Python makes a text of any numbers, and fails where such a letter is looked at."""
+    data = bytearray(members["meta.npy"])
+    data[-2:] = b"\xff\xff"
+    with pytest.raises(InputError, match="'meta' holds what is no letter"):
+        Explanation.load(zipped(tmp_path / "e.npz", {**members, "meta.npy": bytes(data)}))

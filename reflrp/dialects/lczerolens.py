@@ -24,6 +24,8 @@ from reflrp.arrays import ZERO, Array
 from reflrp.composites import Composite, Pairs
 from reflrp.composites.matchers import Matcher, Survey, anything, kind, op_type
 from reflrp.dialects import zennit
+from reflrp.errors import RuleError
+from reflrp.ground import checks
 from reflrp.ir import Node
 from reflrp.ops.linear import LinearMap
 from reflrp.ops.product import Multiply, Product
@@ -144,16 +146,20 @@ def LRP(  # noqa: N802
     softmax="identity" is its option to leave the softmax out, "epsilon" its `SoftmaxEpsilon`.
     """
     soft: dict[str, r.Rule] = {"epsilon": SoftmaxEpsilon(), "identity": r.Pass(), "gradient": r.Gradient()}
+    chosen = soft[checks.choice("softmax", softmax, tuple(soft), RuleError)]
     own: Pairs = (
         (op_type("Add", "Sum") & kind("sum", "diagonal"), AddEpsilon(epsilon)),
-        (_Matrices(), BilinearMatMulEpsilon(epsilon) if bilinear else MatMulEpsilon(epsilon)),
+        (
+            _Matrices(),
+            BilinearMatMulEpsilon(epsilon) if checks.flag("bilinear", bilinear, RuleError) else MatMulEpsilon(epsilon),
+        ),
         (kind("product") | (op_type("Mul") & kind("diagonal")), MulUniform()),
         (op_type("MatMul") & kind("dense"), MatMulEpsilon(epsilon)),
         (zennit.Activation | op_type("Mish") & kind("pointwise"), r.Pass()),
         (zennit.Convolution, r.ZPlus(stabilizer=epsilon)),
         (zennit.Linear, r.Epsilon(epsilon)),
         (zennit.types.GlobalAvgPool, r.Epsilon(epsilon)),
-        (op_type("Softmax"), soft[softmax]),
+        (op_type("Softmax"), chosen),
         (anything(), r.Gradient()),
     )
     return Composite(own, "lczerolens.LRP", zennit.SequentialMergeBatchNorm.passes)

@@ -80,6 +80,19 @@ def text(name: str, value: Any, error: Error = InputError) -> str:
     return str(value)
 
 
+def choice(name: str, value: Any, choices: Sequence[str], error: Error = InputError) -> str:
+    """Return one of a few texts. What is no text is not compared: an array of any size may stand there."""
+    if not isinstance(value, str) or value not in choices:
+        raise error(f"{name}={shown(value)} is unknown; use {listed(choices)}")
+    return str(value)
+
+
+def listed(choices: Sequence[str]) -> str:
+    """Return texts as a list in words: `'a', 'b' or 'c'`."""
+    *first, last = map(repr, choices)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 def texts(name: str, value: Any, error: Error = InputError) -> tuple[str, ...]:
     """Return texts as a tuple; one text stands for itself alone."""
     if isinstance(value, str):

@@ -91,9 +91,17 @@ def _shapes(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarr
     """Yield the shapes of the outputs, an open size as 1."""
     if node.op_type == "MaxUnpool":  # the one operator that says its size where the inference does not look
         yield from (tuple(int(n) for n in np.ravel(feeds[i])) for i in node.input[2:3] if i in feeds)
+    if node.op_type == "TopK":  # as many places as are asked for are laid out, before the data are looked at
+        yield (_count(node, feeds),)
     for kind in _inferred(name, node, opset, feeds).values():
         yield tuple(d.dim_value for d in kind.tensor_type.shape.dim)
     yield from _windows(node, feeds)
+
+
+def _count(node: NodeProto, feeds: Mapping[str, np.ndarray]) -> int:
+    """Return how many a TopK asks for: by an attribute, since opset 10 by an input."""
+    given = [int(n) for i in node.input[1:2] if i in feeds for n in np.ravel(feeds[i])[:1]]
+    return max([0, *given, *(int(a.i) for a in node.attribute if a.name == "k")])
 
 
 def _inferred(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarray]) -> Mapping[str, onnx.TypeProto]:

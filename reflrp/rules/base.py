@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import Array
 from reflrp.arrays.looks import Comparable, brief
 from reflrp.errors import RuleError
-from reflrp.ground.checks import is_number, number, refuse, text
+from reflrp.ground.checks import choice, is_number, number, refuse
 from reflrp.ir import Node
 from reflrp.ops.stabilizer import Stabilizer
 
@@ -82,8 +83,10 @@ def check_numbers(field: str, value: Any) -> None:
     dtype = None if isinstance(value, type) else getattr(value, "dtype", None)
     if dtype is None or not getattr(value, "ndim", 0):
         number(field, value.item() if isinstance(value, np.ndarray) else value, RuleError)
-    elif isinstance(value, np.ndarray) and not _all_finite(value):
-        raise refuse(field, value, "a finite number, or an array of such", RuleError)
+    elif isinstance(value, np.ndarray):
+        limits.check_array(f"{field}, an array", value.shape, value.itemsize)
+        if not _all_finite(value):
+            raise refuse(field, value, "a finite number, or an array of such", RuleError)
 
 
 def _all_finite(array: np.ndarray) -> bool:
@@ -94,5 +97,4 @@ def _all_finite(array: np.ndarray) -> bool:
 
 def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise RuleError for a value of a field that is none of the choices."""
-    if text(field, value, RuleError) not in choices:
-        raise RuleError(f"{field}={value!r} is unknown; use {' or '.join(map(repr, choices))}")
+    choice(field, value, choices, RuleError)

@@ -9,6 +9,7 @@ import numpy as np
 
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation
+from reflrp.ground import checks
 from reflrp.show.text import inline
 
 SAMPLES = 20
@@ -29,19 +30,25 @@ def chosen(e: Explanation, sample: int | Sequence[int] | None) -> list[int]:
     wanted = list(range(min(count, SAMPLES))) if sample is None else _whole(sample)
     outside = [i for i in wanted if not -count <= i < count]
     if outside or not wanted:
-        raise InputError(f"sample={sample!r} is not among the {count} samples of this explanation")
+        raise InputError(f"sample={checks.shown(sample)} is not among the {count} samples of this explanation")
     return [i % count for i in wanted]
 
 
 def _whole(sample: Any) -> list[int]:
     """Return the samples that a caller names. Raises InputError where these are no whole numbers."""
     try:
-        found = np.atleast_1d(np.asarray(sample))
-    except ValueError:
+        found = np.atleast_1d(checks.array("sample", sample))
+    except InputError:
         found = np.zeros((0, 0))
-    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
-        raise InputError(f"sample={sample!r} must be an int or ints")
+    if found.ndim != 1 or found.size > TOKENS or (found.size and found.dtype.kind not in "iu"):
+        raise checks.refuse("sample", sample, "an int, ints, or None")
     return [int(i) for i in found]
+
+
+def check_explanation(e: Any) -> None:
+    """Raise InputError for anything but an explanation."""
+    if not isinstance(e, Explanation):
+        raise checks.refuse("explanation", e, "an Explanation")
 
 
 def check_drawable(name: str, x: np.ndarray, R: np.ndarray) -> None:

@@ -14,10 +14,10 @@ import numpy as np
 
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation
-from reflrp.show.drawable import check_drawable, chosen
+from reflrp.ground import checks
+from reflrp.show.drawable import check_drawable, check_explanation, chosen
 from reflrp.show.figures import require_matplotlib, write_figure
 from reflrp.show.text import inline
-from reflrp.storage.files import named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,6 +91,8 @@ def plot(
         For a sample that is not there, or an ending that matplotlib cannot write.
 
     """
+    check_explanation(explanation)
+    place = None if path is None else checks.path("path", path)
     require_matplotlib()
     from matplotlib.figure import Figure
 
@@ -105,8 +107,8 @@ def plot(
         parts = block.subfigures(1, len(row), squeeze=False, width_ratios=widths).ravel()
         for part, panel in zip(parts, row, strict=True):
             _kind(panel)[0](part, panel)
-    if path is not None:
-        write_figure(figure, named(path))
+    if place is not None:
+        write_figure(figure, place)
     return figure
 
 

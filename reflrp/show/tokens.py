@@ -16,7 +16,8 @@ import numpy as np
 from reflrp.arrays.looks import Brief
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation, Labels
-from reflrp.show.drawable import TOKENS, check_range, chosen
+from reflrp.ground import checks
+from reflrp.show.drawable import ENTRIES, TOKENS, check_explanation, check_range, chosen
 from reflrp.show.figures import require_matplotlib, write_figure
 from reflrp.show.images import COLOURS, title_of
 from reflrp.show.lines import ACROSS, Sentence, colour, draw, wrapped
@@ -107,7 +108,10 @@ def tokens(
     time_first: bool | None = None,
 ) -> TokenPicture:
     """Return the picture of a sequence's relevance: see `Explanation.tokens`."""
-    name, R = _relevance(explanation, name)
+    check_explanation(explanation)
+    time_first = checks.optional_flag("time_first", time_first)
+    name, R = _relevance(explanation, None if name is None else checks.text("name", name))
+    labels = _labels(labels)
     samples = chosen(explanation, sample)
     per_token = by_token(R, len(explanation.output), time_first, name)
     _check_tokens(name, per_token, len(samples))
@@ -180,6 +184,18 @@ def _ids(e: Explanation, name: str, shape: tuple[int, ...], time_first: bool | N
     return fitting[0].T if fitting[0].shape != shape or time_first else fitting[0]
 
 
+def _labels(labels: Any) -> Labels:
+    """Return the texts of tokens as they may be given. Raises InputError for anything else."""
+    if labels is None or isinstance(labels, Mapping | str):
+        return labels
+    rows = labels.tolist() if isinstance(labels, np.ndarray) and labels.size <= ENTRIES else labels
+    listed = isinstance(rows, Sequence) and not isinstance(rows, bytes)
+    if not listed or not all(isinstance(row, str | Sequence) for row in rows):
+        raise checks.refuse("labels", labels, "a list of texts, a list of such, a dict {id: text}, or None")
+    found: Labels = rows
+    return found
+
+
 def _texts(labels: Labels, n: int, shape: tuple[int, ...], ids: np.ndarray | None) -> tuple[str, ...]:
     """Return the tokens of sample n, one for each position."""
     count, length = shape
@@ -192,6 +208,8 @@ def _texts(labels: Labels, n: int, shape: tuple[int, ...], ids: np.ndarray | Non
     if isinstance(labels, str):
         raise InputError("labels is one text; give a list of its tokens, as text.split()")
     one = all(isinstance(t, str) for t in labels)
+    if not one and any(isinstance(t, str) for t in labels):
+        raise checks.refuse("labels", labels, "texts, or lists of texts, and not both")
     if not one and len(labels) != count:
         raise InputError(f"labels holds the tokens of {len(labels)} samples, but there are {count}")
     own = list(labels if one else labels[n])

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from reflrp import limits
 from reflrp.errors import InputError, TooLarge
+from reflrp.ground.checks import shown
 
 PART = ".reflrp-part"
 """Ends the names of files that are being written: `.e.npz.0123abcd.reflrp-part` becomes `e.npz`."""
@@ -46,7 +47,7 @@ def named(path: Any) -> Path:
     try:
         return Path(path)
     except TypeError as error:
-        raise InputError(f"the path {path!r} is none; give a text or a pathlib.Path") from error
+        raise InputError(f"the path {shown(path)} is none; give a text or a pathlib.Path") from error
 
 
 # Reading

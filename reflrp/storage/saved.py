@@ -16,6 +16,7 @@ from dataclasses import fields
 from math import inf
 from numbers import Integral
 from pathlib import Path
+from sys import maxunicode
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -141,8 +142,10 @@ def _loaded(archive: Archive, path: Path) -> dict[str, Any]:
     size = archive.header("meta", text=True).size
     if size > limits.MEMORY // 64:  # the objects that JSON becomes take up to 64 times the room of its letters
         raise TooLarge(f"{path}: 'meta' has {limits.in_words(size)} of text; {limits.limit()}")
+    text = archive.read("meta", text=True)
+    _must(_is_text(text), "its 'meta' holds what is no letter")
     try:
-        meta = json.loads(str(archive.read("meta", text=True)))
+        meta = json.loads(str(text))
     except (ValueError, RecursionError) as error:
         raise _Wrong(f"its 'meta' is no JSON: {why(error)}") from error
     _must(isinstance(meta, dict), "its 'meta' is no JSON object")
@@ -150,6 +153,12 @@ def _loaded(archive: Archive, path: Path) -> dict[str, Any]:
     _must(type(version) is int and version >= 1, f"its 'format' is {_short(version)}")
     _must(version <= FORMAT, f"it has the format {version}, and this reflrp reads up to {FORMAT}: upgrade reflrp")
     return dict(meta)
+
+
+def _is_text(found: np.ndarray) -> bool:
+    """Return whether all letters of a NumPy text are letters of Unicode: Python itself does not ask."""
+    numbers = np.frombuffer(found.tobytes(), found.dtype.byteorder.replace("|", "=") + "u4")
+    return int(numbers.max(initial=0)) <= maxunicode
 
 
 def _meant(key: str, names: Any) -> tuple[str, str]:

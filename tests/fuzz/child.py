@@ -89,6 +89,7 @@ class Ear:
 
     def _within(self, event: str, args: tuple[Any, ...]) -> bool:
         paths = [os.fsdecode(a) for a in args if isinstance(a, str | bytes | os.PathLike)]
+        paths += [f"/proc/self/fd/{args[0]}"] if args and isinstance(args[0], int) else []
         return (
             event.startswith("os.") and bool(paths) and all(os.path.realpath(p).startswith(self.scratch) for p in paths)
         )

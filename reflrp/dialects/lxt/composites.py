@@ -25,6 +25,7 @@ from reflrp.dialects.lxt.rules import (
     softmax,
 )
 from reflrp.errors import RuleError
+from reflrp.ground import checks
 from reflrp.ir import WEIGHTED, Node
 from reflrp.ops.norms import Standardise
 from reflrp.ops.product import Multiply, Product
@@ -69,8 +70,7 @@ def _shape(node: Node, survey: Survey) -> tuple[int, ...]:
 
 def _layers(form: Form, conv: r.Rule | None, linear: r.Rule | None) -> Pairs:
     """Return what stands on convolutions and dense maps: LXT's epsilon rule, or the given rules."""
-    if form not in ("efficient", "explicit"):
-        raise RuleError(f"form={form!r} is unknown; use 'efficient' or 'explicit'")
+    checks.choice("form", form, ("efficient", "explicit"), RuleError)
     own = r.Epsilon(0) if form == "efficient" else linear_epsilon(1e-8)
     return (kind("conv"), _carried(form, conv) or own), (kind("dense"), _carried(form, linear) or own)
 

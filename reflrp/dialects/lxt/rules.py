@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from reflrp import rules as r
 from reflrp.arrays import ZERO, Array
 from reflrp.errors import RuleError
+from reflrp.ground import checks
 from reflrp.ir import LINEAR, WEIGHTED, Node, Op
 from reflrp.ops.linear import LinearMap
 from reflrp.ops.product import Multiply, Product
@@ -42,8 +43,7 @@ class EpsilonRule(r.Rule):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_epsilon(self.epsilon)
-        if self.operands not in ("all", "signal"):
-            raise RuleError(f"operands={self.operands!r} is unknown; use 'all' or 'signal'")
+        checks.choice("operands", self.operands, ("all", "signal"), RuleError)
 
     def __call__(self, op: Op, x: Any, y: Array, R: Array) -> Any:
         """Return the relevance of the input, or of both operands."""

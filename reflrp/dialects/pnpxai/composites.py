@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from reflrp.dialects import zennit
 from reflrp.dialects.pnpxai.heads import LayerNorm, Part
 from reflrp.dialects.pnpxai.rules import LayerNormRule, ValueProjection
 from reflrp.errors import RuleError
+from reflrp.ground import checks
 from reflrp.ops.stabilizer import StabilizerLike
 
 Attention = Literal["doubled", "conservative", "gradient"]
@@ -24,8 +25,7 @@ ZERO_TO_ONE: tuple[type, Mapping[str, Any]] = (float, {"low": 1e-6, "high": 1, "
 
 
 def _attention(attention: Attention, stabilizer: StabilizerLike) -> Pairs:
-    if attention not in ("doubled", "conservative", "gradient"):
-        raise RuleError(f"attention={attention!r} is unknown; use 'doubled', 'conservative' or 'gradient'")
+    checks.choice("attention", attention, get_args(Attention), RuleError)
     if attention == "gradient":
         return ()
     norm = r.Norm(stabilizer)
@@ -39,8 +39,7 @@ def _attention(attention: Attention, stabilizer: StabilizerLike) -> Pairs:
 
 
 def _recurrent(recurrent: Recurrent, epsilon: StabilizerLike, stabilizer: StabilizerLike) -> Pairs:
-    if recurrent not in ("rules", "gradient"):
-        raise RuleError(f"recurrent={recurrent!r} is unknown; use 'rules' or 'gradient'")
+    checks.choice("recurrent", recurrent, get_args(Recurrent), RuleError)
     cell = op_type("LSTM", "GRU", "RNN")
     if recurrent == "gradient":
         return ((cell, r.Gradient()),)

@@ -9,6 +9,7 @@ import numpy as np
 
 from reflrp.arrays import Array, to_host
 from reflrp.errors import RuleError
+from reflrp.ground.checks import shown
 from reflrp.ir import Shape
 from reflrp.ops import stabilizer as native
 
@@ -42,7 +43,7 @@ class Stabilizer:
             return cls(float(value))
         if callable(value):
             return value  # type: ignore[no-any-return]
-        raise RuleError(f"{value!r} is no stabilizer: use a number or a function z -> denominator")
+        raise RuleError(f"{shown(value)} is no stabilizer: use a number or a function z -> denominator")
 
 
 def stabilize(

@@ -20,6 +20,7 @@ from reflrp.dialects.zennit.rules import (
     Pass,
 )
 from reflrp.errors import RuleError
+from reflrp.ground.checks import shown
 from reflrp.ir import Node
 from reflrp.ops.stabilizer import StabilizerLike
 from reflrp.rules.base import Rule
@@ -37,7 +38,7 @@ class _Mapped(Composite):
         self.mapped, self.canonizers = tuple(mapped), list(canonizers or ())
         for canonizer in self.canonizers:
             if not isinstance(canonizer, Canonizer):
-                raise RuleError(f"{canonizer!r} is no canonizer of reflrp.dialects.zennit")
+                raise RuleError(f"{shown(canonizer)} is no canonizer of reflrp.dialects.zennit")
         passes = dict.fromkeys(["part_bias", *(p for canonizer in self.canonizers for p in canonizer.passes)])
         pairs = (*self.mapped, (anything(), Gradient()))
         super().__init__(pairs, f"zennit.{type(self).__name__}", tuple(passes))

@@ -12,6 +12,7 @@ from reflrp.composites.matchers import Matcher
 from reflrp.dialects.zennit import nn, types
 from reflrp.dialects.zennit.types import Types
 from reflrp.errors import RuleError
+from reflrp.ground.checks import shown
 
 
 def matcher(kinds: Types) -> Matcher:
@@ -27,6 +28,6 @@ def matcher(kinds: Types) -> Matcher:
             if isinstance(found, Matcher):
                 return found
     raise RuleError(
-        f"{kinds!r} is no type of layer: use reflrp.dialects.zennit.types or .nn, a matcher of reflrp.composites, a "
+        f"{shown(kinds)} is no type of layer: use reflrp.dialects.zennit.types or .nn, a matcher of reflrp.composites, a "
         "class of torch.nn, or a tuple of these"
     )
