@@ -167,11 +167,15 @@ def trained(task: Task, folder: Path, seed: int) -> tuple[reflrp.Model, np.ndarr
         torch.manual_seed(seed)
         net = task.make(x.shape[-1], int(y.max()) + 1)
         _fit(net, torch.from_numpy(train), torch.from_numpy(train_y).long(), task.epochs)
-        batch = {"x": {0: torch.export.Dim("batch")}}
         program = torch.onnx.export(
-            net.eval(), (torch.from_numpy(test[:2]),), input_names=["x"], output_names=["y"], dynamo=True, dynamic_shapes=(batch["x"],),
+            net.eval(),
+            (torch.from_numpy(test[:2]),),
+            input_names=["x"],
+            output_names=["y"],
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
             verbose=False,
-        )  # fmt: skip
+        )
         program.save(str(path))
     model = reflrp.load(path)
     right = model.run({"x": test})["y"].argmax(1) == test_y

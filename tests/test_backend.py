@@ -54,7 +54,6 @@ EXCEPTIONS = {
     "test_dynamicquantizelinear*": "its output is in real units",
     "test_dequantizelinear_*(x)": "its input would be in real units",
     # Control flow
-    "test_range_*_expanded(start)": "a loop whose length depends on the data",
     # No sample to explain
     "test_reshape_allowzero_reordered(data)": "the batch is empty",
     "test_split_zero_size_splits_opset1?(input)": "the batch is empty",

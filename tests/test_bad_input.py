@@ -148,20 +148,11 @@ def test_unknown_operator_of_constants_only() -> None:
     refused(proto, "own::Bar", error=UnsupportedOperator)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        """t = ReduceMax <keepdims = 0>(x) c = Greater(t, z)
-        y = If (c) <then_branch = a () => (float[N,4] p) { p = Relu(x) },
-                    else_branch = b () => (float[N,4] q) { q = Neg(x) }>""",
-        """t = ReduceMax <keepdims = 0>(x) n = Cast <to = 7>(t)
-        y = Loop (n, , x) <body = a (int64 i, bool c, float[N,4] h) => (bool d, float[N,4] g)
-        { d = Identity(c) g = Relu(h) }>""",
-    ],
-    ids=["If", "Loop"],
-)
-def test_control_flow_that_depends_on_the_data(body: str) -> None:
-    unbuilt(model(body, z=np.float32(0)), (2, 4), "depends on the data")
+def test_control_flow_that_depends_on_each_sample() -> None:
+    """One condition decides for all of them: a condition of several values is none."""
+    body = """c = Greater(x, z) y = If (c) <then_branch = a () => (float[N,4] p) { p = Relu(x) },
+        else_branch = b () => (float[N,4] q) { q = Neg(x) }>"""
+    unbuilt(model(body, z=np.float32(0)), (2, 4), "its condition holds 8 values", "one by one")
 
 
 def test_random_output_is_refused() -> None:

@@ -125,7 +125,7 @@ def test_what_is_none_of_these(rules):
     [
         ("epsilon_pluss", "did you mean 'epsilon_plus'?"),
         ("EpsilonGammaBox", "did you mean 'epsilon_gamma_box'?"),
-        ("?", "there is attnlrp, beta_smooth"),
+        ("?", "there is attnlrp, auto, beta_smooth"),
         ("zenit.EpsilonPlus", "dialect 'zenit' is unknown"),
     ],
 )
@@ -174,6 +174,7 @@ PRESETS = [
     ("deconvnet", "Gradient()", "Gradient()", "Gradient()"),
     ("beta_smooth", "Gradient()", "Gradient()", "Gradient()"),
     ("until_index", "Flat()", "AlphaBeta(2, 1)", "Epsilon(epsilon=0.1)"),
+    ("auto", "Flat(1e-06)", "ZPlus(stabilizer=1e-06)", "Epsilon(epsilon=1e-06)"),
     ("attnlrp", "Epsilon(epsilon=1e-06)", "Epsilon(epsilon=1e-06)", "Epsilon(epsilon=1e-06)"),
     ("cp_lrp", "Epsilon(epsilon=1e-06)", "Epsilon(epsilon=1e-06)", "Epsilon(epsilon=1e-06)"),
     ("gamma_attnlrp", "Gamma(0.25, generalized=True)", "Gamma(0.25, generalized=True)", "Epsilon(epsilon=1e-06)"),

@@ -156,7 +156,6 @@ def test_loops_without_end(judge: Judge) -> None:
         assert verdict.outcome in ("UnsupportedOperator", "TooLarge")
 
 
-@pytest.mark.xfail(reason="the table of a long unrolled layer takes hundreds of MiB")
 def test_sequences_without_end(judge: Judge) -> None:
     """A file may declare any length, and a recurrent layer is unrolled."""
     lstm = model(

@@ -7,7 +7,7 @@ import pytest
 from models import draw, model
 
 import reflrp
-from reflrp import engine, explainer
+from reflrp import engine, programs
 from reflrp import rules as r
 from reflrp.composites import Composite, defaults, first, kind
 from reflrp.dialects import lczerolens, lxt
@@ -30,7 +30,7 @@ def unproven(graph, rules, convert):
 
 def assert_same(proto, rules, monkeypatch, x=X):
     one = reflrp.Explainer(proto, rules, canonize=())(x).relevance
-    monkeypatch.setattr(explainer, "prepare", unproven)
+    monkeypatch.setattr(programs, "prepare", unproven)
     two = reflrp.Explainer(proto, rules, canonize=())(x).relevance
     assert two.any()
     assert np.abs(one - two).max() < 1e-6 * np.abs(two).max()

@@ -20,7 +20,8 @@ import reflrp.arrays.symbolic  # noqa: F401 (enters the namespace of symbolic ar
 from reflrp import rules
 from reflrp.arrays import ZERO, erf, namespace, scatter_add
 from reflrp.arrays.kernels import Windows, conv, conv_transpose, pad, unpad, window_spread, window_sum
-from reflrp.ops import linear, routing, selection
+from reflrp.ops import conv as conv_ops
+from reflrp.ops import linear, picking, routing, selection, sums
 from reflrp.rules import Stabilizer
 
 FLOAT64, FLOAT32 = 1e-12, 4e-6
@@ -180,13 +181,13 @@ GEOMETRIES = {
 def convolution(name):
     v, groups = GEOMETRIES[name]
     b = draw(4, *(1,) * len(v.size))
-    return linear.Conv(draw(4, 4 // groups, *v.kernel), b, (2, 4, *v.size), windows=v, groups=groups)
+    return conv_ops.Conv(draw(4, 4 // groups, *v.kernel), b, (2, 4, *v.size), windows=v, groups=groups)
 
 
 def transposed_convolution(name):
     v, groups = GEOMETRIES[name]
     b = draw(4, *(1,) * len(v.size))
-    return linear.ConvTranspose(draw(4, 4 // groups, *v.kernel), b, (2, 4, *v.out), windows=v, groups=groups)
+    return conv_ops.ConvTranspose(draw(4, 4 // groups, *v.kernel), b, (2, 4, *v.out), windows=v, groups=groups)
 
 
 def observe(L):
@@ -233,12 +234,14 @@ def test_sign_with_an_array():
 
 
 PARAMETER_FREE = {
-    "sum": linear.SumOf(np.ones((2, 1, 1)), ZERO, (2, 3, 4), sources=((3, 4), (4,))),
-    "difference": linear.SumOf(np.array([1.0, -1.0]).reshape(2, 1, 1), ZERO, (2, 3, 4), sources=((3, 4), (3, 4))),
-    "mean": linear.SumAxes(ONE, ZERO, (2, 3, 4, 5), axes=(2, 3)),
-    "total": linear.SumAxes(ONE, ZERO, (2, 3, 4, 5), axes=(1,), keepdims=False, mean=False),
-    "pool": linear.WindowMean(ONE, ZERO, (2, 4, 6, 6), windows=GEOMETRIES["depthwise"][0], share=ONE / 9),
-    "pool-rest": linear.WindowMean(ONE, ZERO, (2, 3, 8, 9), windows=GEOMETRIES["strides-leave-rest"][0], share=ONE / 6),
+    "sum": sums.SumOf(np.ones((2, 1, 1)), ZERO, (2, 3, 4), sources=((3, 4), (4,))),
+    "difference": sums.SumOf(np.array([1.0, -1.0]).reshape(2, 1, 1), ZERO, (2, 3, 4), sources=((3, 4), (3, 4))),
+    "mean": sums.SumAxes(ONE, ZERO, (2, 3, 4, 5), axes=(2, 3)),
+    "total": sums.SumAxes(ONE, ZERO, (2, 3, 4, 5), axes=(1,), keepdims=False, mean=False),
+    "pool": conv_ops.WindowMean(ONE, ZERO, (2, 4, 6, 6), windows=GEOMETRIES["depthwise"][0], share=ONE / 9),
+    "pool-rest": conv_ops.WindowMean(
+        ONE, ZERO, (2, 3, 8, 9), windows=GEOMETRIES["strides-leave-rest"][0], share=ONE / 6
+    ),
     "diagonal": linear.Diagonal(draw(3, 1), draw(3, 1), (2, 3, 4)),
 }
 
@@ -283,8 +286,8 @@ ROUTES = {
     "concat": (routing.Concat(1, (None, np.ones((3, 2))), (4, 2)), (3, 6)),
     "pad": (routing.Pad((3, 4), (1, -1), (0, 2)), (4, 5)),
     "expand": (routing.Expand((1, 4), (3, 4)), (3, 4)),
-    "index": (routing.Index((3, 4), np.array([[0, 5], [5, 11]])), (2, 2)),
-    "take": (routing.Take((3, 4), 1, np.array([0, 2, 2])), (3, 3)),
+    "index": (picking.Index((3, 4), np.array([[0, 5], [5, 11]])), (2, 2)),
+    "take": (picking.Take((3, 4), 1, np.array([0, 2, 2])), (3, 3)),
 }
 
 

@@ -4,7 +4,7 @@
 that ship, `registry` what `rules=` means.
 """
 
-from reflrp.composites.auto import auto, reasons
+from reflrp.composites.auto import auto
 from reflrp.composites.composite import Composite, Pairs, defaults, uniform
 from reflrp.composites.matchers import (
     Matcher,
@@ -41,7 +41,6 @@ __all__ = [
     "op_type",
     "preset",
     "presets",
-    "reasons",
     "register",
     "resolve",
     "uniform",

@@ -87,7 +87,8 @@ class Recipe:
 
 def recipe(op: Plumbing) -> Recipe | None:
     """Return what a plumbing node runs, if that is an ONNX operator as it stands in the file."""
-    node, *operands = getattr(op.function, "args", (None,))
+    given: tuple[Any, ...] = getattr(op.function, "args", ()) or (None,)
+    node, *operands = given
     if not hasattr(node, "op_type") or getattr(node, "domain", None) != "":
         return None
     return Recipe(node.op_type, node.attributes, tuple(operands))
