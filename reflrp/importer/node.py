@@ -71,8 +71,6 @@ class OnnxNode(Brief):
         """ONNX's reference code for this one node."""
         from onnx.reference import ReferenceEvaluator
 
-        from reflrp.importer.reference import CORRECTED
-
         any_type = onnx.TypeProto()
         graph = onnx.helper.make_graph(
             [self.proto],
@@ -83,7 +81,7 @@ class OnnxNode(Brief):
         # the reference code lacks the first DequantizeLinear, which is the same on what it takes
         since = max(self.opset, 19) if self.op_type == "DequantizeLinear" else self.opset
         opset = onnx.helper.make_opsetid(self.domain, since)
-        return ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[opset]), new_ops=CORRECTED)
+        return ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[opset]))
 
     @Kept
     def bodies(self) -> dict[str, Body]:
