@@ -233,6 +233,20 @@ def test_largest_of_more_than_there_are(little: None, opset: int) -> None:
         reflrp.load(model(body, opset=opset, c=(1, 4), k=ints(2**27)))
 
 
+def test_features_that_are_filled_up(little: None) -> None:
+    node = "b = ai.onnx.ml.FeatureVectorizer <inputdimensions = [134217728]>(c) m = ReduceMax <keepdims = 0>(b) y = Mul(x, m)"
+    with pytest.raises(TooLarge, match="FeatureVectorizer"):
+        reflrp.load(model(node, c=(2, 4)))
+
+
+@pytest.mark.parametrize(("size", "error"), [(6 << 30, ModelError), (2**25, TooLarge)])
+def test_files_are_measured_before_they_are_read(little: None, tmp_path: Path, size: int, error: Any) -> None:
+    with (tmp_path / "m.onnx").open("wb") as file:
+        file.truncate(size)
+    with pytest.raises(error, match=r"m\.onnx .*(2 GiB|32 MiB)"):
+        reflrp.load(tmp_path / "m.onnx")
+
+
 # Long recurrent layers
 
 

@@ -240,3 +240,8 @@ def test_the_command(tmp_path: Path) -> None:
 
 def test_the_reference_model_is_right() -> None:
     models.assert_same_as_onnxruntime(ATTENTION, {"ids": np.array([[1, 2, 3]])})
+
+
+def test_tokens_that_utf_8_has_not(tmp_path: Path) -> None:
+    picture = explanation(draw(2, 2)).tokens([["\ud800", "a"], ["b", "\udfff"]])
+    assert picture.save(tmp_path / "a.png").exists()

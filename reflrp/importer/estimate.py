@@ -21,7 +21,7 @@ SIZED = frozenset(
 
 FRAMED = frozenset(
     ["AveragePool", "Conv", "ConvInteger", "ConvTranspose", "LpPool", "MaxPool", "MaxRoiPool", "Multinomial"]
-    + ["QLinearConv", "RandomNormal", "RandomUniform", "RoiAlign", "TfIdfVectorizer"]
+    + ["FeatureVectorizer", "QLinearConv", "RandomNormal", "RandomUniform", "RoiAlign", "TfIdfVectorizer"]
 )
 """Operators whose outputs, or frames around their inputs, are as large as attributes say.
 
@@ -91,6 +91,9 @@ def _shapes(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.ndarr
     """Yield the shapes of the outputs, an open size as 1."""
     if node.op_type == "MaxUnpool":  # the one operator that says its size where the inference does not look
         yield from (tuple(int(n) for n in np.ravel(feeds[i])) for i in node.input[2:3] if i in feeds)
+    if node.op_type == "FeatureVectorizer":
+        widths = [w for a in node.attribute if a.name == "inputdimensions" for w in a.ints]
+        yield (max((len(x) for x in feeds.values() if x.ndim), default=1), sum(w for w in widths if w > 0))
     if node.op_type == "TopK":  # as many places as are asked for are laid out, before the data are looked at
         yield (_count(node, feeds),)
     for kind in _inferred(name, node, opset, feeds).values():

@@ -47,9 +47,20 @@ def read(model: ModelLike) -> tuple[ModelProto, Path | None, str]:
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
             raise ModelError(f"{path} {what}; give the path of an .onnx file")
+        _check_size(path)
         return _decode(path.read_bytes(), str(path)), path.parent, str(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def _check_size(path: Path) -> None:
+    """Raise an error for a file that protobuf cannot read, or that is beyond the limit, before it is read."""
+    size = path.stat().st_size
+    if size >= LARGEST_PROTO:
+        raise ModelError(
+            f"{path} has {limits.in_words(size)}; a model of more than 2 GiB keeps its weights in files beside"
+        )
+    limits.check_array(f"the file {path}", (size,), 1)
 
 
 def _copied(model: ModelProto) -> ModelProto:

@@ -54,6 +54,11 @@ def _width(token: str) -> float:
     return max(wide, 1) + 0.8
 
 
+def drawn(text: str) -> str:
+    """Return a token as matplotlib can draw it: in one line, and what is no letter of UTF-8 as a question mark."""
+    return text.replace("\n", "⏎").encode("utf-8", "replace").decode("utf-8")
+
+
 def wrapped(texts: Sequence[str]) -> list[list[tuple[float, float]]]:
     """Return, for each line, the place and width of its tokens."""
     lines: list[list[tuple[float, float]]] = [[]]
@@ -81,7 +86,7 @@ def draw(axes: Axes, s: Sentence, lines: list[list[tuple[float, float]]], top: f
         y = top + 1.2 + i
         axes.add_patch(Rectangle((x, y + 0.08), width, 0.84, facecolor=ground, edgecolor="#cccccc", linewidth=0.4))
         text = token if _width(token) <= ACROSS else token[: ACROSS - 3] + "…"
-        axes.text(x + width / 2, y + 0.5, text.replace("\n", "⏎"), color=ink, ha="center", **font)
+        axes.text(x + width / 2, y + 0.5, drawn(text), color=ink, ha="center", **font)
 
 
 def _scale(axes: Axes, limit: float, y: float) -> None:

@@ -156,7 +156,7 @@ def _picture(chance: random.Random) -> tuple[str, bytes]:
         )
         data = data[:16] + struct.pack(">II", *sides) + data[24:]
     elif how < 0.9 and ending == "bmp":
-        data = data[:18] + struct.pack("<ii", chance.choice(SIZES[:14]), 6) + data[26:]
+        data = data[:18] + struct.pack("<ii", chance.choice(SIZES[:13]), 6) + data[26:]
     return f"x.{shown}", data
 
 
