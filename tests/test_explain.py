@@ -257,10 +257,10 @@ def test_what_is_cut_is_counted(choice, name):
 def test_cutting_bounds_the_memory(monkeypatch):
     """No cut has more values than the bound allows; a batch that fits is not cut."""
     sizes = []
-    explain = module.Explainer._explain
+    explain = programs.Programs.explained
     monkeypatch.setattr(
-        module.Explainer,
-        "_explain",
+        programs.Programs,
+        "explained",
         lambda self, feeds, *rest: sizes.append(len(feeds["x"])) or explain(self, feeds, *rest),
     )
     x = np.tile(X, (4, 1))
