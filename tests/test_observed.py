@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from coverage_tools import assert_explained
-from models import draw, ints, model
+from models import draw, ints, model, onnxruntime
 
 import reflrp
 
@@ -22,8 +22,21 @@ SIZED = {
     "the largest few": "p = Greater(x, zero) i = Cast<to = 7>(p) s = ReduceMax<keepdims = 0>(i) u = Unsqueeze(s, first) "
     "k = Add(u, one) y, at = TopK(x, k)",
 }
+SIZES = {
+    "of entries that are not zero": "n = NonZero(x) s = Size(n)",
+    "of columns that a mask leaves": "m = ReduceMax<keepdims = 0, axes = [0]>(x) c = Greater(m, zero) k = Compress<axis = 1>(x, c) "
+    "s = Size(k)",
+    "of a range": "a = ReduceMax<keepdims = 0>(x) i = Cast<to = 7>(a) r = Range(nought, i, step) s = Size(r)",
+    "of ones": "n = NonZero(x) t = Shape(n) o = ConstantOfShape(t) p = Add(o, two) s = Size(p)",
+    "of what is unique": "u = Unique(x) s = Size(u)",
+    "of a branch": "a = ReduceMax<keepdims = 0>(x) c = Greater(a, zero) "
+    "k = If (c) <then_branch = t () => (int64[] p) { p = Identity(axes) }, "
+    "else_branch = e () => (int64[] q) { q = Identity(one) }> "
+    "s = Size(k)",
+}
 CONSTANTS: dict[str, Any] = {
     "two": np.float32(2), "zero": np.float32(0), "axes": ints(0, 1), "first": ints(0), "one": ints(1), "rows": (4, 4),
+    "nought": np.int64(0), "step": np.int64(1),
 }  # fmt: skip
 INPUTS = {
     "as drawn": draw(3, 4, seed=5),
@@ -43,6 +56,19 @@ def test_sizes_by_the_data(what: str, inputs: str) -> None:
     if what == "columns that a mask leaves" and inputs == "negative":
         x[:, 1] = 1  # else nothing is left to explain
     assert_explained(model(body, "float[3,4] x", opset=13, **used), {"x": x})
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("what", SIZES)
+def test_a_size_as_a_number(what: str, inputs: str) -> None:
+    """Where only the size of a value is read, nothing else tells that it was another for a sample of zeros."""
+    body = SIZES[what] + " f = Cast<to = 1>(s) g = Add(f, two) y = Mul(x, g)"
+    used = {k: v for k, v in CONSTANTS.items() if f" {k}" in body or f"({k}" in body}
+    proto, x = model(body, "float[3,4] x", opset=13, **used), INPUTS[inputs].astype(np.float32)
+    e = assert_explained(proto, {"x": x})
+    found = reflrp.explain(reflrp.load(proto), x, "epsilon", init=np.ones((3, 4)))
+    assert np.allclose(found.output, e.output)
+    assert np.allclose(found.output, onnxruntime(proto, {"x": x})["y"], rtol=1e-6)
 
 
 def test_one_model_explains_inputs_of_both_ways() -> None:

@@ -15,6 +15,7 @@ from reflrp.errors import TooLarge
 from reflrp.importer.branches import RUN, run_subgraphs
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
+from reflrp.importer.open import is_open
 from reflrp.importer.placing import PLACED, as_array, does_nothing, place
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.read import FREE, NODE, widened
@@ -28,11 +29,15 @@ FLAT = ("Softmax", "LogSoftmax", "Hardmax")
 """The operators that, before opset 13, take all axes from theirs on as one."""
 
 ALWAYS = 1000
-MISREAD: dict[str, int] = dict.fromkeys(FLAT, 13) | {"BatchNormalization": 14}
-MISREAD |= dict.fromkeys(
-    ("AveragePool", "ConvTranspose", "GlobalMaxPool", "GroupNormalization", "GRU", "LRN", "LSTM"), 1000
+MISREAD = (
+    dict.fromkeys(FLAT, 13)
+    | {"BatchNormalization": 14}
+    | dict.fromkeys(
+        ["AveragePool", "Conv", "ConvTranspose", "Erf", "GlobalMaxPool", "GroupNormalization", "GRU", "LpNormalization"]
+        + ["LpPool", "LRN", "LSTM", "MaxPool", "Mean", "Pad", "RNN"],
+        ALWAYS,
+    )
 )
-MISREAD |= dict.fromkeys(("Conv", "Erf", "LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS)
 """Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right.
 
 A convolution is among them, since the reference code lays out all of its windows at once, and Erf, of which it makes objects."""
@@ -45,7 +50,8 @@ class Construction:
     It starts with the inputs and constants, and grows by one ONNX node after the other (`place`); `build` then freezes it
     into a Graph. A name is known as an array (a constant, or what follows from shapes), as a Ref, or as a sequence of
     these. `tokens` are the graph's inputs, whose integers may be ids that relevance leads back to; `samples` are arrays
-    that show the shape and dtype of values without relevance; `derived` are values that the network works out itself.
+    that show the shape and dtype of values without relevance, `open` the values whose shape may be another for other numbers;
+    `derived` are values that the network works out itself.
     `taken` are the names of the nodes so far, `reserved` those of the file's nodes and of its values: names that are made up
     (`NODE:part`, `NODE/inner`) keep clear of both.
 
@@ -56,6 +62,7 @@ class Construction:
     tokens: frozenset[str] = frozenset()
     feeds: dict[str, np.ndarray] | None = None
     order: dict[str, int] = field(default_factory=dict)
+    open: set[str] = field(default_factory=set)
     known: MutableMapping[str, Arg] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
@@ -114,6 +121,8 @@ class Construction:
         self.taken.add(name)
         self.values[output], self.makers[output] = value, made
         self.order[output] = len(self.order)
+        if any(i.name in self.open for i in inputs):
+            self.open.add(output)
         if any(i.name in self.derived or (i.name in self.makers and i.value.active) for i in inputs):
             self.derived.add(output)
         return Ref(output, value)
@@ -137,10 +146,18 @@ class Construction:
             share = Sharing(evaluated, node, given, places, tokens, i)
             return MovedIds(run, tuple(map(places.index, tokens)), share) if tokens else run
 
-        return tuple(
-            self.plumbing(node, i, inputs, function(i), np.asarray(sample)) if ok else None
-            for i, (ok, sample) in enumerate(zip(made, samples, strict=True))
+        sampled = enumerate(zip(made, samples, strict=True))
+        found = tuple(
+            self.plumbing(node, i, inputs, function(i), np.asarray(a)) if ok else None for i, (ok, a) in sampled
         )
+        for ref in found if is_open(node.op_type, args) else ():
+            self.opened(ref)
+        return found
+
+    def opened(self, ref: Ref | None) -> None:
+        """Note that the shape of a value is that of a sample of zeros, if it is: where no input is known."""
+        if self.feeds is None and ref is not None:
+            self.open.add(ref.name)
 
     def _is_token(self, ref: Arg) -> bool:
         """Return whether a value is token ids: numbers of an input, or what such are moved to."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from reflrp.importer.decompose import call, one
+from reflrp.importer.open import is_open
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.site import Ref, Site, Unbuildable
 from reflrp.ops.picking import Pick
@@ -16,7 +17,10 @@ from reflrp.ops.routing import Embedding
 def observed(site: Site, function: Callable[..., np.ndarray], inputs: tuple[Ref, ...], part: str) -> Ref:
     """Return what a function gives for the observed values; it carries no relevance."""
     sample = function(*(site.work.sample(i) for i in inputs))
-    return site.work.plumbing(site.node, 0, inputs, function, sample, part)
+    made = site.work.plumbing(site.node, 0, inputs, function, sample, part)
+    if is_open(site.op_type, site.args):
+        site.work.opened(made)
+    return made
 
 
 def picked(site: Site) -> Ref:
