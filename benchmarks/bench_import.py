@@ -21,7 +21,8 @@ from reflrp.composites import resolve
 from reflrp.engine import Program, prepare
 from reflrp.importer import check_supported, parse
 from reflrp.importer.build import build
-from reflrp.passes.canonize import canonize, fuse_affine, strip_output
+from reflrp.passes.bias import fuse_affine
+from reflrp.passes.canonize import canonize, strip_output
 from reflrp.passes.gates import mark_gates
 from reflrp.passes.recognise import recognise
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, magnitude, total
-from reflrp.arrays.convert import converter, shared
+from reflrp.arrays.convert import shared
 from reflrp.arrays.looks import block, counted
 from reflrp.errors import InputError, ModelError, NonFiniteError, OtherWay, ReflrpError, RuleError
 from reflrp.gated import gated_values
 from reflrp.ground.caches import Cache, Kept
+from reflrp.ground.progress import Step
 from reflrp.guards import check_dtype, check_finite, check_sum, like
 from reflrp.ir import Graph, Node, Op
 from reflrp.ledger import Row
@@ -30,7 +31,6 @@ from reflrp.rules.base import Rule
 from reflrp.witness import compare
 
 Values = dict[str, Array]
-Step = Callable[[], None]
 
 BACKWARD = 4
 """How many times a rule runs a node's map forth and back, to count its work by."""
@@ -273,6 +273,3 @@ def prepare(graph: Graph, rules: Mapping[str, Rule], convert: Callable[[Array], 
             op = replace(op, positive=positive, gated=node.output in gated, derived=same)
         ops[node.name] = op
     return Program(graph, ops, rules)
-
-
-__all__ = ["Program", "converter", "gated_values", "prepare"]

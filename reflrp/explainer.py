@@ -69,10 +69,10 @@ class Explainer:
 
     Raises
     ------
-    ModelError, UnsupportedOperator
+    ModelError, UnsupportedOperator, TooLarge
         As `reflrp.load`.
     RuleError
-        For an unknown preset or a rule that is none.
+        For an unknown preset or canonizing pass, or a rule that is none.
     InputError
         For an unknown output, backend or dtype.
 
@@ -153,7 +153,7 @@ class Explainer:
         NonFiniteError
             Where a NaN or an infinity arises; names the node.
         ForwardChanged
-            Where a canonizing pass changed the output.
+            Where a canonizing pass changed the output, or a recognised function is not what the file's nodes compute.
 
         """
         progress = checks.optional_flag("progress", progress)
@@ -264,7 +264,7 @@ def explain(
     NonFiniteError
         Where a NaN or an infinity arises; names the node.
     ForwardChanged
-        Where a canonizing pass changed the output.
+        Where a canonizing pass changed the output, or a recognised function is not what the file's nodes compute.
 
     Examples
     --------

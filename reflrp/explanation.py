@@ -47,7 +47,8 @@ class Explanation:
     rules : dict
         {node name: Rule}: what was applied where.
     notes : tuple of str
-        What was changed in the graph before: canonizing, a stripped Softmax.
+        What there is to know of how it was made: canonizing, a stripped Softmax, a batch size that the file
+        fixes, a graph that depends on the data.
     inputs : dict of array
         The explained inputs.
 

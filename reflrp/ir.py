@@ -2,22 +2,22 @@
 
 Every operator at the observed input is one of a few kinds (`KINDS`), and only kinds that leave a choice have rules:
 
-=============  =====================================================  ==============================
+=============  =====================================================  ====================================
 kind           members                                                file
-=============  =====================================================  ==============================
+=============  =====================================================  ====================================
 dense          Gemm, MatMul by a constant; Einsum by a constant       reflrp/ops/linear.py, einsum.py
-conv           Conv, ConvTranspose                                    reflrp/ops/linear.py
+conv           Conv, ConvTranspose                                    reflrp/ops/conv.py
 diagonal       BatchNormalization, Mul and Add with a constant        reflrp/ops/linear.py
-sum            Add, Sub, Sum of values                                reflrp/ops/linear.py
-pool           AveragePool, ReduceMean, ReduceSum; Resize, CumSum ... reflrp/ops/linear.py, axismap.py
+sum            Add, Sub, Sum of values                                reflrp/ops/sums.py
+pool           AveragePool; ReduceMean, ReduceSum; Resize, CumSum ... reflrp/ops/conv.py, sums.py, axismap.py
 max            MaxPool, ReduceMax, GlobalMaxPool, Max                 reflrp/ops/selection.py
 routing        Reshape, Transpose, Slice, Concat, Pad, Gather ...     reflrp/ops/routing.py, picking.py
 pointwise      Relu, Gelu, Sigmoid, Clip ...                          reflrp/ops/pointwise.py
 product        Mul, MatMul and Einsum of two values                   reflrp/ops/product.py, einsum.py
 normaliser     Softmax, LogSoftmax; LayerNorm, RMSNorm, GroupNorm ... reflrp/ops/normaliser.py, norms.py
 embedding      Gather of a constant table by token ids                reflrp/ops/routing.py
-plumbing       integer and mask arithmetic: carries no relevance      reflrp/importer
-=============  =====================================================  ==============================
+plumbing       integer and mask arithmetic: carries no relevance      reflrp/ops/routing.py, picking.py
+=============  =====================================================  ====================================
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from reflrp.ground.caches import Cache
 from reflrp.ground.views import shown
 from reflrp.ir import Graph, Shape
 from reflrp.limits import guarded
-from reflrp.passes.canonize import fuse_affine
+from reflrp.passes.bias import fuse_affine
 from reflrp.passes.gates import mark_gates
 from reflrp.passes.recognise import recognise
 from reflrp.passes.sizes import check_size
@@ -35,12 +35,13 @@ Inputs = Array | Mapping[str, Array]
 class Model:
     """A model, imported once. Make it with `reflrp.load`.
 
+    The graphs at the input shapes that were asked for last are kept; many threads may ask for them at once.
+
     Attributes
     ----------
     source : Source
         The parsed file: nodes in order, folded constants, inputs and outputs.
 
-    The graphs at the input shapes that were asked for last are kept; many threads may ask for them at once.
     """
 
     source: Source

@@ -1,6 +1,6 @@
 """Hostile files: whatever is done to a model, it is explained or refused, soon, and no file outside its folder is touched.
 
-`make fuzz` tries many more; tests/fuzz.py says how.
+`make fuzz` tries many more; the package tests/fuzz says how.
 """
 
 from collections import Counter

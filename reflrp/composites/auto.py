@@ -1,4 +1,4 @@
-"""`rules="auto"`: the rules that suit what a graph is made of, chosen part by part and said in a note.
+"""`rules="auto"`: the rules that suit what a graph is made of, chosen part by part; `e.rules` says what stands where.
 
 | what a part is made of | how it is told | its rules |
 |---|---|---|
@@ -7,7 +7,7 @@
 | convolutions | Conv and ConvTranspose, but for those that cut an image into patches | z+, on images flat on the first layer |
 | the rest | dense layers, as of a table; patches | epsilon |
 
-docs/auto.md has the study that these choices come from; `benchmarks/study_rules.py` repeats it.
+`benchmarks/study_rules.py` measures which presets are faithful on which of these.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reflrp import rules as r
 from reflrp.composites.composite import Composite, Pairs, defaults
 from reflrp.composites.matchers import Matcher, Survey, first, kind, op_type
 from reflrp.composites.registry import register
-from reflrp.ir import WEIGHTED, Graph, Node
+from reflrp.ir import WEIGHTED, Node
 from reflrp.ops.conv import Conv, ConvTranspose
 from reflrp.ops.einsum import EinsumProduct
 from reflrp.ops.product import MatrixProduct, Product
@@ -75,16 +75,3 @@ def auto(epsilon: float = 1e-6, recurrent_epsilon: float = 1e-3) -> Composite:
         (_BesideAttention(), r.Half(epsilon)),
     )
     return Composite((*pairs, *defaults(epsilon)), "auto")
-
-
-def reasons(graph: Graph) -> str:
-    """Return in one line what was found in a graph, and the preset that each part has the rules of."""
-    nodes = [n for n in graph.nodes if graph.values[n.output].active]
-    found = {
-        "recurrence": (any(n.op_type in RECURRENT for n in nodes), "lstm"),
-        "attention": (any(map(attends, nodes)), "attnlrp"),
-        "convolutions on images": (any(map(on_images, nodes)), "epsilon_plus_flat"),
-        "convolutions": (any(convolves(n) and not on_images(n) for n in nodes), "epsilon_plus"),
-    }
-    parts = [f"{what} found, {how}" for what, (there, how) in found.items() if there]
-    return f"auto: {'; '.join(parts) or 'dense layers only, epsilon'}"

@@ -1,4 +1,4 @@
-"""From an ONNX file to the IR. With `reflrp.arrays.symbolic`, the only part that names onnx.
+"""From an ONNX file to the IR: the only part that names onnx.
 
 `read` and `parse` make a `Source` of a file; `build` makes a graph of that at given input shapes, node by node, by the
 `builders`.

@@ -15,8 +15,8 @@ import numpy as np
 from reflrp import limits
 from reflrp.errors import ModelError, Offender
 from reflrp.importer.allowed import why_not
+from reflrp.importer.dtypes import dtype_of
 from reflrp.importer.node import Arrays, Body, OnnxNode
-from reflrp.importer.read import dtype_of
 
 Evaluate = Callable[[OnnxNode, Arrays], tuple[Any, ...]]
 """Returns a node's outputs at the values it reads."""

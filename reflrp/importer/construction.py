@@ -1,4 +1,4 @@
-"""The graph under construction, and how one node enters it: known now, plumbing, or what its builder emits."""
+"""The graph under construction: what is known of each name, the nodes so far, and the values that are observed."""
 
 from __future__ import annotations
 
@@ -13,47 +13,34 @@ import numpy as np
 from reflrp import limits
 from reflrp.errors import TooLarge
 from reflrp.importer.branches import RUN, run_subgraphs
+from reflrp.importer.dtypes import widened
 from reflrp.importer.estimate import check_outputs
+from reflrp.importer.misread import FLAT, MISREAD
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
 from reflrp.importer.open import is_open
 from reflrp.importer.placing import PLACED, as_array, does_nothing, place
 from reflrp.importer.plumbing import Filled
-from reflrp.importer.read import FREE, NODE, widened
+from reflrp.importer.read import FREE, NODE
 from reflrp.importer.site import BUILDERS, Arg, NeedsData, Oversized, Ref, Site, Unbuildable, sized
 from reflrp.importer.tokens import Sharing, sharing
 from reflrp.ir import Node, Op, Value, arrays_of
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.routing import Plumbing
 
-FLAT = ("Softmax", "LogSoftmax", "Hardmax")
-"""The operators that, before opset 13, take all axes from theirs on as one."""
-
-ALWAYS = 1000
-MISREAD = (
-    dict.fromkeys(FLAT, 13)
-    | {"BatchNormalization": 14}
-    | dict.fromkeys(
-        ["AveragePool", "Conv", "ConvTranspose", "Erf", "GlobalMaxPool", "GroupNormalization", "GRU", "LpNormalization"]
-        + ["LpPool", "LRN", "LSTM", "MaxPool", "Mean", "Pad", "RNN"],
-        ALWAYS,
-    )
-)
-"""Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right.
-
-A convolution is among them, since the reference code lays out all of its windows at once, and Erf, of which it makes objects."""
-
 
 @dataclass
 class Construction:
     """The graph so far: what each name stands for (`known`), the nodes that were emitted, and what is known of values.
 
-    It starts with the inputs and constants, and grows by one ONNX node after the other (`place`); `build` then freezes it
-    into a Graph. A name is known as an array (a constant, or what follows from shapes), as a Ref, or as a sequence of
-    these. `tokens` are the graph's inputs, whose integers may be ids that relevance leads back to; `samples` are arrays
-    that show the shape and dtype of values without relevance, `open` the values whose shape may be another for other numbers;
-    `derived` are values that the network works out itself.
-    `taken` are the names of the nodes so far, `reserved` those of the file's nodes and of its values: names that are made up
-    (`NODE:part`, `NODE/inner`) keep clear of both.
+    It starts with the inputs and constants, and grows by one ONNX node after the other (`placing.place`); `build` then
+    freezes it into a Graph. A name is known as an array (a constant, or what follows from shapes), as a Ref, or as a
+    sequence of these. `feeds` are the inputs and what was observed of other values, None where only the inputs'
+    shapes are given; `order` says which value came when.
+
+    `tokens` are the graph's inputs, whose integers may be ids that relevance leads back to; `samples` are arrays that show
+    the shape and dtype of values without relevance, `open` the values that have another shape for other numbers, `derived`
+    those that the network works out itself. `taken` are the names of the nodes so far, `reserved` those of the file's
+    nodes and of its values: names that are made up (`NODE:part`, `NODE/inner`) keep clear of both.
 
     Inside a loop, a branch or a function, `prefix` is put before the names of what is built, `origin` names the ONNX
     node that stands in the file, and `scope` is its module path.

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from onnx import TensorProto, numpy_helper
-from onnx.external_data_helper import uses_external_data
 
 from reflrp import limits
 from reflrp.errors import ModelError
@@ -112,6 +111,3 @@ def _unpacked(tensor: TensorProto, count: int, data: bytes) -> np.ndarray:
         raise ModelError(
             f"tensor {tensor.name!r} cannot be read ({error}); the file is truncated or invalid"
         ) from error
-
-
-__all__ = ["Files", "uses_external_data"]

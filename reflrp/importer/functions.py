@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import FunctionProto, TypeProto, helper, inliner
 
+from reflrp.importer.dtypes import is_float
 from reflrp.importer.node import Body, OnnxNode, body_of
-from reflrp.importer.read import is_float
 
 OWN = "reflrp.function"
 """The domain of a function while it is inlined, so that it does not stand for itself."""

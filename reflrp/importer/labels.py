@@ -10,8 +10,8 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.importer.allowed import RANDOM
+from reflrp.importer.dtypes import dtype_of, is_float
 from reflrp.importer.node import Arrays, Body, OnnxNode
-from reflrp.importer.read import dtype_of, is_float
 
 INERT = RANDOM | frozenset(
     ["And", "ArgMax", "ArgMin", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "ConstantOfShape"]

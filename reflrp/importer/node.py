@@ -16,8 +16,9 @@ from reflrp.errors import ModelError, Offender, ReflrpError, UnsupportedOperator
 from reflrp.ground.caches import Kept
 from reflrp.importer.allowed import evaluable, why_not
 from reflrp.importer.cost import cost_of, cost_of_making
+from reflrp.importer.dtypes import is_float, widened
 from reflrp.importer.estimate import check_outputs
-from reflrp.importer.read import array_in, domain_of, is_float, widened
+from reflrp.importer.read import array_in, domain_of
 
 Arrays = Mapping[str, np.ndarray]
 

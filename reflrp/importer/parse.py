@@ -16,6 +16,7 @@ from reflrp.errors import ModelError, UnsupportedOperator
 from reflrp.importer.allowed import BUILT
 from reflrp.importer.construction import evaluate
 from reflrp.importer.defaults import completed
+from reflrp.importer.dtypes import dtype_of, is_float
 from reflrp.importer.external import Files
 from reflrp.importer.labels import Labels
 from reflrp.importer.node import OnnxNode, check_nodes, nodes_of
@@ -25,9 +26,7 @@ from reflrp.importer.read import (
     ModelLike,
     array_of,
     dense,
-    dtype_of,
     inlined,
-    is_float,
     opsets_of,
     read,
     tensors,
@@ -185,6 +184,3 @@ def _constant(node: OnnxNode, files: Files) -> np.ndarray:
         if key in ("value_int", "value_ints"):
             return np.asarray(value, dtype=np.int64)
     raise UnsupportedOperator([node.offender(f"a constant of {[*node.attributes] or 'nothing'}")])
-
-
-__all__ = ["ModelLike", "OnnxNode", "Port", "Source", "parse"]

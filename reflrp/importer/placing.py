@@ -10,10 +10,10 @@ from reflrp import limits
 from reflrp.arrays import ZERO
 from reflrp.errors import ModelError, ReflrpError
 from reflrp.importer.allowed import BUILT, RANDOM
+from reflrp.importer.dtypes import is_float
 from reflrp.importer.functions import defined_by_function, function_of
 from reflrp.importer.labels import INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
 from reflrp.importer.node import OnnxNode
-from reflrp.importer.read import is_float
 from reflrp.importer.site import BUILDERS, Arg, Items, NeedsData, Ref, Site, Unbuildable, Work
 from reflrp.ir import Op
 from reflrp.ops.linear import Diagonal

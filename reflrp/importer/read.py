@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, inliner, numpy_helper
+from onnx.external_data_helper import uses_external_data
 
 from reflrp import limits
 from reflrp.errors import ModelError, TooLarge
-from reflrp.importer.dtypes import dtype_of, is_float, widened
-from reflrp.importer.external import Files, uses_external_data
+from reflrp.importer.dtypes import widened
+from reflrp.importer.external import Files
 
 ModelLike = str | Path | bytes | ModelProto
 """What can be imported: a path, the bytes of a file, or a parsed proto."""
@@ -288,6 +289,3 @@ def _places(what: str, values: np.ndarray, index: np.ndarray, dims: tuple[int, .
     if np.unique(flat).size < flat.size:
         raise ModelError(f"{what} is invalid: some of its indices are there twice")
     return flat
-
-
-__all__ = ["ModelLike", "dtype_of", "is_float", "widened"]

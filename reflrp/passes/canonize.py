@@ -1,7 +1,7 @@
 """Canonizing passes: pure Graph -> Graph, each with a postcondition (the outputs stay the same).
 
-`fuse_affine` is part of the import. The others change relevance, so a composite names them (`Composite.canonize`),
-and the engine checks at the first input that the outputs did not change (`ForwardChanged`).
+They change relevance, so a composite names them (`Composite.canonize`), and `Programs` checks at the first input that the
+outputs did not change (`ForwardChanged`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.routing import Concat
 from reflrp.passes.batchnorm import batchnorms_joined
-from reflrp.passes.bias import WITH_BIAS, closed, fuse_affine, opened, part_bias
+from reflrp.passes.bias import WITH_BIAS, closed, opened, part_bias
 
 
 def fold_batchnorm(graph: Graph) -> Graph:
@@ -225,6 +225,3 @@ def canonize(graph: Graph, names: tuple[str, ...]) -> Graph:
             note = f"{name}: {before - len(graph.nodes)} nodes are folded into their neighbours"
             graph = replace(graph, notes=(*graph.notes, note))
     return graph
-
-
-__all__ = ["PASSES", "canonize", "check_passes", "fold_batchnorm", "fuse_affine", "merge_batchnorm", "strip_output"]

@@ -1,7 +1,7 @@
 """Builders of control flow: branches whose condition is known are put in, loops whose length is known are unrolled.
 
-"Known" means constant at the given input shapes. What a body reads from outside it reads here as well, since it is
-built in the same construction; see `Construction.inside`.
+"Known" means constant at the given input shapes, or observed at the input that is explained. What a body reads from
+outside it reads here as well, since it is built in the same construction; see `Construction.inside`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from reflrp.arrays.namespaces import fits
-from reflrp.importer.builders.linear import diagonal, widened
+from reflrp.importer.builders.linear import widened
 from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.pointwise import Pointwise
@@ -95,6 +95,3 @@ def softmax(site: Site) -> Ref:
     axis = site.axis(site.attr("axis", -1 if site.opset >= 13 else 1), x.ndim)
     axes = (axis,) if site.opset >= 13 else tuple(range(axis, x.ndim))
     return site.emit(Softmax(axes) if site.op_type == "Softmax" else LogSoftmax(axes), x)
-
-
-__all__ = ["ATTRIBUTES", "PLAIN", "diagonal"]

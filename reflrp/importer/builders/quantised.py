@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import ZERO
+from reflrp.importer.dtypes import dtype_of
 from reflrp.importer.geometry import conv_windows
-from reflrp.importer.read import dtype_of
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 from reflrp.ops.conv import Conv
 from reflrp.ops.linear import Dense

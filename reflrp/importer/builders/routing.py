@@ -6,8 +6,8 @@ from math import prod
 
 import numpy as np
 
+from reflrp.importer.dtypes import dtype_of, is_float
 from reflrp.importer.observed import looked_up, picked
-from reflrp.importer.read import dtype_of, is_float
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
 from reflrp.ops.picking import Index, Take

@@ -1,0 +1,17 @@
+"""Which operators ONNX's reference code gets wrong, and from which opset on it is right."""
+
+from __future__ import annotations
+
+FLAT = ("Softmax", "LogSoftmax", "Hardmax")
+"""The operators that, before opset 13, take all axes from theirs on as one."""
+
+ALWAYS = 1000
+MISREAD: dict[str, int] = {
+    **dict.fromkeys(FLAT, 13),
+    "BatchNormalization": 14,
+    **dict.fromkeys(("AveragePool", "Conv", "ConvTranspose", "Erf", "GlobalMaxPool", "GroupNormalization"), ALWAYS),
+    **dict.fromkeys(("GRU", "LRN", "LSTM", "LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS),
+}
+"""Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right.
+
+A convolution is among them, since the reference code lays out all of its windows at once, and Erf, of which it makes objects."""
