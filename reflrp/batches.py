@@ -10,16 +10,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from reflrp.errors import DependsOnData, InputError, NonFiniteError, ReflrpError, TooLarge
+from reflrp.errors import DependsOnData, InputError, ReflrpError, TooLarge
 from reflrp.ground import checks
 from reflrp.ir import Graph, Shape
+from reflrp.passes.samples import Samples, alike, fewer, trace
 from reflrp.seeds import Target
 
 Feeds = dict[str, np.ndarray]
 
 
 class Network(Protocol):
-    """What a batch asks of a model: its graph for some number of samples, the batch sizes it declares, a trial run."""
+    """What a batch asks of a model: its graph for some number of samples, and the batch sizes it declares."""
 
     @property
     def declared(self) -> Mapping[str, int | str | None]:
@@ -27,9 +28,6 @@ class Network(Protocol):
 
     def graph(self, shapes: Mapping[str, Shape], x: Feeds | None = None) -> Graph:
         """Return the graph at the given input shapes, or that of an input."""
-
-    def run(self, x: Feeds) -> Feeds:
-        """Return the outputs."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +108,12 @@ class Batch:
         size = max(1, allowed // max(1, entries * itemsize))
         return size if self.leads(1) else self.count
 
-    def settled(self, asked: int | None, allowed: int, itemsize: int) -> tuple[int, tuple[str, ...]]:
+    def settled(
+        self, asked: int | None, allowed: int, itemsize: int, inner: bool = False
+    ) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it: `asked`, or what fits into `allowed` bytes.
+
+        With `inner`, inner values are wanted too, which must be put together again.
 
         Raises InputError where the samples that were asked for would change the answer.
         """
@@ -119,36 +121,57 @@ class Batch:
         baked = self.baked(wanted) if self.count > 1 else None
         if baked:
             return baked, (baked_note(baked, self.count),) if baked < self.count else ()
-        if wanted >= self.count or self.separable():
+        met = self.meeting(wanted, inner) if wanted < self.count else ""
+        if not met:
             return wanted, ()
         if asked:
             raise InputError(
-                f"batch_size={asked} would change the answer: the model's samples influence one another, or are not on the "
-                "first axis; leave batch_size out"
+                f"batch_size={asked} would change the answer, or it cannot be shown that it would not: {met}; "
+                "leave batch_size out"
             )
-        return self.count, (f"the samples influence one another: all {self.count} run at once",)
+        return self.count, (f"all {self.count} samples run at once, not {wanted} at a time: {met}",)
 
-    def separable(self) -> bool:
-        """Return whether samples do not influence one another, and the outputs have them on their first axis.
+    def meeting(self, size: int, inner: bool = False) -> str:
+        """Return where samples may influence one another; "" where it is proven that cuts of `size` change nothing.
 
-        Tried on the first two samples, disturbed where the model allows it: what they give together must be what each
-        gives alone. True where the file does not take one or two samples.
+        Proven on the graph, by `passes/samples.py`: the samples meet nowhere in the graph of them all on the way to the
+        outputs, which hold them on their first axis, and the graphs of the cuts do the same to each sample. Where all
+        samples are too many to build a graph for, the largest cut and twice that are compared.
         """
-        if self.built(1) is None or self.built(2) is None:
-            return True
-        if not (self.leads(1) and self.leads(2)):
-            return False
-        pair = {k: a[:2] if a.ndim else a for k, a in self.feeds.items()}
-        try:
-            return self._apart({k: _disturbed(a) if a.ndim else a for k, a in pair.items()})
-        except NonFiniteError:  # disturbed, they may leave what the model can compute
-            return self._apart(pair)
+        whole = self._traced(self.count) or self._traced(min(self.count, 2 * size))
+        if whole is None:
+            return "no graph is to be had for all samples from their shapes alone"
+        graph, seen = whole
+        met = next((seen.meetings[n] for n in map(graph.resolve, self.outputs) if n in seen.meetings), None)
+        if met is not None:
+            return f"samples meet in node {met}"
+        if any(seen.axis(graph.resolve(o)) != 0 for o in self.outputs):
+            return "the samples are not on the first axis of the output"
+        odd = next((k for k, p in seen.places.items() if p is not None and p.before > 1), None)
+        if inner and odd is not None:
+            return f"layers= asks for inner values, of which {odd!r} has each sample's entries in several places"
+        return next(filter(None, (self._another(n, *whole) for n in {size, self.count % size or size})), "")
 
-    def _apart(self, pair: Feeds) -> bool:
-        """Return whether two samples give together what each gives alone."""
-        alone = [{k: a[i : i + 1] if a.ndim else a for k, a in pair.items()} for i in (0, 1)]
-        together, *each = (self.network.run(feeds) for feeds in (pair, *alone))
-        return all(_close(together[o][i], one[o][0]) for i, one in enumerate(each) for o in self.outputs)
+    def _another(self, size: int, graph: Graph, seen: Samples) -> str:
+        """Return how the graph for so many samples differs from that for more; "" where it does the same to each."""
+        try:
+            few = self._needed(size)
+        except ReflrpError as error:
+            return f"for {size} at a time the graph cannot be built: {error}"
+        return "" if alike(graph, few, seen, fewer(few, seen, size)) else f"for {size} at a time the graph is another"
+
+    def _needed(self, size: int) -> Graph:
+        """Return the part of the graph for so many samples that the outputs depend on."""
+        graph = self.network.graph({k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()})
+        return graph.restricted_to(*self.outputs)
+
+    def _traced(self, size: int) -> tuple[Graph, Samples] | None:
+        """Return the graph for so many samples, and where it holds them; None where there is none from shapes alone."""
+        try:
+            graph = self._needed(size)
+        except ReflrpError:
+            return None
+        return graph, trace(graph, {k: 0 for k in graph.inputs if self.feeds[k].ndim})
 
     def axes(self, size: int) -> dict[str, int]:
         """Return the axis that the samples are on, for each inner value, where that is not the first."""
@@ -194,18 +217,6 @@ def joined(name: str, parts: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
             f"the parts of {name!r}, of the shapes {[p.shape for p in parts[:3]]}, do not make one batch ({error}); "
             "give fewer samples at a time"
         ) from error
-
-
-def _disturbed(a: np.ndarray) -> np.ndarray:
-    """Return a floating array with each entry changed a little, and its sign kept; other arrays as they are."""
-    if a.dtype.kind != "f":
-        return a
-    noise = np.random.default_rng(0).uniform(0.05, 0.2, a.shape)
-    return (a * (1 + noise) + (0 if a.any() else noise)).astype(a.dtype)
-
-
-def _close(one: np.ndarray, two: np.ndarray) -> bool:
-    return one.shape == two.shape and bool(np.all(np.abs(one - two) <= 1e-6 * np.abs(two).max(initial=0)))
 
 
 def _differing(one: Shape, two: Shape) -> int:

@@ -160,7 +160,7 @@ class Explainer:
         conditions = {} if conditions is None else conditions
         feeds = self.model.feeds(x)
         batch = Batch(self.model, feeds, (self.output,))
-        size, notes = self._size(batch)
+        size, notes = self._size(batch, bool(layers))
         cuts = batch.cut(size)
         chosen = choices(target, init, cuts)
         parts = []
@@ -190,10 +190,11 @@ class Explainer:
         batch = Batch(self.model, self.model.feeds(x), (self.output,))
         return self._programs.of(batch.cut(self._size(batch)[0])[0])
 
-    def _size(self, batch: Batch) -> tuple[int, tuple[str, ...]]:
+    def _size(self, batch: Batch, inner: bool = False) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it."""
-        key = tuple((k, a.shape) for k, a in batch.feeds.items())
-        return self._sizes.made(key, lambda: batch.settled(self.batch_size, MEMORY, np.dtype(self.dtype).itemsize))
+        asked, itemsize = self.batch_size, np.dtype(self.dtype).itemsize
+        key = (inner, *((k, a.shape) for k, a in batch.feeds.items()))
+        return self._sizes.made(key, lambda: batch.settled(asked, MEMORY, itemsize, inner))
 
 
 def explain(

@@ -245,11 +245,11 @@ class Graph:
         """Return how many numbers a node lays out for a moment, beside its inputs and its output."""
         return node.op.takes(*(self.values[i].shape for i in node.inputs))
 
-    def restricted_to(self, output: str) -> Graph:
-        """Return the part of the graph that `output` depends on."""
-        needed, kept = {self.resolve(output)}, []
+    def restricted_to(self, *outputs: str) -> Graph:
+        """Return the part of the graph that the outputs depend on."""
+        needed, kept = {self.resolve(o) for o in outputs}, []
         for node in reversed(self.nodes):
             if node.output in needed:
                 kept.append(node)
                 needed.update(node.inputs)
-        return replace(self, nodes=tuple(reversed(kept)), outputs=(output,))
+        return replace(self, nodes=tuple(reversed(kept)), outputs=outputs)

@@ -55,7 +55,11 @@ class Row:
     def __add__(self, other: Row) -> Row:
         """Return the sum of two batches' accounts of the same node."""
         numbers = {k: getattr(self, k) + getattr(other, k) for k in NUMBERS}
-        return Row(self.node, self.kind, self.rule, **numbers)
+        return Row(self.node, _either(self.kind, other.kind), _either(self.rule, other.rule), **numbers)
+
+
+def _either(one: str, two: str) -> str:
+    return one if two in one.split(" or ") else f"{one} or {two}"
 
 
 NUMBERS = ("received", "passed_on", "bias", "stabilizer", "dropped", "error", "flow")
@@ -105,10 +109,12 @@ class Ledger(Mapping[str, Row]):
         return max((abs(row.error) / row.flow for row in self.rows if row.flow > 0), default=0.0)
 
     def __add__(self, other: Ledger) -> Ledger:
-        """Return the accounts of two batches together."""
-        rows = tuple(a + b for a, b in zip(self.rows, other.rows, strict=True))
+        """Return the accounts of two batches together; of a node that only one of them has, that one's."""
+        rows = {row.node: row for row in self.rows}
+        for row in other.rows:
+            rows[row.node] = rows[row.node] + row if row.node in rows else row
         inputs = {k: v + other.inputs[k] for k, v in self.inputs.items()}
-        return Ledger(rows, self.seed + other.seed, inputs)
+        return Ledger(tuple(rows.values()), self.seed + other.seed, inputs)
 
     def table(self) -> str:
         """Return the ledger as plain text, one line a node."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from models import draw, model
+from models import draw, ints, model
 
 import reflrp
 from reflrp import explainer
@@ -31,16 +31,57 @@ def test_samples_that_influence_one_another_are_not_cut(name, monkeypatch):
     monkeypatch.setattr(explainer, "MEMORY", 64)
     e = reflrp.explain(proto, x, "epsilon", init=init)
     assert np.array_equal(e.relevance, whole.relevance)
-    assert e.notes[-1] == "the samples influence one another: all 4 run at once"
+    assert e.notes[-1].startswith("all 4 samples run at once, not 1 at a time: samples meet in node")
     with pytest.raises(reflrp.InputError, match="batch_size=2 would change the answer"):
         reflrp.Explainer(proto, "epsilon", batch_size=2)(x, init=init)
 
 
-def test_samples_that_may_not_be_disturbed():
-    """Outside -1..1 this model computes nothing; it is tried on the samples as they are."""
-    proto = model("a = Asin(x) y = CumSum(a, zero)", zero=np.int64(0))
-    with pytest.raises(reflrp.InputError, match="batch_size=2 would change the answer"):
-        reflrp.Explainer(proto, "epsilon", batch_size=2)(np.full((4, 4), 0.99))
+MANY = draw(6, 4, seed=5)
+MANY[4:] *= 1000
+SELDOM = {
+    "above a bound": "m = ReduceMax<axes = [0]>(x) c = Sub(m, bound) r = Relu(c) y = Add(x, r)",
+    "a switch": "m = ReduceMax(x) b = Greater(m, bound) s = Cast<to = 1>(b) y = Mul(x, s)",
+    "a row of a table": "m = ReduceMax<keepdims = 0>(x) b = Greater(m, bound) i = Cast<to = 7>(b) e = Gather(table, i) "
+    "y = Add(x, e)",
+    "a branch": "m = ReduceMax<keepdims = 0>(x) b = Greater(m, bound) y = If (b) <"
+    "then_branch = t () => (float[] p) { p = Add(x, x) }, else_branch = e () => (float[] q) { q = Neg(x) }>",
+}
+
+
+@pytest.mark.parametrize("name", SELDOM)
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_samples_that_seldom_influence_one_another(name, size, monkeypatch):
+    """Only the last samples change the others: no look at the first ones could tell."""
+    body = SELDOM[name]
+    proto = model(body, opset=13, bound=np.float32(100), **({"table": (2, 4)} if "table" in body else {}))
+    whole = reflrp.explain(proto, MANY, "epsilon")
+    with pytest.raises(reflrp.InputError, match=f"batch_size={size} would change the answer, or"):
+        reflrp.Explainer(proto, "epsilon", batch_size=size)(MANY)
+    monkeypatch.setattr(explainer, "MEMORY", 64)
+    assert np.array_equal(reflrp.explain(proto, MANY, "epsilon").relevance, whole.relevance)
+
+
+def test_samples_in_between_others():
+    """Attention as torch writes it has the batch second: cut all the same, but inner values are not put together again."""
+    proto = model(
+        "t = Transpose<perm = [1, 0, 2]>(x) r = Reshape(t, rows) h = MatMul(r, w) a = Tanh(h) b = Reshape(a, back) "
+        "y = Transpose<perm = [1, 0, 2]>(b)",
+        "float[N,3,4] x", "float[] y", rows=ints(-1, 4), w=draw(4, 4, seed=2), back=ints(3, -1, 4),
+    )  # fmt: skip
+    x = draw(4, 3, 4, seed=3)
+    whole, cut = (reflrp.Explainer(proto, "epsilon", batch_size=n) for n in (None, 2))
+    kept = {"target": (0, 0), "layers": True}
+    assert np.allclose(cut(x, target=(0, 0)).relevance, whole(x, target=(0, 0)).relevance, rtol=1e-12, atol=1e-15)
+    assert whole(x, **kept).layers["r"].shape == (12, 4)
+    with pytest.raises(reflrp.InputError, match="'r' has each sample's entries in several places"):
+        cut(x, **kept)
+
+
+def test_whole_numbers_that_influence_the_other_samples():
+    proto = model("m = ReduceMax(k) s = Cast<to = 1>(m) y = Mul(x, s)", "float[N,4] x, int64[N] k", opset=13)
+    feeds = {"x": MANY, "k": np.array([1, 1, 1, 1, 7, 1])}
+    with pytest.raises(reflrp.InputError, match="samples meet in node"):
+        reflrp.Explainer(proto, "epsilon", batch_size=2)(feeds)
 
 
 @pytest.mark.parametrize("x", [X, 0 * X, np.ones_like(X)])

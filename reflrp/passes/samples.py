@@ -28,7 +28,7 @@ class Samples:
     Attributes
     ----------
     count : int
-        How many samples there are; at least two, since one alone proves nothing.
+        How many samples there are; two at least, but in what `fewer` makes.
     places : dict
         For each value where the samples are not mixed, their place in it; None where it is the same for all samples.
     meetings : dict
@@ -74,6 +74,14 @@ def _through(node: Node, graph: Graph, places: Mapping[str, Place | None], count
     return law(node.op, Sight(given, shapes, graph.values[node.output].shape, count))
 
 
+def fewer(graph: Graph, seen: Samples, count: int) -> Samples:
+    """Return where the samples are in a graph for `count` of them, if they are where they were `seen` in another graph.
+
+    One sample alone shows nothing of where it lies; whether it is so is what `alike` finds by the shapes.
+    """
+    return Samples(count, {k: p for k, p in seen.places.items() if k in graph.values}, seen.meetings)
+
+
 PLAIN = (bool, int, float, str, bytes, np.generic, type(None))
 """What `==` decides; anything else that is not the same object counts as different."""
 
@@ -89,12 +97,20 @@ def alike(one: Graph, two: Graph, in_one: Samples, in_two: Samples) -> bool:
         return False
     if any(_of_one(one, in_one, name) != _of_one(two, in_two, name) for name in in_one.places):
         return False
+    if not (_holds(one, in_one) and _holds(two, in_two)):
+        return False
     return all(_same_node(m, n, one, two, in_one, in_two) for m, n in zip(one.nodes, two.nodes, strict=True))
 
 
 def _of_one(graph: Graph, samples: Samples, name: str) -> Shape:
     """Return the shape of a value, with one sample in place of all."""
     return _without(graph.values[name].shape, samples.places[name])
+
+
+def _holds(graph: Graph, samples: Samples) -> bool:
+    """Return whether every value has all samples, and nothing more, in the place where they are."""
+    held = ((graph.values[k].shape, p) for k, p in samples.places.items() if p is not None)
+    return all(shape[p.axis] == p.before * samples.count * p.after for shape, p in held)
 
 
 def _without(shape: Shape, place: Place | None) -> Shape:
