@@ -89,6 +89,19 @@ class Batch:
         except ReflrpError:
             return None
 
+    @property
+    def by_data(self) -> bool:
+        """Whether sizes, branches or counts of the graph depend on the inputs' numbers, so that it differs from input to input."""
+        for size in dict.fromkeys((1, self.count)):
+            try:
+                self.network.graph({k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()})
+                return False
+            except DependsOnData:
+                return True
+            except ReflrpError:
+                continue
+        return False
+
     def declared(self) -> int | None:
         """Return the batch size that all inputs declare."""
         fixed = set(self.network.declared.values())
@@ -132,8 +145,11 @@ class Batch:
         """Return whether samples do not influence one another, and the outputs have them on their first axis.
 
         Tried on the first two samples, disturbed where the model allows it: what they give together must be what each
-        gives alone. True where the file does not take one or two samples.
+        gives alone. True where the file does not take one or two samples; False where the graph depends on the data, as
+        other samples may take another way then.
         """
+        if self.by_data:
+            return False
         if self.built(1) is None or self.built(2) is None:
             return True
         if not (self.leads(1) and self.leads(2)):

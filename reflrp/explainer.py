@@ -192,8 +192,13 @@ class Explainer:
 
     def _size(self, batch: Batch) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it."""
-        key = tuple((k, a.shape) for k, a in batch.feeds.items())
-        return self._sizes.made(key, lambda: batch.settled(self.batch_size, MEMORY, np.dtype(self.dtype).itemsize))
+
+        def settled() -> tuple[int, tuple[str, ...]]:
+            return batch.settled(self.batch_size, MEMORY, np.dtype(self.dtype).itemsize)
+
+        if batch.count > 1 and batch.by_data:
+            return settled()
+        return self._sizes.made(tuple((k, a.shape) for k, a in batch.feeds.items()), settled)
 
 
 def explain(

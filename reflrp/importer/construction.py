@@ -13,12 +13,14 @@ import numpy as np
 from reflrp import limits
 from reflrp.errors import TooLarge
 from reflrp.importer.branches import RUN, run_subgraphs
+from reflrp.importer.computing import computed
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
 from reflrp.importer.placing import PLACED, as_array, does_nothing, place
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.read import FREE, NODE, widened
 from reflrp.importer.site import BUILDERS, Arg, NeedsData, Oversized, Ref, Site, Unbuildable, sized
+from reflrp.importer.sizes import sized_by_data
 from reflrp.importer.tokens import Sharing, sharing
 from reflrp.ir import Node, Op, Value, arrays_of
 from reflrp.ops.picking import MovedIds
@@ -45,7 +47,8 @@ class Construction:
     It starts with the inputs and constants, and grows by one ONNX node after the other (`place`); `build` then freezes it
     into a Graph. A name is known as an array (a constant, or what follows from shapes), as a Ref, or as a sequence of
     these. `tokens` are the graph's inputs, whose integers may be ids that relevance leads back to; `samples` are arrays
-    that show the shape and dtype of values without relevance; `derived` are values that the network works out itself.
+    that show the shape and dtype of values without relevance; `derived` are values that the network works out
+    itself, `sized_by_data` those whose shape depends on the data.
     `taken` are the names of the nodes so far, `reserved` those of the file's nodes and of its values: names that are made up
     (`NODE:part`, `NODE/inner`) keep clear of both.
 
@@ -63,6 +66,7 @@ class Construction:
     samples: dict[str, np.ndarray] = field(default_factory=dict)
     makers: dict[str, Node] = field(default_factory=dict)
     derived: set[str] = field(default_factory=set)
+    sized_by_data: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     steps: list[int] = field(default_factory=lambda: [0])
     taken: set[str] = field(default_factory=set)
@@ -116,6 +120,8 @@ class Construction:
         self.order[output] = len(self.order)
         if any(i.name in self.derived or (i.name in self.makers and i.value.active) for i in inputs):
             self.derived.add(output)
+        if value.shape and any(i.name in self.sized_by_data for i in inputs):
+            self.sized_by_data.add(output)
         return Ref(output, value)
 
     def evaluated(self, node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:
@@ -137,10 +143,13 @@ class Construction:
             share = Sharing(evaluated, node, given, places, tokens, i)
             return MovedIds(run, tuple(map(places.index, tokens)), share) if tokens else run
 
-        return tuple(
+        found = tuple(
             self.plumbing(node, i, inputs, function(i), np.asarray(sample)) if ok else None
             for i, (ok, sample) in enumerate(zip(made, samples, strict=True))
         )
+        if sized_by_data(node, places):
+            self.sized_by_data.update(ref.name for ref in found if ref)
+        return found
 
     def _is_token(self, ref: Arg) -> bool:
         """Return whether a value is token ids: numbers of an input, or what such are moved to."""
@@ -197,8 +206,9 @@ class Construction:
         if ref.name not in self.feeds:
             self.notes.append("sizes, branches or counts depend on the data: the graph is that of this input")
             for node in self._before(ref.name):
-                found = node.op.to(_widest).forward(*(self.feeds[i] for i in node.inputs))
-                self.feeds[node.output] = found = np.asarray(found)
+                self.feeds[node.output] = found = computed(
+                    node, [self.feeds[i] for i in node.inputs], self.values[node.output].shape
+                )
                 limits.hold_array(f"the observed output of node {node.name!r}", found)
         return self.feeds[ref.name]
 
@@ -280,13 +290,5 @@ def _by_builder(node: OnnxNode, feeds: Arrays) -> tuple[np.ndarray | None, ...] 
         return None  # it has an output that the builder leaves to the reference code
     values = {name: data.astype(np.float64)}
     for step in work.nodes:
-        what, shapes = f"node {node.name!r} ({node.op_type})", [work.values[i].shape for i in step.inputs]
-        out = work.values[step.output].shape
-        limits.room(what, limits.size_of(out) + limits.WIDEST * step.op.takes(*shapes))
-        limits.spend(what, step.op.work(out, *shapes))
-        values[step.output] = step.op.to(_widest).forward(*(values[i] for i in step.inputs))
+        values[step.output] = computed(step, [values[i] for i in step.inputs], work.values[step.output].shape)
     return tuple(widened(values[v.name].astype(data.dtype)) if o and isinstance(v, Ref) else None for o, v in wanted)
-
-
-def _widest(array: Any) -> Any:
-    return array.astype(np.float64) if array.dtype.kind == "f" else array

@@ -9,6 +9,7 @@ import numpy as np
 from reflrp.importer.decompose import call, one
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.site import Ref, Site, Unbuildable
+from reflrp.importer.sizes import sized_by_data
 from reflrp.ops.picking import Pick
 from reflrp.ops.routing import Embedding
 
@@ -30,7 +31,10 @@ def picked(site: Site) -> Ref:
     given = (numbers, *(None if isinstance(a, Ref) else a for a in site.args[1:]))
     index = Filled(site.node.evaluate, given, places, dtype=np.int64)
     inputs = tuple(site.ref(i) for i in places)
-    return site.emit(Pick(x.shape), x, observed(site, index, inputs, "index"))
+    found = observed(site, index, inputs, "index")
+    if sized_by_data(site.node, places):
+        site.work.sized_by_data.add(found.name)
+    return site.emit(Pick(x.shape), x, found)
 
 
 def looked_up(site: Site) -> Ref:

@@ -15,6 +15,7 @@ from reflrp.importer.labels import INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
 from reflrp.importer.node import OnnxNode
 from reflrp.importer.read import is_float
 from reflrp.importer.site import BUILDERS, Arg, Items, Ref, Site, Unbuildable, Work
+from reflrp.importer.sizes import read_shapes
 from reflrp.ir import Op
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.routing import Expand, Reshape, Where
@@ -72,6 +73,7 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
         raise Unbuildable(
             "its output is random, so that there is no one answer to explain; export the model for inference"
         )
+    read_shapes(node, args, work)
     build_ = BUILDERS.get((node.domain, node.op_type))
     if node.op_type in BUILT or any(isinstance(a, Items) for a in args):
         if build_ is None:

@@ -101,6 +101,7 @@ class Work(Protocol):
     makers: dict[str, Node]
     notes: list[str]
     steps: list[int]
+    sized_by_data: set[str]
     reserved: tuple[frozenset[str], frozenset[str]]
     prefix: str
     origin: tuple[str, ...]
