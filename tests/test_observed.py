@@ -143,3 +143,25 @@ def test_a_nan_on_the_way_to_a_branch_warns_of_nothing() -> None:
     x = draw(1, 4, seed=1)
     assert (x < 0).any()
     assert np.allclose(reflrp.explain(proto, x, "epsilon").output, -x)
+
+
+def test_the_ledger_of_samples_that_take_different_ways() -> None:
+    """Each node's account is under its own name: the ways differ in nodes, and in how many there are."""
+    body = (
+        "m = ReduceMax<axes = [1], keepdims = 0>(x) c = Greater(m, zero) y = If(c) <then_branch = yes () => (float[n, k] a) "
+        "{ a = Mul(x, two) }, else_branch = no () => (float[n, k] b) { r = MatMul(x, w) b = Neg(r) }>"
+    )
+    proto = model(body, zero=np.float32(0), two=np.float32(2), w=(4, 4))
+    x = np.abs(draw(4, 4)) * np.array([1, -1, -1, 1], np.float32)[:, None]
+    whole, parts = (
+        reflrp.explain(proto, x, "epsilon"),
+        [reflrp.explain(proto, x[i : i + 1], "epsilon") for i in range(4)],
+    )
+    for node, row in whole.conservation.items():
+        assert np.isclose(row.received, sum(p.conservation[node].received for p in parts if node in p.conservation)), (
+            node
+        )
+    assert set(whole.conservation) == set(whole.rules) == {node for p in parts for node in p.rules}
+    assert np.isclose(whole.conservation.totals["bias"], sum(p.conservation.totals["bias"] for p in parts))
+    with pytest.raises(reflrp.InputError, match="take different ways"):
+        reflrp.explain(proto, x, "epsilon", layers=True)

@@ -16,7 +16,7 @@ def computed(node: Node, xs: Sequence[np.ndarray], out: Shape) -> np.ndarray:
 
     Raises TooLarge beyond the limits on memory and time, before it is computed.
     """
-    what, shapes = f"node {node.name!r} (onnx {node.op_type})", [x.shape for x in xs]
+    what, shapes = f"node {node.name!r} ({node.op_type})", [x.shape for x in xs]
     limits.room(what, limits.size_of(out) + limits.WIDEST * node.op.takes(*shapes))
     limits.spend(what, node.op.work(out, *shapes))
     with np.errstate(all="ignore"):
