@@ -105,7 +105,7 @@ class Explainer:
         self.passes = check_passes(self.composite.canonize if canonize is None else canonize)
         self._convert = converter(self.backend, self.dtype)
         self._programs = Programs(self.model, self.composite, self.output, self.strip, self.passes, self._convert)
-        self._sizes: Cache[Shapes, tuple[int, tuple[str, ...]]] = Cache(64)
+        self._sizes: Cache[tuple[bool, Shapes], tuple[int, tuple[str, ...]]] = Cache(64)
 
     @guarded("the explanation")
     def __call__(
@@ -193,7 +193,7 @@ class Explainer:
     def _size(self, batch: Batch, inner: bool = False) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it."""
         asked, itemsize = self.batch_size, np.dtype(self.dtype).itemsize
-        key = (inner, *((k, a.shape) for k, a in batch.feeds.items()))
+        key = inner, tuple((k, a.shape) for k, a in batch.feeds.items())
         return self._sizes.made(key, lambda: batch.settled(asked, MEMORY, itemsize, inner))
 
 

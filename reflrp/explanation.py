@@ -247,8 +247,8 @@ class Explanation:
             tuple(t for p in parts for t in p.target),
             {k: _whole(k, [p.layers[k] for p in parts], axis=places.get(k, 0)) for k in parts[0].layers},
             ledger,
-            parts[0].rules,
-            parts[0].notes,
+            {name: rule for p in reversed(parts) for name, rule in p.rules.items()},
+            tuple(dict.fromkeys(note for p in parts for note in p.notes)),
             {k: _whole(k, [p.inputs[k] for p in parts], same=True) for k in parts[0].inputs},
         )
 
@@ -256,10 +256,14 @@ class Explanation:
 def _check_parts(parts: Any) -> None:
     if not isinstance(parts, Sequence) or not parts or not all(isinstance(p, Explanation) for p in parts):
         raise checks.refuse("parts", parts, "a list of explanations")
-    if any(
-        p.relevances.keys() != parts[0].relevances.keys() or p.layers.keys() != parts[0].layers.keys() for p in parts
-    ):
-        raise InputError("the explanations are not of one model, with the same layers")
+    if any(p.relevances.keys() != parts[0].relevances.keys() for p in parts):
+        raise InputError("the explanations are not of one model")
+    apart = sorted({k for p in parts for k in p.layers.keys() ^ parts[0].layers.keys()})
+    if apart:
+        raise InputError(
+            f"not all samples have the layers {apart[:5]}: they are not of one model, or take different ways through it; "
+            "explain the samples one by one, or ask for layers that all have"
+        )
 
 
 def _whole(name: str, parts: Sequence[np.ndarray], same: bool = False, axis: int = 0) -> np.ndarray:

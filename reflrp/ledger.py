@@ -109,12 +109,13 @@ class Ledger(Mapping[str, Row]):
         return max((abs(row.error) / row.flow for row in self.rows if row.flow > 0), default=0.0)
 
     def __add__(self, other: Ledger) -> Ledger:
-        """Return the accounts of two batches together; of a node that only one of them has, that one's."""
-        rows = {row.node: row for row in self.rows}
-        for row in other.rows:
-            rows[row.node] = rows[row.node] + row if row.node in rows else row
+        """Return the accounts of two batches together; a node that one of them did not take has that of the other."""
+        if [*self] == [*other]:
+            rows = tuple(a + b for a, b in zip(self.rows, other.rows, strict=True))
+        else:
+            rows = _merged(self.rows, other.rows)
         inputs = {k: v + other.inputs[k] for k, v in self.inputs.items()}
-        return Ledger(tuple(rows.values()), self.seed + other.seed, inputs)
+        return Ledger(rows, self.seed + other.seed, inputs)
 
     def table(self) -> str:
         """Return the ledger as plain text, one line a node."""
@@ -140,3 +141,17 @@ class Ledger(Mapping[str, Row]):
         """Return plain data, for JSON."""
         rows = [{k: getattr(row, k) for k in ("node", "kind", "rule", *NUMBERS)} for row in self.rows]
         return {"seed": self.seed, "inputs": dict(self.inputs), "rows": rows}
+
+
+def _merged(one: tuple[Row, ...], two: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Return the accounts by name, those of nodes that only the second has behind the one that they follow there."""
+    found = {row.node: row for row in one}
+    names, place = [*found], 0
+    for row in two:
+        if row.node in found:
+            found[row.node], place = found[row.node] + row, names.index(row.node) + 1
+        else:
+            found[row.node] = row
+            names.insert(place, row.node)
+            place += 1
+    return tuple(found[name] for name in names)

@@ -101,3 +101,93 @@ def test_a_table_of_layers_needs_the_data() -> None:
     proto = model(body, "float[3,4] x", opset=13, zero=np.float32(0), first=ints(0))
     with pytest.raises(reflrp.UnsupportedOperator, match="depends on the data"):
         reflrp.load(proto).summary()
+
+
+READS_A_SIZE = {
+    "entries that are not zero": "v = NonZero(x) s = Size(v)",
+    "the shape of what is gathered": "n = NonZero(x) t = Transpose(n) v = GatherND(x, t) h = Shape(v) "
+    "s = ReduceSum<keepdims = 0>(h)",
+    "columns that a mask leaves": "m = ReduceMax<keepdims = 0, axes = [0]>(x) c = Greater(m, zero) v = Compress<axis = 1>(x, c) "
+    "s = Size(v)",
+    "a range": "m = ReduceMax<keepdims = 0>(x) a = Abs(m) k = Cast<to = 7>(a) o = Add(k, three) v = Range(nought, o, step) "
+    "s = Size(v)",
+    "how often a scan turns": "n = NonZero(x) t = Transpose(n) s = Scan<num_scan_inputs = 1, body = body (int64 i, int64[2] r) => "
+    "(int64 o) { o = Add(i, step) }>(nought, t)",
+    "a branch's rows": "m = ReduceMax<keepdims = 0>(x) c = Greater(m, zero) v = If(c) <then_branch = yes () => (int64[k] a) "
+    "{ a = Constant<value_ints = [1, 2, 3]>() }, else_branch = no () => (int64[k] b) { b = Constant<value_ints = [1]>() }> "
+    "s = Size(v)",
+}
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("what", READS_A_SIZE)
+def test_what_reads_a_size_only(what: str, inputs: str) -> None:
+    """Nothing in the graph would notice that the size is another than that of a sample of zeros."""
+    body = READS_A_SIZE[what] + " f = Cast<to = 1>(s) g = Add(f, half) y = Mul(x, g)"
+    constants = {
+        "zero": np.float32(0),
+        "half": np.float32(0.5),
+        "nought": np.int64(0),
+        "step": np.int64(1),
+        "three": np.int64(3),
+    }
+    used = {k: v for k, v in constants.items() if f" {k}" in body or f"({k}" in body}
+    x = INPUTS[inputs].astype(np.float32)
+    assert_explained(model(body, "float[3,4] x", opset=13, **used), {"x": x})
+
+
+BRANCH = (
+    "m = ReduceMax<keepdims = 0>(x) c = Greater(m, zero) y = If(c) <then_branch = yes () => (float[n, k] a) { a = Mul(x, two) }, "
+    "else_branch = no () => (float[n, k] b) { b = Neg(x) }>"
+)
+
+
+def test_samples_that_decide_together_are_not_cut() -> None:
+    """The first two samples agree on the branch, and the last would take another one alone."""
+    proto = model(BRANCH, zero=np.float32(0), two=np.float32(2))
+    x = np.abs(draw(6, 4)) * np.array([1, 1, 1, 1, -1, -1], np.float32)[:, None]
+    assert np.allclose(reflrp.Explainer(proto, "epsilon")(x, init=np.ones((6, 4))).output, 2 * x)
+    with pytest.raises(reflrp.InputError, match="batch_size=2 would change the answer"):
+        reflrp.Explainer(proto, "epsilon", batch_size=2)(x, init=np.ones((6, 4)))
+
+
+def test_what_is_observed_counts_as_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is computed before the graph is there whose work would be counted."""
+    body = "h = MatMul(x, w) i = MatMul(h, w) " + BRANCH.replace(
+        "ReduceMax<keepdims = 0>(x)", "ReduceMax<keepdims = 0>(i)"
+    )
+    proto = model(body, zero=np.float32(0), two=np.float32(2), w=(4, 4))
+    loaded = reflrp.load(proto)
+    monkeypatch.setattr(reflrp.limits, "TIME", 1e-6)
+    with pytest.raises(reflrp.TooLarge, match="MatMul"):
+        loaded.graph({"x": (100, 4)}, {"x": draw(100, 4)})
+
+
+def test_a_nan_on_the_way_to_a_branch_warns_of_nothing() -> None:
+    body = "l = Log(x) " + BRANCH.replace("ReduceMax<keepdims = 0>(x)", "ReduceMax<keepdims = 0>(l)")
+    proto = model(body, zero=np.float32(0), two=np.float32(2))
+    x = draw(1, 4, seed=1)
+    assert (x < 0).any()
+    assert np.allclose(reflrp.explain(proto, x, "epsilon").output, -x)
+
+
+def test_the_ledger_of_samples_that_take_different_ways() -> None:
+    """Each node's account is under its own name: the ways differ in nodes, and in how many there are."""
+    body = (
+        "m = ReduceMax<axes = [1], keepdims = 0>(x) c = Greater(m, zero) y = If(c) <then_branch = yes () => (float[n, k] a) "
+        "{ a = Mul(x, two) }, else_branch = no () => (float[n, k] b) { r = MatMul(x, w) b = Neg(r) }>"
+    )
+    proto = model(body, zero=np.float32(0), two=np.float32(2), w=(4, 4))
+    x = np.abs(draw(4, 4)) * np.array([1, -1, -1, 1], np.float32)[:, None]
+    whole, parts = (
+        reflrp.explain(proto, x, "epsilon"),
+        [reflrp.explain(proto, x[i : i + 1], "epsilon") for i in range(4)],
+    )
+    for node, row in whole.conservation.items():
+        assert np.isclose(row.received, sum(p.conservation[node].received for p in parts if node in p.conservation)), (
+            node
+        )
+    assert set(whole.conservation) == set(whole.rules) == {node for p in parts for node in p.rules}
+    assert np.isclose(whole.conservation.totals["bias"], sum(p.conservation.totals["bias"] for p in parts))
+    with pytest.raises(reflrp.InputError, match="take different ways"):
+        reflrp.explain(proto, x, "epsilon", layers=True)

@@ -13,15 +13,16 @@ import numpy as np
 from reflrp import limits
 from reflrp.errors import TooLarge
 from reflrp.importer.branches import RUN, run_subgraphs
+from reflrp.importer.computing import computed
 from reflrp.importer.dtypes import widened
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.misread import FLAT, MISREAD
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
-from reflrp.importer.open import is_open
 from reflrp.importer.placing import PLACED, as_array, does_nothing, place
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.read import FREE, NODE
 from reflrp.importer.site import BUILDERS, Arg, NeedsData, Oversized, Ref, Site, Unbuildable, sized
+from reflrp.importer.sizes import sized_by_data
 from reflrp.importer.tokens import Sharing, sharing
 from reflrp.ir import Node, Op, Value, arrays_of
 from reflrp.ops.picking import MovedIds
@@ -38,9 +39,9 @@ class Construction:
     shapes are given; `order` says which value came when.
 
     `tokens` are the graph's inputs, whose integers may be ids that relevance leads back to; `samples` are arrays that show
-    the shape and dtype of values without relevance, `open` the values that have another shape for other numbers, `derived`
-    those that the network works out itself. `taken` are the names of the nodes so far, `reserved` those of the file's
-    nodes and of its values: names that are made up (`NODE:part`, `NODE/inner`) keep clear of both.
+    the shape and dtype of values without relevance; `derived` are those that the network works out itself, and
+    `sized_by_data` those whose shape depends on the data. `taken` are the names of the nodes so far, `reserved` those of
+    the file's nodes and of its values: names that are made up (`NODE:part`, `NODE/inner`) keep clear of both.
 
     Inside a loop, a branch or a function, `prefix` is put before the names of what is built, `origin` names the ONNX
     node that stands in the file, and `scope` is its module path.
@@ -49,7 +50,6 @@ class Construction:
     tokens: frozenset[str] = frozenset()
     feeds: dict[str, np.ndarray] | None = None
     order: dict[str, int] = field(default_factory=dict)
-    open: set[str] = field(default_factory=set)
     known: MutableMapping[str, Arg] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
@@ -57,6 +57,7 @@ class Construction:
     samples: dict[str, np.ndarray] = field(default_factory=dict)
     makers: dict[str, Node] = field(default_factory=dict)
     derived: set[str] = field(default_factory=set)
+    sized_by_data: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     steps: list[int] = field(default_factory=lambda: [0])
     taken: set[str] = field(default_factory=set)
@@ -108,10 +109,10 @@ class Construction:
         self.taken.add(name)
         self.values[output], self.makers[output] = value, made
         self.order[output] = len(self.order)
-        if any(i.name in self.open for i in inputs):
-            self.open.add(output)
         if any(i.name in self.derived or (i.name in self.makers and i.value.active) for i in inputs):
             self.derived.add(output)
+        if value.shape and any(i.name in self.sized_by_data for i in inputs):
+            self.sized_by_data.add(output)
         return Ref(output, value)
 
     def evaluated(self, node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:
@@ -133,18 +134,13 @@ class Construction:
             share = Sharing(evaluated, node, given, places, tokens, i)
             return MovedIds(run, tuple(map(places.index, tokens)), share) if tokens else run
 
-        sampled = enumerate(zip(made, samples, strict=True))
         found = tuple(
-            self.plumbing(node, i, inputs, function(i), np.asarray(a)) if ok else None for i, (ok, a) in sampled
+            self.plumbing(node, i, inputs, function(i), np.asarray(sample)) if ok else None
+            for i, (ok, sample) in enumerate(zip(made, samples, strict=True))
         )
-        for ref in found if is_open(node.op_type, args) else ():
-            self.opened(ref)
+        if sized_by_data(node, places):
+            self.sized_by_data.update(ref.name for ref in found if ref)
         return found
-
-    def opened(self, ref: Ref | None) -> None:
-        """Note that the shape of a value is that of a sample of zeros, if it is: where no input is known."""
-        if self.feeds is None and ref is not None:
-            self.open.add(ref.name)
 
     def _is_token(self, ref: Arg) -> bool:
         """Return whether a value is token ids: numbers of an input, or what such are moved to."""
@@ -198,11 +194,14 @@ class Construction:
             raise NeedsData(
                 f"what it does depends on the data, by {ref.name!r}; give the input, and not its shape alone"
             )
+        note = "sizes, branches or counts depend on the data: the graph is that of this input"
+        if note not in self.notes:
+            self.notes.append(note)
         if ref.name not in self.feeds:
-            self.notes.append("sizes, branches or counts depend on the data: the graph is that of this input")
             for node in self._before(ref.name):
-                found = node.op.to(_widest).forward(*(self.feeds[i] for i in node.inputs))
-                self.feeds[node.output] = found = np.asarray(found)
+                self.feeds[node.output] = found = computed(
+                    node, [self.feeds[i] for i in node.inputs], self.values[node.output].shape
+                )
                 limits.hold_array(f"the observed output of node {node.name!r}", found)
         return self.feeds[ref.name]
 
@@ -284,13 +283,5 @@ def _by_builder(node: OnnxNode, feeds: Arrays) -> tuple[np.ndarray | None, ...] 
         return None  # it has an output that the builder leaves to the reference code
     values = {name: data.astype(np.float64)}
     for step in work.nodes:
-        what, shapes = f"node {node.name!r} ({node.op_type})", [work.values[i].shape for i in step.inputs]
-        out = work.values[step.output].shape
-        limits.room(what, limits.size_of(out) + limits.WIDEST * step.op.takes(*shapes))
-        limits.spend(what, step.op.work(out, *shapes))
-        values[step.output] = step.op.to(_widest).forward(*(values[i] for i in step.inputs))
+        values[step.output] = computed(step, [values[i] for i in step.inputs], work.values[step.output].shape)
     return tuple(widened(values[v.name].astype(data.dtype)) if o and isinstance(v, Ref) else None for o, v in wanted)
-
-
-def _widest(array: Any) -> Any:
-    return array.astype(np.float64) if array.dtype.kind == "f" else array

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from reflrp.importer.decompose import call, one
-from reflrp.importer.open import is_open
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.site import Ref, Site, Unbuildable
+from reflrp.importer.sizes import sized_by_data
 from reflrp.ops.picking import Pick
 from reflrp.ops.routing import Embedding
 
@@ -17,10 +17,7 @@ from reflrp.ops.routing import Embedding
 def observed(site: Site, function: Callable[..., np.ndarray], inputs: tuple[Ref, ...], part: str) -> Ref:
     """Return what a function gives for the observed values; it carries no relevance."""
     sample = function(*(site.work.sample(i) for i in inputs))
-    made = site.work.plumbing(site.node, 0, inputs, function, sample, part)
-    if is_open(site.op_type, site.args):
-        site.work.opened(made)
-    return made
+    return site.work.plumbing(site.node, 0, inputs, function, sample, part)
 
 
 def picked(site: Site) -> Ref:
@@ -34,7 +31,10 @@ def picked(site: Site) -> Ref:
     given = (numbers, *(None if isinstance(a, Ref) else a for a in site.args[1:]))
     index = Filled(site.node.evaluate, given, places, dtype=np.int64)
     inputs = tuple(site.ref(i) for i in places)
-    return site.emit(Pick(x.shape), x, observed(site, index, inputs, "index"))
+    found = observed(site, index, inputs, "index")
+    if sized_by_data(site.node, places):
+        site.work.sized_by_data.add(found.name)
+    return site.emit(Pick(x.shape), x, found)
 
 
 def looked_up(site: Site) -> Ref:

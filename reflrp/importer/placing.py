@@ -14,7 +14,8 @@ from reflrp.importer.dtypes import is_float
 from reflrp.importer.functions import defined_by_function, function_of
 from reflrp.importer.labels import INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
 from reflrp.importer.node import OnnxNode
-from reflrp.importer.site import BUILDERS, Arg, Items, NeedsData, Ref, Site, Unbuildable, Work
+from reflrp.importer.site import BUILDERS, Arg, Items, Ref, Site, Unbuildable, Work
+from reflrp.importer.sizes import read_shapes
 from reflrp.ir import Op
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.routing import Expand, Reshape, Where
@@ -72,6 +73,7 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
         raise Unbuildable(
             "its output is random, so that there is no one answer to explain; export the model for inference"
         )
+    read_shapes(node, args, work)
     build_ = BUILDERS.get((node.domain, node.op_type))
     if node.op_type in BUILT or any(isinstance(a, Items) for a in args):
         if build_ is None:
@@ -103,10 +105,6 @@ def _random(node: OnnxNode, args: tuple[Arg, ...]) -> bool:
 def _known(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
     """Return the outputs of a node that depends on constants and shapes only; None for any other."""
     if node.op_type in ("Shape", "Size") and isinstance(args[0], Ref):
-        if args[0].name in work.open:
-            raise NeedsData(
-                f"the shape of {args[0].name!r} depends on the data; give the input, and not its shape alone"
-            )
         return node.evaluate(np.broadcast_to(np.float32(0), args[0].shape))
     if not any(isinstance(a, Ref | Items) for a in args):
         return work.evaluated(node, *(a if isinstance(a, np.ndarray) else None for a in args))

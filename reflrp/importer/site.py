@@ -100,8 +100,8 @@ class Work(Protocol):
     aliases: dict[str, str]
     makers: dict[str, Node]
     notes: list[str]
-    open: set[str]
     steps: list[int]
+    sized_by_data: set[str]
     reserved: tuple[frozenset[str], frozenset[str]]
     prefix: str
     origin: tuple[str, ...]
@@ -134,9 +134,6 @@ class Work(Protocol):
 
     def worked_out(self, ref: Ref) -> bool:
         """Return whether a value depends on what the network computes, and not on its inputs as they are given."""
-
-    def opened(self, ref: Ref | None) -> None:
-        """Note that the shape of a value is that of a sample of zeros, if it is: where no input is known."""
 
     def observe(self, ref: Ref) -> np.ndarray:
         """Return a value at the observed input. Raises NeedsData where only the input's shape is known."""
