@@ -48,7 +48,13 @@ def test_what_is_proven_holds(name):
 
 
 X = draw(6, 4, seed=3)
+ROWS = (
+    "h = Shape(x) n = Gather(h, nought) r = Range(nought, n, step) o = Sub(n, r) p = Sub(o, step) "
+    "c = Greater(x, bound) i = Unsqueeze({}, inner) g = GatherND(c, i) f = Cast<to = 1>(g) y = Mul(x, f)"
+)
+NUMBERS: dict[str, Any] = {"nought": np.int64(0), "step": np.int64(1), "bound": np.float32(0), "inner": ints(1)}
 TOGETHER = {
+    "a mask's rows turned round": ROWS.format("p"),
     "a sum over the batch": "s = ReduceSum(x, first) y = Add(x, s)",
     "the batch's mean": "m = ReduceMean<axes = [0]>(x) y = Sub(x, m)",
     "running sums": "y = CumSum(x, zero)",
@@ -64,7 +70,7 @@ TOGETHER = {
 }
 WEIGHTS: dict[str, Any] = {
     "first": ints(0), "zero": np.int64(0), "start": ints(0), "stop": ints(1), "last": ints(-1), "far": ints(-99), "back": ints(-1),
-    "pairs": ints(-1, 8), "square": (8, 8), "zeros": ints(0), "two": ints(2), "many": ints(99), "rows": (6, 1),
+    "pairs": ints(-1, 8), "square": (8, 8), "zeros": ints(0), "two": ints(2), "many": ints(99), "rows": (6, 1), **NUMBERS,
 }  # fmt: skip
 
 
@@ -76,6 +82,7 @@ def test_samples_that_meet_are_seen(what):
 
 
 APART = {
+    "a mask's rows": ROWS.format("r"),
     "channels run as samples": "r = Reshape(x, rows) h = MatMul(r, w) t = Tanh(h) y = Reshape(t, back)",
     "attention": "q = Unsqueeze(x, last) k = Transpose<perm = [0, 2, 1]>(q) p = MatMul(q, k) s = Softmax(p) z = MatMul(s, q) "
     "y = Squeeze(z, last)",
@@ -88,7 +95,7 @@ APART = {
 @pytest.mark.parametrize("what", APART)
 def test_samples_that_do_not_meet_are_seen(what):
     values: dict[str, Any] = {
-        "rows": ints(-1, 2), "w": (2, 2), "back": ints(-1, 4), "last": ints(2), "four": ints(4), "token": (1, 4), "v": (3, 4),
+        "rows": ints(-1, 2), "w": (2, 2), "back": ints(-1, 4), "last": ints(2), "four": ints(4), "token": (1, 4), "v": (3, 4), **NUMBERS,
     }  # fmt: skip
     body = APART[what]
     used = {k: v for k, v in values.items() if f" {k}" in body or f"({k}" in body}

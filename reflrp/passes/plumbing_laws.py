@@ -7,62 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from reflrp.ops.routing import Plumbing
 from reflrp.passes.laws import law
-from reflrp.passes.places import Meeting, Place, Sight, reshaped
+from reflrp.passes.places import Meeting, Place, Sight, landed, local, reshaped
 
-ENTRYWISE = frozenset(
-    [
-        "Abs",
-        "Add",
-        "And",
-        "BitShift",
-        "BitwiseAnd",
-        "BitwiseNot",
-        "BitwiseOr",
-        "BitwiseXor",
-        "Cast",
-        "Ceil",
-        "Clip",
-        "Div",
-    ]
-    + [
-        "Equal",
-        "Erf",
-        "Exp",
-        "Floor",
-        "Greater",
-        "GreaterOrEqual",
-        "Identity",
-        "IsInf",
-        "IsNaN",
-        "Less",
-        "LessOrEqual",
-        "Log",
-    ]
-    + [
-        "Max",
-        "Min",
-        "Mod",
-        "Mul",
-        "Neg",
-        "Not",
-        "Or",
-        "Pow",
-        "Reciprocal",
-        "Relu",
-        "Round",
-        "Sigmoid",
-        "Sign",
-        "Sqrt",
-        "Sub",
-    ]
-    + ["Sum", "Tanh", "Where", "Xor"]
-)
+ENTRYWISE = frozenset([
+    "Abs", "Add", "And", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Cast", "Ceil", "Clip",
+    "Div", "Equal", "Erf", "Exp", "Floor", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN", "Less",
+    "LessOrEqual", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Reciprocal", "Relu", "Round",
+    "Sigmoid", "Sign", "Sqrt", "Sub", "Sum", "Tanh", "Where", "Xor",
+])  # fmt: skip
 FLAT = frozenset(["Flatten", "Reshape", "Squeeze", "Unsqueeze"])
 REDUCES = frozenset(
     ["ArgMax", "ArgMin", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"]
@@ -101,6 +60,8 @@ def _plumbing(op: Plumbing, see: Sight) -> Place:
         raise Meeting("no law says how it treats samples")
     if known.op_type in ENTRYWISE:
         return see.broadcast(*known.operands)
+    if known.op_type != "Concat" and any(place is not None for place in see.places[1:]):
+        raise Meeting("samples say how it treats samples")
     if known.op_type in FLAT:
         return reshaped(see.one(), see.shapes[0], see.out, see.count)
     found = LAWS.get("Reduce" if known.op_type in REDUCES else known.op_type)
@@ -154,6 +115,17 @@ def _gather(known: Recipe, see: Sight) -> Place:
     return replace(place, axis=place.axis + (more if place.axis > axis else 0))
 
 
+def _gather_nd(known: Recipe, see: Sight) -> Place:
+    index = known.operands[1]
+    if index is None or known.operands[0] is not None or known.attributes.get("batch_dims", 0):
+        raise Meeting("it moves entries by numbers that are found in the run, or batch by batch")
+    shape, depth = see.shapes[0], np.shape(index)[-1]
+    numbered = np.arange(prod(shape)).reshape(shape)
+    bounds = np.array(shape[:depth]).reshape((1,) * (np.ndim(index) - 1) + (-1,))
+    numbers = numbered[tuple(np.moveaxis(np.where(index < 0, index + bounds, index), -1, 0))]
+    return landed(local(numbers, see.one(), shape, see.count), see.out, see.count)
+
+
 def _slice(known: Recipe, see: Sight) -> Place:
     starts = known.ints("starts", 1)
     axes = known.ints("axes", 3) or (None if starts is None else tuple(range(len(starts))))
@@ -169,6 +141,7 @@ LAWS: dict[str, Callable[[Recipe, Sight], Place]] = {
     "CumSum": _cumsum,
     "Expand": _expand,
     "Gather": _gather,
+    "GatherND": _gather_nd,
     "Reduce": _reduce,
     "Slice": _slice,
     "Transpose": _transpose,
