@@ -95,7 +95,8 @@ APART = {
 @pytest.mark.parametrize("what", APART)
 def test_samples_that_do_not_meet_are_seen(what):
     values: dict[str, Any] = {
-        "rows": ints(-1, 2), "w": (2, 2), "back": ints(-1, 4), "last": ints(2), "four": ints(4), "token": (1, 4), "v": (3, 4), **NUMBERS,
+        "rows": ints(-1, 2), "w": (2, 2), "back": ints(-1, 4), "last": ints(2), "four": ints(4), "token": (1, 4), "v": (3, 4),
+        **NUMBERS,
     }  # fmt: skip
     body = APART[what]
     used = {k: v for k, v in values.items() if f" {k}" in body or f"({k}" in body}
