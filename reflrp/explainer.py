@@ -160,7 +160,7 @@ class Explainer:
         conditions = {} if conditions is None else conditions
         feeds = self.model.feeds(x)
         batch = Batch(self.model, feeds, (self.output,))
-        size, notes = self._size(batch, bool(layers))
+        size, notes = self._size(batch, inner=layers is not None and layers is not False)
         cuts = batch.cut(size)
         chosen = choices(target, init, cuts)
         parts = []
