@@ -188,7 +188,7 @@ class Batch:
         """
         size = self.declared()
         if size is None:
-            if self.built(min(wanted, self.count)) is not None:
+            if any(self.built(n) is not None for n in (min(wanted, self.count), self.count)):
                 return None
             size = next((n for n in _candidates(self.count) if self.leads(n)), self.count)
         elif size < self.count and self.count % size == 0 and not self.leads(size):

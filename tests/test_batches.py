@@ -77,6 +77,14 @@ def test_samples_in_between_others():
         cut(x, **kept)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_size_that_the_file_does_not_take_is_not_its_own(size):
+    """Rows that nothing reads make batches of one and two impossible; that does not make three the file's batch."""
+    proto = model("g = Gather<axis = 0>(x, rows) y = CumSum(x, zero)", rows=ints(2, 0), zero=np.int64(0))
+    with pytest.raises(reflrp.InputError, match=f"batch_size={size} would change the answer"):
+        reflrp.Explainer(proto, "epsilon", batch_size=size)(draw(6, 4), init=np.ones((6, 4)))
+
+
 def test_whole_numbers_that_influence_the_other_samples():
     proto = model("m = ReduceMax(k) s = Cast<to = 1>(m) y = Mul(x, s)", "float[N,4] x, int64[N] k", opset=13)
     feeds = {"x": MANY, "k": np.array([1, 1, 1, 1, 7, 1])}
