@@ -1,5 +1,7 @@
 """Resize: the forward pass against onnxruntime and ONNX's reference code, and relevance against the dense matrix."""
 
+import tracemalloc
+
 import numpy as np
 import oracle
 import pytest
@@ -96,3 +98,17 @@ def test_rules_see_the_coefficients(kind, rule):
         wanted = theirs(M, x[n].ravel().tolist(), R[n].ravel().tolist(), oracle.signed(1e-6))
         scale = np.abs(wanted).max()
         assert np.abs(e.relevance[n].ravel() - wanted).max() < 1e-4 * scale
+
+
+def test_a_resize_too_large_is_refused_before_its_weights_are_worked_out(monkeypatch):
+    proto = model(
+        'y = Resize<mode = "linear">(x, s)', "float[1,1,9,1048576] x", opset=10, s=np.array([1, 1, 2, 3], np.float32)
+    )
+    loaded = reflrp.load(proto)
+    monkeypatch.setattr(reflrp.limits, "MEMORY", 64 * 2**20)
+    tracemalloc.start()
+    with pytest.raises(reflrp.TooLarge, match="Resize"):
+        loaded.graph({"x": (1, 1, 9, 1048576)})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 32 * 2**20

@@ -42,6 +42,7 @@ class Resampling:
         scale, out = self.scales[axis], self.target[axis]
         if scale == 1 and out == size:
             return None
+        sized((out, size))  # before the weights are worked out, which are as many as there are outputs
         found = self._nearest(scale, size, out) if self.mode == "nearest" else self._weighed(scale, size, out)
         return None if found.shape == (size, size) and bool((found == np.eye(size)).all()) else found
 
@@ -49,21 +50,25 @@ class Resampling:
         places = np.arange(out, dtype=np.float32)
         x = _coordinate(self.transformation, places, np.float32(scale), size, out, self.by_scales)
         rounded = _rounding(self.nearest, scale)(x)
-        return np.asarray(np.eye(size)[np.clip(rounded, 0, size - 1).astype(np.int64)])
+        matrix = np.zeros((out, size))
+        matrix[np.arange(out), np.clip(rounded, 0, size - 1).astype(np.int64)] = 1
+        return matrix
 
     def _weighed(self, scale: float, size: int, out: int) -> np.ndarray:
         """Return the weights of a kernel around each output's coordinate; beyond the border, the edge counts again."""
         kernel, reach = _kernel(self.mode, self.cubic)
         x = _coordinate(self.transformation, np.arange(out, dtype=np.float64), scale, size, out, self.by_scales)
         shrink = min(scale, 1.0) if self.antialias else 1.0
-        around = np.arange(-int(np.ceil(reach / shrink)), int(np.ceil(reach / shrink)) + 2)
+        wide = int(np.ceil(reach / shrink))
+        sized((out, 2 * wide + 2))
+        around = np.arange(-wide, wide + 2)
         places = np.floor(x)[:, None] + around
         weights = kernel(np.abs(places - x[:, None]) * shrink)
         if self.exclude_outside:
             weights = np.where((places < 0) | (places >= size), 0, weights)
         if self.exclude_outside or self.antialias:
             weights = weights / weights.sum(axis=1, keepdims=True)
-        matrix = np.zeros(sized((out, size)))
+        matrix = np.zeros((out, size))
         np.add.at(matrix, (np.arange(out)[:, None], np.clip(places, 0, size - 1).astype(np.int64)), weights)
         return matrix
 
