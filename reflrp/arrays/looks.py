@@ -50,10 +50,10 @@ def hash_of(value: Any) -> int:
 
 def brief(value: Any, width: int = 60) -> str:
     """Return a value as one short line; an array of more than a few numbers by its dtype and shape."""
-    if is_array(value):
+    if is_array(value) and not isinstance(value, type):
         few = value.size <= 4 and value.dtype.kind in "fiub"
         return f"array({to_host(value).tolist()})" if few else f"<{described(value)}>"
-    if isinstance(value, tuple) and any(map(is_array, value)):
+    if isinstance(value, tuple) and any(is_array(v) and not isinstance(v, type) for v in value):
         return shortened(f"({', '.join(map(brief, value))}{',' if len(value) == 1 else ''})", width)
     return shortened(repr(value), width)
 

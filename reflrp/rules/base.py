@@ -87,6 +87,8 @@ def check_numbers(field: str, value: Any) -> None:
         limits.check_array(f"{field}, an array", value.shape, value.itemsize)
         if not _all_finite(value):
             raise refuse(field, value, "a finite number, or an array of such", RuleError)
+    elif hasattr(value, "tocsr"):  # a sparse matrix of SciPy, which does not compare as an array does
+        raise refuse(field, value, "a finite number, or a dense array of such", RuleError)
 
 
 def _all_finite(array: np.ndarray) -> bool:
