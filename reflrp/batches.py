@@ -138,7 +138,7 @@ class Batch:
         outputs, which hold them on their first axis, and the graphs of the cuts do the same to each sample. Where all
         samples are too many to build a graph for, the largest cut and twice that are compared.
         """
-        whole = self._traced(self.count) or self._traced(min(self.count, 2 * size))
+        whole = self._traced(self.count, 2 * size)
         if whole is None:
             return "no graph is to be had for all samples from their shapes alone"
         graph, seen = whole
@@ -165,21 +165,25 @@ class Batch:
         graph = self.network.graph({k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()})
         return graph.restricted_to(*self.outputs)
 
-    def _traced(self, size: int) -> tuple[Graph, Samples] | None:
-        """Return the graph for so many samples, and where it holds them; None where there is none from shapes alone."""
+    def _traced(self, size: int, instead: int | None = None) -> tuple[Graph, Samples] | None:
+        """Return the graph for so many samples, and where it holds them; None where there is none from shapes alone.
+
+        Where so many are too many within the limits, that for as many as are to be taken `instead`.
+        """
         try:
             graph = self._needed(size)
+        except TooLarge:
+            return None if instead is None or instead >= size else self._traced(instead)
         except ReflrpError:
             return None
         return graph, trace(graph, {k: 0 for k in graph.inputs if self.feeds[k].ndim})
 
     def axes(self, size: int) -> dict[str, int]:
-        """Return the axis that the samples are on, for each inner value, where that is not the first."""
-        one, two = self.built(size), self.built(size + 1) or self.built(self.count)
-        if one is None or two is None:
+        """Return the axis that the samples are on, for each inner value where that is known; of one sample alone it is not."""
+        whole = self._traced(self.count) or (self._traced(size) if size > 1 else None)
+        if whole is None:
             return {}
-        shapes = ((k, v.shape, two.values[k].shape) for k, v in one.values.items() if k in two.values)
-        return {k: i for k, a, b in shapes if (i := _differing(a, b)) > 0}
+        return {k: place.axis for k, place in whole[1].places.items() if place is not None and place.before == 1}
 
     def baked(self, wanted: int) -> int | None:
         """Return the batch size that the file fixes, by its inputs or inside, where that is not the one wanted.
@@ -217,10 +221,6 @@ def joined(name: str, parts: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
             f"the parts of {name!r}, of the shapes {[p.shape for p in parts[:3]]}, do not make one batch ({error}); "
             "give fewer samples at a time"
         ) from error
-
-
-def _differing(one: Shape, two: Shape) -> int:
-    return next((i for i, (m, n) in enumerate(zip(one, two, strict=False)) if m != n), 0)
 
 
 def _shape(graph: Graph, output: str) -> Shape:

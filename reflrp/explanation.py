@@ -231,7 +231,8 @@ class Explanation:
     def concatenate(cls, parts: Sequence[Explanation], axes: Mapping[str, int] | None = None) -> Explanation:
         """Return the explanations of the cuts of one batch as one.
 
-        `axes` says which axis of an inner value the samples are on, where that is not the first.
+        `axes` says which axis of an inner value the samples are on; without it, that is the first. Raises InputError for one
+        whose first axis has not as many entries as the cut has samples.
         """
         _check_parts(parts)
         given = checks.mapping("axes", {} if axes is None else axes, "a dict of axes by the value's name")
@@ -245,7 +246,7 @@ class Explanation:
             {k: _whole(k, [p.relevances[k] for p in parts]) for k in parts[0].relevances},
             joined("the output", [p.output for p in parts]),
             tuple(t for p in parts for t in p.target),
-            {k: _whole(k, [p.layers[k] for p in parts], axis=places.get(k, 0)) for k in parts[0].layers},
+            {k: _inner(k, parts, places.get(k)) for k in parts[0].layers},
             ledger,
             {name: rule for p in reversed(parts) for name, rule in p.rules.items()},
             tuple(dict.fromkeys(note for p in parts for note in p.notes)),
@@ -271,6 +272,17 @@ def _whole(name: str, parts: Sequence[np.ndarray], same: bool = False, axis: int
     if parts[0].ndim:
         return joined(name, parts, axis)
     return parts[0] if same else np.asarray(sum(parts), dtype=parts[0].dtype)
+
+
+def _inner(name: str, parts: Sequence[Explanation], axis: int | None) -> np.ndarray:
+    """Return the cuts of an inner value's relevance as one."""
+    found = [p.layers[name] for p in parts]
+    if axis is None and any(R.ndim and R.shape[0] != len(p.output) for R, p in zip(found, parts, strict=True)):
+        raise InputError(
+            f"which axis of {name!r}, of shape {found[0].shape}, holds the samples is not known, so that the parts of the "
+            "batch are not put together: leave it out of layers=, or explain one part at a time"
+        )
+    return _whole(name, found, axis=axis or 0)
 
 
 def _as_text(rules: Mapping[str, Rule | str]) -> dict[str, str]:

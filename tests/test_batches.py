@@ -112,6 +112,27 @@ def test_inner_values_with_the_batch_on_another_axis(size):
         assert np.allclose(cut.layers[name], R, rtol=1e-12, atol=1e-14), name
 
 
+BAKED = "t = Transpose(r) u = MatMul(w, t) v = Transpose(u) y = Relu(v)"
+
+
+@pytest.mark.parametrize("inputs", ["float[2,4] x", "float[N,4] x"])
+def test_inner_values_of_a_batch_that_is_baked_in(inputs):
+    body, given = ("r = Identity(x) ", {}) if "2" in inputs else ("r = Reshape(x, rows) ", {"rows": ints(2, 4)})
+    proto = model(body + BAKED, inputs, w=draw(3, 4), **given)
+    e = reflrp.explain(proto, X, "epsilon", layers=True)
+    assert "the batch size 2 is baked into the file" in e.notes[-1]
+    parts = [reflrp.explain(proto, X[i : i + 2], "epsilon", layers=True).layers["t"] for i in (0, 2)]
+    assert np.array_equal(e.layers["t"], np.concatenate(parts, axis=1))
+
+
+def test_inner_values_of_one_sample_at_a_time():
+    """Where the one sample of a file lies in a value cannot be told, so nothing is put together by a guess."""
+    proto = model("r = Reshape(x, rows) " + BAKED, w=draw(3, 4), rows=ints(1, 4))
+    with pytest.raises(reflrp.InputError, match="which axis of 't'"):
+        reflrp.explain(proto, X, "epsilon", layers=True)
+    assert reflrp.explain(proto, X, "epsilon", layers="v").layers["v"].shape == (4, 3)
+
+
 def test_an_input_without_axes():
     """It goes into every cut, and its relevance is the sum over them."""
     proto = model("a = MatMul(x, w) c = Add(a, z) y = Relu(c)", "float[N,4] x, float[] z", w=draw(4, 3))

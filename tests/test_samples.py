@@ -49,12 +49,12 @@ def test_what_is_proven_holds(name):
 
 X = draw(6, 4, seed=3)
 ROWS = (
-    "h = Shape(x) n = Gather(h, nought) r = Range(nought, n, step) o = Sub(n, r) p = Sub(o, step) "
+    "h = Shape(x) n = Gather(h, nought) r = Range(nought, n, step) o = Sub(n, r) p = Mod(o, n) "
     "c = Greater(x, bound) i = Unsqueeze({}, inner) g = GatherND(c, i) f = Cast<to = 1>(g) y = Mul(x, f)"
 )
 NUMBERS: dict[str, Any] = {"nought": np.int64(0), "step": np.int64(1), "bound": np.float32(0), "inner": ints(1)}
 TOGETHER = {
-    "a mask's rows turned round": ROWS.format("p"),
+    "a mask's rows behind the first turned round": ROWS.format("p"),
     "a sum over the batch": "s = ReduceSum(x, first) y = Add(x, s)",
     "the batch's mean": "m = ReduceMean<axes = [0]>(x) y = Sub(x, m)",
     "running sums": "y = CumSum(x, zero)",
