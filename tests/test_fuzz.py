@@ -3,6 +3,8 @@
 `make fuzz` tries many more; the package tests/fuzz says how.
 """
 
+import inspect
+import json
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -12,11 +14,14 @@ import fuzz
 import numpy as np
 import onnx.parser
 import pytest
-from fuzz import FINE, KINDS, Judge, Verdict
+from fuzz import FINE, KINDS, Judge, Verdict, arguments
+from fuzz.odd import ODD
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from models import ints, model
 from onnx import ModelProto, TensorProto, helper
+
+import reflrp
 
 ENDS: Counter[str] = Counter()
 CHANCE = st.randoms(use_true_random=False)
@@ -49,6 +54,22 @@ def test_models_are_sound_before(judge: Judge) -> None:
     ends = Counter(check(judge, data).outcome for data in fuzz.seeds())
     assert set(ends) <= FINE, ends
     assert ends["explained"] > 200
+
+
+def test_each_odd_value_for_each_argument(tmp_path: Path) -> None:
+    """All of them, one after the other, where `make fuzz` draws some: a ReflrpError, or an answer."""
+    (tmp_path / "scratch").mkdir()
+    found = []
+    for name, call in arguments.calls().items():
+        for argument in set(inspect.signature(call.function).parameters) - {"self", "cls"}:
+            for odd in ODD:
+                try:
+                    arguments.tried(json.dumps({"call": name, "odd": {argument: odd}}).encode(), tmp_path)
+                except reflrp.ReflrpError:
+                    pass
+                except Exception as error:
+                    found.append(f"{name}({argument}={odd}): {type(error).__name__}: {error}"[:300])
+    assert not found[:MOST]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from os import PathLike
 from pathlib import Path
@@ -99,6 +99,18 @@ def texts(name: str, value: Any, error: Error = InputError) -> tuple[str, ...]:
         return (value,)
     if not isinstance(value, Sequence | set | frozenset) or not all(isinstance(v, str) for v in value):
         raise refuse(name, value, "a text or a list of texts", error)
+    return tuple(value)
+
+
+def listed_things(name: str, value: Any, wanted: str, error: Error = InputError) -> tuple[Any, ...]:
+    """Return a list, a tuple or an iterator of any things as a tuple; None is none of them.
+
+    A text, a dict or an array is no list, though each can be iterated: an array of any size may stand there.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable) or hasattr(value, "dtype"):
+        raise refuse(name, value, wanted, error)
     return tuple(value)
 
 

@@ -70,9 +70,12 @@ def _shape(node: Node, survey: Survey) -> tuple[int, ...]:
 
 def _layers(form: Form, conv: r.Rule | None, linear: r.Rule | None) -> Pairs:
     """Return what stands on convolutions and dense maps: LXT's epsilon rule, or the given rules."""
-    checks.choice("form", form, ("efficient", "explicit"), RuleError)
     own = r.Epsilon(0) if form == "efficient" else linear_epsilon(1e-8)
     return (kind("conv"), _carried(form, conv) or own), (kind("dense"), _carried(form, linear) or own)
+
+
+def _check(form: Form) -> None:
+    checks.choice("form", form, ("efficient", "explicit"), RuleError)
 
 
 def _carried(form: Form, rule: r.Rule | None) -> r.Rule | None:
@@ -117,6 +120,7 @@ def AttnLRP(  # noqa: N802
     `conv` and `linear` replace the rule of convolutions and dense maps, as LXT's composites of zennit rules do for
     vision transformers; in the efficient form they are `Patched`.
     """
+    _check(form)
     products: Pairs = ((kind("product"), r.Half(0)),)
     if form == "explicit":
         weights = kind("product") & ~_Elementwise() & _Gated(3)
@@ -133,6 +137,7 @@ def CP_LRP(  # noqa: N802
 
     Relevance stops at the softmax and goes through the values, at a gate through the other operand.
     """
+    _check(form)
     gated: r.Rule = r.SignalTakesAll("activated", 0) if form == "efficient" else EpsilonRule(operands="signal")
     products: Pairs = ((_Gated(), gated), *(((kind("product"), r.Half(0)),) if form == "efficient" else _UNGATED))
     pairs = (*_layers(form, conv, linear), (op_type("Softmax"), StopRelevanceRule()), *products, *_rest(form))

@@ -101,7 +101,10 @@ Canonizers = Iterable[zennit.Canonizer] | None
 
 
 def _canonizers(more: Canonizers) -> list[zennit.Canonizer]:
-    return [zennit.SequentialMergeBatchNorm(), *(more or ())]
+    return [
+        zennit.SequentialMergeBatchNorm(),
+        *checks.listed_things("zennit_canonizers", more, "a list of canonizers", RuleError),
+    ]
 
 
 class LRPUniformEpsilon(LRPBase):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from reflrp.errors import RuleError
+from reflrp.ground import checks
+
 
 @dataclass(frozen=True)
 class Canonizer:
@@ -49,7 +52,10 @@ class CompositeCanonizer(Canonizer):
     """Several canonizers, one after the other."""
 
     def __init__(self, canonizers: tuple[Canonizer, ...] | list[Canonizer]) -> None:
-        self.canonizers = tuple(canonizers)
+        self.canonizers = checks.listed_things("canonizers", canonizers, "a list of canonizers", RuleError)
+        for canonizer in self.canonizers:
+            if not isinstance(canonizer, Canonizer):
+                raise RuleError(f"{checks.shown(canonizer)} is no canonizer of reflrp.dialects.zennit")
 
     @property
     def passes(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -13,6 +13,7 @@ from reflrp.dialects.zennit.maps import (
     LayerMapComposite,
     SpecialFirstLayerMapComposite,
     layer_map_base,
+    mapped,
 )
 from reflrp.dialects.zennit.nn import ReLU
 from reflrp.dialects.zennit.rules import (
@@ -48,7 +49,12 @@ def register_composite(name: str) -> Callable[[Any], Any]:
 
 
 def _layers(user: LayerMap | None, conv: Rule, dense: Rule, stabilizer: StabilizerLike) -> LayerMap:
-    return [*(user or ()), *layer_map_base(stabilizer), (types.Convolution, conv), (types.DenseLinear, dense)]
+    return [
+        *mapped("layer_map", user),
+        *layer_map_base(stabilizer),
+        (types.Convolution, conv),
+        (types.DenseLinear, dense),
+    ]
 
 
 @register_composite("epsilon_gamma_box")
@@ -69,7 +75,7 @@ class EpsilonGammaBox(SpecialFirstLayerMapComposite):
     ) -> None:
         conv = Gamma(gamma, stabilizer, zero_params)
         layers = _layers(layer_map, conv, Epsilon(epsilon, zero_params), stabilizer)
-        firsts = [*(first_map or ()), (types.Convolution, ZBox(low, high, stabilizer, zero_params))]
+        firsts = [*mapped("first_map", first_map), (types.Convolution, ZBox(low, high, stabilizer, zero_params))]
         super().__init__(layers, firsts, canonizers)
 
 
@@ -104,7 +110,9 @@ class EpsilonPlusFlat(SpecialFirstLayerMapComposite):
     ) -> None:
         conv = ZPlus(stabilizer, zero_params)
         layers = _layers(layer_map, conv, Epsilon(epsilon, zero_params), stabilizer)
-        super().__init__(layers, [*(first_map or ()), (types.Linear, Flat(stabilizer, zero_params))], canonizers)
+        super().__init__(
+            layers, [*mapped("first_map", first_map), (types.Linear, Flat(stabilizer, zero_params))], canonizers
+        )
 
 
 @register_composite("epsilon_alpha2_beta1")
@@ -138,7 +146,9 @@ class EpsilonAlpha2Beta1Flat(SpecialFirstLayerMapComposite):
     ) -> None:
         conv = AlphaBeta(2.0, 1.0, stabilizer, zero_params)
         layers = _layers(layer_map, conv, Epsilon(epsilon, zero_params), stabilizer)
-        super().__init__(layers, [*(first_map or ()), (types.Linear, Flat(stabilizer, zero_params))], canonizers)
+        super().__init__(
+            layers, [*mapped("first_map", first_map), (types.Linear, Flat(stabilizer, zero_params))], canonizers
+        )
 
 
 @register_composite("excitation_backprop")
@@ -154,7 +164,7 @@ class ExcitationBackprop(LayerMapComposite):
     ) -> None:
         norm, plus = Norm(stabilizer), ZPlus(stabilizer, zero_params)
         own = [(types.Sum, norm), (types.AvgPool, norm), (types.Linear, plus)]
-        super().__init__([*(layer_map or ()), *own], canonizers)
+        super().__init__([*mapped("layer_map", layer_map), *own], canonizers)
 
 
 @register_composite("deconvnet")
@@ -162,7 +172,7 @@ class DeconvNet(LayerMapComposite):
     """ReLUDeconvNet on ReLUs, gradients elsewhere."""
 
     def __init__(self, layer_map: LayerMap | None = None, canonizers: Canonizers = None) -> None:
-        super().__init__([*(layer_map or ()), (ReLU, ReLUDeconvNet())], canonizers)
+        super().__init__([*mapped("layer_map", layer_map), (ReLU, ReLUDeconvNet())], canonizers)
 
 
 @register_composite("guided_backprop")
@@ -170,7 +180,7 @@ class GuidedBackprop(LayerMapComposite):
     """ReLUGuidedBackprop on ReLUs, gradients elsewhere."""
 
     def __init__(self, layer_map: LayerMap | None = None, canonizers: Canonizers = None) -> None:
-        super().__init__([*(layer_map or ()), (ReLU, ReLUGuidedBackprop())], canonizers)
+        super().__init__([*mapped("layer_map", layer_map), (ReLU, ReLUGuidedBackprop())], canonizers)
 
 
 @register_composite("beta_smooth")
@@ -184,7 +194,7 @@ class BetaSmooth(LayerMapComposite):
         zero_params: ZeroParams = None,
         canonizers: Canonizers = None,
     ) -> None:
-        super().__init__([*(layer_map or ()), (ReLU, ReLUBetaSmooth(beta_smooth))], canonizers)
+        super().__init__([*mapped("layer_map", layer_map), (ReLU, ReLUBetaSmooth(beta_smooth))], canonizers)
 
 
 def _on_linear(rule: ZennitRule) -> Composite:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ast import literal_eval
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from reflrp.composites import Composite, Pairs
 from reflrp.composites.matchers import Matcher, Survey, anything, earliest
@@ -20,7 +21,7 @@ from reflrp.dialects.zennit.rules import (
     Pass,
 )
 from reflrp.errors import RuleError
-from reflrp.ground.checks import shown
+from reflrp.ground.checks import listed_things, shown, texts
 from reflrp.ir import Node
 from reflrp.ops.stabilizer import StabilizerLike
 from reflrp.rules.base import Rule
@@ -35,7 +36,7 @@ class _Mapped(Composite):
     """Pairs (matcher, rule) and Gradient for the rest; the canonizers say which passes run before."""
 
     def __init__(self, mapped: Pairs, canonizers: Canonizers) -> None:
-        self.mapped, self.canonizers = tuple(mapped), list(canonizers or ())
+        self.mapped, self.canonizers = tuple(mapped), list(listed("canonizers", canonizers))
         for canonizer in self.canonizers:
             if not isinstance(canonizer, Canonizer):
                 raise RuleError(f"{shown(canonizer)} is no canonizer of reflrp.dialects.zennit")
@@ -44,26 +45,40 @@ class _Mapped(Composite):
         super().__init__(pairs, f"zennit.{type(self).__name__}", tuple(passes))
 
 
-def _pairs(layer_map: LayerMap | None) -> Pairs:
-    return tuple((matcher(kinds), rule) for kinds, rule in layer_map or ())
+def listed(name: str, value: Any) -> tuple[Any, ...]:
+    """Return a list of what maps are made of, None being an empty one."""
+    return listed_things(name, value, "a list or a tuple", RuleError)
+
+
+def mapped(name: str, value: Any) -> tuple[tuple[Any, Any], ...]:
+    """Return the pairs of a layer map or a name map."""
+    found = listed(name, value)
+    for pair in found:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise RuleError(f"{name}: {shown(pair)} is no pair of what to match and a rule")
+    return found
+
+
+def _pairs(name: str, layer_map: LayerMap | None) -> Pairs:
+    return tuple((matcher(kinds), rule) for kinds, rule in mapped(name, layer_map))
 
 
 class LayerMapComposite(_Mapped):
     """Rules by type of layer."""
 
     def __init__(self, layer_map: LayerMap | None, canonizers: Canonizers = None) -> None:
-        super().__init__(_pairs(layer_map), canonizers)
+        super().__init__(_pairs("layer_map", layer_map), canonizers)
 
 
 class SpecialFirstLayerMapComposite(_Mapped):
     """Rules by type of layer, and others for the first layer: the first in the graph's order that `first_map` fits."""
 
     def __init__(self, layer_map: LayerMap | None, first_map: LayerMap | None, canonizers: Canonizers = None) -> None:
-        firsts = _pairs(first_map)
+        firsts = _pairs("first_map", first_map)
         if firsts:
             first = earliest(matcher(tuple(m for m, _ in firsts)))
             firsts = tuple((first & m, rule) for m, rule in firsts)
-        super().__init__((*firsts, *_pairs(layer_map)), canonizers)
+        super().__init__((*firsts, *_pairs("layer_map", layer_map)), canonizers)
 
 
 @dataclass(frozen=True)
@@ -87,10 +102,13 @@ class NameMapComposite(_Mapped):
     """
 
     def __init__(self, name_map: NameMap | None, canonizers: Canonizers = None) -> None:
-        for names, _ in name_map or ():
+        pairs = mapped("name_map", name_map)
+        for names, _ in pairs:
             if isinstance(names, str):
                 raise RuleError(f"name_map takes tuples of names: write ({names!r},)")
-        super().__init__(tuple((_Named(tuple(names)), rule) for names, rule in name_map or ()), canonizers)
+        super().__init__(
+            tuple((_Named(texts("name_map", names, RuleError)), rule) for names, rule in pairs), canonizers
+        )
 
 
 class MixedComposite(_Mapped):
@@ -100,9 +118,13 @@ class MixedComposite(_Mapped):
     """
 
     def __init__(self, composites: Sequence[Composite], canonizers: Canonizers = None) -> None:
+        composites = listed("composites", composites)
+        for composite in composites:
+            if not isinstance(composite, Composite):
+                raise RuleError(f"{shown(composite)} is no composite")
         mapped = tuple(pair for c in composites for pair in getattr(c, "mapped", c.pairs))
         inner = [canonizer for c in composites for canonizer in getattr(c, "canonizers", ())]
-        super().__init__(mapped, [*(canonizers or ()), *inner])
+        super().__init__(mapped, [*listed("canonizers", canonizers), *inner])
 
 
 class NameLayerMapComposite(MixedComposite):

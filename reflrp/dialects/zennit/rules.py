@@ -19,6 +19,7 @@ from reflrp import rules as r
 from reflrp.arrays import ZERO, Array, pos, where
 from reflrp.dialects.zennit.core import expand
 from reflrp.errors import RuleError
+from reflrp.ground import checks
 from reflrp.ground.caches import Cache, Kept
 from reflrp.ir import LINEAR, WEIGHTED
 from reflrp.ops.linear import LinearMap
@@ -50,7 +51,8 @@ class Modified(ZennitRule):
         names = self.zero_params
         if isinstance(names, str) and "weight" in names and names != "weight":
             raise RuleError(f"zero_params={names!r} is ambiguous: zennit compares a str by `in`; give a list of names")
-        object.__setattr__(self, "zero_params", names if names is None or isinstance(names, str) else tuple(names))
+        if names is not None and not isinstance(names, str):
+            object.__setattr__(self, "zero_params", checks.texts("zero_params", names, RuleError))
 
     def zeroes(self, name: str) -> bool:
         """Return whether a parameter is taken as zero (in a str, as in zennit, by substring)."""
