@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
-from reflrp.arrays import ZERO, Array, magnitude, total
+from reflrp.arrays import ZERO, Array, is_symbolic, magnitude, total
 from reflrp.arrays.convert import shared
 from reflrp.arrays.looks import block, counted
 from reflrp.errors import InputError, ModelError, NonFiniteError, OtherWay, ReflrpError, RuleError
@@ -155,7 +155,8 @@ class Program:
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         """Return what a node gives to each of its inputs, and its account; whatever goes wrong there names the node."""
-        rule, absorbed = self.rules.get(node.name), list[Any]()
+        traced = is_symbolic(r) or is_symbolic(values[node.output])
+        rule, absorbed = self.rules.get(node.name), None if traced else list[Any]()
         where = f"node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(rule)})"
         xs = tuple(values[i] for i in node.inputs)
         try:
@@ -175,9 +176,9 @@ class Program:
 
     @staticmethod
     def _parts(
-        op: Op, rule: Rule | None, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any]
+        op: Op, rule: Rule | None, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any] | None
     ) -> tuple[Array, ...]:
-        """Return what a rule gives to each input; its notes for the ledger end in `absorbed`."""
+        """Return what a rule gives to each input; its notes for the ledger end in `absorbed`, if there is one."""
         parts: tuple[Array, ...]
         if rule is None:
             parts = op.transpose(r, *xs)  # type: ignore[attr-defined]
@@ -210,7 +211,11 @@ class Program:
         moved = (n.output for n in self.graph.nodes if isinstance(n.op, MovedIds))
         return frozenset([*self.graph.inputs, *moved])
 
-    def _account(self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any]) -> Row:
+    def _account(
+        self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any] | None
+    ) -> Row:
+        if absorbed is None:
+            return Row(node.name, node.kind, rule_name(rule), 0.0, 0.0)
         received = total(r)
         if not isfinite(received):
             check_sum(r, node.output)
@@ -240,6 +245,8 @@ def rule_name(rule: Rule | None) -> str:
 
 def restricted(name: str, r: Array, mask: Array) -> tuple[Array, Row]:
     """Return a value's relevance at the chosen neurons only, and the account of what is left out."""
+    if is_symbolic(r):
+        return r * mask, Row(f"{name}:condition", "condition", "restrict", 0.0, 0.0)
     before, after = total(r), total(r * mask)
     return r * mask, Row(
         f"{name}:condition", "condition", "restrict", before, after, dropped=before - after, flow=magnitude(r)
@@ -247,14 +254,14 @@ def restricted(name: str, r: Array, mask: Array) -> tuple[Array, Row]:
 
 
 def _share_linear(
-    op: LinearMap | Statistic, rule: Rule, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any]
+    op: LinearMap | Statistic, rule: Rule, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any] | None
 ) -> tuple[Array, ...]:
-    """Run a rule on a linear map; its notes for the ledger end in `absorbed`."""
+    """Run a rule on a linear map; its notes for the ledger end in `absorbed`, if there is one."""
     L = op.held(xs[0]) if isinstance(op, Statistic) else op
     a = L.join(xs)
     L = L.observed(a, y) if isinstance(L, Selection) else L
     R = rule(replace(L, absorbed=absorbed), a, y, r)
-    if R is not ZERO:
+    if R is not ZERO and absorbed is not None:
         absorbed.append(Absorbed(L.kept(R), 0))
     return (R,) * len(xs) if R is ZERO else L.part(R)
 

@@ -8,6 +8,7 @@ from math import isfinite
 import numpy as np
 
 from reflrp.arrays import Array, is_symbolic, namespace, total
+from reflrp.arrays.namespaces import fits
 from reflrp.errors import ModelError, NonFiniteError, RuleError
 from reflrp.ir import Node, Shape
 
@@ -28,14 +29,24 @@ def like(r: Array, part: Array, node: Node, shape: Shape, rule: str) -> Array:
     Raises RuleError where it is not shaped like the input, or holds no such numbers.
     """
     found, dtype = getattr(part, "shape", None), getattr(part, "dtype", None)
-    if is_symbolic(part) or dtype is None:
-        return part
+    if is_symbolic(r) or is_symbolic(part) or dtype is None or any(type(n) is not int for n in shape):
+        return _symbolic(part, node, shape, rule)
     if dtype != r.dtype and {dtype, r.dtype} <= {np.dtype(float), np.dtype(np.float32)}:
         part, dtype = part.astype(r.dtype), r.dtype
     if found != shape or dtype != r.dtype:
         raise RuleError(
             f"{rule} gives an input the shape {found} of {dtype} at node {node.name!r} "
             f"({node.kind}, onnx {node.op_type}), and not {shape} of {r.dtype}"
+        )
+    return part
+
+
+def _symbolic(part: Array, node: Node, shape: Shape, rule: str) -> Array:
+    """Return a part that is written into a graph; a constant may have one entry where all are the same."""
+    found = getattr(part, "shape", shape)
+    if found != shape and (is_symbolic(part) or not fits(found, shape)):
+        raise RuleError(
+            f"{rule} gives an input the shape {found} at node {node.name!r} ({node.kind}, onnx {node.op_type}), and not {shape}"
         )
     return part
 
@@ -56,7 +67,7 @@ def check_finite(x: Array, node: Node, what: str, allow_minus_infinity: bool = F
 
 def check_sum(R: Array, name: str) -> None:
     """Raise NonFiniteError where a value's relevance, which is the sum of what its readers gave it, is not finite."""
-    if isfinite(total(R)):
+    if is_symbolic(R) or isfinite(total(R)):
         return
     xp = namespace(R)
     if not bool(xp.all(xp.isfinite(R))):

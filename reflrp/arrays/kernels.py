@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from math import prod
+from math import inf, prod
+from typing import Any
 
-from reflrp.arrays.namespaces import Array, namespace, twinned
+from reflrp.arrays.namespaces import Array, namespace, twinned, where
 
 BLOCK = 1 << 21
 """How many entries one block of unrolled windows may have: bounds the memory of a convolution."""
@@ -126,6 +127,55 @@ def window_spread(s: Array, windows: Windows) -> Array:
     return unpad(out, windows)
 
 
+@twinned
+def placed(x: Array, key: tuple[Any, ...], shape: Ints) -> Array:
+    """Return zeros of a shape with x at a key of slices: the transpose of taking what is there."""
+    out = namespace(x).zeros(shape, dtype=x.dtype)
+    out[key] = x
+    return out
+
+
+@twinned
+def pool(x: Array, windows: Windows) -> Array:
+    """Return the maximum of each window."""
+    padded = pad(x, windows, -inf)
+    taps = windows.taps()
+    out = padded[(..., *next(taps))]
+    for tap in taps:
+        out = namespace(out).maximum(out, padded[(..., *tap)])
+    return out
+
+
+@twinned
+def pool_winners(x: Array, z: Array, windows: Windows) -> Array:
+    """Return the first best tap of each window, whose maxima are z (symbolic arrays: the number of the winning entry)."""
+    xp = namespace(x)
+    padded = pad(x, windows, -inf)
+    winners = xp.full(z.shape, -1, dtype=xp.int32)
+    for t, tap in enumerate(windows.taps()):
+        winners = where((padded[(..., *tap)] == z) & (winners < 0), xp.full_like(winners, t), winners)
+    return winners
+
+
+@twinned
+def pool_picked(x: Array, winners: Array, windows: Windows) -> Array:
+    """Return the entries of x at the winners."""
+    padded = pad(x, windows)
+    out = namespace(x).zeros(winners.shape, dtype=x.dtype)
+    for t, tap in enumerate(windows.taps()):
+        out = where(winners == t, padded[(..., *tap)], out)
+    return out
+
+
+@twinned
+def pool_unpicked(s: Array, winners: Array, windows: Windows) -> Array:
+    """Return s at the winners: the transpose of `pool_picked`."""
+    out = namespace(s).zeros((*s.shape[: s.ndim - len(windows.size)], *windows.padded), dtype=s.dtype)
+    for t, tap in enumerate(windows.taps()):
+        out[(..., *tap)] += where(winners == t, s, 0 * s)
+    return unpad(out, windows)
+
+
 def matmul(x: Array, y: Array) -> Array:
     """Return the matrix product x @ y; on symbolic arrays one plain MatMul node."""
     return namespace(x, y).matmul(x, y)
@@ -169,7 +219,7 @@ def conv_transpose(s: Array, w: Array, windows: Windows, groups: int = 1) -> Arr
     xp = namespace(s)
     n, o, c = s.shape[0], s.shape[1], w.shape[1] * groups
     if o <= c and windows.mirrored and n * c * prod(windows.kernel) * prod(windows.out) > BLOCK:
-        return conv(s, _mirror(w, groups), windows.mirrored, groups)
+        return conv(s, mirror(w, groups), windows.mirrored, groups)
     w = xp.reshape(w, (groups, o // groups, -1))
     w = xp.permute_dims(w, (0, 2, 1))
     if windows.trivial:
@@ -202,7 +252,7 @@ def conv_takes(n: int, c: int, o: int, windows: Windows) -> int:
     return n * frame + block + taps * TAP
 
 
-def _mirror(w: Array, groups: int) -> Array:
+def mirror(w: Array, groups: int) -> Array:
     """Return the kernel of the transposed convolution: inputs and outputs swapped, each axis reversed."""
     xp = namespace(w)
     o, c, *kernel = w.shape

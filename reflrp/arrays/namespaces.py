@@ -2,7 +2,7 @@
 
 A formula is written with `+ - * / **`, `L(...)`, `L.T(...)` and the helpers below. It sees no namespace, no
 dtype and no device, so it runs on NumPy, CuPy, any array-API library, on object arrays of
-`fractions.Fraction`, and on the symbolic arrays of ndonnx.
+`fractions.Fraction`, and on symbolic arrays.
 """
 
 from __future__ import annotations
@@ -47,6 +47,12 @@ def namespace(*arrays: Array) -> ModuleType:
     return np
 
 
+class Symbolic:
+    """What all symbolic arrays are: an operation on one writes a part of a graph."""
+
+    __slots__ = ()
+
+
 SYMBOLIC: list[ModuleType] = []
 """The namespace of symbolic arrays, once it is imported; only who makes such arrays imports it."""
 
@@ -63,8 +69,8 @@ def _symbolic() -> ModuleType:
 
 
 def is_symbolic(x: Array) -> bool:
-    """Return whether an operation on `x` writes a node of an ONNX graph: whether it is an array of ndonnx."""
-    return type(x).__module__.startswith("ndonnx")
+    """Return whether an operation on `x` writes a part of a graph."""
+    return isinstance(x, Symbolic)
 
 
 def is_exact(x: Array) -> bool:

@@ -1,88 +1,109 @@
-"""The namespace of symbolic arrays: each operation on one writes a node of an ONNX graph.
+"""The namespace of symbolic arrays: each operation on one writes a term of a graph (`arrays/tracing`).
 
-`arrays.namespace` gives this module for the arrays of ndonnx, an array-API library over spox. What is not defined
-here is ndonnx's own function. Defined here are the twins of what ndonnx lacks (windows, convolutions, scatter-add) and
-of what it writes clumsily: its `@` comes with guards of Size, Equal and If, its `zeros_like` with an Expand, its `std`
-with arithmetic on shapes.
-
-Constants, that is weights, biases and all that is derived from them, stay NumPy arrays while a formula is traced. So
-they are computed once, and enter the graph as a Constant only where they meet a symbolic array.
+`arrays.namespace` gives this module for symbolic arrays. It has the functions of the array API that formulas use, and the
+twins of what `arrays/kernels.py` and `arrays/namespaces.py` compute by slices and loops. Every function takes NumPy
+arrays as constants: what depends on constants alone is computed at once, and enters the graph only where it meets a
+symbolic array.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import partial
 from typing import Any
 
-import ndonnx
 import numpy as np
-from spox import Var
-from spox.opset.ai.onnx import v21
 
-from reflrp.arrays.kernels import Ints, Windows
-from reflrp.arrays.namespaces import Array, enter_symbolic, is_symbolic
+from reflrp.arrays import kernels
+from reflrp.arrays.kernels import Windows
+from reflrp.arrays.namespaces import Array, Symbolic, enter_symbolic
+from reflrp.arrays.tracing import arithmetic, moves, reductions, windows
+from reflrp.arrays.tracing.array import SymbolicArray, array, combined, term_of, together, trace_of
+from reflrp.arrays.tracing.dims import Dim, Unsettled
+from reflrp.arrays.tracing.reductions import Axes
+from reflrp.arrays.tracing.terms import Shape, Term, Trace, still
 
-op: Any = v21
-"""The operators; untyped, since most come from older opsets by imports that type checkers do not follow."""
+float32, float64, int32, int64, bool_ = np.float32, np.float64, np.int32, np.int64, np.bool_
+
+UNARY = {
+    "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "tanh": "Tanh", "sin": "Sin", "cos": "Cos", "tan": "Tan", "asin": "Asin",
+    "acos": "Acos", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "asinh": "Asinh", "acosh": "Acosh", "atanh": "Atanh",
+    "floor": "Floor", "ceil": "Ceil", "round": "Round", "sign": "Sign", "erf": "Erf", "isnan": "IsNaN", "isinf": "IsInf",
+    "abs": "Abs", "logical_not": "Not",
+}  # fmt: skip
+BINARY = {"maximum": "Max", "minimum": "Min", "pow": "Pow", "add": "Add", "multiply": "Mul", "logical_and": "And"}
+
+
+def _unary(op: str, x: Array) -> Array:
+    return array(arithmetic.unary(op, x.term))
 
 
 def __getattr__(name: str) -> Any:
-    """Return ndonnx's function of that name, which then takes NumPy arrays too; of those alone, NumPy's answer."""
-    if name.startswith("__"):
-        raise AttributeError(name)
-    found = getattr(ndonnx, name)
-    return _mixed(found) if callable(found) else found
+    """Return the elementwise function of that name."""
+    if name in UNARY:
+        return partial(_unary, UNARY[name])
+    if name in BINARY:
+        return partial(combined, BINARY[name])
+    raise AttributeError(f"symbolic arrays have no {name!r}")
 
 
-def _mixed(function: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(function)
-    def call(*args: Any, **options: Any) -> Any:
-        arrays = [x for arg in args for x in (arg if isinstance(arg, list) else [arg])]
-        if any(map(_constant, arrays)) and not any(map(is_symbolic, arrays)):
-            return getattr(np, function.__name__)(*args, **options)
-        return function(*map(_lifted, args), **options)
-
-    return call
+def argument(trace: Trace, name: str, shape: Shape, dtype: Any = np.float32, **known: bool) -> Array:
+    """Return the array of a value of the graph, of which `nonneg` and `finite` may be known."""
+    return SymbolicArray(trace.named(name, shape, np.dtype(dtype), **known))
 
 
-def _constant(x: Any) -> bool:
-    return isinstance(x, np.ndarray | np.generic)
-
-
-def _lifted(x: Any) -> Any:
-    """Return a NumPy array, or each one in a list of arrays, as a symbolic constant."""
-    if isinstance(x, list):
-        return [_lifted(item) for item in x]
-    return ndonnx.asarray(np.asarray(x)) if _constant(x) else x
-
-
-def _var(x: Array) -> Var:
-    found: Var = ndonnx.asarray(x).unwrap_spox()
-    return found
-
-
-def _array(var: Var) -> Array:
-    return ndonnx.asarray(var)
-
-
-def _ints(values: Any) -> Var:
-    found: Var = op.const(np.asarray(values, dtype=np.int64))
-    return found
+def _moved(function: Callable[..., Term], x: Array, *args: Any) -> Array:
+    return array(function(x.term, *args))
 
 
 def asarray(x: Any, *, dtype: Any = None) -> Array:
     """Return a symbolic array as it is, and anything else as a NumPy constant."""
-    if isinstance(x, ndonnx.Array):
-        return x if dtype is None else x.astype(dtype)
-    return np.asarray(x, dtype=None if dtype is None else dtype.unwrap_numpy())
+    if isinstance(x, Symbolic):
+        return x if dtype is None else astype(x, dtype)
+    return np.asarray(x, dtype=dtype)
+
+
+def astype(x: Array, dtype: Any, copy: bool = True) -> Array:
+    """Return x in a dtype."""
+    return x.astype(dtype) if isinstance(x, np.ndarray) else array(arithmetic.cast(x.term, dtype))
+
+
+def log1p(x: Array) -> Array:
+    """Return log(1 + x)."""
+    return _unary("Log", 1 + x)
+
+
+def expm1(x: Array) -> Array:
+    """Return exp(x) - 1."""
+    return _unary("Exp", x) - 1
+
+
+def isfinite(x: Array) -> Array:
+    """Return where x is no NaN and no infinity."""
+    return abs(x) < np.inf
+
+
+def where(condition: Array, x: Array, y: Array) -> Array:
+    """Return x where the condition holds, else y."""
+    trace = trace_of(condition, x, y)
+    if any(isinstance(v, Symbolic) for v in (x, y)):
+        one, two = together(x, y)
+    else:
+        dtype = np.result_type(x, y)
+        dtype = np.dtype(np.float32) if dtype == np.float64 and np.ndim(x) == np.ndim(y) == 0 else dtype
+        one, two = term_of(x, trace, dtype), term_of(y, trace, dtype)
+    return array(arithmetic.where(term_of(condition, trace), one, two))
+
+
+def full(shape: Shape, value: Any, *, dtype: Any) -> np.ndarray:
+    """Return a NumPy constant; an axis whose length depends on the batch size gets length 1."""
+    return np.full(still(tuple(shape)), value, dtype=dtype)
 
 
 def full_like(x: Array, value: Any) -> np.ndarray:
-    """Return a NumPy constant that broadcasts to the shape of `x`: an axis of unknown length gets length 1."""
-    shape = tuple(1 if n is None else n for n in x.shape)
-    return np.full(shape, value, dtype=x.dtype.unwrap_numpy())
+    """Return a NumPy constant that broadcasts to the shape of x."""
+    return full(x.shape, value, dtype=x.dtype)
 
 
 def ones_like(x: Array) -> np.ndarray:
@@ -95,91 +116,188 @@ def zeros_like(x: Array) -> np.ndarray:
     return full_like(x, 0)
 
 
-def matmul(x: Array, y: Array) -> Array:
-    """Return x @ y: one MatMul node."""
-    return _array(op.matmul(_var(x), _var(y)))
+def arange(n: int) -> np.ndarray:
+    """Return 0, 1 .. n-1 as a NumPy constant."""
+    if isinstance(n, Dim):
+        raise Unsettled(f"it counts {n} entries")
+    return np.arange(n)
 
 
-def mean(x: Array, *, axis: int | Ints | None = None, keepdims: bool = False) -> Array:
-    """Return the mean over the axes: one ReduceMean node."""
-    axes = None if axis is None else _ints(np.atleast_1d(np.asarray(axis, dtype=np.int64)))
-    found = op.reduce_mean(_var(x), axes, keepdims=int(keepdims), noop_with_empty_axes=int(axis is not None))
-    return _array(found)
+def reshape(x: Array, shape: Any) -> Array:
+    """Return x in another shape."""
+    return _moved(moves.reshape, x, tuple(shape) if isinstance(shape, tuple | list) else (shape,))
 
 
-def std(x: Array, *, axis: int | Ints | None = None, keepdims: bool = False) -> Array:
+def permute_dims(x: Array, axes: Any) -> Array:
+    """Return x with its axes permuted."""
+    return _moved(moves.permute, x, tuple(axes))
+
+
+def matrix_transpose(x: Array) -> Array:
+    """Return x with its last two axes exchanged."""
+    return array(reductions.transposed(x.term))
+
+
+def moveaxis(x: Array, source: int, destination: int) -> Array:
+    """Return x with one axis moved to another place."""
+    order = [i for i in range(x.ndim) if i != source % x.ndim]
+    order.insert(destination % x.ndim, source % x.ndim)
+    return permute_dims(x, order)
+
+
+def broadcast_to(x: Array, shape: Shape) -> Array:
+    """Return x broadcast to a shape."""
+    return _moved(moves.expand, x, tuple(shape))
+
+
+def flip(x: Array, *, axis: int) -> Array:
+    """Return x with an axis reversed."""
+    return _moved(moves.flip, x, axis)
+
+
+def concat(arrays: Any, *, axis: int = 0) -> Array:
+    """Return arrays side by side."""
+    return array(moves.concat(together(*arrays), axis))
+
+
+def stack(arrays: Any, *, axis: int = 0) -> Array:
+    """Return arrays on a new first axis."""
+    if axis:
+        raise Unsettled("symbolic arrays are stacked on a first axis only")
+    return array(moves.stack(together(*arrays)))
+
+
+def take(x: Array, index: Array, *, axis: int) -> Array:
+    """Return the rows that the index names."""
+    trace = trace_of(x, index)
+    return array(reductions.take(term_of(x, trace), arithmetic.cast(term_of(index, trace), np.int64), axis))
+
+
+def _reduced(op: str, x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
+    return array(reductions.reduced(op, x.term, axis, keepdims))
+
+
+def sum(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:  # noqa: A001
+    """Return the sum over the axes."""
+    return _reduced("ReduceSum", x, axis, keepdims)
+
+
+def mean(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
+    """Return the mean over the axes."""
+    return _reduced("ReduceMean", x, axis, keepdims)
+
+
+def max(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:  # noqa: A001
+    """Return the maximum over the axes."""
+    return _reduced("ReduceMax", x, axis, keepdims)
+
+
+def min(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:  # noqa: A001
+    """Return the minimum over the axes."""
+    return _reduced("ReduceMin", x, axis, keepdims)
+
+
+def std(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
     """Return the population standard deviation over the axes."""
     deviation = x - mean(x, axis=axis, keepdims=True)
-    return ndonnx.sqrt(mean(deviation * deviation, axis=axis, keepdims=keepdims))
+    return _unary("Sqrt", mean(deviation * deviation, axis=axis, keepdims=keepdims))
+
+
+def argmax(x: Array, *, axis: int, keepdims: bool = False) -> Array:
+    """Return the place of the first maximum along an axis."""
+    return array(reductions.best("ArgMax", x.term, axis, keepdims))
+
+
+def argmin(x: Array, *, axis: int, keepdims: bool = False) -> Array:
+    """Return the place of the first minimum along an axis."""
+    return array(reductions.best("ArgMin", x.term, axis, keepdims))
+
+
+def matmul(x: Array, y: Array) -> Array:
+    """Return the matrix product."""
+    one, two = together(x, y)
+    return array(reductions.matmul(one, two))
+
+
+def einsum(equation: str, x: Array, y: Array, optimize: bool = True) -> Array:
+    """Return the sum over all letters that the result lacks."""
+    one, two = together(x, y)
+    return array(reductions.einsum(equation, one, two))
+
+
+# ---------------------------------------------------------------- twins of what kernels.py and namespaces.py compute
 
 
 def erf(x: Array) -> Array:
-    """Return the error function: one Erf node."""
-    return _array(op.erf(_var(x)))
+    """Return the error function."""
+    return _unary("Erf", x)
 
 
 def scatter_add(size: int, index: Array, values: Array) -> Array:
-    """Return `out` of `size` rows with `out[index[i]] += values[i]`: one ScatterND node."""
-    start = np.zeros((size, *values.shape[1:]), dtype=values.dtype.unwrap_numpy())
-    places = np.asarray(index, dtype=np.int64)[:, None]
-    return _array(op.scatter_nd(_var(start), _ints(places), _var(values), reduction="add"))
+    """Return `out` of `size` rows with `out[index[i]] += values[i]`."""
+    trace = trace_of(index, values)
+    at = arithmetic.cast(term_of(index, trace), np.int64)
+    return array(reductions.scatter_add(size, at, term_of(values, trace)))
 
 
-def pad(x: Array, windows: Windows, value: float = 0) -> Array:
-    """Return `x` padded with `value` on its window axes: one Pad node."""
-    if windows.padded == windows.size:
-        return x
-    lead = (0,) * (x.ndim - len(windows.size))
-    filler = op.const(np.asarray(value, dtype=x.dtype.unwrap_numpy()))
-    return _array(op.pad(_var(x), _ints((*lead, *windows.begin, *lead, *windows.end)), filler))
+def pad(x: Array, frame: Windows, value: float = 0) -> Array:
+    """Return x padded on its window axes."""
+    return array(windows.framed(x.term, frame, value))
 
 
-def window_sum(x: Array, windows: Windows) -> Array:
-    """Return the sum over each window: one Conv node with ones. Shapes: x (N, C, *size), result (N, C, *out)."""
-    return conv(x, _one_each(x, windows), windows, x.shape[1])
+def conv(x: Array, w: Array, frame: Windows, groups: int = 1) -> Array:
+    """Return the convolution of x with w."""
+    one, two = together(x, w)
+    return array(windows.conv(one, two, frame, groups))
 
 
-def window_spread(s: Array, windows: Windows) -> Array:
-    """Return s added onto every entry of its window: one ConvTranspose node. Shapes: s (N, C, *out)."""
-    return conv_transpose(s, _one_each(s, windows), windows, s.shape[1])
+def conv_transpose(s: Array, w: Array, frame: Windows, groups: int = 1) -> Array:
+    """Return the transpose of `conv`."""
+    one, two = together(s, w)
+    return array(windows.conv_transpose(one, two, frame, groups, mirror))
 
 
-def _one_each(x: Array, windows: Windows) -> np.ndarray:
-    return np.ones((x.shape[1], 1, *windows.kernel), dtype=x.dtype.unwrap_numpy())
+def mirror(w: Any, groups: int) -> Any:
+    """Return the kernel of the transposed convolution, of an array or a term."""
+    if isinstance(w, Term):
+        return term_of(kernels.mirror(array(w), groups), w.trace)
+    return kernels.mirror(w, groups)
 
 
-def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
-    """Return the convolution of x with w: one Conv node."""
-    found = op.conv(
-        _var(x),
-        _var(w),
-        dilations=windows.dilations,
-        group=groups,
-        kernel_shape=windows.kernel,
-        pads=(*windows.begin, *windows.end),
-        strides=windows.strides,
-    )
-    return _array(found)
+def placed(x: Array, key: Any, shape: Shape) -> Array:
+    """Return zeros of a shape with x at a key of slices."""
+    return array(moves.placed(x.term, key, tuple(shape)))
 
 
-def conv_transpose(s: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
-    """Return the transpose of `conv`: one ConvTranspose node.
+def window_sum(x: Array, frame: Windows) -> Array:
+    """Return the sum over each window."""
+    return array(windows.window_sum(x.term, frame))
 
-    Entries behind the last window, where the strides do not divide, come out of `output_padding`.
-    """
-    spans = zip(windows.padded, windows.out, windows.strides, windows.dilations, windows.kernel, strict=True)
-    behind = tuple(n - (m - 1) * s - d * (k - 1) - 1 for n, m, s, d, k in spans)
-    found = op.conv_transpose(
-        _var(s),
-        _var(w),
-        dilations=windows.dilations,
-        group=groups,
-        kernel_shape=windows.kernel,
-        output_padding=behind,
-        pads=(*windows.begin, *windows.end),
-        strides=windows.strides,
-    )
-    return _array(found)
+
+def window_spread(s: Array, frame: Windows) -> Array:
+    """Return s added onto every entry of its window."""
+    return array(windows.window_spread(s.term, frame, mirror))
+
+
+def pool(x: Array, frame: Windows) -> Array:
+    """Return the maximum of each window."""
+    return array(windows.max_pool(x.term, frame)[0])
+
+
+def pool_winners(x: Array, z: Array, frame: Windows) -> Array:
+    """Return the number of the first entry of each window that is its maximum."""
+    return array(windows.max_pool(x.term, frame)[1])
+
+
+def pool_picked(x: Array, winners: Array, frame: Windows) -> Array:
+    """Return the entries of x at the winners."""
+    return array(windows.picked(term_of(x, winners.term.trace), winners.term))
+
+
+def pool_unpicked(s: Array, winners: Array, frame: Windows) -> Array:
+    """Return s at the winners."""
+    shape = (*s.shape[: s.ndim - len(frame.size)], *frame.size)
+    return array(windows.unpicked(s.term, winners.term, frame, shape))
 
 
 enter_symbolic(sys.modules[__name__])

@@ -78,6 +78,11 @@ class Cache(Generic[K, V]):
         with self._lock:
             return [slot.value for slot in self._slots.values() if slot.done]
 
+    def items(self) -> list[tuple[K, V]]:
+        """Return the values that are kept, with their keys."""
+        with self._lock:
+            return [(key, slot.value) for key, slot in self._slots.items() if slot.done]
+
     def drop(self) -> bool:
         """Let go of the value that was used longest ago; return whether there was one."""
         with self._lock:

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from reflrp.arrays import Array, is_symbolic, namespace, to_host, unbroadcast
+from reflrp.arrays import Array, is_symbolic, namespace, to_host, unbroadcast, where
+from reflrp.arrays.kernels import placed
+from reflrp.arrays.tracing.terms import still
 from reflrp.errors import InputError
 from reflrp.ir import Op, Shape
 
@@ -84,9 +86,7 @@ class Slice(Routing):
 
     def transpose(self, R: Array, *xs: Array) -> tuple[Array, ...]:
         """Return R in its place, zero elsewhere."""
-        out = namespace(R).zeros(self.source, dtype=R.dtype)
-        out[self.slices] = R
-        return (out,)
+        return (placed(R, self.slices, self.source),)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the slice's shape."""
@@ -145,16 +145,18 @@ class Pad(Routing):
 
     def forward(self, *xs: Array) -> Array:
         """Return x inside a frame of the constant."""
-        xp = namespace(xs[0])
-        out = xp.zeros(self.shape(self.source), dtype=xs[0].dtype) + self.value
-        out[self._slices(self.before, self.shape(self.source))] = xs[0][self._crop()]
-        return out
+        shape = self.shape(self.source)
+        key = self._slices(self.before, shape)
+        out = placed(xs[0][self._crop()], key, shape)
+        if not self.value:
+            return out
+        frame = np.ones(still(shape), dtype=bool)
+        frame[key] = False
+        return where(namespace(out).asarray(frame), self.value + 0 * out, out)
 
     def transpose(self, R: Array, *xs: Array) -> tuple[Array, ...]:
         """Return R without the frame, which keeps what it is given."""
-        out = namespace(R).zeros(self.source, dtype=R.dtype)
-        out[self._crop()] = R[self._slices(self.before, R.shape)]
-        return (out,)
+        return (placed(R[self._slices(self.before, self.shape(self.source))], self._crop(), self.source),)
 
     def _crop(self) -> tuple[slice, ...]:
         ends = zip(self.before, self.after, self.source, strict=True)

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from reflrp import limits
-from reflrp.arrays import ZERO, Array, namespace, total, unbroadcast, where
-from reflrp.arrays.kernels import Windows, pad, unpad
+from reflrp.arrays import ZERO, Array, namespace, total, unbroadcast
+from reflrp.arrays.kernels import Windows, pool, pool_picked, pool_unpicked, pool_winners
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap
 
@@ -47,39 +47,19 @@ class MaxPool(Selection):
 
     def forward(self, *xs: Array) -> Array:
         """Return the maximum of each window."""
-        padded = pad(xs[0], self.windows, -np.inf)
-        taps = self.windows.taps()
-        out = padded[(..., *next(taps))]
-        for tap in taps:
-            out = namespace(out).maximum(out, padded[(..., *tap)])
-        return out
+        return pool(xs[0], self.windows)
 
     def observed(self, x: Array, z: Array) -> MaxPool:
         """Return this map with the first best tap of each window."""
-        xp = namespace(x)
-        padded = pad(x, self.windows, -np.inf)
-        winners = xp.full(z.shape, -1, dtype=xp.int32)
-        for t, tap in enumerate(self.windows.taps()):
-            winners = where((padded[(..., *tap)] == z) & (winners < 0), xp.full_like(winners, t), winners)
-        return replace(self, winners=winners)
+        return replace(self, winners=pool_winners(x, z, self.windows))
 
     def apply(self, x: Array, w: Array) -> Array:
         """Return the entries of x at the winners."""
-        padded = pad(x * w, self.windows)
-        out = namespace(x).zeros(self.winners.shape, dtype=x.dtype)
-        for t, tap in enumerate(self.windows.taps()):
-            out = where(self.winners == t, padded[(..., *tap)], out)
-        return out
+        return pool_picked(x * w, self.winners, self.windows)
 
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return s at the winners."""
-        xp = namespace(s)
-        lead = s.shape[: s.ndim - len(self.windows.size)]
-        out = xp.zeros((*lead, *self.windows.padded), dtype=s.dtype)
-        s = s * w
-        for t, tap in enumerate(self.windows.taps()):
-            out[(..., *tap)] += where(self.winners == t, s, 0 * s)
-        return unpad(out, self.windows)
+        return pool_unpicked(s * w, self.winners, self.windows)
 
     def work(self, out: Shape, *shapes: Shape) -> float:
         """Return a turn over the output for each offset in the window."""

@@ -1,0 +1,225 @@
+"""Terms of elementwise arithmetic. What is known of signs and constants leaves out what would do nothing.
+
+Each simplification holds for all finite numbers: x + 0, x * 1, max(x, 0) of what is never negative, x >= 0 of the same,
+a s + a t = a (s + t), and a choice of x + c or x - c by a condition as x plus the choice of c or -c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays.tracing.dims import broadcast
+from reflrp.arrays.tracing.moves import expand
+from reflrp.arrays.tracing.terms import Shape, Term, still
+
+FOLDED: dict[str, Callable[..., Any]] = {
+    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Pow": np.power, "Max": np.maximum,
+    "Min": np.minimum, "Greater": np.greater, "GreaterOrEqual": np.greater_equal, "Less": np.less,
+    "LessOrEqual": np.less_equal, "Equal": np.equal, "And": np.logical_and, "Or": np.logical_or, "Mod": np.mod,
+    "Not": np.logical_not, "Abs": np.abs, "Neg": np.negative, "Where": np.where, "Exp": np.exp, "Log": np.log,
+    "Sqrt": np.sqrt,
+}  # fmt: skip
+"""What an operator does to constants."""
+
+BOOLEAN = frozenset(["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "IsNaN", "IsInf"])
+NONNEG = frozenset(["Abs", "Exp", "Sqrt", "Relu", "Cosh", "Sigmoid"])
+KEEPS_SIGN = frozenset(["Ceil", "Floor", "Round", "Sign", "Tanh", "Erf", "Cast", "Sinh", "Atan", "Asinh", "Tan"])
+
+
+def unary(op: str, x: Term) -> Term:
+    """Return an operator of one operand."""
+    if x.value is not None and op in FOLDED:
+        return x.trace.constant(FOLDED[op](x.value))
+    if op == "Abs" and x.nonneg:
+        return x
+    if op == "Neg" and x.op == "Neg":
+        return x.inputs[0]
+    nonneg = op in NONNEG or (op in KEEPS_SIGN and x.nonneg)
+    return x.trace.make(op, (x,), x.shape, bool if op in BOOLEAN else x.dtype, nonneg)
+
+
+def cast(x: Term, dtype: Any) -> Term:
+    """Return x in a dtype."""
+    dtype = np.dtype(dtype)
+    if x.dtype == dtype:
+        return x
+    if x.value is not None:
+        return x.trace.constant(x.value, dtype)
+    found = x.trace.make("Cast", (x,), x.shape, dtype, x.nonneg or x.dtype.kind == "b")
+    found.finite = x.finite or x.dtype.kind in "bui"
+    return found
+
+
+def binary(op: str, x: Term, y: Term) -> Term:
+    """Return an operator of two operands, broadcast."""
+    if x.value is not None and y.value is not None:
+        with np.errstate(all="ignore"):
+            return x.trace.constant(FOLDED[op](x.value, y.value))
+    known = SIMPLER[op](x, y) if op in SIMPLER else None
+    if known is not None:
+        return known
+    return plain(op, x, y)
+
+
+def plain(op: str, x: Term, y: Term) -> Term:
+    """Write an operator of two operands as it is."""
+    shape = broadcast(x.shape, y.shape)
+    x, y = _bare(x, shape, y), _bare(y, shape, x)
+    if op in ("Add", "Mul", "Max", "Min", "And", "Or", "Equal") and x.value is not None:
+        x, y = y, x
+    dtype = np.dtype(bool) if op in BOOLEAN else x.dtype
+    found = x.trace.make(op, (x, y), shape, dtype, _sign(op, x, y))
+    found.finite = op in ("Add", "Sub", "Mul", "Max", "Min") and x.finite and y.finite
+    return found
+
+
+def _bare(x: Term, shape: Shape, *others: Term) -> Term:
+    """Return an operand without what its operator does by itself: broadcasting it, or a constant of equal entries."""
+    rest = broadcast(*(t.shape for t in others))
+    if x.op == "Expand" and broadcast(x.inputs[0].shape, rest) == shape:
+        return x.inputs[0]
+    if x.uniform is not None and x.shape and rest == shape:
+        return x.trace.constant(np.asarray(x.uniform, dtype=x.dtype))
+    return x
+
+
+def _sign(op: str, x: Term, y: Term) -> bool:
+    if op in ("Add", "Mul", "Div", "Min", "Pow"):
+        return x.nonneg and (y.nonneg or op == "Pow")
+    return op in BOOLEAN or (op == "Max" and (x.nonneg or y.nonneg)) or (op == "Mul" and x is y)
+
+
+def _full(x: Term, y: Term, number: Any) -> Term:
+    """Return a constant that stands for all entries of an operator's result."""
+    shape = broadcast(x.shape, y.shape)
+    return x.trace.constant(np.full(still(shape), number, dtype=x.dtype))
+
+
+def _kept(x: Term, y: Term) -> Term:
+    """Return x, in the shape that an operator of x and y would have."""
+    return expand(x, broadcast(x.shape, y.shape))
+
+
+def _add(x: Term, y: Term) -> Term | None:
+    if x.uniform == 0:
+        return _kept(y, x)
+    if y.uniform == 0:
+        return _kept(x, y)
+    if x.op == y.op == "Mul":
+        shared = next((t for t in x.inputs if t.value is None and t in y.inputs), None)
+        if shared is not None:
+            return binary("Mul", shared, binary("Add", _other(x, shared), _other(y, shared)))
+    return None
+
+
+def _other(product: Term, factor: Term) -> Term:
+    one, two = product.inputs
+    return two if one is factor else one
+
+
+def _sub(x: Term, y: Term) -> Term | None:
+    if y.uniform == 0:
+        return _kept(x, y)
+    if x.uniform == 0:
+        return _kept(unary("Neg", y), x)
+    if y.value is not None and y.is_float:
+        return binary("Add", x, unary("Neg", y))
+    return None
+
+
+def _mul(x: Term, y: Term) -> Term | None:
+    for a, b in ((x, y), (y, x)):
+        if a.uniform == 0 and a.is_float:
+            return _full(x, y, 0)
+        if a.uniform == 1:
+            return _kept(b, a)
+        if a.uniform == -1:
+            return _kept(unary("Neg", b), a)
+        if a.value is not None and b.op == "Mul" and b.inputs[1].value is not None:
+            return binary("Mul", b.inputs[0], binary("Mul", b.inputs[1], a))
+    return None
+
+
+def _div(x: Term, y: Term) -> Term | None:
+    if x.uniform == 0:
+        return _full(x, y, 0)
+    if y.uniform == 1:
+        return _kept(x, y)
+    if y.value is not None and y.is_float and bool((y.value != 0).all()) and _invertible(y.value):
+        return binary("Mul", x, x.trace.constant(1 / y.value))
+    return None
+
+
+def _invertible(value: np.ndarray) -> bool:
+    """Return whether multiplying by 1 / value is what dividing by it is: powers of two."""
+    return bool((np.abs(np.frexp(value)[0]) == 0.5).all())
+
+
+def _pow(x: Term, y: Term) -> Term | None:
+    if y.uniform == 1:
+        return _kept(x, y)
+    if y.uniform == 2:
+        return binary("Mul", x, x)
+    if y.uniform == 0.5:
+        return unary("Sqrt", x)
+    return None
+
+
+def _max(x: Term, y: Term) -> Term | None:
+    for a, b in ((x, y), (y, x)):
+        if a.uniform is not None and a.uniform <= 0 and b.nonneg:
+            return _kept(b, a)
+        if a.uniform == 0 and b.is_float and broadcast(a.shape, b.shape) == b.shape:
+            return b.trace.make("Relu", (b,), b.shape, nonneg=True)
+    return None
+
+
+def _min(x: Term, y: Term) -> Term | None:
+    for a, b in ((x, y), (y, x)):
+        if a.uniform is not None and a.uniform <= 0 and b.nonneg:
+            return _kept(a, b) if broadcast(a.shape, b.shape) == a.shape else _full(x, y, a.uniform)
+    return None
+
+
+def _at_least(x: Term, y: Term) -> Term | None:
+    return _known(x, y, True) if x.nonneg and y.uniform is not None and y.uniform <= 0 else None
+
+
+def _below(x: Term, y: Term) -> Term | None:
+    if x.nonneg and y.uniform is not None and y.uniform <= 0:
+        return _known(x, y, False)
+    return _known(x, y, True) if x.finite and y.uniform == np.inf else None
+
+
+def _known(x: Term, y: Term, answer: bool) -> Term:
+    return x.trace.constant(np.full(still(broadcast(x.shape, y.shape)), answer))
+
+
+SIMPLER: dict[str, Callable[[Term, Term], Term | None]] = {
+    "Add": _add, "Sub": _sub, "Mul": _mul, "Div": _div, "Pow": _pow, "Max": _max, "Min": _min, "GreaterOrEqual": _at_least,
+    "Less": _below,
+}  # fmt: skip
+
+
+def where(condition: Term, x: Term, y: Term) -> Term:
+    """Return x where the condition holds, else y."""
+    shape = broadcast(condition.shape, x.shape, y.shape)
+    trace = condition.trace
+    if condition.value is not None and x.value is not None and y.value is not None:
+        return trace.constant(np.where(condition.value, x.value, y.value))
+    if condition.uniform is not None:
+        return expand(x if condition.uniform else y, shape)
+    if x is y:
+        return expand(x, shape)
+    if x.op == y.op == "Add" and x.inputs[0] is y.inputs[0] and x.inputs[1].uniform is not None:
+        if y.inputs[1].uniform is not None:
+            return binary("Add", x.inputs[0], where(condition, x.inputs[1], y.inputs[1]))
+    condition, x, y = _bare(condition, shape, x, y), _bare(x, shape, condition, y), _bare(y, shape, condition, x)
+    if broadcast(condition.shape, x.shape, y.shape) != shape:
+        x = expand(x, shape)
+    found = trace.make("Where", (condition, x, y), shape, x.dtype, x.nonneg and y.nonneg)
+    found.finite = x.finite and y.finite
+    return found

@@ -1,0 +1,119 @@
+"""Terms: the nodes of a traced graph. Equal ones are one object, so that nothing is written twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays.tracing.dims import Dim
+
+Shape = tuple[int, ...]
+Attributes = tuple[tuple[str, Hashable], ...]
+
+SMALL = 64
+"""Constants of at most so many entries are compared by what they hold, larger ones by being the same object."""
+
+
+@dataclass(eq=False)
+class Term:
+    """An ONNX operator on other terms, a named value, or a constant; with all that is known of what it makes.
+
+    Attributes
+    ----------
+    op : str
+        An ONNX operator; "value" (the attribute `name` says which), "constant", or "output" (number `i` of its input).
+    value : array, optional
+        What a constant holds. On axes of a length that depends on N it has one entry.
+    nonneg, finite : bool
+        Whether no entry is < 0, and whether none is infinite; known for certain, or not.
+
+    """
+
+    trace: Trace = field(repr=False)
+    op: str
+    inputs: tuple[Term, ...]
+    attributes: Attributes
+    shape: Shape
+    dtype: np.dtype[Any]
+    nonneg: bool = False
+    finite: bool = False
+    value: np.ndarray | None = field(default=None, repr=False)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an attribute."""
+        return dict(self.attributes).get(name, default)
+
+    @cached_property
+    def uniform(self) -> Any:
+        """The number that all entries of a constant are; None where they differ, or are not known."""
+        if self.value is None or not self.value.size:
+            return None
+        first = self.value.reshape(-1)[0]
+        return first.item() if bool((self.value == first).all()) else None
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it holds floating numbers."""
+        return self.dtype.kind == "f"
+
+
+@dataclass(eq=False)
+class Trace:
+    """All terms of one graph, each once. `batch` is a named value and its axis of length N, where N is no number.
+
+    `origins` says of constants that were derived from others by a function how: by the constant's id the array itself, the
+    function and the other array.
+    """
+
+    batch: tuple[Term, int] | None = None
+    terms: dict[Hashable, Term] = field(default_factory=dict, repr=False)
+    origins: dict[int, tuple[np.ndarray, Callable[[Any], Any], np.ndarray]] = field(default_factory=dict, repr=False)
+
+    def make(
+        self, op: str, inputs: tuple[Term, ...], shape: Shape, dtype: Any = None, nonneg: bool = False, **attributes: Any
+    ) -> Term:
+        """Return the term of an operator; the one there is, where it was made before."""
+        listed = tuple(sorted(attributes.items()))
+        dtype = np.dtype(dtype if dtype is not None else inputs[0].dtype)
+        key = (op, tuple(map(id, inputs)), listed, shape, dtype)
+        found = self.terms.get(key)
+        if found is None:
+            found = self.terms[key] = Term(self, op, inputs, listed, shape, dtype, nonneg)
+        return found
+
+    def named(self, name: str, shape: Shape, dtype: Any, nonneg: bool = False, finite: bool = False) -> Term:
+        """Return the term of a value that the graph has already."""
+        found = self.make("value", (), shape, dtype, nonneg, name=name)
+        found.finite = finite
+        return found
+
+    def constant(self, array: Any, dtype: Any = None) -> Term:
+        """Return the term of a constant."""
+        value = np.asarray(array)
+        if dtype is not None and value.dtype != dtype:
+            with np.errstate(over="ignore"):
+                value = value.astype(dtype)
+        small = value.size <= SMALL
+        data = value.tobytes() if small else id(value)
+        key = ("constant", data, value.shape, value.dtype, small)
+        found = self.terms.get(key)
+        if found is None:
+            known = value.dtype.kind in "biu" or bool(np.isfinite(value).all())
+            nonneg = value.dtype.kind in "bu" or bool((value >= 0).all())
+            found = Term(self, "constant", (), (), value.shape, value.dtype, nonneg, known, value)
+            self.terms[key] = found
+        return found
+
+    def derive(self, array: np.ndarray, function: Callable[[Any], Any], base: np.ndarray) -> np.ndarray:
+        """Remember that a constant is a function of another, and return it."""
+        self.origins[id(array)] = array, function, base
+        return array
+
+
+def still(shape: Shape) -> Shape:
+    """Return a shape for a constant: one entry on each axis of a length that depends on N."""
+    return tuple(1 if isinstance(n, Dim) else int(n) for n in shape)

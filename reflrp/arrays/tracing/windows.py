@@ -1,0 +1,156 @@
+"""Terms of windows: convolutions, their transposes, pools."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays.tracing.arithmetic import binary
+from reflrp.arrays.tracing.dims import total
+from reflrp.arrays.tracing.moves import pad, reshape, same
+from reflrp.arrays.tracing.terms import Shape, Term
+
+Windows = Any
+
+
+def framed(x: Term, windows: Windows, value: float) -> Term:
+    """Return x padded on its window axes."""
+    lead = (0,) * (len(x.shape) - len(windows.size))
+    return pad(x, (*lead, *windows.begin), (*lead, *windows.end), value)
+
+
+def _lying(windows: Windows) -> dict[str, Any]:
+    return {
+        "dilations": windows.dilations,
+        "kernel_shape": windows.kernel,
+        "pads": (*windows.begin, *windows.end),
+        "strides": windows.strides,
+    }
+
+
+def _croppable(x: Term, windows: Windows) -> tuple[Term, Windows]:
+    """Return x and windows without negative padding, which operators do not take."""
+    if min((*windows.begin, *windows.end), default=0) >= 0:
+        return x, windows
+    zeros = (0,) * len(windows.size)
+    x = framed(x, windows, 0)
+    return x, type(windows)(windows.padded, windows.kernel, windows.strides, windows.dilations, zeros, zeros)
+
+
+def conv(x: Term, w: Term, windows: Windows, groups: int) -> Term:
+    """Return the convolution: one Conv."""
+    x, windows = _croppable(x, windows)
+    shape = (x.shape[0], w.shape[0], *windows.out)
+    return x.trace.make("Conv", (x, w), shape, x.dtype, x.nonneg and w.nonneg, group=groups, **_lying(windows))
+
+
+def conv_transpose(s: Term, w: Term, windows: Windows, groups: int, mirror: Any) -> Term:
+    """Return the transpose of `conv`: a Conv with the mirrored kernel, where windows lie densely; else a ConvTranspose."""
+    turned = windows.mirrored
+    if turned is not None:
+        return conv(s, _mirrored(w, groups, mirror), turned, groups)
+    shape = (s.shape[0], w.shape[1] * groups, *windows.padded)
+    spans = zip(windows.padded, windows.out, windows.strides, windows.dilations, windows.kernel, strict=True)
+    behind = tuple(n - (m - 1) * s - d * (k - 1) - 1 for n, m, s, d, k in spans)
+    fits = all(b < max(s, d) for b, s, d in zip(behind, windows.strides, windows.dilations, strict=True))
+    own = windows if fits and min((*windows.begin, *windows.end)) >= 0 else None
+    pads = (*own.begin, *own.end) if own else (0,) * (2 * len(windows.size))
+    attributes = {**_lying(windows), "pads": pads, "output_padding": behind if fits else (0,) * len(behind)}
+    inner = (*shape[:2], *(windows.size if own else windows.padded if fits else (n - b for n, b in zip(
+        windows.padded, behind, strict=True))))  # fmt: skip
+    found = s.trace.make(
+        "ConvTranspose", (s, w), inner, s.dtype, s.nonneg and w.nonneg, group=groups, **attributes
+    )
+    if own:
+        return found
+    lead = (0, 0)
+    rest = (0,) * len(behind) if fits else behind
+    after = tuple(r - e for r, e in zip(rest, windows.end, strict=True))
+    return pad(found, (*lead, *(-b for b in windows.begin)), (*lead, *after))
+
+
+def _mirrored(w: Term, groups: int, mirror: Any) -> Term:
+    """Return the kernel of the transposed convolution, and remember of what it was made."""
+    trace, value = w.trace, w.value
+    if value is None:
+        found: Term = mirror(w, groups)
+        return found
+    key = ("mirrored", id(value), groups)
+    if key not in trace.terms:
+        turned = trace.derive(np.ascontiguousarray(mirror(value, groups)), partial(mirror, groups=groups), value)
+        trace.terms[key] = trace.constant(turned)
+    return trace.terms[key]
+
+
+def window_sum(x: Term, windows: Windows) -> Term:
+    """Return the sum over each window."""
+    plain = len(x.shape) == len(windows.size) + 2 and set(windows.dilations) == {1} and _small_frame(windows)
+    if plain and windows.padded and min((*windows.begin, *windows.end)) >= 0:
+        shape = (*x.shape[:2], *windows.out)
+        found = x.trace.make(
+            "AveragePool", (x,), shape, x.dtype, x.nonneg, count_include_pad=1, kernel_shape=windows.kernel,
+            pads=(*windows.begin, *windows.end), strides=windows.strides,
+        )  # fmt: skip
+        return binary("Mul", found, x.trace.constant(np.asarray(float(prod(windows.kernel)), dtype=x.dtype)))
+    lead = x.shape[: len(x.shape) - len(windows.size)]
+    rows = reshape(x, (total(lead), 1, *windows.size))
+    return reshape(conv(rows, _ones(x, windows), windows, 1), (*lead, *windows.out))
+
+
+def _small_frame(windows: Windows) -> bool:
+    edges = zip(windows.begin, windows.end, windows.kernel, strict=True)
+    return all(b < k and e < k for b, e, k in edges)
+
+
+def window_spread(s: Term, windows: Windows, mirror: Any) -> Term:
+    """Return s added onto every entry of its window."""
+    lead = s.shape[: len(s.shape) - len(windows.size)]
+    rows = reshape(s, (total(lead), 1, *windows.out))
+    return reshape(conv_transpose(rows, _ones(s, windows), windows, 1, mirror), (*lead, *windows.size))
+
+
+def _ones(x: Term, windows: Windows) -> Term:
+    return x.trace.constant(np.ones((1, 1, *windows.kernel), dtype=x.dtype))
+
+
+def max_pool(x: Term, windows: Windows) -> tuple[Term, Term]:
+    """Return each window's maximum, and the number of its first entry that is the maximum among all entries of x."""
+    rows, lead = x, x.shape[: len(x.shape) - len(windows.size)]
+    if len(lead) != 2:
+        rows = reshape(x, (total(lead), 1, *windows.size))
+    if not _small_frame(windows) or min((*windows.begin, *windows.end)) < 0:
+        raise NotImplementedError("its padding is wider than its window")
+    shape = (*rows.shape[:2], *windows.out)
+    found = same(rows, "MaxPool", shape, **_lying(windows))
+    places = rows.trace.make("output", (found,), shape, np.int64, True, i=1)
+    return reshape(found, (*lead, *windows.out)), reshape(places, (*lead, *windows.out))
+
+
+def picked(x: Term, places: Term) -> Term:
+    """Return the entries of x with these numbers."""
+    pool = places.inputs[0].inputs[0] if places.op == "output" else None
+    if pool is x:
+        return places.inputs[0]
+    flat = same(x, "Reshape", (total(x.shape),))
+    at = same(places, "Reshape", (total(places.shape),))
+    found = same(x, "Gather", at.shape, (flat, at), axis=0)
+    return same(found, "Reshape", places.shape)
+
+
+def unpicked(s: Term, places: Term, windows: Windows, shape: Shape) -> Term:
+    """Return s added up at the entries with these numbers: the transpose of `picked`."""
+    apart = all(t >= d * (k - 1) + 1 for t, d, k in zip(windows.strides, windows.dilations, windows.kernel, strict=True))
+    plain = len(shape) == len(windows.size) + 2 and set(windows.dilations) == {1}
+    if apart and plain:
+        found = s.trace.make(
+            "MaxUnpool", (s, places), shape, s.dtype, s.nonneg, kernel_shape=windows.kernel, strides=windows.strides
+        )
+        return found
+    flat = same(s, "Reshape", (total(s.shape),))
+    at = same(places, "Reshape", (total(places.shape),))
+    zeros = s.trace.make("Zeros", (), (total(shape),), s.dtype, True)
+    found = s.trace.make("ScatterElements", (zeros, at, flat), zeros.shape, s.dtype, s.nonneg, axis=0, reduction="add")
+    return same(found, "Reshape", shape)

@@ -1,0 +1,263 @@
+"""The way of the data: model -> program -> its way back, traced -> nodes behind the model's own graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import ModelProto, helper
+
+from reflrp.arrays import Array
+from reflrp.arrays import symbolic as xp
+from reflrp.arrays.tracing.array import term_of
+from reflrp.arrays.tracing.dims import Dim
+from reflrp.arrays.tracing.terms import Trace, still
+from reflrp.compiler.emit import Writer
+from reflrp.compiler.lift import lifted
+from reflrp.compiler.source import Given, given
+from reflrp.compiler.tracing import Tracer, backward, derived, seeded, tracer
+from reflrp.compiler.values import shared
+from reflrp.composites import Composite
+from reflrp.errors import InputError
+from reflrp.explainer import Explainer
+from reflrp.ground import checks
+from reflrp.ir import Graph, Shape
+from reflrp.limits import guarded
+from reflrp.neurons import keeper, masks_of
+from reflrp.passes.canonize import canonize, strip_output
+from reflrp.rules.base import Rule
+from reflrp.seeds import Target
+from reflrp.witness import compare
+
+RELEVANCE, LAYER = "relevance/", "layer/"
+"""What the names of the outputs that are added begin with."""
+
+
+@guarded("the compilation")
+def compile(  # noqa: A001
+    model: Any,
+    rules: str | Rule | Composite | dict[str, Rule] = "auto",
+    target: Target | Literal["input"] = None,
+    init: str = "output",
+    output: str | None = None,
+    layers: bool | str | Sequence[str] | None = False,
+    opset: int | None = None,
+    derived: Literal["graph", "stored"] = "graph",
+    *,
+    conditions: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+) -> ModelProto:
+    """Return one ONNX model that computes the relevance: the model's own graph, unchanged and first, and what LRP adds.
+
+    It runs wherever ONNX runs. Its outputs are the model's own, then `relevance/<input>` for each input that carries
+    relevance, then `layer/<value>` for the inner values that `layers` asks for. All is computed in float32, by the rules'
+    own formulas, which are traced; what they give equals `explain`'s up to rounding.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+        What to compile. Of a Model that was loaded from a file, that file is read again.
+    rules : str, Rule, Composite or dict, default "auto"
+        As for `explain`.
+    target : None, int, tuple of int, or "input"
+        None: each sample's arg-max, in the graph. An int, or an index after the batch axis: that entry. "input": an int64
+        input `target` (batch,) is added; entries that are out of range start from no relevance.
+    init : str, default "output"
+        "output": start from the output's value at the target; "one": from 1; "input": from an input `init` that is added,
+        shaped like the output.
+    output : str, optional
+        Which output to explain. None: the only one.
+    layers : bool, str or sequence of str, default False
+        Which inner values' relevance becomes an output too, as for `explain`.
+    opset : int, optional
+        The opset of the graph, 17 or later. None: the model's own, or 17 where that is older.
+    derived : str, default "graph"
+        Where weights that rules derive (w+, mirrored kernels) come from: "graph" computes them from the model's own, which
+        runtimes do once when they load the file; "stored" keeps them in the file.
+    conditions : dict of sequences of int, optional
+        As for `explain`.
+    shapes : dict, optional
+        Input shapes by name, where the model leaves lengths open: None for the batch axis keeps the batch size open.
+
+    Returns
+    -------
+    onnx.ModelProto
+        With `reflrp.version`, `reflrp.rules` and `reflrp.source.sha256` among its metadata.
+
+    Raises
+    ------
+    ModelError, UnsupportedOperator, RuleError, UnassignedNodes
+        As `explain`.
+    InputError
+        For an argument that does not fit, and for what cannot be compiled; it names the node.
+
+    Examples
+    --------
+    >>> g = reflrp.compile("model.onnx", rules="epsilon_plus")  # doctest: +SKIP
+    >>> onnx.save(g, "model_lrp.onnx")  # doctest: +SKIP
+
+    """
+    checks.choice("derived", derived, ("graph", "stored"))
+    if not isinstance(init, str) or init not in ("output", "one", "input"):
+        raise InputError(f"init={checks.shown(init)} is unknown; use 'output', 'one' or 'input'")
+    if isinstance(target, str) and target != "input":
+        raise InputError(f"target={checks.shown(target)} is unknown; use None, an int, a tuple of ints, or 'input'")
+    source = given(model, opset)
+    explainer = Explainer(source.model, rules, output=output, dtype="float32")
+    program, trace = _program(explainer, source, shapes)
+    graph = program.graph
+    values = program.arguments(trace, _dtypes(source), _usable(graph, source))
+    (name,) = graph.outputs
+    y = values[graph.resolve(name)]
+    R, added = seeded(y, trace, target, init, trace.batch)
+    _check_names(source.proto, [a[0] for a in added])
+    keep = keeper(layers, graph)
+    masks = {k: v.astype(np.float32) for k, v in masks_of(conditions or {}, graph).items()}
+    found = backward(program, values, R, keep, masks)
+    return _written(source, program, trace, found, added, keep, explainer, derived)
+
+
+def _program(explainer: Explainer, source: Given, shapes: Any) -> tuple[Tracer, Trace]:
+    """Return the program to trace: for N samples where the model leaves the batch size open, else for its own."""
+    model = source.model
+    fixed, is_open = _shapes(model, shapes)
+
+    def built(count: int) -> Graph:
+        sizes = {k: (count, *s[1:]) if k in is_open else s for k, s in fixed.items()}
+        whole = model.graph(sizes).restricted_to(explainer.output)
+        return canonize(strip_output(whole), explainer.passes)
+
+    feeds = {k: _example(s, model.source.inputs[k].dtype) for k, s in fixed.items()}
+    model.graph(fixed)  # refuses, by name, what depends on the data
+    plain = explainer.program(feeds)
+    _witnessed(plain.graph)
+    trace = Trace()
+    if not is_open:
+        return tracer(plain, plain.graph, lambda name, op: op), trace
+    graph, lift = lifted(built)
+    first = sorted(is_open)[0]
+    values = graph.values[first]
+    trace.batch = trace.named(first, values.shape, values.dtype), 0
+    return tracer(plain, graph, lift), trace
+
+
+def _shapes(model: Any, shapes: Any) -> tuple[dict[str, Shape], set[str]]:
+    """Return the input shapes, with one sample where the batch size stays open, and the inputs where it does."""
+    asked = {} if shapes is None else checks.mapping("shapes", shapes, "a dict of the inputs' shapes by name")
+    unknown = sorted(set(asked) - set(model.source.inputs))
+    if unknown:
+        raise InputError(f"shapes: the model has no inputs {unknown}; it has {sorted(model.source.inputs)}")
+    found, is_open = dict[str, Shape](), set[str]()
+    for name, port in model.source.inputs.items():
+        if port.dims is None and name not in asked:
+            raise InputError(f"the file does not say the shape of input {name!r}; give shapes={{{name!r}: (None, ...)}}")
+        dims: list[Any] = list(asked.get(name, port.dims or ()))
+        if dims and not isinstance(dims[0], int):
+            is_open.add(name)
+            dims[0] = 1
+        late = [i for i, n in enumerate(dims) if not isinstance(n, int)]
+        if late:
+            raise InputError(
+                f"input {name!r} leaves axis {late[0]} open, {port}: a compiled graph is for one length of it; "
+                f"give shapes={{{name!r}: {tuple(None if i == 0 and name in is_open else n if isinstance(n, int) else 128 for i, n in enumerate(dims))}}}"
+            )
+        found[name] = checks.shape(f"shapes[{name!r}]", tuple(dims))
+    return found, is_open
+
+
+def _example(shape: Shape, dtype: Any) -> np.ndarray:
+    """Return numbers of a shape: by them the passes that change the graph are checked to leave its output as it is."""
+    if np.dtype(dtype).kind == "f" or "float" in np.dtype(dtype).name:
+        return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    return np.zeros(shape, dtype=dtype)
+
+
+def _witnessed(graph: Graph) -> None:
+    """Compare each function that was recognised with the nodes that it stands for, on random numbers."""
+    for node in graph.nodes:
+        if node.name in graph.unchecked:
+            x = np.random.default_rng(0).standard_normal(graph.values[node.inputs[0]].shape)
+            compare(node, graph.replaced[node.name], x, node.op.forward(x))
+
+
+def _dtypes(source: Given) -> dict[str, Any]:
+    """Return the dtypes of the file's values that NumPy has."""
+    found = {}
+    for name, kind in source.types.items():
+        try:
+            found[name] = helper.tensor_dtype_to_np_dtype(kind)
+        except KeyError:
+            continue
+    return found
+
+
+def _usable(graph: Graph, source: Given) -> set[str]:
+    proto = source.proto.graph
+    named = {i.name for i in proto.input} | {o for n in proto.node for o in n.output if o}
+    return shared(graph, source.model.source, named)
+
+
+def _check_names(proto: ModelProto, inputs: Sequence[str]) -> None:
+    """Refuse names that the model has already."""
+    graph = proto.graph
+    taken = {i.name for i in (*graph.input, *graph.output, *graph.initializer)}
+    taken |= {o for n in graph.node for o in n.output}
+    wrong = [n for n in taken if n.startswith(("reflrp/", RELEVANCE, LAYER)) or n in inputs]
+    if wrong:
+        raise InputError(f"the model has a value named {sorted(wrong)[0]!r} already, which the compiled graph would add")
+
+
+def _written(
+    source: Given,
+    program: Tracer,
+    trace: Trace,
+    found: dict[str, Array],
+    added: list[tuple[str, Any, Any]],
+    keep: Any,
+    explainer: Explainer,
+    how: str,
+) -> ModelProto:
+    proto, graph = source.proto, program.graph
+    own = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
+    derived(program, trace)
+    writer = Writer(proto.graph, trace, own, how)
+    batch = _batch_name(proto, trace)
+    for name, dtype, shape in added:
+        proto.graph.input.append(_port(name, dtype, shape, batch))
+    inputs = [k for k in graph.inputs if k in found or k in program.carriers]
+    inner = [k for k, v in graph.values.items() if v.active and keep(k) and k not in inputs]
+    for prefix, names in ((RELEVANCE, inputs), (LAYER, inner)):
+        for name in names:
+            _output(writer, prefix + name, found.get(name), graph.values[name].shape, batch)
+    rules = explainer.composite.title
+    for key, text in (("version", version("reflrp")), ("rules", rules), ("source.sha256", source.digest)):
+        proto.metadata_props.add(key=f"reflrp.{key}", value=text)
+    if proto.ByteSize() < 2**31:
+        onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def _output(writer: Writer, name: str, R: Any, shape: Shape, batch: str) -> None:
+    """Write the relevance of one value as an output."""
+    R = np.zeros(still(shape), dtype=np.float32) if R is None else R
+    term = term_of(R, writer.trace, np.dtype(np.float32))
+    if term.shape != shape:
+        term = term_of(xp.SymbolicArray(writer.trace.make("Expand", (term,), shape)), writer.trace)
+    writer.graph.node.append(helper.make_node("Identity", [writer.write(term)], [name], f"reflrp/output/{name}"))
+    writer.graph.output.append(_port(name, np.float32, shape, batch))
+
+
+def _batch_name(proto: ModelProto, trace: Trace) -> str:
+    """Return what the file calls the batch size, or `batch`."""
+    name = trace.batch[0].get("name") if trace.batch else ""
+    port = next((i for i in proto.graph.input if i.name == name), None)
+    return (port.type.tensor_type.shape.dim[0].dim_param if port is not None else "") or "batch"
+
+
+def _port(name: str, dtype: Any, shape: Shape, batch: str) -> Any:
+    dims = [batch if repr(n) == "N" else None if isinstance(n, Dim) else n for n in shape]
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims)
+

@@ -1,0 +1,51 @@
+"""Constants: each weight stands in the file once. What the user's graph holds, also in another layout, is not stored again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import GraphProto, TensorProto, numpy_helper
+
+from reflrp.arrays.tracing.terms import SMALL
+
+Found = tuple[str, str, Any]
+"""The name of an initializer, how to change it ("" for not at all, "Reshape", "Transpose"), and to what."""
+
+
+class Constants:
+    """The initializers of a graph, found by what they hold."""
+
+    def __init__(self, graph: GraphProto) -> None:
+        self.graph = graph
+        self.by_size: dict[tuple[int, np.dtype[Any]], list[tuple[str, np.ndarray]]] = {}
+        self.own: dict[int, str] = {}
+        inputs = {i.name for i in graph.input}
+        for tensor in graph.initializer:
+            if tensor.name not in inputs and tensor.data_type == TensorProto.FLOAT:
+                self._enter(tensor.name, numpy_helper.to_array(tensor))
+
+    def _enter(self, name: str, array: np.ndarray) -> None:
+        if array.size > SMALL:
+            self.by_size.setdefault((array.size, array.dtype), []).append((name, array))
+
+    def find(self, value: np.ndarray) -> Found | None:
+        """Return the initializer that holds the same numbers, and how to lay them out."""
+        if id(value) in self.own:
+            return self.own[id(value)], "", None
+        for name, array in self.by_size.get((value.size, value.dtype), ()):
+            if array.shape == value.shape and np.array_equal(array, value):
+                return name, "", None
+            if value.ndim == array.ndim == 2 and array.shape == value.shape[::-1] and np.array_equal(array.T, value):
+                return name, "Transpose", (1, 0)
+            if np.array_equal(array.reshape(-1), value.reshape(-1)):
+                return name, "Reshape", value.shape
+        return None
+
+    def add(self, value: np.ndarray, name: str) -> str:
+        """Store a constant, and return its name."""
+        value = np.ascontiguousarray(value) if value.ndim else value
+        self.graph.initializer.append(numpy_helper.from_array(value, name))
+        self.own[id(value)] = name
+        self._enter(name, value)
+        return name

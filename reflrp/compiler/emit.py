@@ -1,0 +1,184 @@
+"""Writing: terms -> nodes and initializers of an ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from onnx import GraphProto, helper, numpy_helper
+
+from reflrp.arrays.symbolic import argument
+from reflrp.arrays.tracing.array import term_of
+from reflrp.arrays.tracing.dims import Dim
+from reflrp.arrays.tracing.terms import Shape, Term, Trace
+from reflrp.compiler.constants import Constants
+
+PREFIX = "reflrp/"
+"""What all names of our nodes and values begin with."""
+
+AXES_AS_INPUT = {"ReduceSum": 13, "ReduceMean": 18, "ReduceMax": 18, "ReduceMin": 18}
+"""Since which opset the axes of a reduction are an input."""
+
+
+class Writer:
+    """Writes terms into a graph; equal ones once. `derived` says how weights made from others are kept: in the graph or stored."""
+
+    def __init__(self, graph: GraphProto, trace: Trace, opset: int, derived: str) -> None:
+        self.graph, self.trace, self.opset, self.derived = graph, trace, opset, derived
+        self.names: dict[int, tuple[str, ...]] = {}
+        self.held: list[Term] = []
+        self.constants = Constants(graph)
+        self.count = 0
+
+    def name(self, op: str) -> str:
+        """Return a new name."""
+        self.count += 1
+        return f"{PREFIX}{op}_{self.count}"
+
+    def write(self, term: Term) -> str:
+        """Write a term and all that it needs, and return the name of its value."""
+        waiting = [term]
+        while waiting:
+            now = waiting[-1]
+            if id(now) in self.names:
+                waiting.pop()
+                continue
+            rest = [t for t in self._needs(now) if id(t) not in self.names]
+            if rest:
+                waiting.extend(reversed(rest))
+                continue
+            waiting.pop()
+            self.held.append(now)
+            self.names[id(now)] = self._written(now)
+        return self.names[id(term)][0]
+
+    def _needs(self, term: Term) -> Iterator[Term]:
+        yield from term.inputs
+        if term.op == "constant":
+            source = self._source(term)
+            if source is not None:
+                yield source
+        shape = self._shape_asked(term)
+        if shape is not None and self.trace.batch is not None:
+            yield self.trace.batch[0]
+
+    def _shape_asked(self, term: Term) -> Shape | None:
+        """Return the shape that an operator takes as an input, where it has lengths that are known in the run only."""
+        if term.op in ("Expand", "Zeros", "MaxUnpool") and any(isinstance(n, Dim) for n in term.shape):
+            return term.shape
+        many = term.op == "Reshape" and sum(isinstance(n, Dim) for n in term.shape) > 1
+        return term.shape if many else None
+
+    def _source(self, term: Term) -> Term | None:
+        """Return the term that computes a constant in the graph, from the weights that it was derived from."""
+        value = term.value
+        if value is None or self.derived != "graph" or id(value) not in self.trace.origins:
+            return None
+        if self.constants.find(value) is not None:
+            return None
+        _, function, base = self.trace.origins[id(value)]
+        if base.dtype != value.dtype:
+            return None
+        inner = self.write(self.trace.constant(base))
+        leaf = argument(self.trace, inner, tuple(base.shape), base.dtype, finite=True)
+        self.names.setdefault(id(leaf.term), (inner,))
+        self.held.append(leaf.term)
+        made = term_of(function(leaf), self.trace)
+        return made if made.value is None and made.shape == term.shape and made.dtype == term.dtype else None
+
+    def _written(self, term: Term) -> tuple[str, ...]:
+        if term.op == "value":
+            return (term.get("name"),)
+        if term.op == "output":
+            return (self.names[id(term.inputs[0])][term.get("i")],)
+        if term.value is not None:
+            source = self._source(term)
+            return self.names[id(source)] if source is not None else (self._constant(term.value),)
+        operands = [self.names[id(t)][0] for t in term.inputs]
+        special: Callable[..., tuple[list[str], dict[str, Any]]] | None = getattr(self, f"_{term.op.lower()}", None)
+        attributes = dict(term.attributes)
+        if term.op in AXES_AS_INPUT:
+            operands, attributes = self._axes(term, operands, attributes)
+        elif special is not None:
+            operands, attributes = special(term, operands, attributes)
+        return self.node("ConstantOfShape" if term.op == "Zeros" else term.op, operands, attributes, 1 + (term.op == "MaxPool"))
+
+    def node(self, op: str, operands: list[str], attributes: dict[str, Any], outputs: int = 1) -> tuple[str, ...]:
+        """Write one node, and return the names of its outputs."""
+        name = self.name(op)
+        made = tuple(name if i == 0 else f"{name}:{i}" for i in range(outputs))
+        kept = {k: list(v) if isinstance(v, tuple) else v for k, v in attributes.items()}
+        self.graph.node.append(helper.make_node(op, operands, list(made), name, **kept))
+        return made
+
+    def _constant(self, value: np.ndarray) -> str:
+        """Return the name of a constant, which may be the user's own, reshaped or transposed."""
+        found = self.constants.find(value)
+        if found is None:
+            return self.constants.add(value, self.name("constant"))
+        name, change, how = found
+        if change == "Reshape":
+            return self.node("Reshape", [name, self.ints(how)], {})[0]
+        return self.node("Transpose", [name], {"perm": how})[0] if change else name
+
+    def ints(self, values: Any) -> str:
+        """Return the name of a constant of integers."""
+        return self.write(self.trace.constant(np.asarray(values, dtype=np.int64)))
+
+    def _axes(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        axes = attributes.pop("axes")
+        if self.opset < AXES_AS_INPUT[term.op]:
+            return operands, {**attributes, "axes": axes}
+        return [*operands, self.ints(axes)], attributes
+
+    def _reshape(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        if self._shape_asked(term) is not None:
+            return [*operands, self.lengths(term.shape)], {}
+        return [*operands, self.ints([-1 if isinstance(n, Dim) else n for n in term.shape])], {}
+
+    def _expand(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        source = term.inputs[0].shape
+        lead = len(term.shape) - len(source)
+        asked = tuple(1 if i >= lead and source[i - lead] == n else n for i, n in enumerate(term.shape))
+        return [*operands, self.lengths(asked)], {}
+
+    def _zeros(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        zero = numpy_helper.from_array(np.zeros(1, dtype=term.dtype), "value")
+        return [self.lengths(term.shape)], {"value": zero}
+
+    def _maxunpool(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        return [*operands, self.lengths(term.shape)], attributes
+
+    def _slice(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        return [*operands, *(self.ints(attributes[k]) for k in ("starts", "ends", "axes", "steps"))], {}
+
+    def _pad(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        if term.dtype.kind == "b":
+            raise NotImplementedError("booleans are not padded")
+        value = self.write(self.trace.constant(np.asarray(attributes["value"], dtype=term.dtype)))
+        return [*operands, self.ints(attributes["pads"]), value], {}
+
+    def _cast(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        return operands, {"to": helper.np_dtype_to_tensor_dtype(term.dtype)}
+
+    def lengths(self, shape: Shape) -> str:
+        """Return the name of a shape as a value of integers, worked out in the run where it depends on N."""
+        if not any(isinstance(n, Dim) for n in shape):
+            return self.ints(shape)
+        parts = [self.length(n) if isinstance(n, Dim) else self.ints([n]) for n in shape]
+        return self.node("Concat", parts, {"axis": 0})[0] if len(parts) > 1 else parts[0]
+
+    def length(self, n: Dim) -> str:
+        """Return the name of a length a + b N."""
+        if self.trace.batch is None:
+            raise NotImplementedError("no value shows the batch size")
+        term, axis = self.trace.batch
+        key = -1 - n.times - 1000003 * n.plus
+        if key not in self.names:
+            name = self.node("Shape", [self.names[id(term)][0]], {"start": axis, "end": axis + 1})[0]
+            name = self.node("Mul", [name, self.ints([n.times])], {})[0] if n.times != 1 else name
+            name = self.node("Add", [name, self.ints([n.plus])], {})[0] if n.plus else name
+            self.names[key] = (name,)
+        return self.names[key][0]
+

@@ -1,0 +1,131 @@
+"""The file to compile: the user's own proto, at an opset that our nodes can join, and the model that is imported of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import ModelProto, TensorProto, version_converter
+
+from reflrp.errors import InputError, ModelError
+from reflrp.ground import checks
+from reflrp.model import Model, load
+
+OLDEST = 17
+"""The first opset that our nodes can be written in."""
+
+NEWEST_IR = 10
+"""The newest version of the file format that onnxruntime 1.19 reads."""
+
+LARGE = 1024
+"""Initializers of at most so many entries are kept while types are inferred: shapes may lie in them."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is compiled.
+
+    Attributes
+    ----------
+    proto : ModelProto
+        A copy of the user's model, to be extended.
+    model : Model
+        The model imported of it.
+    digest : str
+        The sha256 of the source: of the file as it lies there, or of the proto as it is serialised.
+    types : dict
+        The element type of each value of the graph, as far as it can be inferred.
+
+    """
+
+    proto: ModelProto
+    model: Model
+    digest: str
+    types: Mapping[str, int]
+
+
+def given(model: Any, opset: int | None) -> Given:
+    """Return the source of a compilation. Raises InputError for what is no file, bytes or proto, and for an odd opset."""
+    proto, digest = _read(model)
+    proto = _at_opset(proto, opset)
+    proto.ir_version = min(max(proto.ir_version, 8), NEWEST_IR)
+    return Given(proto, load(proto), digest, _types(proto))
+
+
+def _read(model: Any) -> tuple[ModelProto, str]:
+    if isinstance(model, Model):
+        path = Path(model.source.name)
+        if not path.is_file():
+            raise InputError("compile needs the file that the model was loaded from: give its path, its bytes or the proto")
+        model = path
+    if isinstance(model, str | Path):
+        load(model)  # says in our words what is wrong with the file
+        return onnx.load(str(model)), hashlib.sha256(Path(model).read_bytes()).hexdigest()
+    if isinstance(model, bytes | bytearray | memoryview):
+        load(bytes(model))
+        return onnx.load_from_string(bytes(model)), hashlib.sha256(bytes(model)).hexdigest()
+    if not isinstance(model, ModelProto):
+        raise InputError(f"cannot compile a {type(model).__name__}: give a path, bytes or an onnx.ModelProto")
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy, hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _at_opset(proto: ModelProto, opset: int | None) -> ModelProto:
+    """Return the model at the opset that is asked for, its own where that is None and not too old."""
+    own = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OLDEST)
+    wanted = max(own, OLDEST) if opset is None else checks.whole("opset", opset, OLDEST)
+    newest = onnx.defs.onnx_opset_version()
+    if wanted > newest:
+        raise InputError(f"opset={wanted} is unknown to the installed onnx {onnx.__version__}, which knows up to {newest}")
+    if wanted == own:
+        return proto
+    try:
+        found = version_converter.convert_version(proto, wanted)
+        onnx.checker.check_model(found)
+    except Exception as error:
+        raise ModelError(
+            f"the model has opset {own} and cannot be converted to {wanted} ({str(error).splitlines()[0][:300]}); "
+            f"export it with opset {wanted}"
+        ) from error
+    return found
+
+
+def _types(proto: ModelProto) -> dict[str, int]:
+    """Return the element type of each value that ONNX can infer, without copying the weights."""
+    slim = ModelProto()
+    slim.ir_version, graph = proto.ir_version, slim.graph
+    slim.opset_import.extend(proto.opset_import)
+    slim.functions.extend(proto.functions)
+    graph.name = "types"
+    graph.input.extend(proto.graph.input)
+    graph.node.extend(proto.graph.node)
+    graph.output.extend(proto.graph.output)
+    graph.value_info.extend(proto.graph.value_info)
+    known = {i.name for i in proto.graph.input}
+    found = {i.name: i.type.tensor_type.elem_type for i in proto.graph.input}
+    for tensor in proto.graph.initializer:
+        found[tensor.name] = tensor.data_type
+        if _entries(tensor) <= LARGE and tensor.data_location != TensorProto.EXTERNAL:
+            graph.initializer.append(tensor)
+        elif tensor.name not in known:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    try:
+        inferred = onnx.shape_inference.infer_shapes(slim)
+    except Exception:  # it says nothing then, as of operators that it does not know
+        inferred = slim
+    for info in (*inferred.graph.value_info, *inferred.graph.output):
+        if info.type.tensor_type.elem_type:
+            found[info.name] = info.type.tensor_type.elem_type
+    return found
+
+
+def _entries(tensor: TensorProto) -> int:
+    count = 1
+    for n in tensor.dims:
+        count *= n
+    return count

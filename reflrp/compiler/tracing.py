@@ -1,0 +1,172 @@
+"""The engine's way back on symbolic arrays: what the rules do to them is the graph of the relevance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays import ZERO, Array, is_symbolic
+from reflrp.arrays import symbolic as xp
+from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, total
+from reflrp.arrays.tracing.terms import Trace
+from reflrp.engine import Program, Values, rule_name
+from reflrp.errors import InputError, ReflrpError, UnsupportedOperator
+from reflrp.ir import Node, Op, arrays_of
+from reflrp.ledger import Row
+from reflrp.ops.linear import LinearMap
+from reflrp.ops.normaliser import LogSoftmax, Softmax
+from reflrp.ops.picking import MovedIds
+from reflrp.ops.routing import Plumbing
+from reflrp.rules.base import Rule
+from reflrp.seeds import Target, targets
+
+TARGET, INIT = "target", "init"
+"""The names of the inputs that a compiled graph may have beside the model's own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tracer(Program):
+    """A program whose way back is traced. What cannot be written into a graph is refused with the node's name."""
+
+    def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
+        where = f"node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(self.rules.get(node.name))})"
+        if isinstance(node.op, MovedIds):
+            raise InputError(
+                f"{where}: relevance of token ids that the file moves or casts is not compiled; give the model the ids as "
+                "its table takes them"
+            )
+        try:
+            return super()._share(node, values, r)
+        except (Unsettled, NotImplementedError, TypeError, AttributeError) as error:
+            raise InputError(f"{where} cannot be compiled: {error}") from error
+
+    def arguments(self, trace: Trace, types: Mapping[str, Any], shared: set[str]) -> Values:
+        """Return all values: those that the file computes by their names, others traced from these."""
+        found: Values = {}
+        finite = _finite(self)
+        for name in self.graph.inputs:
+            found[name] = self._named(trace, name, types, finite)
+        for node in self.graph.nodes:
+            if node.output in shared and node.output in types:
+                found[node.output] = self._named(trace, node.output, types, finite)
+            else:
+                found[node.output] = self._replayed(node, found)
+        return found
+
+    def _named(self, trace: Trace, name: str, types: Mapping[str, Any], finite: set[str]) -> Array:
+        value = self.graph.values[name]
+        known = {"nonneg": value.nonneg, "finite": name in finite}
+        array = xp.argument(trace, name, value.shape, types[name], **known)
+        return xp.astype(array, self.dtype if value.active else types[name])
+
+    @property
+    def dtype(self) -> Any:
+        """What relevance is computed in."""
+        return np.dtype(np.float32)
+
+    def _replayed(self, node: Node, values: Values) -> Array:
+        """Return a value that the file does not compute, by the node's own op."""
+        if isinstance(node.op, Plumbing):
+            return _Missing(node)
+        xs = [values[i] for i in node.inputs]
+        missing = next((x for x in xs if isinstance(x, _Missing)), None)
+        if missing is not None:
+            return missing
+        try:
+            y = node.op.forward(*xs)
+        except (ReflrpError, NotImplementedError, TypeError, AttributeError) as error:
+            raise InputError(f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: {error}") from error
+        shape = self.graph.values[node.output].shape
+        if broadcast(y.shape, shape) != shape or (is_symbolic(y) and y.shape != shape):
+            raise InputError(f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: it makes {y.shape}, not {shape}")
+        return y
+
+
+class _Missing:
+    """A value without relevance that the file does not compute under its own name: whoever needs it cannot be compiled."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise InputError(
+            f"it reads what node {self.node.name!r} (onnx {self.node.op_type}) computes on the way, which is in no value of "
+            "the file"
+        )
+
+
+def _finite(program: Program) -> set[str]:
+    """Return the values that provably hold no infinity where the engine lets none arise but -inf: masks bring those in."""
+    found = set(program.graph.inputs)
+    for node in program.graph.nodes:
+        constants = (a for a in arrays_of(program.ops[node.name]) if a.dtype.kind == "f")
+        bounded = isinstance(node.op, Softmax) or all(i in found for i in node.inputs)
+        log = isinstance(node.op, LogSoftmax) or getattr(node.op, "name", "") == "log"
+        plumbing = isinstance(node.op, Plumbing)
+        if bounded and not log and not plumbing and all(bool(np.isfinite(a).all()) for a in constants):
+            if np.isfinite(getattr(node.op, "value", 0.0)):
+                found.add(node.output)
+    return found
+
+
+def seeded(y: Array, trace: Trace, target: Target, init: str, batch: Any) -> tuple[Array, list[tuple[str, Any, Any]]]:
+    """Return the initial relevance of an output y, and the inputs that it adds: name, dtype and shape."""
+    if init == "input":
+        return xp.argument(trace, INIT, y.shape, np.float32, finite=True), [(INIT, np.float32, y.shape)]
+    added: list[tuple[str, Any, Any]] = []
+    if not y.ndim:
+        raise InputError("the output is one number without a batch axis; use init='input'")
+    count = total(y.shape[1:])
+    if isinstance(count, Dim):
+        raise InputError("the output holds samples on another axis than the first; use init='input'")
+    flat = xp.reshape(y, (y.shape[0], count))
+    if target is None:
+        chosen = xp.arange(count) == xp.argmax(flat, axis=1, keepdims=True)
+    elif isinstance(target, str):
+        if y.ndim != 2:
+            raise InputError("target='input' needs an output of the shape (batch, classes); use init='input'")
+        asked = xp.argument(trace, TARGET, (y.shape[0],), np.int64)
+        added = [(TARGET, np.int64, (y.shape[0],))]
+        asked = xp.where(asked < 0, asked + count, asked)
+        chosen = xp.arange(count) == xp.reshape(asked, (y.shape[0], 1))
+    else:
+        one = np.zeros((1, *y.shape[1:]))
+        one[(0, *targets(one, target)[0])] = 1
+        chosen = one.reshape(1, -1) == 1
+    R = xp.where(chosen, flat if init == "output" else xp.ones_like(flat), xp.zeros_like(flat))
+    return xp.reshape(xp.broadcast_to(R, flat.shape), y.shape), added
+
+
+def backward(
+    program: Tracer, values: Values, R: Array, keep: Callable[[str], bool], masks: Mapping[str, np.ndarray]
+) -> Values:
+    """Return the relevance of the inputs and of the values to keep."""
+    (output,) = program.graph.outputs
+    found, _ = program.backward(dict(values), {program.graph.resolve(output): R}, keep, None, masks)
+    return found
+
+
+def derived(program: Program, trace: Trace) -> None:
+    """Tell the trace of which weights the rules' derived ones are made, and how."""
+    for op in program.ops.values():
+        if isinstance(op, LinearMap) and type(op).weights is LinearMap.weights:
+            for function, value in op.derived.items():
+                if isinstance(value, np.ndarray) and value is not ZERO:
+                    trace.derive(value, function, op.w)
+
+
+def tracer(program: Program, graph: Any, lift: Callable[[str, Op], Op]) -> Tracer:
+    """Return the program whose graph and ops are for N samples."""
+    ops = {name: lift(name, op) for name, op in program.ops.items()}
+    rules: Mapping[str, Rule] = program.rules
+    return Tracer(replace(graph), ops, rules)
+
+
+def refused(error: UnsupportedOperator) -> InputError:
+    """Return a refusal in the words of the compiler."""
+    return InputError(f"the model cannot be compiled: {error}")

@@ -1,0 +1,38 @@
+"""Which values of our graph the user's own graph computes already; all others are traced through their own op.
+
+Passes of the import leave a value its name and change what it means: a bias that stood behind a Reshape goes before it. So
+the name alone says nothing. A value of ours is the file's value of that name if nothing went into it that does not go into
+the file's: each ONNX node that it was made of must be one that the file's value depends on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from reflrp.ir import Graph
+
+if TYPE_CHECKING:
+    from reflrp.importer.source import Source
+
+
+def shared(graph: Graph, source: Source, named: Collection[str]) -> set[str]:
+    """Return the values of a graph that a file computes under the same name; `named` are all names of the file's values."""
+    bits = {node.name: 1 << i for i, node in enumerate(source.nodes)}
+    before: dict[str, int] = {}
+    for node in source.nodes:
+        reads = bits[node.name]
+        for name in node.reads:
+            reads |= before.get(name, 0)
+        before.update(dict.fromkeys(filter(None, node.outputs), reads))
+    found, made = set(graph.inputs) & set(named), dict.fromkeys(graph.inputs, 0)
+    for ours in graph.nodes:
+        parts = 0
+        for name in ours.onnx:
+            parts |= bits.get(name, -1)
+        for name in ours.inputs:
+            parts |= made[name]
+        made[ours.output] = parts
+        if ours.output in named and ours.output in before and parts >= 0 and not parts & ~before[ours.output]:
+            found.add(ours.output)
+    return found
