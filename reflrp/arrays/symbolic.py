@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -39,10 +39,29 @@ def _unary(op: str, x: Array) -> Array:
     return array(arithmetic.unary(op, x.term))
 
 
+def _mixed(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Decorate a function of one array that is NumPy's own where the array is a constant."""
+
+    @wraps(function)
+    def either(x: Array, *args: Any, **options: Any) -> Array:
+        if isinstance(x, Symbolic):
+            return function(x, *args, **options)
+        return getattr(np, function.__name__)(x, *args, **options)
+
+    return either
+
+
+def _mixed_named(name: str) -> Callable[..., Array]:
+    def function(x: Array) -> Array:
+        return _unary(UNARY[name], x) if isinstance(x, Symbolic) else getattr(np, name)(x)
+
+    return function
+
+
 def __getattr__(name: str) -> Any:
     """Return the elementwise function of that name."""
     if name in UNARY:
-        return partial(_unary, UNARY[name])
+        return _mixed_named(name)
     if name in BINARY:
         return partial(combined, BINARY[name])
     raise AttributeError(f"symbolic arrays have no {name!r}")
@@ -69,16 +88,19 @@ def astype(x: Array, dtype: Any, copy: bool = True) -> Array:
     return x.astype(dtype) if isinstance(x, np.ndarray) else array(arithmetic.cast(x.term, dtype))
 
 
+@_mixed
 def log1p(x: Array) -> Array:
     """Return log(1 + x)."""
     return _unary("Log", 1 + x)
 
 
+@_mixed
 def expm1(x: Array) -> Array:
     """Return exp(x) - 1."""
     return _unary("Exp", x) - 1
 
 
+@_mixed
 def isfinite(x: Array) -> Array:
     """Return where x is no NaN and no infinity."""
     return abs(x) < np.inf
@@ -123,21 +145,25 @@ def arange(n: int) -> np.ndarray:
     return np.arange(n)
 
 
+@_mixed
 def reshape(x: Array, shape: Any) -> Array:
     """Return x in another shape."""
     return _moved(moves.reshape, x, tuple(shape) if isinstance(shape, tuple | list) else (shape,))
 
 
+@_mixed
 def permute_dims(x: Array, axes: Any) -> Array:
     """Return x with its axes permuted."""
     return _moved(moves.permute, x, tuple(axes))
 
 
+@_mixed
 def matrix_transpose(x: Array) -> Array:
     """Return x with its last two axes exchanged."""
     return array(reductions.transposed(x.term))
 
 
+@_mixed
 def moveaxis(x: Array, source: int, destination: int) -> Array:
     """Return x with one axis moved to another place."""
     order = [i for i in range(x.ndim) if i != source % x.ndim]
@@ -145,11 +171,13 @@ def moveaxis(x: Array, source: int, destination: int) -> Array:
     return permute_dims(x, order)
 
 
+@_mixed
 def broadcast_to(x: Array, shape: Shape) -> Array:
     """Return x broadcast to a shape."""
     return _moved(moves.expand, x, tuple(shape))
 
 
+@_mixed
 def flip(x: Array, *, axis: int) -> Array:
     """Return x with an axis reversed."""
     return _moved(moves.flip, x, axis)
@@ -177,37 +205,44 @@ def _reduced(op: str, x: Array, axis: Axes = None, keepdims: bool = False) -> Ar
     return array(reductions.reduced(op, x.term, axis, keepdims))
 
 
+@_mixed
 def sum(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:  # noqa: A001
     """Return the sum over the axes."""
     return _reduced("ReduceSum", x, axis, keepdims)
 
 
+@_mixed
 def mean(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
     """Return the mean over the axes."""
     return _reduced("ReduceMean", x, axis, keepdims)
 
 
+@_mixed
 def max(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:  # noqa: A001
     """Return the maximum over the axes."""
     return _reduced("ReduceMax", x, axis, keepdims)
 
 
+@_mixed
 def min(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:  # noqa: A001
     """Return the minimum over the axes."""
     return _reduced("ReduceMin", x, axis, keepdims)
 
 
+@_mixed
 def std(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
     """Return the population standard deviation over the axes."""
     deviation = x - mean(x, axis=axis, keepdims=True)
     return _unary("Sqrt", mean(deviation * deviation, axis=axis, keepdims=keepdims))
 
 
+@_mixed
 def argmax(x: Array, *, axis: int, keepdims: bool = False) -> Array:
     """Return the place of the first maximum along an axis."""
     return array(reductions.best("ArgMax", x.term, axis, keepdims))
 
 
+@_mixed
 def argmin(x: Array, *, axis: int, keepdims: bool = False) -> Array:
     """Return the place of the first minimum along an axis."""
     return array(reductions.best("ArgMin", x.term, axis, keepdims))

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
-import onnx
 from onnx import ModelProto, helper
 
 from reflrp.arrays import Array
@@ -17,7 +16,7 @@ from reflrp.arrays.tracing.dims import Dim
 from reflrp.arrays.tracing.terms import Trace, still
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.lift import lifted
-from reflrp.compiler.source import Given, given
+from reflrp.compiler.source import Given, check, given
 from reflrp.compiler.tracing import Tracer, backward, derived, seeded, tracer
 from reflrp.compiler.values import shared
 from reflrp.composites import Composite
@@ -220,7 +219,7 @@ def _written(
     explainer: Explainer,
     how: str,
 ) -> ModelProto:
-    proto, graph = source.proto, program.graph
+    proto, graph, count = source.proto, program.graph, len(source.proto.graph.node)
     own = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
     derived(program, trace)
     writer = Writer(proto.graph, trace, own, how)
@@ -235,8 +234,7 @@ def _written(
     rules = explainer.composite.title
     for key, text in (("version", version("reflrp")), ("rules", rules), ("source.sha256", source.digest)):
         proto.metadata_props.add(key=f"reflrp.{key}", value=text)
-    if proto.ByteSize() < 2**31:
-        onnx.checker.check_model(proto, full_check=True)
+    check(proto, count)
     return proto
 
 

@@ -19,7 +19,7 @@ class Constants:
     def __init__(self, graph: GraphProto) -> None:
         self.graph = graph
         self.by_size: dict[tuple[int, np.dtype[Any]], list[tuple[str, np.ndarray]]] = {}
-        self.own: dict[int, str] = {}
+        self.own: dict[int, tuple[str, np.ndarray]] = {}
         inputs = {i.name for i in graph.input}
         for tensor in graph.initializer:
             if tensor.name not in inputs and tensor.data_type == TensorProto.FLOAT:
@@ -32,7 +32,7 @@ class Constants:
     def find(self, value: np.ndarray) -> Found | None:
         """Return the initializer that holds the same numbers, and how to lay them out."""
         if id(value) in self.own:
-            return self.own[id(value)], "", None
+            return self.own[id(value)][0], "", None
         for name, array in self.by_size.get((value.size, value.dtype), ()):
             if array.shape == value.shape and np.array_equal(array, value):
                 return name, "", None
@@ -44,8 +44,7 @@ class Constants:
 
     def add(self, value: np.ndarray, name: str) -> str:
         """Store a constant, and return its name."""
-        value = np.ascontiguousarray(value) if value.ndim else value
-        self.graph.initializer.append(numpy_helper.from_array(value, name))
-        self.own[id(value)] = name
+        self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name))
+        self.own[id(value)] = name, value  # the array stays with it, so that its id is no other's
         self._enter(name, value)
         return name

@@ -6,14 +6,18 @@ for one is the same one, `alike` shows, node by node too. So each length is a mu
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from math import prod
 from typing import Any
 
+from reflrp.arrays import Array, namespace, scatter_add
 from reflrp.arrays.tracing.dims import dim
 from reflrp.errors import InputError, ReflrpError
-from reflrp.ir import Graph, Op, Value
+from reflrp.ir import Graph, Node, Op, Shape, Value
 from reflrp.ops.picking import Index, Pick, ScatterSum
+from reflrp.ops.routing import Plumbing
+from reflrp.passes.places import Place
 from reflrp.passes.samples import Samples, alike, fewer, trace
 
 def refuse(why: str, graph: Graph) -> InputError:
@@ -40,10 +44,15 @@ def lifted(built: Callable[[int], Graph]) -> tuple[Graph, Callable[[str, Op], Op
     more = trace(three, {k: 0 for k in three.inputs if three.values[k].shape})
     if not alike(two, one, seen, fewer(one, seen, 1)) or not alike(three, two, more, seen):
         raise refuse("for several samples it is another graph than for one", one)
-    others = {node.name: node.op for node in two.nodes}
-    nodes = tuple(replace(n, op=_op(n.op, others[n.name], one)) for n in one.nodes)
-    graph = replace(one, nodes=nodes, values=_values(one, seen))
-    return graph, lambda name, op: _op(op, others[name], one)
+    pairs = {m.name: (m, n.op) for m, n in zip(one.nodes, two.nodes, strict=True)}
+    values = _values(one, seen)
+
+    def lift(name: str, op: Op) -> Op:
+        node, other = pairs[name]
+        return _op(node, op, other, one, values, seen)
+
+    nodes = tuple(replace(n, op=lift(n.name, n.op)) for n in one.nodes)
+    return replace(one, nodes=nodes, values=values), lift
 
 
 def _values(graph: Graph, seen: Samples) -> dict[str, Value]:
@@ -57,10 +66,60 @@ def _values(graph: Graph, seen: Samples) -> dict[str, Value]:
     return found
 
 
-def _op(one: Op, two: Op, graph: Graph) -> Op:
-    if isinstance(one, Index | Pick | ScatterSum):
-        raise refuse(f"a {type(one).__name__} moves entries by their number among those of all samples", graph)
-    return _merged(one, two)
+@dataclass(frozen=True, eq=False)
+class EachIndex(Index):
+    """An `Index` within each sample: `index` holds the numbers of a sample's own entries, which lie one after another."""
+
+    target: Shape = field(kw_only=True)
+
+    def forward(self, *xs: Array) -> Array:
+        """Return the entries that the map names."""
+        xp, n = namespace(xs[0]), self.source[0]
+        rows = xp.take(xp.reshape(xs[0], (n, -1)), self.index.reshape(-1), axis=1)
+        return xp.reshape(rows, self.target)
+
+    def transpose(self, R: Array, *xs: Array) -> tuple[Array, ...]:
+        """Return R added up at the entries it came from."""
+        return (added(R, self.index, self.target, self.source),)
+
+
+@dataclass(frozen=True, eq=False)
+class EachScatter(ScatterSum):
+    """A `ScatterSum` within each sample."""
+
+    def apply(self, x: Array, w: Array) -> Array:
+        """Return the sums."""
+        return added(x * w, self.index, self.source, self.target)
+
+    def adjoint(self, s: Array, w: Array) -> Array:
+        """Return s at the place that each entry went to."""
+        xp = namespace(s)
+        rows = xp.take(xp.reshape(s, (self.target[0], -1)), self.index.reshape(-1), axis=1)
+        return xp.reshape(rows, self.source) * w
+
+
+def added(x: Array, index: Array, source: Shape, target: Shape) -> Array:
+    """Return each sample's entries of x added up at their numbers among the sample's entries of the target."""
+    xp, n = namespace(x), source[0]
+    columns = xp.permute_dims(xp.reshape(x, (n, -1)), (1, 0))
+    sums = scatter_add(prod(target[1:]), index.reshape(-1), columns)
+    return xp.reshape(xp.permute_dims(sums, (1, 0)), target)
+
+
+def _op(node: Node, op: Op, two: Op, graph: Graph, shapes: Mapping[str, Value], seen: Samples) -> Op:
+    """Return the op of a node for N samples, from those for one and for two."""
+    if isinstance(op, Plumbing):
+        return op
+    if not isinstance(op, Index | Pick | ScatterSum):
+        return _merged(op, two)
+    source, target = shapes[node.inputs[0]].shape, shapes[node.output].shape
+    leads = [seen.places[i] == Place(0) for i in (node.inputs[0], node.output)]
+    if isinstance(op, Pick) or not all(leads):
+        raise refuse(f"node {node.name!r} (onnx {node.op_type}) moves entries by their number among all samples'", graph)
+    if isinstance(op, ScatterSum):
+        kept = {f.name: getattr(op, f.name) for f in fields(op) if f.init}
+        return EachScatter(**{**kept, "source": source, "target": target})
+    return EachIndex(source, op.index, target=target)
 
 
 def _merged(one: Any, two: Any) -> Any:

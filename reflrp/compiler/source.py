@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, version_converter
 
@@ -92,36 +93,83 @@ def _at_opset(proto: ModelProto, opset: int | None) -> ModelProto:
             f"the model has opset {own} and cannot be converted to {wanted} ({str(error).splitlines()[0][:300]}); "
             f"export it with opset {wanted}"
         ) from error
+    return _unchanged(proto, found, f"ONNX's converter from opset {own} to {wanted}")
+
+
+def _unchanged(proto: ModelProto, found: ModelProto, who: str) -> ModelProto:
+    """Return the converted model, if it computes on an example what the model does."""
+    old, new = load(proto), load(found)
+    ports = old.source.inputs
+    rng = np.random.default_rng(0)
+    shapes = {k: tuple(n if isinstance(n, int) else 4 if i else 2 for i, n in enumerate(p.dims or ())) for k, p in ports.items()}
+    feeds = {k: rng.standard_normal(s) if ports[k].dtype.kind == "f" else np.zeros(s, ports[k].dtype) for k, s in shapes.items()}
+    one, two = old.run(feeds), new.run(feeds)
+    for name, y in one.items():
+        other = two.get(name)
+        if y is not None and y.dtype.kind == "f" and (other is None or not np.allclose(y, other, rtol=1e-5, atol=1e-6)):
+            raise ModelError(f"{who} changes what the model computes, at its output {name!r}; export it with that opset")
     return found
 
 
-def _types(proto: ModelProto) -> dict[str, int]:
-    """Return the element type of each value that ONNX can infer, without copying the weights."""
-    slim = ModelProto()
-    slim.ir_version, graph = proto.ir_version, slim.graph
-    slim.opset_import.extend(proto.opset_import)
-    slim.functions.extend(proto.functions)
-    graph.name = "types"
-    graph.input.extend(proto.graph.input)
-    graph.node.extend(proto.graph.node)
-    graph.output.extend(proto.graph.output)
-    graph.value_info.extend(proto.graph.value_info)
-    known = {i.name for i in proto.graph.input}
-    found = {i.name: i.type.tensor_type.elem_type for i in proto.graph.input}
-    for tensor in proto.graph.initializer:
-        found[tensor.name] = tensor.data_type
+def slim(proto: ModelProto) -> ModelProto:
+    """Return a copy in which large weights are inputs, so that it can be looked through quickly, and at any size."""
+    found = ModelProto()
+    found.ir_version, graph, old = max(proto.ir_version, 4), found.graph, proto.graph
+    found.opset_import.extend(proto.opset_import)
+    found.functions.extend(proto.functions)
+    graph.name = old.name or "graph"
+    graph.input.extend(old.input)
+    graph.node.extend(old.node)
+    graph.output.extend(old.output)
+    graph.value_info.extend(old.value_info)
+    graph.sparse_initializer.extend(old.sparse_initializer)
+    known = {i.name for i in old.input}
+    for tensor in old.initializer:
         if _entries(tensor) <= LARGE and tensor.data_location != TensorProto.EXTERNAL:
             graph.initializer.append(tensor)
         elif tensor.name not in known:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return found
+
+
+def _types(proto: ModelProto) -> dict[str, int]:
+    """Return the element type of each value that ONNX can infer."""
+    found = {i.name: i.type.tensor_type.elem_type for i in proto.graph.input}
+    found |= {t.name: t.data_type for t in proto.graph.initializer}
     try:
-        inferred = onnx.shape_inference.infer_shapes(slim)
+        inferred = onnx.shape_inference.infer_shapes(slim(proto))
     except Exception:  # it says nothing then, as of operators that it does not know
-        inferred = slim
+        inferred = proto
     for info in (*inferred.graph.value_info, *inferred.graph.output):
         if info.type.tensor_type.elem_type:
             found[info.name] = info.type.tensor_type.elem_type
     return found
+
+
+def check(proto: ModelProto, nodes: int) -> None:
+    """Check a graph as ONNX does, types and shapes of all nodes included; the model's own nodes are the first so many.
+
+    Outputs of which the file does not say the shape are left out of the check, and all of a model whose own nodes fail it.
+    Raises ModelError where ours are invalid: that would be an error of ours.
+    """
+    found = slim(proto)
+    shaped = [o for o in found.graph.output if o.type.tensor_type.HasField("shape")]
+    del found.graph.output[:]
+    found.graph.output.extend(shaped)
+    try:
+        onnx.checker.check_model(found, full_check=True)
+        return
+    except Exception as error:
+        failure = error
+    made = {o for n in found.graph.node[:nodes] for o in n.output} | {i.name for i in found.graph.input}
+    del found.graph.node[nodes:]
+    del found.graph.output[:]
+    found.graph.output.extend(o for o in shaped if o.name in made)
+    try:
+        onnx.checker.check_model(found, full_check=True)
+    except Exception:
+        return
+    raise ModelError(f"the compiled graph is invalid, which is an error of reflrp: {str(failure)[:600]}") from failure
 
 
 def _entries(tensor: TensorProto) -> int:

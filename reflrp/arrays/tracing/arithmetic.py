@@ -38,7 +38,9 @@ def unary(op: str, x: Term) -> Term:
     if op == "Neg" and x.op == "Neg":
         return x.inputs[0]
     nonneg = op in NONNEG or (op in KEEPS_SIGN and x.nonneg)
-    return x.trace.make(op, (x,), x.shape, bool if op in BOOLEAN else x.dtype, nonneg)
+    found = x.trace.make(op, (x,), x.shape, bool if op in BOOLEAN else x.dtype, nonneg)
+    found.finite = x.finite and op in ("Abs", "Neg", "Relu")
+    return found
 
 
 def cast(x: Term, dtype: Any) -> Term:

@@ -7,6 +7,7 @@ it raises `Unsettled`: a graph is never written that is right for one batch size
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from reflrp.errors import InputError
@@ -95,30 +96,33 @@ class Dim(int):
         """Return quotient and remainder."""
         return self // other, self % other
 
-    def _compared(self, other: int, text: str) -> int:
-        """Return a number whose sign is that of self - other for all N."""
+    def _difference(self, other: int) -> tuple[float, float]:
+        """Return the least and the largest that self - other can be."""
         times, plus = self.times - _parts(other)[0], self.plus - _parts(other)[1]
-        if times < 0 or (times > 0 and times + plus < 0):
-            raise Unsettled(f"whether {self} {text} {other} depends on the batch size")
-        if times > 0 and times + plus == 0 and text in (">", "<="):
-            raise Unsettled(f"whether {self} {text} {other} depends on the batch size")
-        return times + plus
+        return (-inf if times < 0 else times + plus), (inf if times > 0 else times + plus)
+
+    def _settled(self, other: int, never: bool, always: bool, text: str) -> bool:
+        if never or always:
+            return always
+        raise Unsettled(f"whether {self} {text} {other} depends on the batch size")
 
     def __lt__(self, other: int) -> bool:
         """Return whether it is smaller for all N."""
-        return self._compared(other, "<") < 0
+        least, most = self._difference(other)
+        return self._settled(other, least >= 0, most < 0, "<")
 
     def __le__(self, other: int) -> bool:
         """Return whether it is at most as large for all N."""
-        return self._compared(other, "<=") <= 0
+        least, most = self._difference(other)
+        return self._settled(other, least > 0, most <= 0, "<=")
 
     def __gt__(self, other: int) -> bool:
         """Return whether it is larger for all N."""
-        return self._compared(other, ">") > 0
+        return not self <= other
 
     def __ge__(self, other: int) -> bool:
         """Return whether it is at least as large for all N."""
-        return self._compared(other, ">=") >= 0
+        return not self < other
 
 
 def dim(times: int, plus: int = 0) -> int:

@@ -146,8 +146,9 @@ def unpicked(s: Term, places: Term, windows: Windows, shape: Shape) -> Term:
     plain = len(shape) == len(windows.size) + 2 and set(windows.dilations) == {1}
     if apart and plain:
         found = s.trace.make(
-            "MaxUnpool", (s, places), shape, s.dtype, s.nonneg, kernel_shape=windows.kernel, strides=windows.strides
-        )
+            "MaxUnpool", (s, places), shape, s.dtype, s.nonneg, kernel_shape=windows.kernel,
+            pads=(*windows.begin, *windows.end), strides=windows.strides,
+        )  # fmt: skip
         return found
     flat = same(s, "Reshape", (total(s.shape),))
     at = same(places, "Reshape", (total(places.shape),))
