@@ -108,7 +108,7 @@ def compile(  # noqa: A001
     explainer = Explainer(source.model, rules, output=output, dtype="float32")
     program, trace = _program(explainer, source, shapes)
     graph = program.graph
-    values = program.arguments(trace, _dtypes(source), _usable(graph, source))
+    values = program.arguments(trace, _dtypes(source), shared(graph, source.model.source, source.named))
     (name,) = graph.outputs
     y = values[graph.resolve(name)]
     R, added = seeded(y, trace, target, init, trace.batch)
@@ -191,12 +191,6 @@ def _dtypes(source: Given) -> dict[str, Any]:
         except KeyError:
             continue
     return found
-
-
-def _usable(graph: Graph, source: Given) -> set[str]:
-    proto = source.proto.graph
-    named = {i.name for i in proto.input} | {o for n in proto.node for o in n.output if o}
-    return shared(graph, source.model.source, named)
 
 
 def _check_names(proto: ModelProto, inputs: Sequence[str]) -> None:

@@ -50,7 +50,7 @@ class Tracer(Program):
         for name in self.graph.inputs:
             found[name] = self._named(trace, name, types, finite)
         for node in self.graph.nodes:
-            if node.output in shared and node.output in types:
+            if node.output in shared and _alike(self.graph.values[node.output].dtype, types.get(node.output)):
                 found[node.output] = self._named(trace, node.output, types, finite)
             else:
                 found[node.output] = self._replayed(node, found)
@@ -83,6 +83,16 @@ class Tracer(Program):
         if broadcast(y.shape, shape) != shape or (is_symbolic(y) and y.shape != shape):
             raise InputError(f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: it makes {y.shape}, not {shape}")
         return y
+
+
+def _alike(ours: Any, theirs: Any) -> bool:
+    """Return whether a value is of one kind with us and in the file: what a quantised file keeps as integers is none."""
+    return theirs is not None and _kind(ours) == _kind(theirs)
+
+
+def _kind(dtype: Any) -> str:
+    name = np.dtype(dtype).name
+    return "float" if "float" in name else "int" if "int" in name else name
 
 
 class _Missing:
