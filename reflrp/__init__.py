@@ -11,6 +11,7 @@ from importlib.metadata import version as _version
 
 from reflrp import composites, dialects, limits, rules, show
 from reflrp.composites import Composite
+from reflrp.compiler import compile
 from reflrp.errors import (
     ForwardChanged,
     InputError,
@@ -46,6 +47,7 @@ __all__ = [
     "TooLarge",
     "UnassignedNodes",
     "UnsupportedOperator",
+    "compile",
     "composites",
     "dialects",
     "explain",

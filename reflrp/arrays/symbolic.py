@@ -15,16 +15,44 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import kernels
-from reflrp.arrays.kernels import Windows
 from reflrp.arrays.namespaces import Array, Symbolic, enter_symbolic
-from reflrp.arrays.tracing import arithmetic, moves, reductions, windows
+from reflrp.arrays.tracing import arithmetic, moves, reductions
 from reflrp.arrays.tracing.array import SymbolicArray, array, combined, term_of, together, trace_of
 from reflrp.arrays.tracing.dims import Dim, Unsettled
 from reflrp.arrays.tracing.reductions import Axes
 from reflrp.arrays.tracing.terms import Shape, Term, Trace, still
+from reflrp.arrays.tracing.twins import (
+    conv,
+    conv_transpose,
+    erf,
+    pad,
+    placed,
+    pool,
+    pool_picked,
+    pool_unpicked,
+    pool_winners,
+    scatter_add,
+    window_spread,
+    window_sum,
+)
 
 float32, float64, int32, int64, bool_ = np.float32, np.float64, np.int32, np.int64, np.bool_
+
+__all__ = [  # the twins, beside what is defined here
+    "SymbolicArray",
+    "conv",
+    "conv_transpose",
+    "erf",
+    "pad",
+    "placed",
+    "pool",
+    "pool_picked",
+    "pool_unpicked",
+    "pool_winners",
+    "scatter_add",
+    "window_spread",
+    "window_sum",
+]
 
 UNARY = {
     "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "tanh": "Tanh", "sin": "Sin", "cos": "Cos", "tan": "Tan", "asin": "Asin",
@@ -206,7 +234,7 @@ def _reduced(op: str, x: Array, axis: Axes = None, keepdims: bool = False) -> Ar
 
 
 @_mixed
-def sum(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:  # noqa: A001
+def sum(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
     """Return the sum over the axes."""
     return _reduced("ReduceSum", x, axis, keepdims)
 
@@ -218,13 +246,13 @@ def mean(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
 
 
 @_mixed
-def max(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:  # noqa: A001
+def max(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
     """Return the maximum over the axes."""
     return _reduced("ReduceMax", x, axis, keepdims)
 
 
 @_mixed
-def min(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:  # noqa: A001
+def min(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
     """Return the minimum over the axes."""
     return _reduced("ReduceMin", x, axis, keepdims)
 
@@ -258,81 +286,6 @@ def einsum(equation: str, x: Array, y: Array, optimize: bool = True) -> Array:
     """Return the sum over all letters that the result lacks."""
     one, two = together(x, y)
     return array(reductions.einsum(equation, one, two))
-
-
-# ---------------------------------------------------------------- twins of what kernels.py and namespaces.py compute
-
-
-def erf(x: Array) -> Array:
-    """Return the error function."""
-    return _unary("Erf", x)
-
-
-def scatter_add(size: int, index: Array, values: Array) -> Array:
-    """Return `out` of `size` rows with `out[index[i]] += values[i]`."""
-    trace = trace_of(index, values)
-    at = arithmetic.cast(term_of(index, trace), np.int64)
-    return array(reductions.scatter_add(size, at, term_of(values, trace)))
-
-
-def pad(x: Array, frame: Windows, value: float = 0) -> Array:
-    """Return x padded on its window axes."""
-    return array(windows.framed(x.term, frame, value))
-
-
-def conv(x: Array, w: Array, frame: Windows, groups: int = 1) -> Array:
-    """Return the convolution of x with w."""
-    one, two = together(x, w)
-    return array(windows.conv(one, two, frame, groups))
-
-
-def conv_transpose(s: Array, w: Array, frame: Windows, groups: int = 1) -> Array:
-    """Return the transpose of `conv`."""
-    one, two = together(s, w)
-    return array(windows.conv_transpose(one, two, frame, groups, mirror))
-
-
-def mirror(w: Any, groups: int) -> Any:
-    """Return the kernel of the transposed convolution, of an array or a term."""
-    if isinstance(w, Term):
-        return term_of(kernels.mirror(array(w), groups), w.trace)
-    return kernels.mirror(w, groups)
-
-
-def placed(x: Array, key: Any, shape: Shape) -> Array:
-    """Return zeros of a shape with x at a key of slices."""
-    return array(moves.placed(x.term, key, tuple(shape)))
-
-
-def window_sum(x: Array, frame: Windows) -> Array:
-    """Return the sum over each window."""
-    return array(windows.window_sum(x.term, frame))
-
-
-def window_spread(s: Array, frame: Windows) -> Array:
-    """Return s added onto every entry of its window."""
-    return array(windows.window_spread(s.term, frame, mirror))
-
-
-def pool(x: Array, frame: Windows) -> Array:
-    """Return the maximum of each window."""
-    return array(windows.max_pool(x.term, frame)[0])
-
-
-def pool_winners(x: Array, z: Array, frame: Windows) -> Array:
-    """Return the number of the first entry of each window that is its maximum."""
-    return array(windows.max_pool(x.term, frame)[1])
-
-
-def pool_picked(x: Array, winners: Array, frame: Windows) -> Array:
-    """Return the entries of x at the winners."""
-    return array(windows.picked(term_of(x, winners.term.trace), winners.term))
-
-
-def pool_unpicked(s: Array, winners: Array, frame: Windows) -> Array:
-    """Return s at the winners."""
-    shape = (*s.shape[: s.ndim - len(frame.size)], *frame.size)
-    return array(windows.unpicked(s.term, winners.term, frame, shape))
 
 
 enter_symbolic(sys.modules[__name__])

@@ -1,9 +1,90 @@
 """The compiler: a model and its rules -> one ONNX model, the model's own graph and nodes that compute the relevance.
 
-`compile` is the way of the data: `source` reads the file, `lift` makes the batch size a symbol, `values` finds the values
+`build` is the way of the data: `source` reads the file, `lift` makes the batch size a symbol, `values` finds the values
 that the file computes already, `tracing` runs the engine's way back on symbolic arrays, `emit` writes what they leave.
 """
 
-from reflrp.compiler.compile import compile
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from reflrp.composites import Composite
+from reflrp.model import Model
+from reflrp.rules.base import Rule
+from reflrp.seeds import Target
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from reflrp.importer.read import ModelLike
 
 __all__ = ["compile"]
+
+
+def compile(
+    model: ModelLike | Model,
+    rules: str | Rule | Composite | dict[str, Rule] = "auto",
+    target: Target | Literal["input"] = None,
+    init: str = "output",
+    output: str | None = None,
+    layers: bool | str | Sequence[str] | None = False,
+    opset: int | None = None,
+    derived: Literal["graph", "stored"] = "graph",
+    *,
+    conditions: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+) -> ModelProto:
+    """Return one ONNX model that computes the relevance: the model's own graph, unchanged and first, and what LRP adds.
+
+    It runs wherever ONNX runs. Its outputs are the model's own, then `relevance/<input>` for each input that carries
+    relevance, then `layer/<value>` for the inner values that `layers` asks for. All is computed in float32, by the rules'
+    own formulas, which are traced; what they give equals `explain`'s up to rounding.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+        What to compile. Of a Model that was loaded from a file, that file is read again.
+    rules : str, Rule, Composite or dict, default "auto"
+        As for `explain`.
+    target : None, int, tuple of int, or "input"
+        None: each sample's arg-max, in the graph. An int, or an index after the batch axis: that entry. "input": an int64
+        input `target` (batch,) is added; entries that are out of range start from no relevance.
+    init : str, default "output"
+        "output": start from the output's value at the target; "one": from 1; "input": from an input `init` that is added,
+        shaped like the output.
+    output : str, optional
+        Which output to explain. None: the only one.
+    layers : bool, str or sequence of str, default False
+        Which inner values' relevance becomes an output too, as for `explain`.
+    opset : int, optional
+        The opset of the graph, 17 or later. None: the model's own, or 17 where that is older.
+    derived : str, default "graph"
+        Where weights that rules derive (w+, mirrored kernels) come from: "graph" computes them from the model's own, which
+        runtimes do once when they load the file; "stored" keeps them in the file.
+    conditions : dict of sequences of int, optional
+        As for `explain`.
+    shapes : dict, optional
+        Input shapes by name, where the model leaves lengths open: None for the batch axis keeps the batch size open.
+
+    Returns
+    -------
+    onnx.ModelProto
+        With `reflrp.version`, `reflrp.rules` and `reflrp.source.sha256` among its metadata.
+
+    Raises
+    ------
+    ModelError, UnsupportedOperator, RuleError, UnassignedNodes
+        As `explain`.
+    InputError
+        For an argument that does not fit, and for what cannot be compiled; it names the node.
+
+    Examples
+    --------
+    >>> g = reflrp.compile("model.onnx", rules="epsilon_plus")  # doctest: +SKIP
+    >>> onnx.save(g, "model_lrp.onnx")  # doctest: +SKIP
+
+    """
+    from reflrp.compiler.build import compiled
+
+    return compiled(model, rules, target, init, output, layers, opset, derived, conditions, shapes)

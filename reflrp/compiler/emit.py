@@ -102,13 +102,15 @@ class Writer:
             operands, attributes = self._axes(term, operands, attributes)
         elif special is not None:
             operands, attributes = special(term, operands, attributes)
-        return self.node("ConstantOfShape" if term.op == "Zeros" else term.op, operands, attributes, 1 + (term.op == "MaxPool"))
+        return self.node(
+            "ConstantOfShape" if term.op == "Zeros" else term.op, operands, attributes, 1 + (term.op == "MaxPool")
+        )
 
     def node(self, op: str, operands: list[str], attributes: dict[str, Any], outputs: int = 1) -> tuple[str, ...]:
         """Write one node, and return the names of its outputs."""
         name = self.name(op)
         made = tuple(name if i == 0 else f"{name}:{i}" for i in range(outputs))
-        kept = {k: list(v) if isinstance(v, tuple) else v for k, v in attributes.items()}
+        kept: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in attributes.items()}
         self.graph.node.append(helper.make_node(op, operands, list(made), name, **kept))
         return made
 
@@ -181,4 +183,3 @@ class Writer:
             name = self.node("Add", [name, self.ints([n.plus])], {})[0] if n.plus else name
             self.names[key] = (name,)
         return self.names[key][0]
-

@@ -20,11 +20,14 @@ from reflrp.ops.routing import Plumbing
 from reflrp.passes.places import Place
 from reflrp.passes.samples import Samples, alike, fewer, trace
 
+
 def refuse(why: str, graph: Graph) -> InputError:
     """Return an error that says why the batch size must be fixed, and how."""
     name = next(iter(graph.inputs))
     shape = ", ".join(map(str, ("8", *graph.values[name].shape[1:])))
-    return InputError(f"the graph cannot be compiled for any batch size: {why}; fix it, as by shapes={{{name!r}: ({shape})}}")
+    return InputError(
+        f"the graph cannot be compiled for any batch size: {why}; fix it, as by shapes={{{name!r}: ({shape})}}"
+    )
 
 
 def lifted(built: Callable[[int], Graph]) -> tuple[Graph, Callable[[str, Op], Op]]:
@@ -111,11 +114,14 @@ def _op(node: Node, op: Op, two: Op, graph: Graph, shapes: Mapping[str, Value], 
     if isinstance(op, Plumbing):
         return op
     if not isinstance(op, Index | Pick | ScatterSum):
-        return _merged(op, two)
+        found: Op = _merged(op, two)
+        return found
     source, target = shapes[node.inputs[0]].shape, shapes[node.output].shape
     leads = [seen.places[i] == Place(0) for i in (node.inputs[0], node.output)]
     if isinstance(op, Pick) or not all(leads):
-        raise refuse(f"node {node.name!r} (onnx {node.op_type}) moves entries by their number among all samples'", graph)
+        raise refuse(
+            f"node {node.name!r} (onnx {node.op_type}) moves entries by their number among all samples'", graph
+        )
     if isinstance(op, ScatterSum):
         kept = {f.name: getattr(op, f.name) for f in fields(op) if f.init}
         return EachScatter(**{**kept, "source": source, "target": target})
@@ -144,4 +150,3 @@ def _ends(s: slice) -> tuple[Any, Any, Any]:
 
 def _unequal(one: int, two: int) -> int:
     raise InputError(f"a length is {one} for one sample and {two} for two, which is no multiple of the batch size")
-

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, version_converter
 
+from reflrp.arrays.convert import converter
 from reflrp.engine import Program
 from reflrp.errors import InputError, ModelError
 from reflrp.ground import checks
@@ -69,7 +70,9 @@ def _read(model: Any) -> tuple[ModelProto, str]:
     if isinstance(model, Model):
         path = Path(model.source.name)
         if not path.is_file():
-            raise InputError("compile needs the file that the model was loaded from: give its path, its bytes or the proto")
+            raise InputError(
+                "compile needs the file that the model was loaded from: give its path, its bytes or the proto"
+            )
         model = path
     if isinstance(model, str | Path):
         load(model)  # says in our words what is wrong with the file
@@ -90,7 +93,9 @@ def _at_opset(proto: ModelProto, opset: int | None) -> ModelProto:
     wanted = max(own, OLDEST) if opset is None else checks.whole("opset", opset, OLDEST)
     newest = onnx.defs.onnx_opset_version()
     if wanted > newest:
-        raise InputError(f"opset={wanted} is unknown to the installed onnx {onnx.__version__}, which knows up to {newest}")
+        raise InputError(
+            f"opset={wanted} is unknown to the installed onnx {onnx.__version__}, which knows up to {newest}"
+        )
     if wanted == own:
         return proto
     try:
@@ -107,8 +112,14 @@ def _at_opset(proto: ModelProto, opset: int | None) -> ModelProto:
 def _unchanged(old: Model, new: Model) -> set[str]:
     """Return the values that a converted model computes as the model does, on an example. Raises ModelError for an output."""
     ports, rng = old.source.inputs, np.random.default_rng(0)
-    shapes = {k: tuple(n if isinstance(n, int) else 4 if i else 2 for i, n in enumerate(p.dims or ())) for k, p in ports.items()}
-    feeds = {k: rng.standard_normal(s) if ports[k].dtype.kind == "f" else np.zeros(s, ports[k].dtype) for k, s in shapes.items()}
+    shapes = {
+        k: tuple(n if isinstance(n, int) else 4 if i else 2 for i, n in enumerate(p.dims or ()))
+        for k, p in ports.items()
+    }
+    feeds = {
+        k: rng.standard_normal(s) if ports[k].dtype.kind == "f" else np.zeros(s, ports[k].dtype)
+        for k, s in shapes.items()
+    }
     one, two = (_values(model, feeds) for model in (old, new))
     same = {k for k, y in one.items() if k in two and _close(y, two[k])}
     wrong = [o for o in old.outputs if o in one and o not in same]
@@ -121,7 +132,9 @@ def _unchanged(old: Model, new: Model) -> set[str]:
 
 def _values(model: Model, feeds: dict[str, Any]) -> dict[str, Any]:
     graph = model.graph({k: x.shape for k, x in feeds.items()})
-    found: dict[str, Any] = Program(graph, {n.name: n.op for n in graph.nodes}, {}).forward(feeds)
+    convert = converter("numpy", "float64")
+    program = Program(graph, {n.name: n.op.to(convert) for n in graph.nodes}, {})
+    found: dict[str, Any] = program.forward({k: convert(x) for k, x in feeds.items()})
     return found | {k: found[v] for k, v in graph.aliases.items() if v in found} | dict(graph.constants)
 
 

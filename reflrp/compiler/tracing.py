@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import ZERO, Array, is_symbolic
+from reflrp.arrays import Array, is_symbolic
 from reflrp.arrays import symbolic as xp
-from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, total
+from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, dim, total
 from reflrp.arrays.tracing.terms import Trace
+from reflrp.compiler.lift import added
 from reflrp.engine import Program, Values, rule_name
 from reflrp.errors import InputError, ReflrpError
-from reflrp.ir import Graph, Node, Op, arrays_of
+from reflrp.importer.tokens import Sharing
+from reflrp.ir import Graph, Node, Op, Shape, arrays_of
 from reflrp.ledger import Row
 from reflrp.ops.linear import LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
@@ -33,12 +36,14 @@ class Tracer(Program):
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         where = f"node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(self.rules.get(node.name))})"
-        if isinstance(node.op, MovedIds):
-            raise InputError(
-                f"{where}: relevance of token ids that the file moves or casts is not compiled; give the model the ids as "
-                "its table takes them"
-            )
+        missing = next((x for x in (values[i] for i in node.inputs) if isinstance(x, Missing)), None)
+        if missing is not None and not isinstance(node.op, MovedIds):
+            raise InputError(f"{where} cannot be compiled: {missing}")
         try:
+            if isinstance(node.op, MovedIds):
+                shapes = [self.graph.values[i].shape for i in node.inputs]
+                parts = moved(node.op, shapes, self.graph.values[node.output].shape, r)
+                return parts, Row(node.name, node.kind, "transpose", 0.0, 0.0)
             return super()._share(node, values, r)
         except (Unsettled, NotImplementedError, TypeError, AttributeError) as error:
             raise InputError(f"{where} cannot be compiled: {error}") from error
@@ -70,9 +75,9 @@ class Tracer(Program):
     def _replayed(self, node: Node, values: Values) -> Array:
         """Return a value that the file does not compute, by the node's own op."""
         if isinstance(node.op, Plumbing):
-            return _Missing(node)
+            return Missing(node)
         xs = [values[i] for i in node.inputs]
-        missing = next((x for x in xs if isinstance(x, _Missing)), None)
+        missing = next((x for x in xs if isinstance(x, Missing)), None)
         if missing is not None:
             return missing
         try:
@@ -81,7 +86,9 @@ class Tracer(Program):
             raise InputError(f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: {error}") from error
         shape = self.graph.values[node.output].shape
         if broadcast(y.shape, shape) != shape or (is_symbolic(y) and y.shape != shape):
-            raise InputError(f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: it makes {y.shape}, not {shape}")
+            raise InputError(
+                f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: it makes {y.shape}, not {shape}"
+            )
         return y
 
 
@@ -95,19 +102,40 @@ def _kind(dtype: Any) -> str:
     return "float" if "float" in name else "int" if "int" in name else name
 
 
-class _Missing:
-    """A value without relevance that the file does not compute under its own name: whoever needs it cannot be compiled."""
+class Missing:
+    """A value without relevance that the file does not compute under its own name: who needs it cannot be compiled."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise InputError(
-            f"it reads what node {self.node.name!r} (onnx {self.node.op_type}) computes on the way, which is in no value of "
-            "the file"
+    def __str__(self) -> str:
+        """Return what is missing."""
+        return (
+            f"it reads what node {self.node.name!r} (onnx {self.node.op_type}) works out of the data on the way, which no "
+            "value of the file holds"
         )
+
+
+def moved(op: MovedIds, shapes: list[Shape], out: Shape, R: Array) -> tuple[Array | None, ...]:
+    """Return the relevance of token ids that were moved, cast or shifted, where it does not depend on the ids how."""
+    how = op.shares
+    if not isinstance(how, Sharing) or not how.by_shapes:
+        raise NotImplementedError("where the ids come from depends on the data")
+    found: list[Array | None] = [None] * len(shapes)
+    for share in how(*(np.zeros(tuple(map(int, s)), dtype=np.int64) for s in shapes)):
+        weight = (share.index >= 0) * (1.0 if share.weight is None else share.weight)
+        part, source = R * weight.astype(np.float32), shapes[share.place]
+        numbers = np.maximum(np.ravel(share.index), 0)
+        if np.array_equal(numbers, np.arange(prod(map(int, source)))):
+            found[share.place] = xp.reshape(part, source)
+        elif not any(isinstance(n, Dim) for n in (*source, *out)):
+            sums = xp.scatter_add(prod(source), numbers, xp.reshape(part, (-1,)))
+            found[share.place] = xp.reshape(sums, source)
+        elif source[0] == out[0] == dim(1) and not any(isinstance(n, Dim) for n in (*source[1:], *out[1:])):
+            found[share.place] = added(part, numbers, out, source)
+        else:
+            raise NotImplementedError("the ids of all samples are moved at once")
+    return tuple(found)
 
 
 def _finite(program: Program) -> set[str]:
@@ -117,10 +145,10 @@ def _finite(program: Program) -> set[str]:
         constants = (a for a in arrays_of(program.ops[node.name]) if a.dtype.kind == "f")
         bounded = isinstance(node.op, Softmax) or all(i in found for i in node.inputs)
         log = isinstance(node.op, LogSoftmax) or getattr(node.op, "name", "") == "log"
-        plumbing = isinstance(node.op, Plumbing)
-        if bounded and not log and not plumbing and all(bool(np.isfinite(a).all()) for a in constants):
-            if np.isfinite(getattr(node.op, "value", 0.0)):
-                found.add(node.output)
+        known = bounded and not log and not isinstance(node.op, Plumbing)
+        frame = np.isfinite(getattr(node.op, "value", 0.0))
+        if known and frame and all(bool(np.isfinite(a).all()) for a in constants):
+            found.add(node.output)
     return found
 
 
@@ -161,12 +189,12 @@ def backward(
     return found
 
 
-def derived(program: Program, trace: Trace) -> None:
+def remember(program: Program, trace: Trace) -> None:
     """Tell the trace of which weights the rules' derived ones are made, and how."""
     for op in program.ops.values():
         if isinstance(op, LinearMap) and type(op).weights is LinearMap.weights:
             for function, value in op.derived.items():
-                if isinstance(value, np.ndarray) and value is not ZERO:
+                if isinstance(value, np.ndarray):
                     trace.derive(value, function, op.w)
 
 

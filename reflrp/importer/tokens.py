@@ -60,6 +60,13 @@ class Sharing:
     tokens: tuple[int, ...]
     output: int
 
+    @property
+    def by_shapes(self) -> bool:
+        """Whether the shares depend on the shapes of what is observed alone."""
+        if self.node.op_type in ENTRYWISE:
+            return self.node.op_type not in ("Clip", "Max", "Min", "Mul")
+        return set(self.places) == set(self.tokens)
+
     def __call__(self, *observed: np.ndarray) -> list[Share]:
         """Return the shares, by the numbers of what is observed."""
         operands = list(self.args)

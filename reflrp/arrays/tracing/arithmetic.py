@@ -216,9 +216,9 @@ def where(condition: Term, x: Term, y: Term) -> Term:
         return expand(x if condition.uniform else y, shape)
     if x is y:
         return expand(x, shape)
-    if x.op == y.op == "Add" and x.inputs[0] is y.inputs[0] and x.inputs[1].uniform is not None:
-        if y.inputs[1].uniform is not None:
-            return binary("Add", x.inputs[0], where(condition, x.inputs[1], y.inputs[1]))
+    shifted = x.op == y.op == "Add" and x.inputs[0] is y.inputs[0]
+    if shifted and x.inputs[1].uniform is not None and y.inputs[1].uniform is not None:
+        return binary("Add", x.inputs[0], where(condition, x.inputs[1], y.inputs[1]))
     condition, x, y = _bare(condition, shape, x, y), _bare(x, shape, condition, y), _bare(y, shape, condition, x)
     if broadcast(condition.shape, x.shape, y.shape) != shape:
         x = expand(x, shape)

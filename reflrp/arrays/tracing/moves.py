@@ -37,14 +37,16 @@ def reshape(term: Term, shape: Shape) -> Term:
 
 def _still_reshaped(value: np.ndarray, shape: Shape) -> np.ndarray:
     if value.size == 1 or (value == value.reshape(-1)[:1]).all():
-        return np.full((1,) * len(shape), value.reshape(-1)[0]) if total(still(shape)) != value.size else (
-            value.reshape(still(shape))
+        return (
+            np.full((1,) * len(shape), value.reshape(-1)[0])
+            if total(still(shape)) != value.size
+            else (value.reshape(still(shape)))
         )
     return value.reshape(tuple(map(int, shape)))
 
 
 def _completed(source: Shape, shape: Shape) -> Shape:
-    if not any(isinstance(n, int) and not isinstance(n, Dim) and n == -1 for n in shape):
+    if not any(not isinstance(n, Dim) and n == -1 for n in shape):
         return tuple(shape)
     rest = total(tuple(n for n in shape if isinstance(n, Dim) or n != -1))
     missing = total(source) // rest if rest != 0 else 0
@@ -135,7 +137,7 @@ def index(term: Term, key: Any) -> Term:
         found = first_axis(term, int(keys[0]) % term.shape[0])
         if found is not None:
             return index(found, tuple(keys[1:])) if len(keys) > 1 else found
-    axis, shape, spans = 0, list[int](), list[tuple[int, int, int]]()
+    axis, shape, spans = 0, list[int](), list[tuple[int, int, int, int]]()
     for k in keys:
         if k is None:
             shape.append(1)

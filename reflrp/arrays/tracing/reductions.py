@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from reflrp.arrays.tracing.arithmetic import binary
@@ -30,12 +28,12 @@ def reduced(op: str, term: Term, axis: Axes, keepdims: bool) -> Term:
     if not axes:
         return term
     if op == "ReduceSum" and axes == (0,) and not isinstance(term.shape[0], Dim) and term.shape[0] <= STACKED:
-        rows = [first_axis(term, i) for i in range(term.shape[0])]
-        if all(r is not None for r in rows):
-            found: Any = rows[0]
+        rows = [row for i in range(term.shape[0]) if (row := first_axis(term, i)) is not None]
+        if len(rows) == term.shape[0]:
+            total = rows[0]
             for row in rows[1:]:
-                found = binary("Add", found, row)  # type: ignore[arg-type]
-            return reshape(found, (1, *found.shape)) if keepdims else found
+                total = binary("Add", total, row)
+            return reshape(total, (1, *total.shape)) if keepdims else total
     shape = tuple(1 if i in axes else n for i, n in enumerate(term.shape) if keepdims or i not in axes)
     if all(not isinstance(term.shape[i], Dim) and term.shape[i] == 1 for i in axes):
         return reshape(term, shape)

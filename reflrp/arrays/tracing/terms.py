@@ -74,7 +74,13 @@ class Trace:
     origins: dict[int, tuple[np.ndarray, Callable[[Any], Any], np.ndarray]] = field(default_factory=dict, repr=False)
 
     def make(
-        self, op: str, inputs: tuple[Term, ...], shape: Shape, dtype: Any = None, nonneg: bool = False, **attributes: Any
+        self,
+        op: str,
+        inputs: tuple[Term, ...],
+        shape: Shape,
+        dtype: Any = None,
+        nonneg: bool = False,
+        **attributes: Any,
     ) -> Term:
         """Return the term of an operator; the one there is, where it was made before."""
         listed = tuple(sorted(attributes.items()))

@@ -61,9 +61,7 @@ def conv_transpose(s: Term, w: Term, windows: Windows, groups: int, mirror: Any)
     attributes = {**_lying(windows), "pads": pads, "output_padding": behind if fits else (0,) * len(behind)}
     inner = (*shape[:2], *(windows.size if own else windows.padded if fits else (n - b for n, b in zip(
         windows.padded, behind, strict=True))))  # fmt: skip
-    found = s.trace.make(
-        "ConvTranspose", (s, w), inner, s.dtype, s.nonneg and w.nonneg, group=groups, **attributes
-    )
+    found = s.trace.make("ConvTranspose", (s, w), inner, s.dtype, s.nonneg and w.nonneg, group=groups, **attributes)
     if own:
         return found
     lead = (0, 0)
@@ -142,14 +140,15 @@ def picked(x: Term, places: Term) -> Term:
 
 def unpicked(s: Term, places: Term, windows: Windows, shape: Shape) -> Term:
     """Return s added up at the entries with these numbers: the transpose of `picked`."""
-    apart = all(t >= d * (k - 1) + 1 for t, d, k in zip(windows.strides, windows.dilations, windows.kernel, strict=True))
+    apart = all(
+        t >= d * (k - 1) + 1 for t, d, k in zip(windows.strides, windows.dilations, windows.kernel, strict=True)
+    )
     plain = len(shape) == len(windows.size) + 2 and set(windows.dilations) == {1}
     if apart and plain:
-        found = s.trace.make(
+        return s.trace.make(
             "MaxUnpool", (s, places), shape, s.dtype, s.nonneg, kernel_shape=windows.kernel,
             pads=(*windows.begin, *windows.end), strides=windows.strides,
         )  # fmt: skip
-        return found
     flat = same(s, "Reshape", (total(s.shape),))
     at = same(places, "Reshape", (total(places.shape),))
     zeros = s.trace.make("Zeros", (), (total(shape),), s.dtype, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, helper
@@ -17,7 +17,7 @@ from reflrp.arrays.tracing.terms import Trace, still
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.lift import lifted
 from reflrp.compiler.source import Given, check, given
-from reflrp.compiler.tracing import Tracer, backward, derived, seeded, tracer
+from reflrp.compiler.tracing import Tracer, backward, remember, seeded, tracer
 from reflrp.compiler.values import shared
 from reflrp.composites import Composite
 from reflrp.errors import InputError
@@ -36,71 +36,21 @@ RELEVANCE, LAYER = "relevance/", "layer/"
 
 
 @guarded("the compilation")
-def compile(  # noqa: A001
+def compiled(
     model: Any,
-    rules: str | Rule | Composite | dict[str, Rule] = "auto",
-    target: Target | Literal["input"] = None,
-    init: str = "output",
-    output: str | None = None,
-    layers: bool | str | Sequence[str] | None = False,
-    opset: int | None = None,
-    derived: Literal["graph", "stored"] = "graph",
-    *,
-    conditions: Mapping[str, Sequence[int]] | None = None,
-    shapes: Mapping[str, Sequence[int | None]] | None = None,
+    rules: str | Rule | Composite | dict[str, Rule],
+    target: Target,
+    init: str,
+    output: str | None,
+    layers: bool | str | Sequence[str] | None,
+    opset: int | None,
+    derived: str,
+    conditions: Mapping[str, Sequence[int]] | None,
+    shapes: Mapping[str, Sequence[int | None]] | None,
 ) -> ModelProto:
-    """Return one ONNX model that computes the relevance: the model's own graph, unchanged and first, and what LRP adds.
-
-    It runs wherever ONNX runs. Its outputs are the model's own, then `relevance/<input>` for each input that carries
-    relevance, then `layer/<value>` for the inner values that `layers` asks for. All is computed in float32, by the rules'
-    own formulas, which are traced; what they give equals `explain`'s up to rounding.
-
-    Parameters
-    ----------
-    model : path, bytes or onnx.ModelProto
-        What to compile. Of a Model that was loaded from a file, that file is read again.
-    rules : str, Rule, Composite or dict, default "auto"
-        As for `explain`.
-    target : None, int, tuple of int, or "input"
-        None: each sample's arg-max, in the graph. An int, or an index after the batch axis: that entry. "input": an int64
-        input `target` (batch,) is added; entries that are out of range start from no relevance.
-    init : str, default "output"
-        "output": start from the output's value at the target; "one": from 1; "input": from an input `init` that is added,
-        shaped like the output.
-    output : str, optional
-        Which output to explain. None: the only one.
-    layers : bool, str or sequence of str, default False
-        Which inner values' relevance becomes an output too, as for `explain`.
-    opset : int, optional
-        The opset of the graph, 17 or later. None: the model's own, or 17 where that is older.
-    derived : str, default "graph"
-        Where weights that rules derive (w+, mirrored kernels) come from: "graph" computes them from the model's own, which
-        runtimes do once when they load the file; "stored" keeps them in the file.
-    conditions : dict of sequences of int, optional
-        As for `explain`.
-    shapes : dict, optional
-        Input shapes by name, where the model leaves lengths open: None for the batch axis keeps the batch size open.
-
-    Returns
-    -------
-    onnx.ModelProto
-        With `reflrp.version`, `reflrp.rules` and `reflrp.source.sha256` among its metadata.
-
-    Raises
-    ------
-    ModelError, UnsupportedOperator, RuleError, UnassignedNodes
-        As `explain`.
-    InputError
-        For an argument that does not fit, and for what cannot be compiled; it names the node.
-
-    Examples
-    --------
-    >>> g = reflrp.compile("model.onnx", rules="epsilon_plus")  # doctest: +SKIP
-    >>> onnx.save(g, "model_lrp.onnx")  # doctest: +SKIP
-
-    """
+    """Return the compiled model; `reflrp.compile` says of what."""
     checks.choice("derived", derived, ("graph", "stored"))
-    if not isinstance(init, str) or init not in ("output", "one", "input"):
+    if init not in ("output", "one", "input"):
         raise InputError(f"init={checks.shown(init)} is unknown; use 'output', 'one' or 'input'")
     if isinstance(target, str) and target != "input":
         raise InputError(f"target={checks.shown(target)} is unknown; use None, an int, a tuple of ints, or 'input'")
@@ -152,16 +102,19 @@ def _shapes(model: Any, shapes: Any) -> tuple[dict[str, Shape], set[str]]:
     found, is_open = dict[str, Shape](), set[str]()
     for name, port in model.source.inputs.items():
         if port.dims is None and name not in asked:
-            raise InputError(f"the file does not say the shape of input {name!r}; give shapes={{{name!r}: (None, ...)}}")
+            raise InputError(
+                f"the file does not say the shape of input {name!r}; give shapes={{{name!r}: (None, ...)}}"
+            )
         dims: list[Any] = list(asked.get(name, port.dims or ()))
         if dims and not isinstance(dims[0], int):
             is_open.add(name)
             dims[0] = 1
         late = [i for i, n in enumerate(dims) if not isinstance(n, int)]
         if late:
+            hint = ", ".join(str(n) if isinstance(n, int) else "128" for n in dims[1:])
             raise InputError(
-                f"input {name!r} leaves axis {late[0]} open, {port}: a compiled graph is for one length of it; "
-                f"give shapes={{{name!r}: {tuple(None if i == 0 and name in is_open else n if isinstance(n, int) else 128 for i, n in enumerate(dims))}}}"
+                f"input {name!r} ({port}) leaves axis {late[0]} open, and a compiled graph is for one length of it; "
+                f"give shapes={{{name!r}: (None, {hint})}}"
             )
         found[name] = checks.shape(f"shapes[{name!r}]", tuple(dims))
     return found, is_open
@@ -200,7 +153,9 @@ def _check_names(proto: ModelProto, inputs: Sequence[str]) -> None:
     taken |= {o for n in graph.node for o in n.output}
     wrong = [n for n in taken if n.startswith(("reflrp/", RELEVANCE, LAYER)) or n in inputs]
     if wrong:
-        raise InputError(f"the model has a value named {sorted(wrong)[0]!r} already, which the compiled graph would add")
+        raise InputError(
+            f"the model has a value named {sorted(wrong)[0]!r} already, which the compiled graph would add"
+        )
 
 
 def _written(
@@ -215,7 +170,7 @@ def _written(
 ) -> ModelProto:
     proto, graph, count = source.proto, program.graph, len(source.proto.graph.node)
     own = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
-    derived(program, trace)
+    remember(program, trace)
     writer = Writer(proto.graph, trace, own, how)
     batch = _batch_name(proto, trace)
     for name, dtype, shape in added:
@@ -252,4 +207,3 @@ def _batch_name(proto: ModelProto, trace: Trace) -> str:
 def _port(name: str, dtype: Any, shape: Shape, batch: str) -> Any:
     dims = [batch if repr(n) == "N" else None if isinstance(n, Dim) else n for n in shape]
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims)
-

@@ -1,0 +1,86 @@
+"""The twins of what `arrays/kernels.py` and `arrays/namespaces.py` compute by slices and loops, for symbolic arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays import kernels
+from reflrp.arrays.kernels import Windows
+from reflrp.arrays.namespaces import Array
+from reflrp.arrays.tracing import arithmetic, moves, reductions, windows
+from reflrp.arrays.tracing.array import array, term_of, together, trace_of
+from reflrp.arrays.tracing.terms import Shape, Term
+
+
+def erf(x: Array) -> Array:
+    """Return the error function."""
+    return array(arithmetic.unary("Erf", x.term))
+
+
+def scatter_add(size: int, index: Array, values: Array) -> Array:
+    """Return `out` of `size` rows with `out[index[i]] += values[i]`."""
+    trace = trace_of(index, values)
+    at = arithmetic.cast(term_of(index, trace), np.int64)
+    return array(reductions.scatter_add(size, at, term_of(values, trace)))
+
+
+def pad(x: Array, frame: Windows, value: float = 0) -> Array:
+    """Return x padded on its window axes."""
+    return array(windows.framed(x.term, frame, value))
+
+
+def conv(x: Array, w: Array, frame: Windows, groups: int = 1) -> Array:
+    """Return the convolution of x with w."""
+    one, two = together(x, w)
+    return array(windows.conv(one, two, frame, groups))
+
+
+def conv_transpose(s: Array, w: Array, frame: Windows, groups: int = 1) -> Array:
+    """Return the transpose of `conv`."""
+    one, two = together(s, w)
+    return array(windows.conv_transpose(one, two, frame, groups, mirror))
+
+
+def mirror(w: Any, groups: int) -> Any:
+    """Return the kernel of the transposed convolution, of an array or a term."""
+    if isinstance(w, Term):
+        return term_of(kernels.mirror(array(w), groups), w.trace)
+    return kernels.mirror(w, groups)
+
+
+def placed(x: Array, key: Any, shape: Shape) -> Array:
+    """Return zeros of a shape with x at a key of slices."""
+    return array(moves.placed(x.term, key, tuple(shape)))
+
+
+def window_sum(x: Array, frame: Windows) -> Array:
+    """Return the sum over each window."""
+    return array(windows.window_sum(x.term, frame))
+
+
+def window_spread(s: Array, frame: Windows) -> Array:
+    """Return s added onto every entry of its window."""
+    return array(windows.window_spread(s.term, frame, mirror))
+
+
+def pool(x: Array, frame: Windows) -> Array:
+    """Return the maximum of each window."""
+    return array(windows.max_pool(x.term, frame)[0])
+
+
+def pool_winners(x: Array, z: Array, frame: Windows) -> Array:
+    """Return the number of the first entry of each window that is its maximum."""
+    return array(windows.max_pool(x.term, frame)[1])
+
+
+def pool_picked(x: Array, winners: Array, frame: Windows) -> Array:
+    """Return the entries of x at the winners."""
+    return array(windows.picked(term_of(x, winners.term.trace), winners.term))
+
+
+def pool_unpicked(s: Array, winners: Array, frame: Windows) -> Array:
+    """Return s at the winners."""
+    shape = (*s.shape[: s.ndim - len(frame.size)], *frame.size)
+    return array(windows.unpicked(s.term, winners.term, frame, shape))
