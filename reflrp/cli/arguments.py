@@ -104,3 +104,20 @@ def shapes(model: Model, texts: list[str] | None) -> dict[str, tuple[int, ...]] 
             raise typer.BadParameter("give whole numbers above 0 with commas between them", param_hint="--shape")
         found[name or next(iter(found))] = tuple(sizes)
     return found
+
+
+def open_shapes(model: Model, texts: list[str] | None) -> dict[str, tuple[int | None, ...]]:
+    """Return the input shapes of `--shape` for `reflrp compile`; N stands for a batch size that stays open."""
+    found: dict[str, tuple[int | None, ...]] = {}
+    names = list(model.source.inputs)
+    for text in texts or ():
+        name, equals, numbers = text.rpartition("=")
+        if (not equals and len(names) > 1) or (equals and name not in names):
+            raise InputError(f"--shape {text}: name one of the inputs {', '.join(names)}, as NAME=N,3,224,224")
+        parts = [n.strip() for n in numbers.split(",")]
+        if not all(SIDE.fullmatch(n) or (n == "N" and i == 0) for i, n in enumerate(parts)):
+            raise typer.BadParameter(
+                "give whole numbers above 0 with commas between them; N first", param_hint="--shape"
+            )
+        found[name or names[0]] = tuple(None if n == "N" else int(n) for n in parts)
+    return found

@@ -193,6 +193,43 @@ def inspect(
     show(*parts, f"{model} can be explained.")
 
 
+@app.command("compile")
+def compile_(
+    model: ModelFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Write the compiled model to this .onnx file.")],
+    rules: Rules = "auto",
+    target: Annotated[
+        str | None, typer.Option(help='Index, "(1,4)" in an output of more axes, or input: an input `target` is added.')
+    ] = None,
+    init: Annotated[str, typer.Option(help="The relevance to start from: output, one, or input.")] = "output",
+    output: Output = None,
+    layers: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Inner values whose relevance is an output too.")
+    ] = None,
+    opset: Annotated[int | None, typer.Option(help="The opset, 17 or later. Else the model's own.")] = None,
+    derived: Annotated[str, typer.Option(help="Weights made of others: in the graph, or stored.")] = "graph",
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]N,3,...", help="An input's shape; N keeps the batch size open. May be repeated."),
+    ] = None,
+) -> None:
+    """Write one ONNX model that computes the output and its relevance, to run without reflrp."""
+    from reflrp.compiler import compile
+    from reflrp.compiler.store import store
+    from reflrp.model import load
+
+    check_place(out)
+    if os.path.realpath(out) == os.path.realpath(model):
+        raise typer.BadParameter(f"{out} is read already", param_hint="--out")
+    where = target if target == "input" else arguments.target(target)
+    shapes = arguments.open_shapes(load(model), shape)
+    how: Any = derived
+    compiled = compile(model, arguments.rules(rules), where, init, output, layers or False, opset, how, shapes=shapes)
+    store(compiled, out)
+    outputs = ", ".join(o.name for o in compiled.graph.output)
+    say(f"wrote {out.resolve()}: {len(compiled.graph.node)} nodes; outputs {outputs}")
+
+
 @app.command()
 def presets() -> None:
     """List the names that --rules takes."""

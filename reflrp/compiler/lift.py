@@ -48,7 +48,7 @@ def lifted(built: Callable[[int], Graph]) -> tuple[Graph, Callable[[str, Op], Op
     if not alike(two, one, seen, fewer(one, seen, 1)) or not alike(three, two, more, seen):
         raise refuse("for several samples it is another graph than for one", one)
     pairs = {m.name: (m, n.op) for m, n in zip(one.nodes, two.nodes, strict=True)}
-    values = _values(one, seen)
+    values = _values(one, two, seen)
 
     def lift(name: str, op: Op) -> Op:
         node, other = pairs[name]
@@ -58,14 +58,16 @@ def lifted(built: Callable[[int], Graph]) -> tuple[Graph, Callable[[str, Op], Op
     return replace(one, nodes=nodes, values=values), lift
 
 
-def _values(graph: Graph, seen: Samples) -> dict[str, Value]:
-    """Return what is known of the values, their shapes with N in place of one sample."""
-    found = dict(graph.values)
-    for name, place in seen.places.items():
+def _values(one: Graph, two: Graph, seen: Samples) -> dict[str, Value]:
+    """Return what is known of the values, their shapes with N in place of one sample; of those that passes left behind too."""
+    found = {}
+    for name, value in one.values.items():
+        shape, place = list(value.shape), seen.places.get(name)
         if place is not None:
-            shape = list(found[name].shape)
             shape[place.axis] = dim(shape[place.axis])
-            found[name] = replace(found[name], shape=tuple(shape))
+        elif name not in seen.places and name in two.values:
+            shape = list(_merged(value.shape, two.values[name].shape))
+        found[name] = replace(value, shape=tuple(shape))
     return found
 
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from reflrp.arrays import Array, is_symbolic
 from reflrp.arrays import symbolic as xp
+from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, dim, total
+from reflrp.arrays.tracing.moves import expand
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.compiler.lift import added
 from reflrp.engine import Program, Values, rule_name
@@ -176,8 +178,11 @@ def seeded(y: Array, trace: Trace, target: Target, init: str, batch: Any) -> tup
         one = np.zeros((1, *y.shape[1:]))
         one[(0, *targets(one, target)[0])] = 1
         chosen = one.reshape(1, -1) == 1
-    R = xp.where(chosen, flat if init == "output" else xp.ones_like(flat), xp.zeros_like(flat))
-    return xp.reshape(xp.broadcast_to(R, flat.shape), y.shape), added
+    if init == "one":
+        R = xp.astype(chosen, np.float32)
+    else:
+        R = xp.where(chosen, flat, xp.zeros_like(flat))
+    return xp.reshape(array(expand(term_of(R, trace), flat.shape)), y.shape), added
 
 
 def backward(

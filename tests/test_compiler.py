@@ -1,0 +1,289 @@
+"""A compiled model is one ONNX file that gives what the engine gives: every kind of operator, preset and argument."""
+
+import hashlib
+from collections import Counter
+from functools import cache
+
+import attention_net
+import models
+import nets
+import numpy as np
+import onnx
+import pytest
+from compiled import check, run
+
+import reflrp
+from reflrp import demo, rules
+from reflrp.arrays.tracing.dims import Unsettled, broadcast, dim
+
+CASES = dict(models.cases())
+PRESETS = ["epsilon_plus_flat", "epsilon_alpha2_beta1", "attnlrp"]
+
+REFUSED = {
+    "dense: gemm of two values": "samples meet",
+    "routing: Squeeze all": "another graph",
+    "routing: GatherElements, fewer": "samples meet",
+    "routing: Upsample 9, linear": "converter changes what the model computes",
+    "routing: Resize 10, linear": "converter changes what the model computes",
+}
+"""Cases that cannot be compiled for any batch size, or at all, and what the refusal says."""
+
+
+def single(x):
+    return np.asarray(x, dtype=np.float32)
+
+
+def feeds_of(name):
+    """Inputs of a case, and the shapes by which lengths other than the batch size are fixed."""
+    feeds = models.feeds_of(CASES[name])
+    if name == "routing: Embedding":
+        feeds = {"i": np.array([[0, 6, 3], [2, 2, 5]])}
+    shapes = {}
+    for port in (i for i in CASES[name].graph.input if i.name in feeds):
+        dims = [d.dim_value or None for d in port.type.tensor_type.shape.dim]
+        if None in dims[1:]:
+            shapes[port.name] = feeds[port.name].shape
+    return feeds, shapes or None
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", CASES)
+def test_operators(name, preset):
+    """With any batch size where that is possible, else with one; nothing is refused but what is on the list above."""
+    (feeds, shapes), proto = feeds_of(name), CASES[name]
+    output = proto.graph.output[0].name
+    said = refusal(name)
+    assert REFUSED.get(name, "") in said
+    if not said:
+        check(proto, feeds, preset, output, shapes=shapes)
+    elif "fix it, as by shapes=" in said or "holds samples on another axis" in said:
+        check(proto, feeds, preset, output, shapes={k: x.shape for k, x in feeds.items()})
+    else:
+        assert name in REFUSED
+
+
+@cache
+def refusal(name):
+    """What the compiler says of a case for any batch size; "" where it takes it."""
+    try:
+        reflrp.compile(CASES[name], "epsilon", output=CASES[name].graph.output[0].name, shapes=feeds_of(name)[1])
+    except reflrp.ReflrpError as error:
+        return str(error)
+    return ""
+
+
+def test_few_cases_are_refused():
+    """The list of those refused for any batch size is what it is: along the samples something is summed, joined or moved."""
+    refused = [name for name in CASES if refusal(name)]
+    assert len(refused) <= 24
+    assert set(REFUSED) <= set(refused)
+
+
+def preset(name, x):
+    """A preset, its box being that of the input where it has one."""
+    try:
+        return reflrp.composites.preset(name, low=float(x.min()), high=float(x.max()))
+    except reflrp.RuleError:
+        return reflrp.composites.preset(name)
+
+
+@pytest.mark.parametrize("rules_", sorted(reflrp.composites.presets()))
+@pytest.mark.parametrize("name", nets.NETS)
+def test_presets(name, rules_):
+    proto, x = nets.net(name)
+    check(proto, {"x": single(x)}, preset(rules_, x), layers=True)
+
+
+DIALECTS = ["zennit.EpsilonPlusFlat", "zennit.EpsilonAlpha2Beta1", "zennit.EpsilonGammaBox", "zennit.GuidedBackprop",
+    "zennit.ExcitationBackprop", "pnpxai.LRPEpsilonGammaBox", "pnpxai.LRPUniformEpsilon"]  # fmt: skip
+
+
+@pytest.mark.parametrize("rules_", DIALECTS)
+def test_dialects(rules_):
+    proto, x = nets.net("resnet")
+    try:
+        wanted = reflrp.composites.resolve(rules_)
+    except (reflrp.RuleError, TypeError):
+        library, name = rules_.split(".")
+        wanted = getattr(getattr(reflrp.dialects, library), name)(low=-4.0, high=4.0)
+    check(proto, {"x": single(x)}, wanted)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("rules_", ["attnlrp", "cp_lrp", "gamma_attnlrp", "epsilon", "gradient"])
+def test_a_transformer(rules_, masked):
+    """Its values are float64; relevance is computed in float32."""
+    proto = attention_net.model(attention_net.weights(masked=masked))
+    x = np.random.default_rng(0).standard_normal((2, attention_net.T, attention_net.D))
+    check(proto, {"x": x}, rules_, layers=True)
+
+
+def test_the_demo_explains_the_targets_of_the_engine():
+    path, images, _ = demo.load()
+    for count in (1, 3, 10):
+        check(path, {"image": images[:count]}, "epsilon_plus_flat")
+
+
+# ---------------------------------------------------------------- arguments
+
+
+def explained(**options):
+    proto, x = nets.net("resnet")
+    return proto, single(x), reflrp.Explainer(proto, "epsilon_plus")(single(x), progress=False, **options).relevance
+
+
+@pytest.mark.parametrize("init", ["output", "one"])
+@pytest.mark.parametrize("target", [None, 1, -1, (2,)])
+def test_targets(target, init):
+    proto, x = nets.net("resnet")
+    check(proto, {"x": single(x)}, "epsilon_plus", target=target, init=init)
+
+
+def test_target_as_an_input():
+    chosen = np.array([2, 0, -2])
+    proto, x, R = explained(target=[2, 0, 1])
+    g = reflrp.compile(proto, "epsilon_plus", target="input")
+    assert [i.name for i in g.graph.input] == ["x", "target"]
+    found = run(g, {"x": x, "target": chosen})["relevance/x"]
+    np.testing.assert_allclose(found, R, atol=1e-5 * np.abs(R).max())
+
+
+def test_init_as_an_input():
+    given = np.random.default_rng(0).standard_normal((3, 3))
+    proto, x, R = explained(init=given)
+    g = reflrp.compile(proto, "epsilon_plus", init="input")
+    found = run(g, {"x": x, "init": single(given)})["relevance/x"]
+    np.testing.assert_allclose(found, R, atol=1e-5 * np.abs(R).max())
+
+
+def test_layers_by_pattern():
+    proto, x = nets.net("resnet")
+    check(proto, {"x": single(x)}, "epsilon", layers="conv*")
+    g = reflrp.compile(proto, "epsilon", layers="relu1")
+    assert [o.name for o in g.graph.output] == ["y", "relevance/x", "layer/r1"]
+
+
+def test_conditions():
+    proto, x = nets.net("resnet")
+    check(proto, {"x": single(x)}, "epsilon_plus", conditions={"relu2": [0, 3]})
+
+
+def test_the_model_is_unchanged_and_first():
+    proto, x = nets.net("inception")
+    g = reflrp.compile(proto, "epsilon_plus_flat", opset=18)
+    assert [o.name for o in g.graph.output][:1] == ["y"]
+    again = reflrp.compile(proto, "epsilon_plus_flat")
+    count = len(proto.graph.node)
+    assert list(again.graph.node)[:count] == list(proto.graph.node)
+    assert list(again.graph.initializer)[: len(proto.graph.initializer)] == list(proto.graph.initializer)
+    np.testing.assert_allclose(
+        run(g, {"x": single(x)})["y"], models.onnxruntime(proto, {"x": single(x)})["y"], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("opset", [17, 18, 20, 21])
+def test_opsets(opset):
+    proto, x = nets.net("inception")
+    g = reflrp.compile(proto, "epsilon_alpha2_beta1", opset=opset)
+    assert [o.version for o in g.opset_import if o.domain == ""] == [opset]
+    assert g.ir_version <= 10
+    onnx.checker.check_model(g, full_check=True)
+    R = reflrp.explain(proto, x, "epsilon_alpha2_beta1").relevance
+    np.testing.assert_allclose(run(g, {"x": single(x)})["relevance/x"], R, atol=1e-5 * np.abs(R).max())
+
+
+def test_metadata_says_what_was_compiled(tmp_path):
+    proto, _ = nets.net("mlp")
+    path = tmp_path / "m.onnx"
+    onnx.save(proto, path)
+    found = {p.key: p.value for p in reflrp.compile(path, "epsilon_plus").metadata_props}
+    assert found == {
+        "reflrp.version": reflrp.__version__,
+        "reflrp.rules": "epsilon_plus",
+        "reflrp.source.sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    assert reflrp.compile(reflrp.load(path)).graph == reflrp.compile(path.read_bytes()).graph
+
+
+def test_weights_are_stored_once():
+    """What a rule derives from them is computed in the graph; or stored, where that is asked for."""
+    path, images, _ = demo.load()
+    sizes = {how: reflrp.compile(path, "epsilon_plus_flat", derived=how).ByteSize() for how in ("graph", "stored")}
+    assert path.stat().st_size < sizes["graph"] < 1.35 * path.stat().st_size < sizes["stored"]
+    one, two = (run(reflrp.compile(path, "auto", derived=how), {"image": images[:2]}) for how in sizes)
+    np.testing.assert_allclose(one["relevance/image"], two["relevance/image"], rtol=1e-4, atol=1e-6)
+
+
+def test_only_standard_operators():
+    for name in nets.NETS:
+        g = reflrp.compile(nets.net(name)[0], "epsilon_alpha2_beta1")
+        assert {n.domain for n in g.graph.node} == {""}
+        assert not Counter(n.op_type for n in g.graph.node).keys() & {"If", "Loop", "Scan"}
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"target": "class"}, "target='class'"),
+        ({"target": 7}, "out of range"),
+        ({"init": "two"}, "init='two'"),
+        ({"derived": "both"}, "derived"),
+        ({"opset": 9}, "opset"),
+        ({"opset": 1000}, "opset=1000 is unknown"),
+        ({"shapes": {"z": (1, 4)}}, "no inputs"),
+        ({"layers": "nothing"}, "match no value"),
+        ({"conditions": {"h": [99]}}, "ints below"),
+    ],
+)
+def test_arguments_are_checked(options, says):
+    with pytest.raises(reflrp.ReflrpError, match=says):
+        reflrp.compile(nets.net("mlp")[0], "epsilon", **options)
+
+
+def test_what_depends_on_the_data_is_refused_by_name():
+    proto = models.model("i = NonZero(x) t = Transpose(i) y = GatherND(x, t)", outputs="float[M] y")
+    with pytest.raises(reflrp.ReflrpError, match=r"NonZero|GatherND"):
+        reflrp.compile(proto, "epsilon")
+
+
+def test_open_lengths_are_asked_for():
+    proto = models.model("y = MatMul(x, w)", "float[N,T,4] x", w=(4, 3))
+    with pytest.raises(reflrp.InputError, match="leaves axis 1 open"):
+        reflrp.compile(proto, "epsilon")
+    check(proto, {"x": models.draw(2, 5, 4)}, "epsilon", shapes={"x": (None, 5, 4)})
+
+
+def test_a_name_that_is_taken_is_refused():
+    proto = models.model("t = Relu(target) y = MatMul(t, w)", "float[N,4] target", w=(4, 3))
+    with pytest.raises(reflrp.InputError, match="'target' already"):
+        reflrp.compile(proto, "epsilon", target="input")
+
+
+def test_a_rule_with_numpy_inside_is_refused_by_name():
+    class Odd(rules.Epsilon):
+        def __call__(self, L, a, z, R):
+            return np.sort(a) * R.sum()
+
+    proto, _ = nets.net("mlp")
+    with pytest.raises(reflrp.ReflrpError, match="rule Odd"):
+        reflrp.compile(proto, Odd())
+
+
+# ---------------------------------------------------------------- lengths
+
+
+def test_lengths_are_formulas():
+    n = dim(1)
+    assert (2 * n + 3) - n == n + 3
+    assert ((n * 6) // (n * 2), (4 * n + 1) % 2) == (3, 1)
+    assert (4 * n) // 2 == 2 * n
+    assert all([n != 1, n != 5, n >= 1, n + 1 > 1, not n < 1])
+    assert broadcast((1, 3), (n, 1)) == (n, 3)
+    for unsettled in (lambda: n > 1, lambda: n // 2, lambda: n * n, lambda: 5 - n, lambda: n % 3, lambda: n <= 7):
+        with pytest.raises(Unsettled):
+            unsettled()
+    with pytest.raises(reflrp.InputError):
+        broadcast((n,), (3,))
