@@ -16,7 +16,7 @@ from reflrp.arrays.tracing.dims import Dim
 from reflrp.arrays.tracing.terms import Trace, still
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.lift import lifted
-from reflrp.compiler.source import Given, check, given
+from reflrp.compiler.source import Given, check, given, opset_of
 from reflrp.compiler.tracing import Tracer, backward, remember, seeded, tracer
 from reflrp.compiler.values import shared
 from reflrp.composites import Composite
@@ -71,7 +71,7 @@ def compiled(
 
 def _program(explainer: Explainer, source: Given, shapes: Any) -> tuple[Tracer, Trace]:
     """Return the program to trace: for N samples where the model leaves the batch size open, else for its own."""
-    model = source.model
+    model, own = source.model, opset_of(source.proto)
     fixed, is_open = _shapes(model, shapes)
 
     def built(count: int) -> Graph:
@@ -85,12 +85,12 @@ def _program(explainer: Explainer, source: Given, shapes: Any) -> tuple[Tracer, 
     _witnessed(plain.graph)
     trace = Trace()
     if not is_open:
-        return tracer(plain, plain.graph, lambda name, op: op), trace
+        return tracer(plain, plain.graph, lambda name, op: op, own), trace
     graph, lift = lifted(built)
     first = sorted(is_open)[0]
     values = graph.values[first]
     trace.batch = trace.named(first, values.shape, values.dtype), 0
-    return tracer(plain, graph, lift), trace
+    return tracer(plain, graph, lift, own), trace
 
 
 def _shapes(model: Any, shapes: Any) -> tuple[dict[str, Shape], set[str]]:
@@ -169,9 +169,8 @@ def _written(
     how: str,
 ) -> ModelProto:
     proto, graph, count = source.proto, program.graph, len(source.proto.graph.node)
-    own = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
     remember(program, trace)
-    writer = Writer(proto.graph, trace, own, how)
+    writer = Writer(proto.graph, trace, program.opset, how)
     batch = _batch_name(proto, trace)
     for name, dtype, shape in added:
         proto.graph.input.append(_port(name, dtype, shape, batch))

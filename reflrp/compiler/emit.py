@@ -96,6 +96,8 @@ class Writer:
             source = self._source(term)
             return self.names[id(source)] if source is not None else (self._constant(term.value),)
         operands = [self.names[id(t)][0] for t in term.inputs]
+        if term.op.startswith("onnx:"):  # one of the file's own operators, as it stands there
+            return self.node(term.op.removeprefix("onnx:"), operands, dict(term.attributes))
         special: Callable[..., tuple[list[str], dict[str, Any]]] | None = getattr(self, f"_{term.op.lower()}", None)
         attributes = dict(term.attributes)
         if term.op in AXES_AS_INPUT:

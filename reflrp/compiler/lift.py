@@ -12,11 +12,11 @@ from math import prod
 from typing import Any
 
 from reflrp.arrays import Array, namespace, scatter_add
-from reflrp.arrays.tracing.dims import dim
+from reflrp.arrays.tracing.dims import Dim, dim
 from reflrp.errors import InputError, ReflrpError
 from reflrp.ir import Graph, Node, Op, Shape, Value
 from reflrp.ops.picking import Index, Pick, ScatterSum
-from reflrp.ops.routing import Plumbing
+from reflrp.ops.routing import Plumbing, Slice
 from reflrp.passes.places import Place
 from reflrp.passes.samples import Samples, alike, fewer, trace
 
@@ -117,7 +117,7 @@ def _op(node: Node, op: Op, two: Op, graph: Graph, shapes: Mapping[str, Value], 
         return op
     if not isinstance(op, Index | Pick | ScatterSum):
         found: Op = _merged(op, two)
-        return found
+        return _whole(found) if isinstance(found, Slice) else found
     source, target = shapes[node.inputs[0]].shape, shapes[node.output].shape
     leads = [seen.places[i] == Place(0) for i in (node.inputs[0], node.output)]
     if isinstance(op, Pick) or not all(leads):
@@ -128,6 +128,12 @@ def _op(node: Node, op: Op, two: Op, graph: Graph, shapes: Mapping[str, Value], 
         kept = {f.name: getattr(op, f.name) for f in fields(op) if f.init}
         return EachScatter(**{**kept, "source": source, "target": target})
     return EachIndex(source, op.index, target=target)
+
+
+def _whole(op: Slice) -> Slice:
+    """Return a slice that takes all samples (which is proven) with no number in it that says so."""
+    pairs = zip(op.slices, op.source, strict=True)
+    return replace(op, slices=tuple(slice(None) if isinstance(n, Dim) else s for s, n in pairs))
 
 
 def _merged(one: Any, two: Any) -> Any:

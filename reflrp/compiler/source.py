@@ -89,7 +89,7 @@ def _read(model: Any) -> tuple[ModelProto, str]:
 
 def _at_opset(proto: ModelProto, opset: int | None) -> ModelProto:
     """Return the model at the opset that is asked for, its own where that is None and not too old."""
-    own = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OLDEST)
+    own = opset_of(proto)
     wanted = max(own, OLDEST) if opset is None else checks.whole("opset", opset, OLDEST)
     newest = onnx.defs.onnx_opset_version()
     if wanted > newest:
@@ -140,6 +140,20 @@ def _values(model: Model, feeds: dict[str, Any]) -> dict[str, Any]:
 
 def _close(a: Any, b: Any) -> bool:
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-6, atol=1e-6, equal_nan=True))
+
+
+def opset_of(proto: ModelProto) -> int:
+    """Return the opset of the standard operators."""
+    return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OLDEST)
+
+
+def same_since(op_type: str, one: int, two: int) -> bool:
+    """Return whether a standard operator is the same in two opsets."""
+    try:
+        since = [onnx.defs.get_schema(op_type, version).since_version for version in (one, two)]
+    except onnx.defs.SchemaError:
+        return False
+    return since[0] == since[1]
 
 
 def slim(proto: ModelProto) -> ModelProto:

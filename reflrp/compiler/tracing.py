@@ -16,6 +16,7 @@ from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, dim, total
 from reflrp.arrays.tracing.moves import expand
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.compiler.lift import added
+from reflrp.compiler.source import OLDEST, same_since
 from reflrp.engine import Program, Values, rule_name
 from reflrp.errors import InputError, ReflrpError
 from reflrp.importer.tokens import Sharing
@@ -25,6 +26,7 @@ from reflrp.ops.linear import LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.routing import Plumbing
+from reflrp.passes.plumbing_laws import ENTRYWISE, recipe
 from reflrp.rules.base import Rule
 from reflrp.seeds import Target, targets
 
@@ -35,6 +37,8 @@ TARGET, INIT = "target", "init"
 @dataclass(frozen=True, eq=False)
 class Tracer(Program):
     """A program whose way back is traced. What cannot be written into a graph is refused with the node's name."""
+
+    opset: int = OLDEST
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         where = f"node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(self.rules.get(node.name))})"
@@ -60,7 +64,8 @@ class Tracer(Program):
             if node.output in shared and _alike(self.graph.values[node.output].dtype, types.get(node.output)):
                 found[node.output] = self._named(trace, node.output, types, finite)
             else:
-                found[node.output] = self._replayed(node, found)
+                y, value = self._replayed(node, found), self.graph.values[node.output]
+                found[node.output] = y if isinstance(y, Missing) or is_symbolic(y) else _lasting(y, trace, value.shape)
         return found
 
     def _named(self, trace: Trace, name: str, types: Mapping[str, Any], finite: set[str]) -> Array:
@@ -76,9 +81,9 @@ class Tracer(Program):
 
     def _replayed(self, node: Node, values: Values) -> Array:
         """Return a value that the file does not compute, by the node's own op."""
-        if isinstance(node.op, Plumbing):
-            return Missing(node)
         xs = [values[i] for i in node.inputs]
+        if isinstance(node.op, Plumbing):
+            return self._plumbed(node, xs)
         missing = next((x for x in xs if isinstance(x, Missing)), None)
         if missing is not None:
             return missing
@@ -92,6 +97,38 @@ class Tracer(Program):
                 f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: it makes {y.shape}, not {shape}"
             )
         return y
+
+    def _plumbed(self, node: Node, xs: list[Array]) -> Any:
+        """Return what a node without relevance computes, by the ONNX operator that it is, where that can stand in the graph."""
+        assert isinstance(node.op, Plumbing)
+        known, value = recipe(node.op), self.graph.values[node.output]
+        is_open = any(isinstance(n, Dim) for n in value.shape)
+        symbolic = next((x for x in xs if is_symbolic(x)), None)
+        if (
+            known is None
+            or symbolic is None
+            or known.operands.count(None) != len(xs)
+            or any(isinstance(x, Missing) for x in xs)
+        ):
+            return Missing(node)
+        onnx_node = node.op.function.args[0]  # type: ignore[attr-defined]
+        if not same_since(known.op_type, onnx_node.opset, self.opset) or (is_open and known.op_type not in ENTRYWISE):
+            return Missing(node)
+        trace, given = symbolic.term.trace, iter(xs)
+        operands = [term_of(next(given) if o is None else o, trace) for o in known.operands]
+        if any(a.dtype.kind == "f" and a.dtype != np.float32 for a in operands) or len(onnx_node.outputs) != 1:
+            return Missing(node)
+        attributes = {k: tuple(v) if isinstance(v, list) else v for k, v in known.attributes.items()}
+        dtype = np.float32 if value.dtype.kind == "f" else value.dtype
+        return array(trace.make(f"onnx:{known.op_type}", tuple(operands), value.shape, dtype, **attributes))
+
+
+def _lasting(y: Any, trace: Trace, shape: Shape) -> Array:
+    """Return a value that is the same for all inputs as a symbolic array, as formulas expect values to be."""
+    term = trace.constant(y)
+    found = trace.make("Identity" if term.shape == shape else "Expand", (term,), shape, nonneg=term.nonneg)
+    found.finite = term.finite
+    return array(found)
 
 
 def _alike(ours: Any, theirs: Any) -> bool:
@@ -203,11 +240,11 @@ def remember(program: Program, trace: Trace) -> None:
                     trace.derive(value, function, op.w)
 
 
-def tracer(program: Program, graph: Any, lift: Callable[[str, Op], Op]) -> Tracer:
+def tracer(program: Program, graph: Any, lift: Callable[[str, Op], Op], opset: int) -> Tracer:
     """Return the program whose graph and ops are for N samples."""
     ops = {name: lift(name, op) for name, op in program.ops.items()}
     rules: Mapping[str, Rule] = program.rules
-    return Tracer(Open(**{f.name: getattr(graph, f.name) for f in fields(graph)}), ops, rules)
+    return Tracer(Open(**{f.name: getattr(graph, f.name) for f in fields(graph)}), ops, rules, opset)
 
 
 @dataclass(frozen=True, eq=False)
