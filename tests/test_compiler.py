@@ -15,6 +15,8 @@ from compiled import check, run
 import reflrp
 from reflrp import demo, rules
 from reflrp.arrays.tracing.dims import Unsettled, broadcast, dim
+from reflrp.compiler.observe import confirmed
+from reflrp.compiler.values import shared
 
 CASES = dict(models.cases())
 PRESETS = ["epsilon_plus_flat", "epsilon_alpha2_beta1", "attnlrp"]
@@ -219,6 +221,41 @@ def test_only_standard_operators():
         g = reflrp.compile(nets.net(name)[0], "epsilon_alpha2_beta1")
         assert {n.domain for n in g.graph.node} == {""}
         assert not Counter(n.op_type for n in g.graph.node).keys() & {"If", "Loop", "Scan"}
+
+
+# ---------------------------------------------------------------- values of the file
+
+
+SPLIT = models.model(
+    "z = MatMul(x, w) r = Reshape(z, s) a = Add(r, b) h = Relu(a) f = Flatten(h) y = MatMul(f, v)",
+    w=(4, 6), b=(1, 6), s=models.ints(0, 1, 6), v=(6, 3),
+)  # fmt: skip
+"""The import puts the bias before the Reshape, so that its `z` is not the file's."""
+
+
+def test_a_name_alone_is_no_value():
+    model = reflrp.load(SPLIT)
+    graph = model.graph({"x": (2, 4)})
+    assert {"z", "r", "a"} <= set(graph.values)
+    assert shared(graph, model.source, {"x", "z", "r", "a", "h", "f", "y"}) == {"x", "a", "h", "f", "y"}
+    check(SPLIT, {"x": models.draw(3, 4)}, "epsilon_alpha2_beta1", layers=True)
+
+
+def test_values_are_compared_with_those_of_onnxruntime():
+    """What is said to be the file's, and is not, is found out."""
+    model = reflrp.load(SPLIT)
+    x = models.draw(1, 4)
+    program = reflrp.Explainer(model, "epsilon", dtype="float32").program(x)
+    assert confirmed(SPLIT, program, {"x": x}, {"x", "z", "a", "h", "y"}) == {"x", "a", "h", "y"}
+
+
+def test_the_first_axes_are_one_batch():
+    proto = models.model("y = Add(x, z)", "float[N,4] x, float[M,4] z")
+    with pytest.raises(reflrp.InputError, match="not one batch size"):
+        reflrp.compile(proto, "epsilon")
+    feeds = {"x": models.draw(3, 4), "z": models.draw(1, 4, seed=1)}
+    check(proto, feeds, "epsilon", shapes={"x": (3, 4), "z": (1, 4)})
+    check(proto, feeds, "epsilon", shapes={"z": (1, 4)})
 
 
 # ---------------------------------------------------------------- refusals

@@ -16,6 +16,7 @@ from reflrp.arrays.tracing.dims import Dim
 from reflrp.arrays.tracing.terms import Trace, still
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.lift import lifted
+from reflrp.compiler.observe import confirmed
 from reflrp.compiler.source import Given, check, given, opset_of
 from reflrp.compiler.tracing import Tracer, backward, remember, seeded, tracer
 from reflrp.compiler.values import shared
@@ -23,10 +24,13 @@ from reflrp.composites import Composite
 from reflrp.errors import InputError
 from reflrp.explainer import Explainer
 from reflrp.ground import checks
+from reflrp.importer.sizes import sized_by_data
 from reflrp.ir import Graph, Shape
 from reflrp.limits import guarded
 from reflrp.neurons import keeper, masks_of
+from reflrp.ops.routing import Plumbing
 from reflrp.passes.canonize import canonize, strip_output
+from reflrp.passes.plumbing_laws import recipe
 from reflrp.rules.base import Rule
 from reflrp.seeds import Target
 from reflrp.witness import compare
@@ -56,9 +60,9 @@ def compiled(
         raise InputError(f"target={checks.shown(target)} is unknown; use None, an int, a tuple of ints, or 'input'")
     source = given(model, opset)
     explainer = Explainer(source.model, rules, output=output, dtype="float32")
-    program, trace = _program(explainer, source, shapes)
+    program, trace, named = _program(explainer, source, shapes)
     graph = program.graph
-    values = program.arguments(trace, _dtypes(source), shared(graph, source.model.source, source.named))
+    values = program.arguments(trace, _dtypes(source), named)
     (name,) = graph.outputs
     y = values[graph.resolve(name)]
     R, added = seeded(y, trace, target, init, trace.batch)
@@ -69,8 +73,11 @@ def compiled(
     return _written(source, program, trace, found, added, keep, explainer, derived)
 
 
-def _program(explainer: Explainer, source: Given, shapes: Any) -> tuple[Tracer, Trace]:
-    """Return the program to trace: for N samples where the model leaves the batch size open, else for its own."""
+def _program(explainer: Explainer, source: Given, shapes: Any) -> tuple[Tracer, Trace, set[str]]:
+    """Return the program to trace, and the values that it takes from the file.
+
+    It is for N samples where the model leaves the batch size open, else for its own.
+    """
     model, own = source.model, opset_of(source.proto)
     fixed, is_open = _shapes(model, shapes)
 
@@ -83,14 +90,17 @@ def _program(explainer: Explainer, source: Given, shapes: Any) -> tuple[Tracer, 
     model.graph(fixed)  # refuses, by name, what depends on the data
     plain = explainer.program(feeds)
     _witnessed(plain.graph)
+    _sized_by_shapes(plain.graph)
+    named = shared(plain.graph, source.model.source, source.named)
+    named = confirmed(source.proto, plain, feeds, named)
     trace = Trace()
     if not is_open:
-        return tracer(plain, plain.graph, lambda name, op: op, own), trace
-    graph, lift = lifted(built)
+        return tracer(plain, plain.graph, lambda name, op: op, own), trace, named
+    graph, lift = lifted(built, is_open)
     first = sorted(is_open)[0]
     values = graph.values[first]
     trace.batch = trace.named(first, values.shape, values.dtype), 0
-    return tracer(plain, graph, lift, own), trace
+    return tracer(plain, graph, lift, own), trace, named
 
 
 def _shapes(model: Any, shapes: Any) -> tuple[dict[str, Shape], set[str]]:
@@ -117,6 +127,12 @@ def _shapes(model: Any, shapes: Any) -> tuple[dict[str, Shape], set[str]]:
                 f"give shapes={{{name!r}: (None, {hint})}}"
             )
         found[name] = checks.shape(f"shapes[{name!r}]", tuple(dims))
+    lengths = {d for d in (model.source.inputs[k].dims[0] for k in is_open if model.source.inputs[k].dims) if d}
+    if len(lengths) > 1:
+        raise InputError(
+            f"the first axes of the inputs {sorted(is_open)} have the lengths {sorted(lengths)}, which are not one batch size; "
+            "fix all but one of them: shapes={...}"
+        )
     return found, is_open
 
 
@@ -133,6 +149,19 @@ def _witnessed(graph: Graph) -> None:
         if node.name in graph.unchecked:
             x = np.random.default_rng(0).standard_normal(graph.values[node.inputs[0]].shape)
             compare(node, graph.replaced[node.name], x, node.op.forward(x))
+
+
+def _sized_by_shapes(graph: Graph) -> None:
+    """Refuse what makes values whose size depends on the data: the graph would be that of one input."""
+    for node in graph.nodes:
+        known = recipe(node.op) if isinstance(node.op, Plumbing) else None
+        if known is None:
+            continue
+        places = [i for i, operand in enumerate(known.operands) if operand is None]
+        if sized_by_data(node.op.function.args[0], places):  # type: ignore[attr-defined]
+            raise InputError(
+                f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: how large its output is depends on the data"
+            )
 
 
 def _dtypes(source: Given) -> dict[str, Any]:

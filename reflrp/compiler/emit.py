@@ -13,6 +13,7 @@ from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import Dim
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
 from reflrp.compiler.constants import Constants
+from reflrp.errors import ReflrpError
 
 PREFIX = "reflrp/"
 """What all names of our nodes and values begin with."""
@@ -84,7 +85,15 @@ class Writer:
         leaf = argument(self.trace, inner, tuple(base.shape), base.dtype, finite=True)
         self.names.setdefault(id(leaf.term), (inner,))
         self.held.append(leaf.term)
-        made = term_of(function(leaf), self.trace)
+        try:
+            made = term_of(function(leaf), self.trace)
+        except (
+            TypeError,
+            AttributeError,
+            NotImplementedError,
+            ReflrpError,
+        ):  # a function of NumPy arrays alone: it is stored
+            return None
         return made if made.value is None and made.shape == term.shape and made.dtype == term.dtype else None
 
     def _written(self, term: Term) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ for one is the same one, `alike` shows, node by node too. So each length is a mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import prod
 from typing import Any
@@ -30,8 +30,10 @@ def refuse(why: str, graph: Graph) -> InputError:
     )
 
 
-def lifted(built: Callable[[int], Graph]) -> tuple[Graph, Callable[[str, Op], Op]]:
-    """Return the graph for N samples, and what lifts an op of the graph for one; `built` makes the graph for a number.
+def lifted(built: Callable[[int], Graph], inputs: Collection[str]) -> tuple[Graph, Callable[[str, Op], Op]]:
+    """Return the graph for N samples, and what lifts an op of the graph for one.
+
+    `built` makes the graph for a number of samples, which `inputs` have on their first axis.
 
     Raises InputError where samples meet, and where the graph is another for another number of samples.
     """
@@ -40,11 +42,11 @@ def lifted(built: Callable[[int], Graph]) -> tuple[Graph, Callable[[str, Op], Op
         two, three = built(2), built(3)
     except ReflrpError as error:
         raise refuse(f"for several samples it cannot be built: {error}", one) from error
-    seen = trace(two, {k: 0 for k in two.inputs if two.values[k].shape})
+    seen = trace(two, dict.fromkeys(inputs, 0))
     met = next(iter(seen.meetings.values()), None)
     if met is not None:
         raise refuse(f"samples meet in node {met}", one)
-    more = trace(three, {k: 0 for k in three.inputs if three.values[k].shape})
+    more = trace(three, dict.fromkeys(inputs, 0))
     if not alike(two, one, seen, fewer(one, seen, 1)) or not alike(three, two, more, seen):
         raise refuse("for several samples it is another graph than for one", one)
     pairs = {m.name: (m, n.op) for m, n in zip(one.nodes, two.nodes, strict=True)}

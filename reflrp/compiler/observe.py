@@ -1,0 +1,77 @@
+"""Observing: the values that are taken from the user's own graph are compared with ours on an example, once a compilation.
+
+The rule of `values` says which they may be; here each of them must also be what onnxruntime computes under that name. One that
+is not (a rounding of a quantised network fell to the other side, say) is computed by our own op, which is never wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, ValueInfoProto
+
+from reflrp.engine import Program
+from reflrp.errors import ReflrpError
+
+LARGEST = 2**30
+"""Models of more bytes are not observed: runtimes take them from files only."""
+
+TOLERANCE = {2: 2e-2, 4: 1e-3, 8: 1e-3}
+"""Of the largest entry, by the bytes of a number in the file."""
+
+
+def confirmed(proto: ModelProto, program: Program, feeds: Mapping[str, np.ndarray], named: set[str]) -> set[str]:
+    """Return which of some named values onnxruntime finds as the program does; all where it does not run the model."""
+    for example in (feeds, {k: abs(x) for k, x in feeds.items()}):  # of a logarithm, say, only the second has a value
+        inputs = {k: x.astype(np.float32) if x.dtype.kind == "f" else x for k, x in example.items()}
+        try:
+            ours = program.forward(inputs)
+        except ReflrpError:
+            continue
+        theirs = _theirs(proto, example, sorted(named - set(feeds)))
+        if theirs is None:
+            break
+        return {k for k in named if k in feeds or (k in ours and _same(np.asarray(ours[k]), theirs[k]))}
+    return named
+
+
+def _theirs(proto: ModelProto, feeds: Mapping[str, np.ndarray], names: list[str]) -> dict[str, Any] | None:
+    if not names or proto.ByteSize() > LARGEST:
+        return None
+    import onnxruntime
+
+    shown = ModelProto()
+    shown.CopyFrom(proto)
+    own = {o.name for o in shown.graph.output}
+    shown.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in own)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        wanted = {i.name: _numpy(i.type) for i in session.get_inputs()}
+        asked = {k: x.astype(wanted.get(k, x.dtype)) for k, x in feeds.items() if k in wanted}
+        return dict(zip(names, session.run(names, asked), strict=True))
+    except Exception:  # it lacks a kernel, as many for float64: the rule of `values` stands alone then
+        return None
+
+
+def _numpy(kind: str) -> Any:
+    """Return the dtype of onnxruntime's word for one."""
+    names = {"float": "float32", "double": "float64"}
+    text = kind.removeprefix("tensor(").removesuffix(")")
+    return np.dtype(names.get(text, text))
+
+
+def _same(ours: np.ndarray, theirs: Any) -> bool:
+    if not isinstance(theirs, np.ndarray) or ours.shape != theirs.shape:
+        return False
+    if ours.dtype.kind != "f":
+        return bool(np.array_equal(ours, theirs))
+    finite = np.isfinite(ours)
+    if not np.array_equal(finite, np.isfinite(theirs)):
+        return False
+    scale = float(np.abs(ours[finite]).max(initial=0))
+    limit = TOLERANCE.get(theirs.dtype.itemsize, 1e-3) * scale + 1e-6
+    return bool((np.abs(ours[finite] - theirs[finite].astype(np.float64)) <= limit).all())
