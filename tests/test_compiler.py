@@ -258,6 +258,16 @@ def test_the_first_axes_are_one_batch():
     check(proto, feeds, "epsilon", shapes={"z": (1, 4)})
 
 
+TOP = models.model(
+    "v, i = TopK <axis = 1>(x, k) h = Relu(v) y = MatMul(h, w)", "float[3,5] x", k=models.ints(3), w=(3, 2)
+)
+
+
+@pytest.mark.parametrize("preset_", ["epsilon", "epsilon_alpha2_beta1"])
+def test_entries_that_are_moved_by_numbers_found_on_the_way(preset_):
+    check(TOP, {"x": models.draw(3, 5)}, preset_)
+
+
 # ---------------------------------------------------------------- refusals
 
 

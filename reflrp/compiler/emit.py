@@ -106,9 +106,11 @@ class Writer:
             return self.names[id(source)] if source is not None else (self._constant(term.value),)
         operands = [self.names[id(t)][0] for t in term.inputs]
         if term.op.startswith("onnx:"):  # one of the file's own operators, as it stands there
-            return self.node(term.op.removeprefix("onnx:"), operands, dict(term.attributes))
+            attributes = dict(term.attributes)
+            outputs: int = attributes.pop("outputs", 1)  # type: ignore[assignment]
+            return self.node(term.op.removeprefix("onnx:"), operands, attributes, outputs)
         special: Callable[..., tuple[list[str], dict[str, Any]]] | None = getattr(self, f"_{term.op.lower()}", None)
-        attributes = dict(term.attributes)
+        attributes = {**dict(term.attributes)}
         if term.op in AXES_AS_INPUT:
             operands, attributes = self._axes(term, operands, attributes)
         elif special is not None:

@@ -16,7 +16,8 @@ from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, dim, total
 from reflrp.arrays.tracing.moves import expand
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.compiler.lift import added
-from reflrp.compiler.source import OLDEST, same_since
+from reflrp.compiler.plumbing import plumbed
+from reflrp.compiler.source import OLDEST
 from reflrp.engine import Program, Values, rule_name
 from reflrp.errors import InputError, ReflrpError
 from reflrp.importer.tokens import Sharing
@@ -26,7 +27,6 @@ from reflrp.ops.linear import LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.routing import Plumbing
-from reflrp.passes.plumbing_laws import ENTRYWISE, recipe
 from reflrp.rules.base import Rule
 from reflrp.seeds import Target, targets
 
@@ -83,7 +83,9 @@ class Tracer(Program):
         """Return a value that the file does not compute, by the node's own op."""
         xs = [values[i] for i in node.inputs]
         if isinstance(node.op, Plumbing):
-            return self._plumbed(node, xs)
+            known = not any(isinstance(x, Missing) for x in xs)
+            found = plumbed(node.op, xs, self.graph.values[node.output], self.opset) if known else None
+            return Missing(node) if found is None else found
         missing = next((x for x in xs if isinstance(x, Missing)), None)
         if missing is not None:
             return missing
@@ -97,30 +99,6 @@ class Tracer(Program):
                 f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: it makes {y.shape}, not {shape}"
             )
         return y
-
-    def _plumbed(self, node: Node, xs: list[Array]) -> Any:
-        """Return what a node without relevance computes, by the ONNX operator that it is, where that can stand in the graph."""
-        assert isinstance(node.op, Plumbing)
-        known, value = recipe(node.op), self.graph.values[node.output]
-        is_open = any(isinstance(n, Dim) for n in value.shape)
-        symbolic = next((x for x in xs if is_symbolic(x)), None)
-        if (
-            known is None
-            or symbolic is None
-            or known.operands.count(None) != len(xs)
-            or any(isinstance(x, Missing) for x in xs)
-        ):
-            return Missing(node)
-        onnx_node = node.op.function.args[0]  # type: ignore[attr-defined]
-        if not same_since(known.op_type, onnx_node.opset, self.opset) or (is_open and known.op_type not in ENTRYWISE):
-            return Missing(node)
-        trace, given = symbolic.term.trace, iter(xs)
-        operands = [term_of(next(given) if o is None else o, trace) for o in known.operands]
-        if any(a.dtype.kind == "f" and a.dtype != np.float32 for a in operands) or len(onnx_node.outputs) != 1:
-            return Missing(node)
-        attributes = {k: tuple(v) if isinstance(v, list) else v for k, v in known.attributes.items()}
-        dtype = np.float32 if value.dtype.kind == "f" else value.dtype
-        return array(trace.make(f"onnx:{known.op_type}", tuple(operands), value.shape, dtype, **attributes))
 
 
 def _lasting(y: Any, trace: Trace, shape: Shape) -> Array:

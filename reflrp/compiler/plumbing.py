@@ -1,0 +1,79 @@
+"""Nodes without relevance that the file does not hold as they are: the ONNX operators that they run, as nodes of the graph.
+
+Such are the parts of an operator's own function, and the numbers by which a Gather or a TopK is found to move entries.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays import Array, is_symbolic
+from reflrp.arrays.tracing.array import array, term_of
+from reflrp.arrays.tracing.dims import Dim
+from reflrp.arrays.tracing.terms import Shape, Term, Trace
+from reflrp.compiler.source import same_since
+from reflrp.importer.node import OnnxNode
+from reflrp.importer.plumbing import Along, Filled
+from reflrp.ir import Value
+from reflrp.ops.routing import Plumbing
+from reflrp.passes.plumbing_laws import ENTRYWISE
+
+OURS = {"op", "inputs", "shape", "dtype", "nonneg", "outputs"}
+"""Names of attributes that say something else of a term; no operator here has one of them."""
+
+Call = tuple[OnnxNode, tuple[Any, ...]]
+"""An operator of the file, and its operands; None stands for what is observed."""
+
+
+def plumbed(op: Plumbing, xs: list[Array], value: Value, opset: int) -> Array | None:
+    """Return what a node without relevance makes of its inputs; None where no operator is known to stand for it."""
+    symbolic = next((x for x in xs if is_symbolic(x)), None)
+    if symbolic is None:
+        return None
+    trace, function = symbolic.term.trace, op.function
+    dtype = np.dtype(np.float32) if value.dtype.kind == "f" else value.dtype
+    if isinstance(function, Along):
+        found = _run(_call(function.found), function.found.output, xs, value.shape, np.dtype(np.int64), opset, trace)
+        if found is None:
+            return None
+        numbers = trace.constant(function.numbers, np.int64)
+        return array(trace.make("onnx:GatherElements", (numbers, found), value.shape, np.int64, axis=function.axis))
+    made = _run(_call(function), getattr(function, "output", 0), xs, value.shape, dtype, opset, trace)
+    return None if made is None else array(made)
+
+
+def _call(function: Any) -> Call | None:
+    """Return the operator that a function runs, and its operands."""
+    if not isinstance(function, Filled):
+        return None
+    node = getattr(function.function, "__self__", None)
+    if isinstance(node, OnnxNode):
+        return node, function.args
+    first = function.args[0] if function.args else None
+    return (first, function.args[1:]) if isinstance(first, OnnxNode) else None
+
+
+def _run(
+    call: Call | None, output: int, xs: list[Array], shape: Shape, dtype: Any, opset: int, trace: Trace
+) -> Term | None:
+    """Return an output of an operator as a term, if the graph's opset has the same operator."""
+    if call is None:
+        return None
+    node, given = call
+    is_open = any(isinstance(n, Dim) for n in shape)
+    count, fits = sum(o is None for o in given), node.domain == "" and same_since(node.op_type, node.opset, opset)
+    if not fits or count != len(xs) or (is_open and node.op_type not in ENTRYWISE):
+        return None
+    rest = iter(xs)
+    operands = tuple(term_of(next(rest) if o is None else o, trace) for o in given)
+    if any(t.is_float and t.dtype != np.float32 for t in operands):
+        return None
+    attributes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in node.attributes.items()}
+    if OURS & set(attributes) or any(not isinstance(v, int | float | str | tuple) for v in attributes.values()):
+        return None
+    if len(node.outputs) == 1:
+        return trace.make(f"onnx:{node.op_type}", operands, shape, dtype, **attributes)
+    whole = trace.make(f"onnx:{node.op_type}", operands, shape, dtype, outputs=len(node.outputs), **attributes)
+    return trace.make("output", (whole,), shape, dtype, i=output)
