@@ -10,6 +10,7 @@ from reflrp import starting as _starting  # noqa: F401, I001 (first: Ctrl-C is q
 from importlib.metadata import version as _version
 
 from reflrp import composites, dialects, limits, rules, show
+from reflrp.comparison import Comparison, compare
 from reflrp.composites import Composite
 from reflrp.errors import (
     ForwardChanged,
@@ -31,6 +32,7 @@ from reflrp.rules.base import Rule
 __version__ = _version("reflrp")
 
 __all__ = [
+    "Comparison",
     "Composite",
     "Explainer",
     "Explanation",
@@ -46,6 +48,7 @@ __all__ = [
     "TooLarge",
     "UnassignedNodes",
     "UnsupportedOperator",
+    "compare",
     "composites",
     "dialects",
     "explain",

@@ -189,6 +189,19 @@ class Program:
             parts = (rule(op, xs[0], y, r),)
         return parts
 
+    def handed_down(self, node: Node, values: Values, r: Array) -> Values:
+        """Return what one node gives to each of its inputs, by name, of relevance r at its output."""
+        found: Values = {}
+        with limits.guarded(f"the relevance of node {node.name!r} (onnx {node.op_type})"):
+            parts, _ = self._share(node, values, r)
+            self._hand_down(node, parts, found, r)
+        return found
+
+    def ungated(self) -> Program:
+        """Return the same program for relevance of any origin: without what is proven of the relevance that its own rules make."""
+        ops = {k: replace(op, gated=False) if isinstance(op, LinearMap) else op for k, op in self.ops.items()}
+        return replace(self, ops=ops)
+
     def _reached(self, node: Node, name: str) -> bool:
         """Return whether relevance goes from a node to an input: to what is active, and to token ids."""
         if self.graph.values[name].active:

@@ -152,6 +152,7 @@ FLOORS = (
     ("guards", "gated", "witness", "engine", "batches"),
     ("model", "explanation"),
     ("explainer", "programs"),
+    ("comparison",),
     ("show", "demo", "dialects"),
     ("cli", "converters"),
     ("conformance",),

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from reflrp.cli import arguments
+from reflrp.cli.comparing import compare
 from reflrp.cli.output import STOPPED, complain, say, show, status
 from reflrp.errors import ReflrpError, UnsupportedOperator
 from reflrp.starting import end_quietly
@@ -166,6 +167,9 @@ def _plot(e: Explanation, path: Path, words: Path | None, time_first: bool) -> N
         e.plot(path)
     else:
         labelled(e, words, time_first or None).save(path)
+
+
+app.command()(compare)
 
 
 @app.command()

@@ -172,6 +172,13 @@ class Site:
         """Return an attribute."""
         return self.node.attributes.get(name, default)
 
+    def needed(self, name: str) -> Any:
+        """Return an attribute that the operator cannot do without."""
+        found = self.attr(name)
+        if found is None:
+            raise Unbuildable(f"its attribute {name!r} is missing")
+        return found
+
     def has(self, i: int) -> bool:
         """Return whether input i is there."""
         return i < len(self.args) and self.args[i] is not None

@@ -42,7 +42,7 @@ def explanation_html(e: Explanation) -> str:
     target = listed(map(str, e.target), 8) if e.target else "none, the initial relevance was given"
     lines = [f"output {described(e.output)}, target {target}", *(f"note: {n}" for n in e.notes)]
     parts = [_html(["relevance of", "array", ">sum"], rows), *map(_line, lines)]
-    return "\n".join([*parts, *map(_part, totals_parts(e.conservation)), *_pictures(e)])
+    return "\n".join([*parts, *map(as_html, totals_parts(e.conservation)), *_pictures(e)])
 
 
 def model_html(model: Model) -> str:
@@ -51,15 +51,16 @@ def model_html(model: Model) -> str:
         parts: Sequence[Part] = summary_parts(model)
     except ReflrpError as error:
         parts = [repr(model), str(error)]
-    return "\n".join(map(_part, parts))
+    return "\n".join(map(as_html, parts))
 
 
 def ledger_html(ledger: Ledger) -> str:
     """Return the ledger as a table."""
-    return "\n".join(map(_part, ledger_parts(ledger)))
+    return "\n".join(map(as_html, ledger_parts(ledger)))
 
 
-def _part(part: Part) -> str:
+def as_html(part: Part) -> str:
+    """Return a table or a line as HTML."""
     if isinstance(part, str):
         return _line(part)
     heads = [f"{'>' if c.justify == 'right' else ''}{c.header}" for c in part.columns]

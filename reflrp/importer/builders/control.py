@@ -131,7 +131,7 @@ def scan(site: Site) -> Any:
     """A loop over the entries of an axis, unrolled."""
     if site.opset < 9:
         raise Unbuildable("a Scan of opset 8 has a batch axis of its own; export with a later opset")
-    body, across = site.node.bodies["body"], site.attr("num_scan_inputs")
+    body, across = site.node.bodies["body"], site.needed("num_scan_inputs")
     states = len(site.args) - across
     state, sequences = [site.arg(i) for i in range(states)], [site.arg(states + i) for i in range(across)]
     axes = [a % len(x.shape) for a, x in zip(_each(site, "scan_input_axes", across), sequences, strict=True)]

@@ -25,7 +25,7 @@ ONE = np.ones(())
 @builds("TopK")
 def top_k(site: Site) -> Any:
     """The largest or smallest entries along an axis, by the indices that are observed; the indices are plumbing."""
-    x, count = site.ref(), site.const(1) if site.opset >= 10 else np.asarray([site.attr("k")])
+    x, count = site.ref(), site.const(1) if site.opset >= 10 else np.asarray([site.needed("k")])
     axis = site.axis(site.attr("axis", -1), x.ndim)
     rest = [np.asarray(count, dtype=np.int64).reshape(1)] if site.opset >= 10 else []
     numbers = site.numbers(x.shape)

@@ -33,7 +33,7 @@ def scaler(site: Site) -> Ref:
 def _linear(site: Site, part: str = "") -> Ref:
     """Return x W + b with the coefficients of a linear model, one row an output."""
     x = site.ref()
-    w = np.asarray(site.attr("coefficients"), dtype=np.float64).reshape(-1, x.shape[1]).T
+    w = np.asarray(site.needed("coefficients"), dtype=np.float64).reshape(-1, x.shape[1]).T
     b = np.asarray(site.attr("intercepts") or np.zeros(w.shape[1]), dtype=np.float64)
     return site.emit(Dense(w, b if np.any(b) else ZERO, x.shape), x, part=part)
 
@@ -51,7 +51,7 @@ def linear_classifier(site: Site) -> tuple[Any, ...]:
     """A linear model with a softmax or sigmoid; one row for two classes scores -s and s. The label is plumbing."""
     x, transform = site.ref(), site.attr("post_transform", "NONE")
     classes = max(len(site.attr("classlabels_ints") or ()), len(site.attr("classlabels_strings") or ()))
-    rows = np.asarray(site.attr("coefficients"), dtype=np.float64).reshape(-1, x.shape[1])
+    rows = np.asarray(site.needed("coefficients"), dtype=np.float64).reshape(-1, x.shape[1])
     if len(rows) == 1 and classes == 2:
         b = np.asarray(site.attr("intercepts") or (0.0,), dtype=np.float64)
         w, b = np.concatenate([-rows, rows]).T, np.concatenate([-b, b])

@@ -54,7 +54,7 @@ def instance_normalization(site: Site) -> Ref:
 @builds("GroupNormalization")
 def group_normalization(site: Site) -> Ref:
     """Standardised over groups of channels; before opset 21 scale and bias are one a group."""
-    x, groups = site.ref(), site.attr("num_groups")
+    x, groups = site.ref(), site.needed("num_groups")
     if x.shape[1] % groups:
         raise Unbuildable(f"{x.shape[1]} channels do not fall into {groups} groups")
     grouped = (x.shape[0], groups, prod(x.shape[1:]) // groups)
@@ -92,7 +92,7 @@ def local_response(site: Site) -> Ref:
     op = LocalResponse(
         ONE,
         ZERO,
-        site.attr("size"),
+        site.needed("size"),
         site.attr("alpha", 1e-4),
         site.attr("beta", 0.75),
         site.attr("bias", 1.0),
