@@ -94,7 +94,11 @@ class Exact(Fraction):
     def __mul__(self, other: Any) -> Any:
         """Return the product."""
         b = _operand(other)
-        return NotImplemented if b is None else Exact(self.top * b.top, self.over.times(b.over))
+        if b is None:
+            return NotImplemented
+        if not self.top or not b.top:
+            return b if self.top else self
+        return Exact(self.top * b.top, self.over.times(b.over))
 
     def __truediv__(self, other: Any) -> Any:
         """Return the quotient. Raises ZeroDivisionError for a zero."""
@@ -180,6 +184,10 @@ class Exact(Fraction):
 
     __str__ = __repr__
 
+    def __format__(self, spec: str) -> str:
+        """Return the nearest float in a format, or without one the text."""
+        return format(float(self), spec) if spec else str(self)
+
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[int, int]]:
         """Return what makes it again in another process."""
         return unreduced, (int(self.top), int(self.over.value))
@@ -213,7 +221,7 @@ def _operand(value: Any, floats: bool = False) -> Exact | None:
     if type(value) is int or isinstance(value, np.integer | np.bool_ | bool):
         return Exact(whole(int(value)))
     if isinstance(value, Rational):
-        return unreduced(value.numerator, value.denominator)
+        return unreduced(int(value.numerator), int(value.denominator))
     return number(value) if floats and isinstance(value, float) else None
 
 
