@@ -94,7 +94,9 @@ def _bones(a: Algebra, k: int) -> str:
 
 
 def _parameters(a: Algebra, form: Sum, name: str) -> Iterator[tuple[float, ...]]:
-    """Yield what the parameters of an activation can be, given a form of its skeleton."""
+    """Yield what the parameters of an activation can be, given a form of its skeleton; they are single numbers."""
+    if any(np.size(c) != 1 for c in form.values()):
+        return
     if name == "swish":
         rates = {
             abs(e) for atom in a.atoms if atom.name == "sum" for m in atom.arg for k, e in m if a.atoms[k].name == "exp"
