@@ -15,7 +15,7 @@ from reflrp.batches import joined
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.ground.views import Picture, shown
-from reflrp.ledger import NUMBERS, Ledger
+from reflrp.ledger import NUMBERS, Ledger, Row
 from reflrp.storage import saved
 from reflrp.storage.files import named
 
@@ -117,7 +117,7 @@ class Explanation:
     def rounded(self) -> Explanation:
         """Return an exact explanation with each fraction as the nearest float64; any other as it is."""
         ledger = self.conservation
-        rows = tuple(replace(row, **{k: float(getattr(row, k)) for k in NUMBERS}) for row in ledger.rows)
+        rows = tuple(Row(r.node, r.kind, r.rule, *(float(getattr(r, k)) for k in NUMBERS)) for r in ledger.rows)
         totals = {k: float(v) for k, v in ledger.inputs.items()}
         return replace(
             self,

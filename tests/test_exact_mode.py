@@ -41,7 +41,7 @@ def literal(x, epsilon, target):
         Fraction(float(np.float32(0.1))),
         fractions(np.float32([3, 0.7, 1.3])),
     )
-    root = np.sqrt(V.astype(np.float64) + float(np.float32(1e-5)))
+    root = np.sqrt(V.astype(np.float64) + 1e-5)
     c = [sum(x[i] * w[i, j] * alpha for i in range(4)) + b[j] for j in range(3)]
     n = [
         (c[j] - Fraction(float(M[j]))) * Fraction(float(G[j])) / Fraction(root[j]) + Fraction(float(OFF[j]))

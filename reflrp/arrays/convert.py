@@ -49,12 +49,12 @@ class Converter:
 
 
 def converter(backend: str, dtype: str) -> Converter:
-    """Return the converter to a backend and dtype. Raises InputError for an unknown one."""
-    backend_namespace(backend)
+    """Return the converter to a backend and dtype. Raises InputError for an unknown one, and for fractions on a GPU."""
     if dtype not in ("float64", "float32", "exact"):
         raise InputError(f"dtype={dtype!r} is unknown; use 'float64', 'float32' or 'exact'")
     if dtype == "exact" and backend != "numpy":
         raise InputError("dtype='exact' computes with fractions, which only backend='numpy' does")
+    backend_namespace(backend)
     return Converter(backend, dtype)
 
 

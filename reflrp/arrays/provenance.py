@@ -40,9 +40,8 @@ class Own(np.ndarray):
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         """Return what moves numbers about as an array of the file's own numbers, anything else as a plain one."""
-        if function in MOVING:
-            return super().__array_function__(function, types, args, options)
-        return function(*_within(args), **{k: _within(v) for k, v in options.items()})
+        found = function(*_within(args), **{k: _within(v) for k, v in options.items()})
+        return _all_own(found) if function in MOVING and all(map(_is_own, _arrays(args))) else found
 
     def dot(self, *args: Any, **options: Any) -> Any:
         """Return the product as a plain array."""
@@ -63,6 +62,21 @@ def _plain(x: Any) -> Any:
 
 def _within(x: Any) -> Any:
     return type(x)(map(_within, x)) if isinstance(x, tuple | list) else _plain(x)
+
+
+def _arrays(x: Any) -> list[np.ndarray]:
+    """Return the arrays of floats among arguments."""
+    if isinstance(x, tuple | list):
+        return [a for part in x for a in _arrays(part)]
+    return [x] if isinstance(x, np.ndarray) and x.dtype.kind == "f" else []
+
+
+def _is_own(x: np.ndarray) -> bool:
+    return isinstance(x, Own) and (type(x) is Own or x.recipe is not None)
+
+
+def _all_own(x: Any) -> Any:
+    return type(x)(map(_all_own, x)) if isinstance(x, tuple | list) else own(x)
 
 
 def own(x: Any) -> Any:

@@ -207,7 +207,7 @@ def mul(site: Site) -> Made:
     a, b = site.arg(0), site.arg(1)
     if isinstance(a, Ref) and isinstance(b, Ref):
         return multiply(site, a, b)
-    return diagonal(site, a, b, None) if isinstance(a, Ref) else diagonal(site, site.ref(1), a, None)
+    return diagonal(site, a, site.const(1), None) if isinstance(a, Ref) else diagonal(site, site.ref(1), a, None)
 
 
 @builds("Div")
