@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from reflrp.arrays.convert import converter
 from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch, choices
@@ -50,7 +48,7 @@ class Explainer:
     backend : str, default "numpy"
         "numpy" or "cupy".
     dtype : str or NumPy dtype, default "float64"
-        "float64" or "float32": what everything is computed in.
+        "float64" or "float32": what everything is computed in; "exact": fractions, for graphs of rational operators.
     strip : bool, default True
         Explain what goes into a final Softmax, LogSoftmax or Sigmoid, not what comes out.
     canonize : str or sequence of str, optional
@@ -98,7 +96,7 @@ class Explainer:
     ) -> None:
         self.batch_size = None if batch_size is None else checks.whole("batch_size", batch_size, 1)
         self.strip = checks.flag("strip", strip)
-        self.backend, self.dtype = checks.text("backend", backend), checks.float_name(dtype)
+        self.backend, self.dtype = checks.text("backend", backend), checks.number_name(dtype)
         self.model = load(model)
         self.composite = resolve(rules)
         self.output = self.model.output(output)
@@ -158,7 +156,7 @@ class Explainer:
         """
         progress = checks.optional_flag("progress", progress)
         conditions = {} if conditions is None else conditions
-        feeds = self.model.feeds(x)
+        feeds = self.model.feeds(x, exact=self.dtype == "exact")
         batch = Batch(self.model, feeds, (self.output,))
         size, notes = self._size(batch, inner=layers is not None and layers is not False)
         cuts = batch.cut(size)
@@ -192,7 +190,7 @@ class Explainer:
 
     def _size(self, batch: Batch, inner: bool = False) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it."""
-        asked, itemsize = self.batch_size, np.dtype(self.dtype).itemsize
+        asked, itemsize = self.batch_size, self._convert.itemsize
         key = inner, tuple((k, a.shape) for k, a in batch.feeds.items())
         return self._sizes.made(key, lambda: batch.settled(asked, MEMORY, itemsize, inner))
 
@@ -235,7 +233,7 @@ def explain(
     backend : str, default "numpy"
         "numpy" or "cupy".
     dtype : str, default "float64"
-        "float64" or "float32": what everything is computed in.
+        "float64" or "float32": what everything is computed in; "exact": fractions, for graphs of rational operators.
     layers : bool, str or sequence of str, default False
         Keep the relevance of inner values too. True: of all; or patterns of value names, node names or ONNX node names.
     progress : bool, optional

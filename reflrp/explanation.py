@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from reflrp.batches import joined
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.ground.views import Picture, shown
-from reflrp.ledger import Ledger
+from reflrp.ledger import NUMBERS, Ledger, Row
 from reflrp.storage import saved
 from reflrp.storage.files import named
 
@@ -114,12 +114,26 @@ class Explanation:
         html: str = shown("explanation_html", self)
         return html
 
+    def rounded(self) -> Explanation:
+        """Return an exact explanation with each fraction as the nearest float64; any other as it is."""
+        ledger = self.conservation
+        rows = tuple(Row(r.node, r.kind, r.rule, *(float(getattr(r, k)) for k in NUMBERS)) for r in ledger.rows)
+        totals = {k: float(v) for k, v in ledger.inputs.items()}
+        return replace(
+            self,
+            relevances={k: _floats(v) for k, v in self.relevances.items()},
+            output=_floats(self.output),
+            layers={k: _floats(v) for k, v in self.layers.items()},
+            conservation=Ledger(rows, float(ledger.seed), totals),
+            inputs={k: _floats(v) for k, v in self.inputs.items()},
+        )
+
     def plot(self, path: str | Path | None = None, *, sample: int | Sequence[int] | None = None) -> Any:
         """Draw the relevance beside the input: an image, a time series, or bars, by the input's shape.
 
         See `reflrp.show.images.plot`. Returns the matplotlib figure; with `path`, also writes it there.
         """
-        return shown("plot", self, path, sample=sample)
+        return shown("plot", self.rounded(), path, sample=sample)
 
     def tokens(
         self,
@@ -205,6 +219,10 @@ class Explanation:
         Keys: relevance/<input>, in/<input>, out, layer/<value>, and `meta`, a JSON text; docs/security.md says what stands
         for a name that cannot be part of a key. Raises InputError where the file cannot be written.
         """
+        if self.output.dtype == object:
+            raise InputError(
+                "fractions are not saved: their digits have no bound; save the nearest floats, e.rounded().save(path)"
+            )
         rules = _as_text(self.rules)
         kept = (
             self.relevances,
@@ -252,6 +270,10 @@ class Explanation:
             tuple(dict.fromkeys(note for p in parts for note in p.notes)),
             {k: _whole(k, [p.inputs[k] for p in parts], same=True) for k in parts[0].inputs},
         )
+
+
+def _floats(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float64) if x.dtype == object else x
 
 
 def _check_parts(parts: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import isfinite
+from numbers import Rational
 
 import numpy as np
 
@@ -44,6 +45,8 @@ def check_finite(x: Array, node: Node, what: str, allow_minus_infinity: bool = F
     """Raise NonFiniteError with the node's name where x holds a NaN or an infinity."""
     xp = namespace(x)
     if x.dtype == object:
+        if not all(isinstance(v, Rational) for v in x.ravel()):
+            raise ModelError(f"the {what} of node {node.name!r} (onnx {node.op_type}) holds more than fractions")
         return
     with np.errstate(all="ignore"):  # infinities of both signs add up to a NaN, which is what is looked for
         if bool(xp.isfinite(xp.sum(x))):

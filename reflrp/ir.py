@@ -103,7 +103,7 @@ class Op(Brief):
 
 def _convert(value: Any, convert: Callable[[Array], Array]) -> Any:
     if isinstance(value, np.ndarray | np.generic):
-        return convert(np.asarray(value))
+        return convert(np.asanyarray(value))
     if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
         return tuple(_convert(v, convert) for v in value)
     return value

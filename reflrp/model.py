@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Rational
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,8 +139,8 @@ class Model:
         return found
 
     @guarded("the check of the inputs")
-    def feeds(self, x: Inputs) -> dict[str, np.ndarray]:
-        """Return the inputs by name as host arrays, checked against what the model expects.
+    def feeds(self, x: Inputs, exact: bool = False) -> dict[str, np.ndarray]:
+        """Return the inputs by name as host arrays, checked against what the model expects; `exact` takes fractions too.
 
         Raises InputError, which says what was expected.
         """
@@ -151,7 +152,7 @@ class Model:
         self._check_names(checks.mapping("x", x, "an array, or a dict of arrays by input name"), "inputs")
         from reflrp.importer.build import check_shapes
 
-        feeds = {name: _checked(name, x[name], port) for name, port in ports.items()}
+        feeds = {name: _checked(name, x[name], port, exact) for name, port in ports.items()}
         check_shapes(self.source, {name: a.shape for name, a in feeds.items()}, free_batch=True)
         return feeds
 
@@ -272,9 +273,16 @@ def load(model: ModelLike | Model) -> Model:
     return Model(source)
 
 
-def _checked(name: str, x: Any, port: Any) -> np.ndarray:
+def _checked(name: str, x: Any, port: Any, exact: bool) -> np.ndarray:
     """Return one input as a host array whose numbers fit the port."""
     array = checks.array(f"input {name!r}", x)
+    if (
+        exact
+        and array.dtype.kind == "O"
+        and port.dtype.kind == "f"
+        and all(isinstance(v, Rational) for v in array.ravel())
+    ):
+        return array
     if "float" in array.dtype.name and array.dtype.kind != "f":  # bfloat16 and the 8-bit formats
         array = array.astype(np.float32)
     want_float = port.dtype.kind == "f" or "float" in port.dtype.name

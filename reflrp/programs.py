@@ -15,6 +15,7 @@ from reflrp.batches import Feeds
 from reflrp.composites import Composite
 from reflrp.engine import Program, Values, prepare
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
+from reflrp.exactness import exact_graph, exact_input, exact_rules
 from reflrp.explanation import Explanation
 from reflrp.ground.caches import Cache
 from reflrp.ground.progress import Step
@@ -58,7 +59,7 @@ class Programs:
 
     def run(self, feeds: Feeds, step: Step | None = None) -> tuple[Program, Values]:
         """Return the program for these inputs, and all values of its forward pass."""
-        inputs, program = {k: self.convert(a) for k, a in feeds.items()}, self.of(feeds)
+        inputs, program = self._inputs(feeds), self.of(feeds)
         try:
             return program, program.forward(inputs, step)
         except OtherWay:
@@ -108,9 +109,12 @@ class Programs:
             )
         whole = whole.restricted_to(self.output)
         stripped = strip_output(whole) if self.strip else whole
-        check_size(stripped, np.dtype(self.convert.dtype).itemsize)
+        check_size(stripped, self.convert.itemsize)
+        if self.convert.exact:
+            stripped = exact_graph(stripped, shared(self.convert))
         graph = canonize(stripped, self.passes)
-        program = prepare(graph, self.composite.assign(graph), self.convert)
+        rules = self.composite.assign(graph)
+        program = prepare(graph, exact_rules(rules) if self.convert.exact else rules, self.convert)
         if not program.carriers:
             raise InputError(
                 f"the relevance of output {self.output!r} leads to no input: it ends at rows of a table that are looked up by "
@@ -120,15 +124,25 @@ class Programs:
             self._check_unchanged(stripped, program, feeds)
         return program
 
+    def _inputs(self, feeds: Feeds) -> Values:
+        if self.convert.exact:
+            return {k: exact_input(a) for k, a in feeds.items()}
+        return {k: self.convert(a) for k, a in feeds.items()}
+
     def _check_unchanged(self, before: Graph, program: Program, feeds: Feeds) -> None:
         """Check the passes' postcondition: the same output, before and after, on the first input."""
-        inputs = {k: self.convert(a) for k, a in feeds.items()}
+        inputs = self._inputs(feeds)
         share = shared(self.convert)
         plain = Program(before, {n.name: n.op.to(share) for n in before.nodes}, {})
         (name,) = before.outputs
         old = to_host(plain.forward(inputs, keep=False)[before.resolve(name)])
         new = to_host(program.forward(inputs, keep=False)[program.graph.resolve(name)])
-        scale, limit = np.abs(old).max(initial=0), 1e-9 if self.convert.dtype == "float64" else 1e-3
+        if self.convert.exact and bool((old == new).all()):
+            return
+        scale, limit = (
+            np.abs(old).max(initial=0),
+            0 if self.convert.exact else 1e-9 if self.convert.dtype == "float64" else 1e-3,
+        )
         if np.abs(old - new).max(initial=0) > limit * max(scale, 1e-30):
             raise ForwardChanged(
                 f"canonizing by {self.passes} changed the output {name!r} by {np.abs(old - new).max():.3g} "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Rational
 from typing import Any
 
 import numpy as np
 
+from reflrp.arrays.levels import exactly
 from reflrp.errors import InputError, NonFiniteError
 from reflrp.ground import checks
 
@@ -73,6 +75,8 @@ def seed(y: np.ndarray, where: list[Index], init: Any) -> np.ndarray:
         given = checks.array("init", init)
         if given.shape != y.shape:
             raise InputError(f"init has shape {given.shape}, but the explained output has {y.shape}")
+        if y.dtype == object and all(isinstance(v, Rational | float | np.integer) for v in given.ravel()):
+            return exactly(given)
         if given.dtype.kind not in "fiub":
             raise InputError(f"init must be an array of finite numbers, and not of {given.dtype}")
         with np.errstate(over="ignore"):
@@ -87,7 +91,7 @@ def seed(y: np.ndarray, where: list[Index], init: Any) -> np.ndarray:
     R = np.zeros_like(y)
     for n, index in enumerate(where):
         R[(n, *index)] = y[(n, *index)] if init == "output" else 1
-    if not np.isfinite(R).all():
+    if R.dtype != object and not np.isfinite(R).all():
         raise NonFiniteError(
             "the output is infinite at the target, so that it is no relevance to start from; use init='one'"
         )

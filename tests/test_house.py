@@ -149,7 +149,7 @@ FLOORS = (
     ("rules", "neurons", "storage"),
     ("passes",),
     ("composites", "importer"),
-    ("guards", "gated", "witness", "engine", "batches"),
+    ("guards", "gated", "witness", "engine", "batches", "exactness"),
     ("model", "explanation"),
     ("explainer", "programs"),
     ("comparison",),

@@ -112,7 +112,7 @@ def explain(
     init: Annotated[str, typer.Option(help="The relevance to start from: output (its value) or one.")] = "output",
     output: Output = None,
     backend: Annotated[str, typer.Option(help="numpy or cupy.")] = "numpy",
-    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    dtype: Annotated[str, typer.Option(help="float64, float32, or exact (fractions).")] = "float64",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples at once. Else what fits into 512 MiB.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write everything to this .npz file.")] = None,
     plot: Annotated[

@@ -7,6 +7,7 @@ from functools import reduce
 import numpy as np
 
 from reflrp.arrays.kernels import Ints, Windows
+from reflrp.arrays.provenance import over
 from reflrp.importer.site import Site, Unbuildable, sized
 
 
@@ -119,7 +120,7 @@ def average_share(site: Site, windows: Windows) -> np.ndarray:
     if site.attr("count_include_pad", 0):
         begin, end = _pads(site, windows.size, _span(windows.kernel, windows.dilations), windows.strides)
         low, high = tuple(-b for b in begin), tuple(n + e for n, e in zip(windows.size, end, strict=True))
-    return 1 / counts(windows, low, high)
+    return over(1.0, counts(windows, low, high))
 
 
 def counts(windows: Windows, low: Ints, high: Ints) -> np.ndarray:

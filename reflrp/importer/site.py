@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays.provenance import own
 from reflrp.errors import TooLarge
 from reflrp.importer.node import Body, OnnxNode
 from reflrp.ir import Node, Op, Shape, Value
@@ -190,7 +191,7 @@ class Site:
             raise Unbuildable(f"its input {i} is a sequence")
         if found is None:
             raise Unbuildable(f"its input {i} is missing")
-        return found
+        return own(found) if isinstance(found, np.ndarray) else found
 
     def ref(self, i: int = 0) -> Ref:
         """Return input i, which must be a value."""
@@ -206,7 +207,7 @@ class Site:
         found = self.args[i]
         if isinstance(found, Ref) and found.value.active:
             raise Unbuildable(f"its input {i} ({found.name!r}) depends on the data, and carries relevance")
-        return self.work.observe(found) if isinstance(found, Ref) else found
+        return own(self.work.observe(found) if isinstance(found, Ref) else found)
 
     def ints(self, name: str, i: int | None = None) -> tuple[int, ...] | None:
         """Return integers that are an attribute in old opsets and input i in new ones."""

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reflrp.arrays import Array, away_from_zero, is_symbolic, namespace, sign, where
+from reflrp.arrays import Array, away_from_zero, is_exact, is_symbolic, namespace, sign, where
+from reflrp.arrays.levels import divided
 from reflrp.arrays.namespaces import fits
 from reflrp.errors import NonFiniteError, RuleError
 from reflrp.ground import checks
@@ -132,6 +133,8 @@ def ratio(R: Array, z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
     Shapes: R, z, result (N, *out). Raises NonFiniteError where st(z) is infinite. Clauses: STAB-1, STAB-2.
     """
     denominator = stabilize(z, stabilizer)
+    if is_exact(R):
+        return divided(R, denominator)
     _check(denominator, R)
     if isinstance(stabilizer, Real) and stabilizer > 0:
         return R / denominator

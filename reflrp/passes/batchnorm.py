@@ -21,6 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
+from reflrp.arrays.convert import wide
 from reflrp.ir import Graph, Node
 from reflrp.ops.linear import Diagonal, LeftDense
 from reflrp.ops.routing import Concat
@@ -103,5 +104,5 @@ def _composed(maps: list[Diagonal]) -> Diagonal:
     """Return one map for several, one after the other."""
     w, b = np.ones(()), np.zeros(())
     for d in maps:
-        w, b = w * d.w.astype(np.float64), b * d.w + (0 if d.b is ZERO else d.b)
+        w, b = w * wide(d.w), b * d.w + (0 if d.b is ZERO else d.b)
     return Diagonal(w, b, maps[0].source)

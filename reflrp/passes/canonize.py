@@ -14,6 +14,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array
+from reflrp.arrays.convert import wide
 from reflrp.errors import RuleError
 from reflrp.ground.caches import Cache
 from reflrp.ground.checks import shown, texts
@@ -67,8 +68,8 @@ def scaled_after(op: LinearMap, d: LinearMap) -> LinearMap | None:
     scale = _channel_scale(d.w, rank)
     if scale is None or isinstance(op, LeftDense) or not _shifts_channels(d, rank):
         return None
-    w = np.asarray(op.w, dtype=np.float64) * _along_outputs(scale, op)
-    b = np.asarray(op.b, dtype=np.float64) * d.w if op.b is not ZERO else ZERO
+    w = wide(op.w) * _along_outputs(scale, op)
+    b = wide(op.b) * d.w if op.b is not ZERO else ZERO
     return replace(op, w=w, b=b + d.b, derived=Cache())
 
 
@@ -130,7 +131,7 @@ def _scaled_before(op: LinearMap, d: LinearMap) -> LinearMap | None:
     if scale is None:
         return None
     shift = np.broadcast_to(d.b, (1, *op.source[1:])) if d.b is not ZERO else ZERO
-    w = np.asarray(op.w, dtype=np.float64)
+    w = wide(op.w)
     return replace(op, w=w * _along_inputs(scale, op), b=op(shift, w) + op.b, derived=Cache())
 
 
