@@ -24,6 +24,7 @@ from reflrp.ops.linear import Absorbed, LinearMap
 from reflrp.ops.norms import Statistic
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.product import Product
+from reflrp.ops.quantised import Units
 from reflrp.ops.selection import Selection
 from reflrp.ops.stabilizer import Overflow
 from reflrp.rules import LinearRule
@@ -185,6 +186,8 @@ class Program:
             parts = _share_linear(op, rule, xs, y, r, absorbed)
         elif isinstance(op, Product):
             parts = rule(replace(op, absorbed=absorbed), xs, y, r)
+        elif isinstance(op, Units):
+            parts = (rule(op.held(*xs[1:]), xs[0], y, r), *(None for _ in xs[1:]))
         else:
             parts = (rule(op, xs[0], y, r),)
         return parts

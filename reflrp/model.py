@@ -151,7 +151,7 @@ class Model:
         self._check_names(checks.mapping("x", x, "an array, or a dict of arrays by input name"), "inputs")
         from reflrp.importer.build import check_shapes
 
-        feeds = {name: _checked(name, x[name], port) for name, port in ports.items()}
+        feeds = {name: _checked(name, x[name], port, name in self.source.active) for name, port in ports.items()}
         check_shapes(self.source, {name: a.shape for name, a in feeds.items()}, free_batch=True)
         return feeds
 
@@ -272,8 +272,8 @@ def load(model: ModelLike | Model) -> Model:
     return Model(source)
 
 
-def _checked(name: str, x: Any, port: Any) -> np.ndarray:
-    """Return one input as a host array whose numbers fit the port."""
+def _checked(name: str, x: Any, port: Any, active: bool) -> np.ndarray:
+    """Return one input as a host array whose numbers fit the port; what carries relevance is of a floating dtype."""
     array = checks.array(f"input {name!r}", x)
     if "float" in array.dtype.name and array.dtype.kind != "f":  # bfloat16 and the 8-bit formats
         array = array.astype(np.float32)
@@ -287,9 +287,7 @@ def _checked(name: str, x: Any, port: Any) -> np.ndarray:
         raise InputError(f"input {name!r} has shape {array.shape}: there is no sample in it")
     if want_float:  # counted in whole numbers, they would overflow as such
         return array if array.dtype.kind == "f" else array.astype(np.float64)
-    if array.dtype == port.dtype:
-        return array
-    cast = array.astype(port.dtype)
-    if (cast != array).any():
+    cast = array if array.dtype == port.dtype else array.astype(port.dtype)
+    if cast is not array and (cast != array).any():
         raise InputError(f"input {name!r} holds numbers that {port.dtype} cannot, and the model expects {port}")
-    return cast
+    return cast.astype(np.float64) if active else cast

@@ -40,7 +40,7 @@ class Construction:
 
     `tokens` are the graph's inputs, whose integers may be ids that relevance leads back to; `samples` are arrays that show
     the shape and dtype of values without relevance; `derived` are those that the network works out itself, and
-    `sized_by_data` those whose shape depends on the data. `taken` are the names of the nodes so far, `reserved` those of
+    `sized_by_data` those whose shape depends on the data; `bounds` says how small and large quantised integers can be. `taken` are the names of the nodes so far, `reserved` those of
     the file's nodes and of its values: names that are made up (`NODE:part`, `NODE/inner`) keep clear of both.
 
     Inside a loop, a branch or a function, `prefix` is put before the names of what is built, `origin` names the ONNX
@@ -58,6 +58,7 @@ class Construction:
     makers: dict[str, Node] = field(default_factory=dict)
     derived: set[str] = field(default_factory=set)
     sized_by_data: set[str] = field(default_factory=set)
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     steps: list[int] = field(default_factory=lambda: [0])
     taken: set[str] = field(default_factory=set)

@@ -1,30 +1,128 @@
-"""A pass over dynamically quantised models: integer weights and the scale behind them become float weights."""
+"""A pass over products of integers: what scales them behind is taken into them, so that they are layers in real units.
+
+A runtime's quantiser writes `scale * (integers @ integers)`, its scale being a product of a constant, of the weights, and
+of a number, of the activations, that may be found in the run. The constant becomes part of the weights and the number part
+of the activations: s v (q - z) w = (s (q - z)) (v w). So the layer is the one that was quantised, with its bias behind it,
+and rules see activations and weights in real units. Both is algebra on the graph; nothing is assumed of the values.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
+from typing import Any
 
+import numpy as np
+
+from reflrp.arrays import ZERO
 from reflrp.ir import Graph, Node
-from reflrp.ops.linear import Diagonal
+from reflrp.ops.conv import Conv
+from reflrp.ops.linear import Dense, Diagonal
+from reflrp.ops.product import Multiply
+from reflrp.ops.quantised import EXACT, Dequantise
+from reflrp.ops.routing import Plumbing
+from reflrp.passes.bias import closed, opened
 from reflrp.passes.canonize import scaled_after
+from reflrp.passes.plumbing_laws import recipe
 
 INTEGER = ("MatMulInteger", "ConvInteger")
+SAME = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+"""Plumbing that leaves one number what it is."""
 
 
 def dequantised(graph: Graph) -> Graph:
-    """Return the graph with the scale behind each integer product taken into its weights."""
+    """Return the graph with the scale behind each product of integers taken into its weights and its activations."""
     if not any(node.op_type in INTEGER for node in graph.nodes):
         return graph
-    readers, nodes, place = graph.consumers(), list[Node | None](graph.nodes), dict[str, int]()
-    outputs = {graph.resolve(o) for o in graph.outputs}
+    nodes, place, readers = opened(graph)
+    makers = graph.producers()
     for i, after in enumerate(graph.nodes):
-        place[after.output] = i
-        j = place.get(after.inputs[0], -1) if isinstance(after.op, Diagonal) else -1
-        node = nodes[j] if j >= 0 else None
-        if node is None or node.op_type not in INTEGER or len(readers[node.output]) > 1 or node.output in outputs:
-            continue
-        op = scaled_after(node.op, after.op)  # type: ignore[arg-type]
-        if op is not None:
-            nodes[j] = replace(node, op=op, output=after.output, onnx=(*node.onnx, *after.onnx))
-            nodes[i], place[after.output] = None, j
-    return replace(graph, nodes=tuple(n for n in nodes if n is not None))
+        for j, scale in _products(after, graph, nodes, place):
+            if readers[nodes[j].output] == 1 and _taken_in(nodes, j, after, scale, makers, place, readers, graph):
+                nodes[i], place[after.output] = None, j
+                break
+    found = closed(graph, nodes)
+    return replace(found, notes=(*found.notes, *_left(found)))
+
+
+def _products(after: Node, graph: Graph, nodes: list[Any], place: dict[str, int]) -> Iterator[tuple[int, str]]:
+    """Yield the places of the products of integers that a node scales, with the name of the scale, if it is a value."""
+    pairs = []
+    if isinstance(after.op, Diagonal) and after.op.b is ZERO:
+        pairs = [(after.inputs[0], "")]
+    elif isinstance(after.op, Multiply):
+        pairs = [p for p in (after.inputs, after.inputs[::-1]) if not graph.values[p[1]].active]
+    for name, scale in pairs:
+        j = place.get(name, -1)
+        if j >= 0 and nodes[j] is not None and nodes[j].op_type in INTEGER and isinstance(nodes[j].op, Dense | Conv):
+            yield j, scale
+
+
+def _taken_in(
+    nodes: list[Any],
+    j: int,
+    after: Node,
+    scale: str,
+    makers: dict[str, Node],
+    place: dict[str, int],
+    readers: Any,
+    graph: Graph,
+) -> bool:
+    """Take a scale into the product at a place, and return whether that went."""
+    layer, number, factor = nodes[j], "", after.op
+    if scale:
+        number, constant = _parted(scale, makers)
+        factor = Diagonal(constant, ZERO, graph.values[layer.output].shape)
+    op = scaled_after(layer.op, factor)  # type: ignore[arg-type]
+    if op is None or graph.values[after.output].shape != graph.values[layer.output].shape:
+        return False
+    if number:
+        k = place.get(layer.inputs[0], -1)
+        centre = nodes[k] if k >= 0 else None
+        if not _is_centre(centre) or readers[layer.inputs[0]] > 1 or place.get(number, len(nodes)) > k:
+            return False
+        if prod(graph.values[number].shape) != 1 or graph.values[number].shape:
+            return False
+        inputs = (centre.inputs[0], number, *centre.inputs[1:])
+        nodes[k] = replace(centre, op=replace(centre.op, scale=None), inputs=inputs)
+    nodes[j] = replace(layer, op=op, output=after.output, onnx=(*layer.onnx, *after.onnx))
+    return True
+
+
+def _is_centre(node: Node | None) -> bool:
+    """Return whether a node takes the zero point off integers, and does no more."""
+    op = node.op if node is not None else None
+    return isinstance(op, Dequantise) and op.scale is not None and bool(np.all(op.scale == 1))
+
+
+def _parted(name: str, makers: dict[str, Node]) -> tuple[str, np.ndarray]:
+    """Return a scale as a product of a number that is found in the run, by its name, and a constant."""
+    constant = np.ones(())
+    while name in makers and isinstance(makers[name].op, Plumbing):
+        node = makers[name]
+        known = recipe(node.op)  # type: ignore[arg-type]
+        if known is None or len(node.inputs) != 1:
+            break
+        if known.op_type == "Mul":
+            constant = constant * next(np.asarray(a, dtype=np.float64) for a in known.operands if a is not None)
+        elif known.op_type not in SAME:
+            break
+        name = node.inputs[0]
+    return name, constant
+
+
+def _left(graph: Graph) -> Iterator[str]:
+    """Yield a note where sums of integers stay, and float32 may be too short for them."""
+    names = [n.name for n in graph.nodes if n.op_type in INTEGER and isinstance(n.op, Dense | Conv) and _counts(n.op.w)]
+    if names:
+        yield (
+            f"sums of integers may pass {EXACT['float32']:.0f} in {', '.join(map(repr, names))}: exact in float64, but not in "
+            "float32"
+        )
+
+
+def _counts(w: np.ndarray) -> bool:
+    """Return whether weights are integers, and so many that sums with eight bits pass what float32 holds."""
+    whole = bool((w == np.round(w)).all())
+    return whole and 255 * float(np.abs(w).max(initial=0)) * (w.size / max(w.shape[0], 1)) > EXACT["float32"]
