@@ -278,6 +278,8 @@ def _checked(name: str, x: Any, port: Any, active: bool) -> np.ndarray:
     if "float" in array.dtype.name and array.dtype.kind != "f":  # bfloat16 and the 8-bit formats
         array = array.astype(np.float32)
     want_float = port.dtype.kind == "f" or "float" in port.dtype.name
+    if array.dtype.name in ("int2", "int4", "uint2", "uint4"):
+        array = array.astype(np.int8)
     if array.dtype.kind not in "fiub" or (not want_float and array.dtype.kind == "f"):
         raise InputError(f"input {name!r} has dtype {array.dtype}, but the model expects {port}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():

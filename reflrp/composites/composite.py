@@ -115,7 +115,8 @@ def _check_kinds(graph: Graph, assigned: Mapping[str, Rule]) -> None:
 
 
 def _keeps_shape(node: Node, graph: Graph) -> bool:
-    shapes = [graph.values[i].shape for i in node.inputs if graph.values[i].active]
+    inputs = node.inputs[:1] if isinstance(node.op, Units) else node.inputs
+    shapes = [graph.values[i].shape for i in inputs if graph.values[i].active]
     return shapes == [graph.values[node.output].shape]
 
 

@@ -14,7 +14,7 @@ from reflrp import limits
 from reflrp.errors import TooLarge
 from reflrp.importer.branches import RUN, run_subgraphs
 from reflrp.importer.computing import computed
-from reflrp.importer.dtypes import widened
+from reflrp.importer.dtypes import is_integer, widened
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.misread import FLAT, MISREAD
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
@@ -129,9 +129,10 @@ class Construction:
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
 
         tokens = sharing(node, tuple(p for p in places if self._is_token(args[p])))
+        types = tuple(a.value.dtype if a.value.active and is_integer(a.value.dtype) else None for a in inputs)
 
         def function(i: int) -> Any:
-            run = Filled(evaluated, (node, *given), tuple(1 + p for p in places), i)
+            run = Filled(evaluated, (node, *given), tuple(1 + p for p in places), i, given=types)
             share = Sharing(evaluated, node, given, places, tokens, i)
             return MovedIds(run, tuple(map(places.index, tokens)), share) if tokens else run
 

@@ -39,8 +39,8 @@ def integer_bounds(dtype: np.dtype[Any]) -> tuple[float, float]:
 
 
 def widened(array: np.ndarray) -> np.ndarray:
-    """Return half-precision and 8-bit float arrays as float32, others unchanged."""
-    return array.astype(np.float32) if is_float(array.dtype) and array.itemsize < 4 else array
+    """Return half-precision arrays as float32, others unchanged: floats of 8 and 4 bits say what others are rounded to."""
+    return array.astype(np.float32) if is_float(array.dtype) and array.itemsize == 2 else array
 
 
 def dtype_of(element_type: int) -> np.dtype[Any] | None:

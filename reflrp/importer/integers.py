@@ -42,7 +42,9 @@ ARITHMETIC: dict[str, Any] = {
 }
 """Operators that compute."""
 
-OWN = frozenset(["Cast", "CastLike", "ConvInteger", "DequantizeLinear", "MatMulInteger", "QuantizeLinear"])
+OWN = frozenset(
+    ["Cast", "CastLike", "ConvInteger", "DequantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear"]
+)
 """Operators whose builders know of integers; all of com.microsoft do."""
 
 WITHIN = frozenset(["If", "Loop", "Scan"])

@@ -51,7 +51,10 @@ class Units(Op):
 
 @dataclass(frozen=True, eq=False)
 class Scaled(Units):
-    """A step with a scale s and a zero point z. What of the two is None comes as a further input, in this order."""
+    """A step with a scale s and a zero point z. What of the two is None comes as a further input, in this order.
+
+    Such an input gets no relevance, even where it depends on the data: it says in which units the number is written.
+    """
 
     scale: Array | None
     zero: Array | None

@@ -70,7 +70,7 @@ def _target(site: Site) -> np.dtype[Any]:
     named = dtype_of(site.attr("output_dtype", 0)) if site.attr("output_dtype", 0) else np.dtype(np.uint8)
     dtype = named if given is None else given.value.dtype if isinstance(given, Ref) else given.dtype  # type: ignore[union-attr]
     if dtype is None or not is_integer(dtype):
-        raise Unbuildable(f"it quantises to {dtype}, which has other gaps than integers; only integers are served")
+        raise Unbuildable(f"it quantises to {dtype or 'a type that NumPy lacks'}; only integers are served")
     return dtype
 
 
@@ -85,15 +85,13 @@ def parameters(site: Site, x: Ref, at: int) -> tuple[np.ndarray | Ref, np.ndarra
 
 def _parameter(site: Site, x: Ref, i: int) -> np.ndarray | Ref:
     found = site.arg(i)
-    if isinstance(found, Ref) and not found.value.active and not found.shape:
+    if isinstance(found, Ref) and not found.shape:
         return found
     return _spread(site, x, np.asarray(site.const(i)))
 
 
 def _spread(site: Site, x: Ref, p: np.ndarray) -> np.ndarray:
     """Return scales or zero points as they multiply x: one for all, one for each entry of an axis, or one a block."""
-    if not is_integer(p.dtype) and p.dtype.kind != "f":
-        raise Unbuildable(f"its scale or zero point is of the type {p.dtype}, which is not served")
     p = p.astype(np.float64)
     if p.size == 1:
         return p.reshape(())
@@ -149,7 +147,7 @@ def _zero(site: Site, at: int, rank: int, along: int) -> np.ndarray | Ref:
     if not site.has(at):
         return np.zeros(())
     found = site.arg(at)
-    if isinstance(found, Ref) and not found.value.active and not found.shape:
+    if isinstance(found, Ref) and not found.shape:
         return found
     zero = np.asarray(site.const(at)).astype(np.float64)
     if zero.size == 1:
