@@ -2,7 +2,7 @@
 
 A runtime's quantiser writes `scale * (integers @ integers)`, its scale being a product of a constant, of the weights, and
 of a number, of the activations, that may be found in the run. The constant becomes part of the weights and the number part
-of the activations: s v (q - z) w = (s (q - z)) (v w). So the layer is the one that was quantised, with its bias behind it,
+of the activations, in whose units QuantizeLinear wrote them: s v (q - z) w = (s (q - z)) (v w). So the layer is the one that was quantised, with its bias behind it,
 and rules see activations and weights in real units. Both is algebra on the graph; nothing is assumed of the values.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from reflrp.ir import Graph, Node
 from reflrp.ops.conv import Conv
 from reflrp.ops.linear import Dense, Diagonal
 from reflrp.ops.product import Multiply
-from reflrp.ops.quantised import EXACT, Dequantise
-from reflrp.ops.routing import Plumbing
+from reflrp.ops.quantised import EXACT, Dequantise, Quantise
+from reflrp.ops.routing import Plumbing, Routing
 from reflrp.passes.bias import closed, opened
 from reflrp.passes.canonize import scaled_after
 from reflrp.passes.plumbing_laws import recipe
@@ -74,20 +73,31 @@ def _taken_in(
     if scale:
         number, constant = _parted(scale, makers)
         factor = Diagonal(constant, ZERO, graph.values[layer.output].shape)
-    op = scaled_after(layer.op, factor)  # type: ignore[arg-type]
-    if op is None or graph.values[after.output].shape != graph.values[layer.output].shape:
+    if graph.values[after.output].shape != graph.values[layer.output].shape:
+        return False
+    k = place.get(layer.inputs[0], -1)
+    centre = nodes[k] if k >= 0 and _is_centre(nodes[k]) and readers[layer.inputs[0]] == 1 else None
+    unit = _unit(centre.inputs[0], makers) if centre is not None and not number else None
+    op = scaled_after(layer.op, factor if unit is None else replace(factor, w=factor.w / unit))  # type: ignore[arg-type]
+    if op is None:
         return False
     if number:
-        k = place.get(layer.inputs[0], -1)
-        centre = nodes[k] if k >= 0 else None
-        if not _is_centre(centre) or readers[layer.inputs[0]] > 1 or place.get(number, len(nodes)) > k:
-            return False
-        if prod(graph.values[number].shape) != 1 or graph.values[number].shape:
+        if centre is None or place.get(number, len(nodes)) > k or graph.values[number].shape:
             return False
         inputs = (centre.inputs[0], number, *centre.inputs[1:])
         nodes[k] = replace(centre, op=replace(centre.op, scale=None), inputs=inputs)
+    elif unit is not None and centre is not None:
+        nodes[k] = replace(centre, op=replace(centre.op, scale=unit))
     nodes[j] = replace(layer, op=op, output=after.output, onnx=(*layer.onnx, *after.onnx))
     return True
+
+
+def _unit(name: str, makers: dict[str, Node]) -> np.ndarray | None:
+    """Return the one scale that integers were made with, however they were moved since; None where it is not known."""
+    while name in makers and isinstance(makers[name].op, Routing) and len(makers[name].inputs) == 1:
+        name = makers[name].inputs[0]
+    op = makers[name].op if name in makers else None
+    return op.scale if isinstance(op, Quantise) and op.scale is not None and op.scale.ndim == 0 else None
 
 
 def _is_centre(node: Node | None) -> bool:
@@ -110,6 +120,16 @@ def _parted(name: str, makers: dict[str, Node]) -> tuple[str, np.ndarray]:
             break
         name = node.inputs[0]
     return name, constant
+
+
+def same_number(name: str, makers: dict[str, Node]) -> str:
+    """Return the first name of a number that casts and reshapes hand on."""
+    while name in makers and isinstance(makers[name].op, Plumbing):
+        known = recipe(makers[name].op)  # type: ignore[arg-type]
+        if known is None or known.op_type not in SAME or len(makers[name].inputs) != 1:
+            break
+        name = makers[name].inputs[0]
+    return name
 
 
 def _left(graph: Graph) -> Iterator[str]:

@@ -138,8 +138,6 @@ def centred(site: Site, i: int, at: int, along: int) -> np.ndarray | Ref:
         if isinstance(zero, Ref):
             raise Unbuildable("the zero point of its weights is no constant")
         return x.astype(np.float64) - zero
-    if isinstance(zero, np.ndarray) and not zero.any():
-        return x
     return dequantised(site, x, ONE, zero, part=f"centred{i}")
 
 

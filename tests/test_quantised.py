@@ -1,0 +1,295 @@
+"""Quantised values: the integers that runtimes compute, operator by operator and between QuantizeLinear and DequantizeLinear.
+
+Forward against onnxruntime, or ONNX's reference code where onnxruntime has no kernel; relevance is closed in the ledger.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from coverage_tools import assert_closed, net
+from models import draw, onnxruntime
+from onnx.reference import ReferenceEvaluator
+
+import reflrp
+
+warnings.simplefilter("ignore", DeprecationWarning)
+
+S, Z = np.float32(0.04), np.uint8(120)
+T, Y = np.float32(0.07), np.uint8(90)
+SIGNED = np.int8(-3)
+
+
+def check(proto: onnx.ModelProto, feeds: Any, reference: bool = False, rtol: float = 1e-6) -> reflrp.Explanation:
+    """Compare the forward pass, integers to the bit, and look into the ledger."""
+    model = reflrp.load(proto)
+    found = model.run(feeds)
+    names = [o.name for o in proto.graph.output]
+    wants = ReferenceEvaluator(proto).run(None, feeds) if reference else onnxruntime(proto, feeds).values()
+    for name, want in zip(names, wants, strict=True):
+        assert found[name].shape == want.shape
+        if want.dtype.kind == "f":
+            scale = np.abs(want).max(initial=0)
+            np.testing.assert_allclose(found[name], want.astype(float), rtol=rtol, atol=rtol * scale)
+        else:
+            np.testing.assert_array_equal(found[name], want.astype(float))
+    named = next(o for o in model.outputs if o in model.source.active)
+    e = reflrp.explain(model, feeds, "epsilon", output=named, init=draw(*found[named].shape, seed=9).astype(float))
+    assert_closed(e)
+    assert all(r.shape == np.shape(feeds[k]) for k, r in e.relevances.items())
+    return e
+
+
+BETWEEN = {
+    "other scales": "y = DequantizeLinear(q, t, u)",
+    "clip": "l = Cast <to = 2>(lo) h = Cast <to = 2>(hi) c = Clip(q, l, h) y = DequantizeLinear(c, s, z)",
+    "pad": "c = Pad(q, pads) y = DequantizeLinear(c, s, z)",
+    "pad with the zero point": "c = Pad(q, pads, z) y = DequantizeLinear(c, s, z)",
+    "pad with an edge": "c = Pad <mode = \"edge\">(q, pads) y = DequantizeLinear(c, s, z)",
+    "where": "c = Where(mask, q, z) y = DequantizeLinear(c, s, z)",
+    "max pool": "c = MaxPool <kernel_shape = [2, 2]>(q) y = DequantizeLinear(c, s, z)",
+    "concat": "c = Concat <axis = 1>(q, q) y = DequantizeLinear(c, s, z)",
+    "reshape": "c = Flatten(q) d = Unsqueeze(c, one) y = DequantizeLinear(d, s, z)",
+    "transpose": "c = Transpose(q) y = DequantizeLinear(c, s, z)",
+    "slice": "c = Slice(q, one, two, one) y = DequantizeLinear(c, s, z)",
+    "gather": "c = Gather <axis = 1>(q, index) y = DequantizeLinear(c, s, z)",
+    "max": "c = Max(q, other) y = DequantizeLinear(c, s, z)",
+    "top": "c, i = TopK <axis = 1>(q, one) y = DequantizeLinear(c, s, z)",
+    "cast to float": "f = Cast <to = 1>(q) y = Mul(f, s)",
+    "by hand": "f = Cast <to = 1>(q) g = Cast <to = 1>(z) d = Sub(f, g) y = Mul(d, s)",
+    "by hand in int32": "f = Cast <to = 6>(q) g = Cast <to = 6>(z) d = Sub(f, g) r = Cast <to = 1>(d) y = Mul(r, s)",
+    "relu in int32": "f = Cast <to = 6>(q) g = Cast <to = 6>(z) d = Sub(f, g) m = Relu(d) r = Cast <to = 1>(m) y = Mul(r, s)",
+    "division in int32": "f = Cast <to = 6>(q) d = Sub(f, i90) e = Div(d, i7) r = Cast <to = 1>(e) y = Mul(r, s)",
+    "a requantisation": "d = DequantizeLinear(q, s, z) p = QuantizeLinear(d, t, u) y = DequantizeLinear(p, t, u)",
+    "twice the scale": "d = DequantizeLinear(q, s, z) p = QuantizeLinear(d, s2, u) y = DequantizeLinear(p, s2, u)",
+    "integers as output": "y = Identity(q)",
+    "a mean of the real": "d = DequantizeLinear(q, s, z) y = ReduceMean <axes = [1], keepdims = 0>(d)",
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_between_the_integers(name: str) -> None:
+    out = "uint8[] y" if name == "integers as output" else "float[] y"
+    used = dict(
+        s=S, z=Z, t=T, u=Y, s2=2 * S, lo=np.float32(100), hi=np.float32(180), pads=np.array([0, 0, 1, 2, 0, 0, 0, 1]),
+        mask=draw(2, 3, 4, 4, seed=3) > 0, one=np.array([1]), two=np.array([3]), index=np.array([[2, 0]]),
+        other=np.full((4,), 130, np.uint8), i90=np.int32(90), i7=np.int32(7),
+    )  # fmt: skip
+    body = f"q = QuantizeLinear(x, s, z) {BETWEEN[name]}"
+    proto = net(body, "float[2,3,4,4] x", out, opset=13, **{k: v for k, v in used.items() if f"{k}" in body})
+    # Relu of int32 and maxima of integers have no kernel in every onnxruntime, and its Where none of eight bits
+    check(proto, {"x": draw(2, 3, 4, 4)}, reference=name in ("relu in int32",))
+
+
+WIDE = {
+    "Add": "c = Add(a, k)", "Sub": "c = Sub(k, a)", "Mul": "c = Mul(a, k)", "Neg": "c = Neg(a)", "Abs": "c = Abs(a)",
+    "Div": "c = Div(a, k)", "ReduceSum": "c = ReduceSum(a, axes)", "CumSum": "c = CumSum(a, axis)",
+    "MatMul": "c = MatMul(a, m)", "Gemm": "c = Gemm <alpha = 2.0>(a, m, k)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("op", WIDE)
+def test_arithmetic_of_32_bits(op: str) -> None:
+    given = {"k": np.array([3, -5, 7, 11], np.int32), "m": np.arange(16, dtype=np.int32).reshape(4, 4) - 7}
+    given |= {"axes": np.array([1]), "axis": np.array(1)}
+    body = f"q = QuantizeLinear(x, s, z) a = Cast <to = 6>(q) {WIDE[op]} y = Cast <to = 1>(c)"
+    proto = net(body, "float[2,4] x", opset=13, s=S, z=SIGNED, **{k: v for k, v in given.items() if f"{k})" in body or f"{k}," in body})
+    check(proto, {"x": draw(2, 4)}, reference=op in ("Gemm", "Abs", "Neg", "MatMul"))
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul"])
+def test_what_leaves_the_range_wraps_around(op: str) -> None:
+    """Eight bits, as ONNX's reference code (NumPy) has them; onnxruntime has no kernel for them."""
+    proto = net(f"q = QuantizeLinear(x, s, z) y = {op}(q, k)", "float[2,3] x", "int8[] y", s=S, z=SIGNED, k=np.array([100, -90, 3], np.int8))
+    x = 3 * draw(2, 3)
+    with np.errstate(over="ignore"):
+        e = check(proto, {"x": x}, reference=True)
+    free = np.clip(np.round(x / S) - 3, -128, 127) + np.array([100.0, -90.0, 3.0])
+    assert op != "Add" or (e.output != free).any(), "nothing left the range"
+
+
+def test_sums_beyond_what_float32_holds_are_refused_in_it() -> None:
+    proto = net("q = QuantizeLinear(x, s, z) a = Cast <to = 6>(q) b = Mul(a, a) c = Mul(b, b) y = Cast <to = 1>(c)",
+                "float[2,3] x", opset=13, s=S, z=np.uint8(0))  # fmt: skip
+    x = np.full((2, 3), 9, np.float32)
+    assert reflrp.load(proto).run(x)["y"].max() == (225**4 + 2**31) % 2**32 - 2**31
+    with pytest.raises(reflrp.InputError, match=r"integers beyond 16777216 are not exact in float32"):
+        reflrp.load(proto).run(x, dtype="float32")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int4", "uint4"])
+def test_types(dtype: str) -> None:
+    import ml_dtypes
+
+    kind = np.dtype(getattr(ml_dtypes, dtype) if dtype.endswith("t4") else dtype)
+    zero = np.array(3).astype(kind)
+    proto = net("q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)", "float[3,5] x", opset=21, s=np.float32(0.3), z=zero)
+    check(proto, {"x": 40 * draw(3, 5)}, reference=True)
+
+
+def test_a_zero_point_for_each_channel() -> None:
+    scales, zeros = np.array([0.1, 0.02, 0.05], np.float32), np.array([0, 128, 255], np.uint8)
+    body = "q = QuantizeLinear <axis = -3>(x, s, z) y = DequantizeLinear <axis = 1>(q, s, z)"
+    check(net(body, "float[2,3,4,4] x", s=scales, z=zeros), {"x": draw(2, 3, 4, 4)})
+
+
+def test_blocks() -> None:
+    scales, zeros = np.abs(draw(2, 3, 4)) + 0.01, (10 * np.abs(draw(2, 3, 4, seed=2))).astype(np.uint8)
+    body = "q = QuantizeLinear <axis = 1, block_size = 2>(x, s, z) y = DequantizeLinear <axis = 1, block_size = 2>(q, s, z)"
+    proto = net(body, "float[2,5,4] x", opset=21, s=scales, z=zeros)
+    x = draw(2, 5, 4)
+    e = check(net(body, "float[2,6,4] x", opset=21, s=scales, z=zeros), {"x": draw(2, 6, 4)}, reference=True)
+    assert e.relevance.shape == (2, 6, 4)
+    s, z = (np.repeat(a, 2, axis=1)[:, :5].astype(float) for a in (scales, zeros))
+    want = (np.clip(np.round(x / s) + z, 0, 255) - z) * s  # the last block is cut short
+    np.testing.assert_allclose(reflrp.load(proto).run(x)["y"], want, atol=1e-6)
+
+
+def test_halves_are_rounded_to_even_in_float32() -> None:
+    """0.35 / 0.1 is 3.5 in float32, and below it in float64: runtimes make 4 of it."""
+    proto = net("y = QuantizeLinear(x, s, z)", "float[1,6] x", "uint8[] y", s=np.float32(0.1), z=np.uint8(100))
+    x = np.array([[0.25, 0.35, -0.25, 0.15, 0.45, -0.35]], np.float32)
+    assert check(proto, {"x": x}).output.tolist() == [[102, 104, 98, 102, 104, 96]]
+
+
+DYNAMIC = "q, s, z = DynamicQuantizeLinear(x)"
+
+
+@pytest.mark.parametrize("shift", [0, 3, -3])
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"{DYNAMIC} y = DequantizeLinear(q, s, z)",
+        f"{DYNAMIC} f = Cast <to = 1>(q) y = Mul(f, s)",
+        f"{DYNAMIC} f = Cast <to = 1>(q) g = Cast <to = 1>(z) d = Sub(f, g) y = Mul(d, s)",
+        f"{DYNAMIC} y = Mul(x, s)",
+        f"{DYNAMIC} y = Identity(q)",
+        f"{DYNAMIC} y = Identity(q) t = Identity(s) u = Identity(z)",
+        f"{DYNAMIC} i = MatMulInteger(q, w, z) f = Cast <to = 1>(i) t = Mul(s, k) y = Mul(f, t)",
+        f"{DYNAMIC} i = MatMulInteger(q, w, z, v) f = Cast <to = 1>(i) t = Mul(f, s) y = Mul(t, k)",
+        f"{DYNAMIC} i = MatMulInteger(q, w) f = Cast <to = 1>(i) y = Mul(f, s)",
+        f"{DYNAMIC} y = MatMulInteger(q, w, z)",
+    ],
+)
+def test_dynamic_scales(body: str, shift: float) -> None:
+    out = "float[] y" if "Mul(" in body or "Deq" in body else "int32[] y" if "Integer" in body else "uint8[] y"
+    given = {"w": np.arange(20, dtype=np.int8).reshape(4, 5) - 9, "v": np.int8(2), "k": np.float32(0.3)}
+    proto = net(body, "float[3,4] x", out, **{k: a for k, a in given.items() if k in body.replace("Mul", "")})
+    if "u = " in body:
+        proto.graph.output.extend([onnx.helper.make_tensor_value_info("t", 1, []), onnx.helper.make_tensor_value_info("u", 2, [])])
+    check(proto, {"x": draw(3, 4) + np.float32(shift)})
+
+
+def test_a_dynamic_scale_that_halves() -> None:
+    """A symmetric range puts zero half way between two steps."""
+    x = np.array([[-1, -0.5, 0.25, 1]], np.float32)
+    check(net(f"{DYNAMIC} y = Identity(q)", "float[1,4] x", "uint8[] y"), {"x": x})
+
+
+def test_a_dynamic_scale_is_that_of_the_whole_batch() -> None:
+    """Samples meet in it, so that a batch is not cut, and no sample's answer is that which it has alone."""
+    proto = net(f"{DYNAMIC} y = DequantizeLinear(q, s, z)", "float[N,4] x")
+    x = draw(3, 4) * np.array([[1], [10], [100]], np.float32)
+    model = reflrp.load(proto)
+    e = reflrp.explain(model, x)
+    with pytest.raises(reflrp.InputError, match="rounds all samples to one scale"):
+        reflrp.Explainer(model, batch_size=1)(x)
+    np.testing.assert_allclose(e.output, onnxruntime(proto, {"x": x})["y"], rtol=1e-6)
+    assert np.abs(model.run(x[:1])["y"] - e.output[:1]).max() > 0.01
+
+
+WEIGHTS = np.arange(20, dtype=np.int8).reshape(4, 5) - 9
+
+
+@pytest.mark.parametrize("zeros", ["", ", z", ", z, v", ", , c"])
+def test_matmul_integer(zeros: str) -> None:
+    body = f"q = QuantizeLinear(x, s, z) y = MatMulInteger(q, w{zeros})"
+    given = {"v": np.int8(2), "c": np.array([1, 2, 3, -4, 5], np.int8)}
+    proto = net(body, "float[3,4] x", "int32[] y", s=S, z=Z, w=WEIGHTS, **{k: a for k, a in given.items() if k in zeros})
+    check(proto, {"x": draw(3, 4)})
+
+
+def test_matmul_integer_with_a_zero_point_a_row_and_stacks() -> None:
+    rows = np.array([[[1], [2], [3]], [[4], [5], [6]]], np.uint8)
+    proto = net("q = QuantizeLinear(x, s, z) y = MatMulInteger(q, w, r)", "float[2,3,4] x", "int32[] y", s=S, z=Z, w=WEIGHTS, r=rows)
+    e = check(proto, {"x": draw(2, 3, 4)}, reference=True)
+    assert e.relevance.shape == (2, 3, 4)
+
+
+def test_matmul_integer_of_two_values() -> None:
+    body = "q = QuantizeLinear(x, s, z) p = QuantizeLinear(x, t, u) r = Transpose <perm = [0, 2, 1]>(p) y = MatMulInteger(q, r, z, u)"
+    check(net(body, "float[2,3,4] x", "int32[] y", s=S, z=Z, t=T, u=Y), {"x": draw(2, 3, 4)})
+
+
+def test_matmul_integer_of_constant_rows() -> None:
+    body = "q = QuantizeLinear(x, s, z) y = MatMulInteger(w, q, v, z)"
+    proto = net(body, "float[4,3] x", "int32[] y", s=S, z=Z, w=WEIGHTS.T.astype(np.uint8), v=np.uint8(9))
+    check(proto, {"x": draw(4, 3)})
+
+
+@pytest.mark.parametrize("zeros", ["", ", z", ", z, v"])
+def test_conv_integer(zeros: str) -> None:
+    """Padding is by zeros of what the integers stand for: by the zero point."""
+    w = (np.arange(36).reshape(2, 2, 3, 3) % 11).astype(np.uint8)
+    body = f"q = QuantizeLinear(x, s, z) y = ConvInteger <group = 1, pads = [1, 0, 1, 2], strides = [1, 2]>(q, w{zeros})"
+    given = {"v": np.uint8(5)} if "v" in zeros else {}
+    proto = net(body, "float[2,2,5,6] x", "int32[] y", s=S, z=Z, w=w, **given)
+    check(proto, {"x": draw(2, 2, 5, 6)}, reference=zeros == "")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16"])
+def test_integer_inputs(dtype: str) -> None:
+    """Pixels: they carry relevance, in the input's shape."""
+    number = {"uint8": 2, "int8": 3, "int16": 5}[dtype]
+    body = f"f = Cast <to = 1>(x) g = Div(f, k) y = MatMul(g, w)"
+    proto = net(body, "float[2,4] x", k=np.float32(255), w=draw(4, 3))
+    proto.graph.input[0].type.tensor_type.elem_type = number
+    x = (100 * draw(2, 4)).astype(dtype)
+    e = check(proto, {"x": x})
+    plain = reflrp.explain(net("g = Div(x, k) y = MatMul(g, w)", "float[2,4] x", k=np.float32(255), w=proto.graph.initializer[1] and
+                               onnx.numpy_helper.to_array(proto.graph.initializer[1])), x.astype(np.float32), "epsilon", init=draw(2, 3, seed=9).astype(float))  # fmt: skip
+    np.testing.assert_allclose(e.relevance, plain.relevance, rtol=1e-12)
+
+
+def test_an_integer_input_without_a_quantiser() -> None:
+    proto = net("d = DequantizeLinear(x, s, z) y = MatMul(d, w)", "uint8[2,4] x", s=S, z=Z, w=draw(4, 3))
+    check(proto, {"x": np.arange(8, dtype=np.uint8).reshape(2, 4) * 30})
+
+
+def test_ids_of_eight_bits_are_no_numbers() -> None:
+    proto = net("i = Cast <to = 7>(x) e = Gather(table, i) y = ReduceSum <keepdims = 0>(e, axes)", "uint8[2,4] x",
+                table=draw(9, 3), axes=np.array([1]))  # fmt: skip
+    x = np.arange(8, dtype=np.uint8).reshape(2, 4)
+    e = check(proto, {"x": x})
+    np.testing.assert_allclose(e.relevances["x"].sum(axis=1), draw(2, 3, seed=9).sum(axis=1), rtol=1e-4)
+
+
+def test_numbers_that_do_not_fit_an_integer_input() -> None:
+    proto = net("d = DequantizeLinear(x, s, z) y = MatMul(d, w)", "uint8[2,4] x", s=S, z=Z, w=draw(4, 3))
+    with pytest.raises(reflrp.InputError, match="holds numbers that uint8 cannot"):
+        reflrp.load(proto).run(np.full((2, 4), 300))
+
+
+REFUSED = {
+    "a cast to floats of eight bits": ("y = Cast <to = 17>(x)", "rounds to float8"),
+    "floats of eight bits": ("y = QuantizeLinear <output_dtype = 17>(x, s)", "quantises to float8_e4m3fn"),
+    "bits": ("q = QuantizeLinear(x, s, z) y = BitwiseAnd(q, z)", "takes the bits of numbers"),
+    "a quotient of integers": ("q = QuantizeLinear(x, s, z) y = Div(q, q)", "divides integers by integers"),
+    "an interpolation": (
+        "q = QuantizeLinear(x, s, z) p = Resize <mode = \"linear\">(q, , scales) y = DequantizeLinear(p, s, z)",
+        "interpolates uint8 numbers",
+    ),
+    "a power": ("q = QuantizeLinear(x, s, z) y = Pow(q, k)", "computes with uint8 numbers"),
+    "no scale": ("y = QuantizeLinear(x, nought, z)", "its scale is 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(name: str) -> None:
+    body, why = REFUSED[name]
+    given = {"s": S, "z": Z, "k": np.float32(2), "nought": np.float32(0), "scales": np.array([1, 2], np.float32)}
+    proto = net(body, "float[2,3] x", opset=21, **{k: a for k, a in given.items() if f" {k}" in body or f", {k}" in body})
+    with pytest.raises(reflrp.UnsupportedOperator, match=why):
+        reflrp.load(proto).run(draw(2, 3))
