@@ -19,7 +19,10 @@ X, N = (3, 6), 8
 S, Z = np.float32(0.031), np.uint8(117)  # of the input
 H, G = np.float32(0.043), np.uint8(0)  # of what is hidden, behind a Relu that is left to the rounding
 W, V = (np.round(draw(*shape, seed=i) * 40).astype(np.int8) for i, shape in enumerate(((6, N), (N, 4)), 11))
-SW, SV = np.float32(0.011), np.abs(draw(4, seed=5)) * np.float32(0.01) + np.float32(0.004)  # the second has one a column
+SW, SV = (
+    np.float32(0.011),
+    np.abs(draw(4, seed=5)) * np.float32(0.01) + np.float32(0.004),
+)  # the second has one a column
 B = np.round(draw(N, seed=6) * 900).astype(np.int32)
 BIAS = (B * (S.astype(float) * SW)).astype(np.float32)
 
@@ -98,7 +101,9 @@ def test_every_spelling_is_the_literal_sum(name: str, rule: str) -> None:
         np.testing.assert_allclose(e.relevance[i], want, rtol=1e-4 if name == "by hand" else 2e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("preset", ["epsilon_plus_flat", "attnlrp", "gradient", "guided_backprop", "deconvnet", "beta_smooth", "lstm"])
+@pytest.mark.parametrize(
+    "preset", ["epsilon_plus_flat", "attnlrp", "gradient", "guided_backprop", "deconvnet", "beta_smooth", "lstm"]
+)
 @pytest.mark.parametrize("name", [n for n in SPELLINGS if n not in ("QDQ with its Relu", "by hand")])
 def test_every_spelling_in_every_preset(name: str, preset: str) -> None:
     """A Relu that was left to the rounding is one; a preset of gradients sees steps as the line through them."""
@@ -159,8 +164,12 @@ def test_a_gate_is_seen_through_its_rounding() -> None:
 
 def test_a_rounded_softmax_at_the_end_is_stripped() -> None:
     tail = "q = QuantizeLinear(p, s, z) y = DequantizeLinear(q, s, z)"
-    proto = net(f"a = MatMul(x, w) p = Softmax(a) {tail}", "float[2,4] x", w=draw(4, 3), s=np.float32(1 / 255), z=np.uint8(0))
-    want = reflrp.explain(net("a = MatMul(x, w) y = Softmax(a)", "float[2,4] x", w=draw(4, 3)), draw(2, 4), "epsilon", target=1)
+    proto = net(
+        f"a = MatMul(x, w) p = Softmax(a) {tail}", "float[2,4] x", w=draw(4, 3), s=np.float32(1 / 255), z=np.uint8(0)
+    )
+    want = reflrp.explain(
+        net("a = MatMul(x, w) y = Softmax(a)", "float[2,4] x", w=draw(4, 3)), draw(2, 4), "epsilon", target=1
+    )
     e = reflrp.explain(proto, draw(2, 4), "epsilon", target=1)
     np.testing.assert_allclose(e.relevance, want.relevance, rtol=1e-12)
     assert "the final Softmax" in " ".join(e.notes)

@@ -118,7 +118,8 @@ def _is_other_end(start: Node, kind: Kind, end: End, makers: dict[str, Node]) ->
     op = start.op
     if isinstance(op, Diagonal):
         number = None if end.number else _number(op, kind, op.source)
-        return number is not None and (number == end.value if kind == "zero" else end.value and number == 1 / end.value)
+        wanted = end.value if kind == "zero" or not end.value else 1 / end.value
+        return number is not None and number == wanted
     assert isinstance(op, Quantise)
     held = op.zero if kind == "zero" else op.scale
     if end.number:

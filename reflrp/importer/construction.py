@@ -39,9 +39,10 @@ class Construction:
     shapes are given; `order` says which value came when.
 
     `tokens` are the graph's inputs, whose integers may be ids that relevance leads back to; `samples` are arrays that show
-    the shape and dtype of values without relevance; `derived` are those that the network works out itself, and
-    `sized_by_data` those whose shape depends on the data; `bounds` says how small and large quantised integers can be. `taken` are the names of the nodes so far, `reserved` those of
-    the file's nodes and of its values: names that are made up (`NODE:part`, `NODE/inner`) keep clear of both.
+    the shape and dtype of values without relevance; `derived` are those that the network works out itself,
+    `sized_by_data` those whose shape depends on the data; `bounds` says how small and large quantised integers can be.
+    `taken` are the names of the nodes so far, `reserved` those of the file's nodes and of its values: names that are made up
+    (`NODE:part`, `NODE/inner`) keep clear of both.
 
     Inside a loop, a branch or a function, `prefix` is put before the names of what is built, `origin` names the ONNX
     node that stands in the file, and `scope` is its module path.

@@ -2,19 +2,21 @@
 
 A runtime's quantiser writes `scale * (integers @ integers)`, its scale being a product of a constant, of the weights, and
 of a number, of the activations, that may be found in the run. The constant becomes part of the weights and the number part
-of the activations, in whose units QuantizeLinear wrote them: s v (q - z) w = (s (q - z)) (v w). So the layer is the one that was quantised, with its bias behind it,
-and rules see activations and weights in real units. Both is algebra on the graph; nothing is assumed of the values.
+of the activations, in whose units QuantizeLinear wrote them: s v (q - z) w = (s (q - z)) (v w). So the layer is the one
+that was quantised, with its bias behind it, and rules see activations and weights in real units. All of it is algebra on
+the graph; nothing is assumed of the values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from reflrp.arrays import ZERO
+from reflrp.ground.caches import Cache
 from reflrp.ir import Graph, Node
 from reflrp.ops.conv import Conv
 from reflrp.ops.linear import Dense, Diagonal
@@ -35,61 +37,62 @@ def dequantised(graph: Graph) -> Graph:
     if not any(node.op_type in INTEGER for node in graph.nodes):
         return graph
     nodes, place, readers = opened(graph)
-    makers = graph.producers()
+    work = _Folding(graph, nodes, place, readers, graph.producers())
     for i, after in enumerate(graph.nodes):
-        for j, scale in _products(after, graph, nodes, place):
-            if readers[nodes[j].output] == 1 and _taken_in(nodes, j, after, scale, makers, place, readers, graph):
-                nodes[i], place[after.output] = None, j
-                break
+        if any(work.takes_in(j, after, factor, number) for j, factor, number in work.products(after)):
+            nodes[i] = None
     found = closed(graph, nodes)
     return replace(found, notes=(*found.notes, *_left(found)))
 
 
-def _products(after: Node, graph: Graph, nodes: list[Any], place: dict[str, int]) -> Iterator[tuple[int, str]]:
-    """Yield the places of the products of integers that a node scales, with the name of the scale, if it is a value."""
-    pairs = []
-    if isinstance(after.op, Diagonal) and after.op.b is ZERO:
-        pairs = [(after.inputs[0], "")]
-    elif isinstance(after.op, Multiply):
-        pairs = [p for p in (after.inputs, after.inputs[::-1]) if not graph.values[p[1]].active]
-    for name, scale in pairs:
-        j = place.get(name, -1)
-        if j >= 0 and nodes[j] is not None and nodes[j].op_type in INTEGER and isinstance(nodes[j].op, Dense | Conv):
-            yield j, scale
+@dataclass(frozen=True)
+class _Folding:
+    """The nodes while they are edited, the place of each value's maker, how often values are read, and who made them."""
 
+    graph: Graph
+    nodes: list[Any]
+    place: dict[str, int]
+    readers: Mapping[str, int]
+    makers: dict[str, Node]
 
-def _taken_in(
-    nodes: list[Any],
-    j: int,
-    after: Node,
-    scale: str,
-    makers: dict[str, Node],
-    place: dict[str, int],
-    readers: Any,
-    graph: Graph,
-) -> bool:
-    """Take a scale into the product at a place, and return whether that went."""
-    layer, number, factor = nodes[j], "", after.op
-    if scale:
-        number, constant = _parted(scale, makers)
-        factor = Diagonal(constant, ZERO, graph.values[layer.output].shape)
-    if graph.values[after.output].shape != graph.values[layer.output].shape:
-        return False
-    k = place.get(layer.inputs[0], -1)
-    centre = nodes[k] if k >= 0 and _is_centre(nodes[k]) and readers[layer.inputs[0]] == 1 else None
-    unit = _unit(centre.inputs[0], makers) if centre is not None and not number else None
-    op = scaled_after(layer.op, factor if unit is None else replace(factor, w=factor.w / unit))  # type: ignore[arg-type]
-    if op is None:
-        return False
-    if number:
-        if centre is None or place.get(number, len(nodes)) > k or graph.values[number].shape:
+    def products(self, after: Node) -> Iterator[tuple[int, Diagonal, str]]:
+        """Yield the places of the products of integers that a node scales, with the constant and the number it scales by."""
+        values, op = self.graph.values, after.op
+        if isinstance(op, Diagonal) and op.b is ZERO:
+            found = [(after.inputs[0], op, "")]
+        elif isinstance(op, Multiply):
+            one, two = after.inputs
+            scaled = [(x, _parted(s, self.makers)) for x, s in ((one, two), (two, one)) if not values[s].active]
+            found = [(x, Diagonal(constant, ZERO, values[x].shape), number) for x, (number, constant) in scaled]
+        else:
+            return
+        for name, factor, number in found:
+            j = self.place.get(name, -1)
+            node = self.nodes[j] if j >= 0 else None
+            plain = node is not None and node.op_type in INTEGER and isinstance(node.op, Dense | Conv)
+            if plain and self.readers[name] == 1 and values[name].shape == values[after.output].shape:
+                yield j, factor, number
+
+    def takes_in(self, j: int, after: Node, factor: Diagonal, number: str) -> bool:
+        """Take a scale into the product at a place, and return whether that went."""
+        layer = self.nodes[j]
+        k = self.place.get(layer.inputs[0], -1)
+        centre: Any = self.nodes[k] if k >= 0 and self.readers[layer.inputs[0]] == 1 else None
+        centre = centre if _is_centre(centre) else None
+        if number and (centre is None or self.place.get(number, k) >= k or self.graph.values[number].shape):
             return False
-        inputs = (centre.inputs[0], number, *centre.inputs[1:])
-        nodes[k] = replace(centre, op=replace(centre.op, scale=None), inputs=inputs)
-    elif unit is not None and centre is not None:
-        nodes[k] = replace(centre, op=replace(centre.op, scale=unit))
-    nodes[j] = replace(layer, op=op, output=after.output, onnx=(*layer.onnx, *after.onnx))
-    return True
+        unit = _unit(centre.inputs[0], self.makers) if centre is not None and not number else None
+        op = scaled_after(layer.op, factor if unit is None else replace(factor, w=factor.w / unit, derived=Cache()))
+        if op is None:
+            return False
+        if number:
+            inputs = (centre.inputs[0], number, *centre.inputs[1:])
+            self.nodes[k] = replace(centre, op=replace(centre.op, scale=None), inputs=inputs)
+        elif unit is not None:
+            self.nodes[k] = replace(centre, op=replace(centre.op, scale=unit))
+        self.nodes[j] = replace(layer, op=op, output=after.output, onnx=(*layer.onnx, *after.onnx))
+        self.place[after.output] = j
+        return True
 
 
 def _unit(name: str, makers: dict[str, Node]) -> np.ndarray | None:

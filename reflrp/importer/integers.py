@@ -43,7 +43,16 @@ ARITHMETIC: dict[str, Any] = {
 """Operators that compute."""
 
 OWN = frozenset(
-    ["Cast", "CastLike", "ConvInteger", "DequantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear"]
+    [
+        "Cast",
+        "CastLike",
+        "ConvInteger",
+        "DequantizeLinear",
+        "MatMulInteger",
+        "QLinearConv",
+        "QLinearMatMul",
+        "QuantizeLinear",
+    ]
 )
 """Operators whose builders know of integers; all of com.microsoft do."""
 
@@ -93,39 +102,59 @@ def build_on_integers(build: Build, node: OnnxNode, args: tuple[Arg, ...], work:
     numbers = [bounds_of(a, work) for i, a in enumerate(args) if i in places and a is not None]
     site = Site(node, given, work)
     made = _quotient(site) if node.op_type == "Div" else build(site)
-    return _typed(site, made, dtype, lambda ref: _bounds(node, numbers, args, ref))
+    return _typed(site, made, dtype, _bounds(node, numbers, prod(args[0].shape)))  # type: ignore[union-attr]
 
 
 def _as_real(arg: Arg) -> Arg:
     return arg.astype(np.float64) if isinstance(arg, np.ndarray) else arg
 
 
-def _typed(site: Site, made: Any, dtype: np.dtype[Any], bounds: Callable[[Ref], Bounds]) -> Any:
+def _typed(site: Site, made: Any, dtype: np.dtype[Any], bounds: Bounds) -> Any:
     if isinstance(made, tuple):
         return tuple(_typed(site, m, dtype, bounds) for m in made)
-    return fitted(site, made, dtype, bounds(made)) if isinstance(made, Ref) and made.value.active else made
+    return fitted(site, made, dtype, bounds) if isinstance(made, Ref) and made.value.active else made
 
 
-def _bounds(node: OnnxNode, numbers: list[Bounds], args: tuple[Arg, ...], made: Ref) -> Bounds:
-    """Return the bounds of an operator's output, from those of its operands."""
-    op = node.op_type
-    hull = min(0.0, *(b[0] for b in numbers)), max(0.0, *(b[1] for b in numbers))
-    if op in MOVES and str(node.attributes.get("reduction", "none")) == "none":
-        return hull
-    if op in ("Add", "Sum"):
-        return sum(b[0] for b in numbers), sum(b[1] for b in numbers)
-    pairs: dict[str, Callable[..., float]] = {"Sub": lambda a, b: a - b, "Mul": lambda a, b: a * b, "Neg": lambda a: -a}
-    if op in pairs:
-        return bounds_through(pairs[op], *numbers)
-    if op in ("Abs", "Div"):
-        most = max(map(abs, numbers[0]))
-        return (0.0 if op == "Abs" else -most), most
-    if op == "Sign":
-        return -1.0, 1.0
-    if op in ("ReduceSum", "CumSum"):
-        count = max(prod(args[0].shape), 1)  # type: ignore[union-attr]
-        return count * hull[0], count * hull[1]
-    return -inf, inf
+def _bounds(node: OnnxNode, numbers: list[Bounds], size: int) -> Bounds:
+    """Return the bounds of an operator's output, from those of its operands; `size` is that of the first."""
+    if node.op_type in MOVES and str(node.attributes.get("reduction", "none")) == "none":
+        return _hull(numbers)
+    formula = FORMULAS.get(node.op_type)
+    return formula(numbers, size) if formula else (-inf, inf)
+
+
+def _hull(numbers: list[Bounds]) -> Bounds:
+    """Return the bounds of all numbers, and of 0."""
+    return min(0.0, *(b[0] for b in numbers)), max(0.0, *(b[1] for b in numbers))
+
+
+def _sum(numbers: list[Bounds], size: int) -> Bounds:
+    return sum(b[0] for b in numbers), sum(b[1] for b in numbers)
+
+
+def _sum_of_entries(numbers: list[Bounds], size: int) -> Bounds:
+    low, high = _hull(numbers)
+    return max(size, 1) * low, max(size, 1) * high
+
+
+def _either_sign(numbers: list[Bounds], size: int) -> Bounds:
+    most = max(map(abs, numbers[0]))
+    return -most, most
+
+
+FORMULAS: dict[str, Callable[[list[Bounds], int], Bounds]] = {
+    "Abs": _either_sign,
+    "Add": _sum,
+    "CumSum": _sum_of_entries,
+    "Div": _either_sign,
+    "Mul": lambda numbers, _: bounds_through(lambda a, b: a * b, *numbers),
+    "Neg": lambda numbers, _: bounds_through(lambda a: -a, *numbers),
+    "ReduceSum": _sum_of_entries,
+    "Sign": lambda *_: (-1.0, 1.0),
+    "Sub": lambda numbers, _: bounds_through(lambda a, b: a - b, *numbers),
+    "Sum": _sum,
+}
+"""Operator -> the bounds of its output; of any other nothing is known."""
 
 
 def _quotient(site: Site) -> Ref:

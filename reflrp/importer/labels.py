@@ -191,7 +191,7 @@ def _ids(nodes: Iterable[OnnxNode], came: Mapping[str, set[str]]) -> set[str]:
         found.update(*(known.get(i, ()) for i in node.inputs[POSITIONS.get(node.op_type, NOWHERE)]))
         sources = set[str]().union(*(known.get(i, ()) for i in node.reads))
         if sources and not _is_real(node):
-            known.update({o: sources for o in node.outputs})
+            known.update(dict.fromkeys(node.outputs, sources))
     return found
 
 

@@ -72,11 +72,13 @@ class Scaled(Units):
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the input's shape."""
-        return np.broadcast_shapes(*shapes, np.shape(self.scale), np.shape(self.zero))
+        return np.broadcast_shapes(*shapes, *(np.shape(p) for p in (self.scale, self.zero) if p is not None))
 
     def describe(self) -> str:
         """Return scale and zero point, where there is one of each."""
-        said = [f"{k} {float(a):g}" for k, a in (("s", self.scale), ("z", self.zero)) if a is not None and not np.ndim(a)]
+        said = [
+            f"{k} {float(a):g}" for k, a in (("s", self.scale), ("z", self.zero)) if a is not None and not np.ndim(a)
+        ]
         return f"{type(self).__name__.lower()}({', '.join(said)})"
 
 
@@ -149,7 +151,9 @@ class Wrap(Units):
         x, xp = xs[0], namespace(xs[0])
         most = np.inf if is_symbolic(x) else EXACT.get(str(x.dtype), np.inf)
         if most < np.inf and bool(xp.any(abs(x) > most)):
-            raise InputError(f"integers beyond {most:.0f} are not exact in {x.dtype}; use dtype='float64', or dequantise before")
+            raise InputError(
+                f"integers beyond {most:.0f} are not exact in {x.dtype}; use dtype='float64', or dequantise before"
+            )
         return self.low + (x - self.low) % self.size
 
     def nonneg(self, *flags: bool) -> bool:

@@ -35,8 +35,8 @@ def _marked(node: Node, degrees: Mapping[str, int]) -> Node:
 def _degree(node: Node, graph: Graph, degrees: Mapping[str, int]) -> int:
     """Return how much of a gate a node's output is, given that of the values before it.
 
-    Routing of one value that carries relevance, its rounding to integers, masks and scales (a factor of constants, or of values without relevance, as
-    a head mask between softmax and values), and a scalar shift as in 1 - z are looked through.
+    Routing of one value that carries relevance, its rounding to integers, masks and scales (a factor of constants, or of
+    values without relevance, as a head mask between softmax and values), and a scalar shift as in 1 - z are looked through.
     """
     source, op = _looked_through(node, graph), node.op
     if source is not None:

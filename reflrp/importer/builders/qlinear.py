@@ -71,7 +71,9 @@ def qlinear_conv(site: Site) -> Made:
     if isinstance(w, Ref):
         raise Unbuildable("its weights are no constants")
     if site.has(8):
-        bias = site.const(8) * (site.const(1).astype(np.float64).reshape(()) * site.const(4).astype(np.float64).reshape(-1))
+        bias = site.const(8) * (
+            site.const(1).astype(np.float64).reshape(()) * site.const(4).astype(np.float64).reshape(-1)
+        )
     z = one(call(site, "Conv", x, w, bias, part="conv", **_attributes(site, *CONV)))
     return integers(site, z, 6)
 

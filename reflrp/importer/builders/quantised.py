@@ -29,7 +29,9 @@ def cast(site: Site) -> Made:
     """Between floats, nothing to do; to few bits, without the fraction; from an integer, the number itself."""
     x, to = site.ref(), cast_to(site.node, site.args)
     if to is None or (is_float(to) and to.itemsize < 2):
-        raise Unbuildable(f"it rounds to {to or 'a type that NumPy lacks'}, of which too little is left to be taken as the same")
+        raise Unbuildable(
+            f"it rounds to {to or 'a type that NumPy lacks'}, of which too little is left to be taken as the same"
+        )
     if not keeps_number(to, is_number(x)):
         found = site.work.plumb(site.node, site.args)[0]
         assert isinstance(found, Ref)
@@ -47,7 +49,12 @@ def quantize_linear(site: Site) -> Ref:
     low, high = integer_bounds(dtype)
     scale, zero = parameters(site, x, 1)
     site.work.notes.append(NOTE)
-    if isinstance(zero, np.ndarray) and bool((zero == low).all()) and isinstance(scale, np.ndarray) and (scale > 0).all():
+    if (
+        isinstance(zero, np.ndarray)
+        and bool((zero == low).all())
+        and isinstance(scale, np.ndarray)
+        and (scale > 0).all()
+    ):
         x = x if x.value.nonneg or is_number(x) else _rectified(site, x)
     op = Quantise(*_held(scale), *_held(zero), low, high, single=not is_number(x))
     q = site.emit(op, x, *(p for p in (scale, zero) if isinstance(p, Ref)))
@@ -101,9 +108,12 @@ def _spread(site: Site, x: Ref, p: np.ndarray) -> np.ndarray:
     block = site.attr("block_size", 0)
     blocks = tuple(-(-n // block) if i == axis else n for i, n in enumerate(x.shape)) if block > 0 else ()
     if p.shape != blocks:
-        raise Unbuildable(f"scales of the shape {p.shape} fit neither the axis {axis} of {x.shape} nor blocks of {block}")
+        raise Unbuildable(
+            f"scales of the shape {p.shape} fit neither the axis {axis} of {x.shape} nor blocks of {block}"
+        )
     site.room(x.shape)
-    return np.repeat(p, block, axis=axis)[tuple(slice(n) for n in x.shape)]
+    found: np.ndarray = np.repeat(p, block, axis=axis)[tuple(slice(n) for n in x.shape)]
+    return found
 
 
 @builds("DequantizeLinear")
@@ -137,7 +147,8 @@ def centred(site: Site, i: int, at: int, along: int) -> np.ndarray | Ref:
     if isinstance(x, np.ndarray):
         if isinstance(zero, Ref):
             raise Unbuildable("the zero point of its weights is no constant")
-        return x.astype(np.float64) - zero
+        weights: np.ndarray = x.astype(np.float64) - zero
+        return weights
     return dequantised(site, x, ONE, zero, part=f"centred{i}")
 
 
@@ -147,7 +158,7 @@ def _zero(site: Site, at: int, rank: int, along: int) -> np.ndarray | Ref:
     found = site.arg(at)
     if isinstance(found, Ref) and not found.shape:
         return found
-    zero = np.asarray(site.const(at)).astype(np.float64)
+    zero: np.ndarray = np.asarray(site.const(at)).astype(np.float64)
     if zero.size == 1:
         return zero.reshape(())
     if zero.ndim > 1:
