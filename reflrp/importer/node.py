@@ -255,7 +255,8 @@ def check_nodes(nodes: Iterable[OnnxNode], proto: ModelProto, name: str) -> None
     context.opset_imports = {domain_of(o.domain): o.version for o in proto.opset_import}
     wrong = []
     for node in nodes:
-        if node.domain != "" or not node.standard or node.op_type == "Constant" or any(_graphs(node.proto)):
+        own = node.opset == context.opset_imports.get("", node.opset)
+        if node.domain != "" or not own or not node.standard or node.op_type == "Constant" or any(_graphs(node.proto)):
             continue
         try:
             onnx.checker.check_node(node.proto, context)

@@ -48,6 +48,8 @@ def quantize_linear(site: Site) -> Ref:
     x, dtype = site.ref(), _target(site)
     low, high = integer_bounds(dtype)
     scale, zero = parameters(site, x, 1)
+    if isinstance(scale, np.ndarray) and not (np.isfinite(scale).all() and scale.all()):
+        raise Unbuildable("its scale is 0 or not finite")
     site.work.notes.append(NOTE)
     if (
         isinstance(zero, np.ndarray)
@@ -85,8 +87,6 @@ def parameters(site: Site, x: Ref, at: int) -> tuple[np.ndarray | Ref, np.ndarra
     """Return the scale (input `at`) and the zero point behind it, shaped to meet x; one number found in the run as it is."""
     scale = _parameter(site, x, at)
     zero = _parameter(site, x, at + 1) if site.has(at + 1) else np.zeros(())
-    if isinstance(scale, np.ndarray) and not (np.isfinite(scale).all() and scale.all()):
-        raise Unbuildable("its scale is 0 or not finite")
     return scale, zero
 
 
