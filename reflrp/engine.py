@@ -77,6 +77,9 @@ class Program:
         try:
             with np.errstate(all="ignore"):  # a NaN or an infinity is reported below, with the node's name
                 y = self.ops[node.name].forward(*(values[i] for i in node.inputs))
+        except InputError as error:
+            error.args = (f"node {node.name!r} (onnx {node.op_type}): {error}",)
+            raise
         except ReflrpError:
             raise
         except MemoryError as error:

@@ -312,7 +312,7 @@ REFUSED = {
         "interpolates uint8 numbers",
     ),
     "a power": ("q = QuantizeLinear(x, s, z) y = Pow(q, k)", "computes with uint8 numbers"),
-    "no scale": ("y = QuantizeLinear(x, nought, z)", "its scale is 0"),
+    "no scale": ("y = QuantizeLinear(x, nought, z)", "its scale is no positive number"),
 }  # fmt: skip
 
 

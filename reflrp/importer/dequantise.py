@@ -17,7 +17,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO
 from reflrp.ground.caches import Cache
-from reflrp.ir import Graph, Node
+from reflrp.ir import Graph, Node, Value
 from reflrp.ops.conv import Conv
 from reflrp.ops.linear import Dense, Diagonal
 from reflrp.ops.product import Multiply
@@ -37,19 +37,19 @@ def dequantised(graph: Graph) -> Graph:
     if not any(node.op_type in INTEGER for node in graph.nodes):
         return graph
     nodes, place, readers = opened(graph)
-    work = _Folding(graph, nodes, place, readers, graph.producers())
+    work = _Folding(dict(graph.values), nodes, place, readers, graph.producers())
     for i, after in enumerate(graph.nodes):
         if any(work.takes_in(j, after, factor, number) for j, factor, number in work.products(after)):
             nodes[i] = None
-    found = closed(graph, nodes)
+    found = replace(closed(graph, nodes), values=work.values)
     return replace(found, notes=(*found.notes, *_left(found)))
 
 
 @dataclass(frozen=True)
 class _Folding:
-    """The nodes while they are edited, the place of each value's maker, how often values are read, and who made them."""
+    """What is known of values, the nodes while they are edited, and for each value its place, its readers and its maker."""
 
-    graph: Graph
+    values: dict[str, Value]
     nodes: list[Any]
     place: dict[str, int]
     readers: Mapping[str, int]
@@ -57,7 +57,7 @@ class _Folding:
 
     def products(self, after: Node) -> Iterator[tuple[int, Diagonal, str]]:
         """Yield the places of the products of integers that a node scales, with the constant and the number it scales by."""
-        values, op = self.graph.values, after.op
+        values, op = self.values, after.op
         if isinstance(op, Diagonal) and op.b is ZERO:
             found = [(after.inputs[0], op, "")]
         elif isinstance(op, Multiply):
@@ -79,7 +79,7 @@ class _Folding:
         k = self.place.get(layer.inputs[0], -1)
         centre: Any = self.nodes[k] if k >= 0 and self.readers[layer.inputs[0]] == 1 else None
         centre = centre if _is_centre(centre) else None
-        if number and (centre is None or self.place.get(number, k) >= k or self.graph.values[number].shape):
+        if number and (centre is None or self.place.get(number, k) >= k or self.values[number].shape):
             return False
         unit = _unit(centre.inputs[0], self.makers) if centre is not None and not number else None
         op = scaled_after(layer.op, factor if unit is None else replace(factor, w=factor.w / unit, derived=Cache()))
@@ -87,6 +87,7 @@ class _Folding:
             return False
         if number:
             inputs = (centre.inputs[0], number, *centre.inputs[1:])
+            self.values[centre.output] = replace(self.values[centre.output], nonneg=False)  # the number may be negative
             self.nodes[k] = replace(centre, op=replace(centre.op, scale=None), inputs=inputs)
         elif unit is not None:
             self.nodes[k] = replace(centre, op=replace(centre.op, scale=unit))

@@ -47,6 +47,9 @@ QUANTISES = frozenset(["ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", 
 DEQUANTISES = frozenset(["CastLike", "DequantizeLinear", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention"])
 """Operators that make real numbers of integers."""
 
+QGEMM_SCALE = 7
+"""Which input of a QGemm is the scale of its output, without which that is real."""
+
 
 POSITIONS = {
     **dict.fromkeys(["Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements", "ScatterND"], slice(1, 2)),
@@ -98,9 +101,8 @@ class Labels:
         """Return whether what a node makes of active values is integers."""
         if node.op_type == "Cast":
             return not is_float(dtype_of(node.attributes.get("to", 1)) or np.dtype(float))
-        return node.op_type in QUANTISES or (
-            node.op_type not in DEQUANTISES and any(i in self.integers for i in node.reads)
-        )
+        real = node.op_type in DEQUANTISES or (node.op_type == "QGemm" and len(node.inputs) <= QGEMM_SCALE)
+        return node.op_type in QUANTISES or (not real and any(i in self.integers for i in node.reads))
 
     def _from_bodies(self, node: OnnxNode, constants: Arrays, active: set[str]) -> set[str]:
         """Return the outputs that come out of a node's subgraphs as active."""
@@ -190,7 +192,7 @@ def _ids(nodes: Iterable[OnnxNode], came: Mapping[str, set[str]]) -> set[str]:
             found |= _ids(body.nodes, ChainMap(inner, known))
         found.update(*(known.get(i, ()) for i in node.inputs[POSITIONS.get(node.op_type, NOWHERE)]))
         sources = set[str]().union(*(known.get(i, ()) for i in node.reads))
-        if sources and not _is_real(node):
+        if sources and node.op_type not in INERT and not _is_real(node):
             known.update(dict.fromkeys(node.outputs, sources))
     return found
 

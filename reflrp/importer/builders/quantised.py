@@ -48,16 +48,12 @@ def quantize_linear(site: Site) -> Ref:
     x, dtype = site.ref(), _target(site)
     low, high = integer_bounds(dtype)
     scale, zero = parameters(site, x, 1)
-    if isinstance(scale, np.ndarray) and not (np.isfinite(scale).all() and scale.all()):
-        raise Unbuildable("its scale is 0 or not finite")
+    if isinstance(scale, np.ndarray) and not (np.isfinite(scale).all() and (scale > 0).all()):
+        raise Unbuildable("its scale is no positive number")
     site.work.notes.append(NOTE)
-    if (
-        isinstance(zero, np.ndarray)
-        and bool((zero == low).all())
-        and isinstance(scale, np.ndarray)
-        and (scale > 0).all()
-    ):
-        x = x if x.value.nonneg or is_number(x) else _rectified(site, x)
+    cuts = isinstance(scale, np.ndarray) and isinstance(zero, np.ndarray) and bool((zero == low).all())
+    if cuts and not (x.value.nonneg or is_number(x)):
+        x = _rectified(site, x)
     op = Quantise(*_held(scale), *_held(zero), low, high, single=not is_number(x))
     q = site.emit(op, x, *(p for p in (scale, zero) if isinstance(p, Ref)))
     return typed(site.work, q, dtype, (low, high))
