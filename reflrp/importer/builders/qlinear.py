@@ -41,7 +41,7 @@ def _parameter(site: Site, i: int) -> Any:
         return None
     p = site.arg(i)
     if isinstance(p, Ref):
-        return one(call(site, "Reshape", p, [], part=f"single{i}")) if p.shape == (1,) else p
+        return one(call(site, "Reshape", p, np.zeros(0, np.int64), part=f"single{i}")) if p.shape == (1,) else p
     return p.reshape(()) if p.size == 1 else p.reshape(-1) if max(p.shape) == p.size else p
 
 
