@@ -92,6 +92,13 @@ def test_matmul_integer_with_a_zero_point_a_row_and_stacks() -> None:
     assert e.relevance.shape == (2, 3, 4)
 
 
+def test_matmul_integer_with_a_vector() -> None:
+    proto = net(
+        "q = QuantizeLinear(x, s, z) y = MatMulInteger(q, w, z)", "float[3,4] x", "int32[] y", s=S, z=Z, w=WEIGHTS[:, 0]
+    )
+    check(proto, {"x": draw(3, 4)})
+
+
 def test_matmul_integer_of_two_values() -> None:
     body = "q = QuantizeLinear(x, s, z) p = QuantizeLinear(x, t, u) r = Transpose <perm = [0, 2, 1]>(p)"
     body += "y = MatMulInteger(q, r, z, u)"
