@@ -24,6 +24,7 @@ from reflrp.ops.linear import Absorbed, LinearMap
 from reflrp.ops.norms import Statistic
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.product import Product
+from reflrp.ops.quantised import Units
 from reflrp.ops.selection import Selection
 from reflrp.ops.stabilizer import Overflow
 from reflrp.rules import LinearRule
@@ -76,6 +77,9 @@ class Program:
         try:
             with np.errstate(all="ignore"):  # a NaN or an infinity is reported below, with the node's name
                 y = self.ops[node.name].forward(*(values[i] for i in node.inputs))
+        except InputError as error:
+            error.args = (f"node {node.name!r} (onnx {node.op_type}): {error}",)
+            raise
         except ReflrpError:
             raise
         except MemoryError as error:
@@ -185,6 +189,8 @@ class Program:
             parts = _share_linear(op, rule, xs, y, r, absorbed)
         elif isinstance(op, Product):
             parts = rule(replace(op, absorbed=absorbed), xs, y, r)
+        elif isinstance(op, Units):
+            parts = (rule(op.held(*xs[1:]), xs[0], y, r), *(None for _ in xs[1:]))
         else:
             parts = (rule(op, xs[0], y, r),)
         return parts

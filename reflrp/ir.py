@@ -12,7 +12,7 @@ sum            Add, Sub, Sum of values                                reflrp/ops
 pool           AveragePool; ReduceMean, ReduceSum; Resize, CumSum ... reflrp/ops/conv.py, sums.py, axismap.py
 max            MaxPool, ReduceMax, GlobalMaxPool, Max                 reflrp/ops/selection.py
 routing        Reshape, Transpose, Slice, Concat, Pad, Gather ...     reflrp/ops/routing.py, picking.py
-pointwise      Relu, Gelu, Sigmoid, Clip ...                          reflrp/ops/pointwise.py
+pointwise      Relu, Gelu, Sigmoid, Clip ...; QuantizeLinear ...      reflrp/ops/pointwise.py, quantised.py
 product        Mul, MatMul and Einsum of two values                   reflrp/ops/product.py, einsum.py
 normaliser     Softmax, LogSoftmax; LayerNorm, RMSNorm, GroupNorm ... reflrp/ops/normaliser.py, norms.py
 embedding      Gather of a constant table by token ids                reflrp/ops/routing.py

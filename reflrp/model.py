@@ -152,7 +152,8 @@ class Model:
         self._check_names(checks.mapping("x", x, "an array, or a dict of arrays by input name"), "inputs")
         from reflrp.importer.build import check_shapes
 
-        feeds = {name: _checked(name, x[name], port, exact) for name, port in ports.items()}
+        active = self.source.active
+        feeds = {name: _checked(name, x[name], port, name in active, exact) for name, port in ports.items()}
         check_shapes(self.source, {name: a.shape for name, a in feeds.items()}, free_batch=True)
         return feeds
 
@@ -273,8 +274,8 @@ def load(model: ModelLike | Model) -> Model:
     return Model(source)
 
 
-def _checked(name: str, x: Any, port: Any, exact: bool) -> np.ndarray:
-    """Return one input as a host array whose numbers fit the port."""
+def _checked(name: str, x: Any, port: Any, active: bool, exact: bool) -> np.ndarray:
+    """Return one input as a host array whose numbers fit the port; what carries relevance is of a floating dtype."""
     array = checks.array(f"input {name!r}", x)
     if (
         exact
@@ -286,6 +287,8 @@ def _checked(name: str, x: Any, port: Any, exact: bool) -> np.ndarray:
     if "float" in array.dtype.name and array.dtype.kind != "f":  # bfloat16 and the 8-bit formats
         array = array.astype(np.float32)
     want_float = port.dtype.kind == "f" or "float" in port.dtype.name
+    if array.dtype.name in ("int2", "int4", "uint2", "uint4"):
+        array = array.astype(np.int8)
     if array.dtype.kind not in "fiub" or (not want_float and array.dtype.kind == "f"):
         raise InputError(f"input {name!r} has dtype {array.dtype}, but the model expects {port}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -295,9 +298,7 @@ def _checked(name: str, x: Any, port: Any, exact: bool) -> np.ndarray:
         raise InputError(f"input {name!r} has shape {array.shape}: there is no sample in it")
     if want_float:  # counted in whole numbers, they would overflow as such
         return array if array.dtype.kind == "f" else array.astype(np.float64)
-    if array.dtype == port.dtype:
-        return array
-    cast = array.astype(port.dtype)
-    if (cast != array).any():
+    cast = array if array.dtype == port.dtype else array.astype(port.dtype)
+    if cast is not array and (cast != array).any():
         raise InputError(f"input {name!r} holds numbers that {port.dtype} cannot, and the model expects {port}")
-    return cast
+    return cast.astype(np.float64) if active else cast

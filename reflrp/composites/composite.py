@@ -15,6 +15,7 @@ from reflrp.composites.matchers import Matcher, Survey, kind, op_type
 from reflrp.errors import ReflrpError, RuleError, UnassignedNodes
 from reflrp.ground import checks
 from reflrp.ir import UNRULED, WEIGHTED, Graph, Node
+from reflrp.ops.quantised import Units
 from reflrp.ops.stabilizer import StabilizerLike
 from reflrp.rules.base import Rule
 
@@ -54,7 +55,7 @@ class Composite:
             if rule is None:
                 missing.append(node)
             else:
-                found[node.name] = rule
+                found[node.name] = _in_any_units(node, rule)
         if missing:
             raise UnassignedNodes(_unassigned(self.title, missing, len(graph.nodes)))
         _check_kinds(graph, found)
@@ -69,6 +70,11 @@ def _pair(value: Any) -> tuple[Matcher, Rule]:
     if not isinstance(pair[1], Rule):
         raise RuleError(f"{checks.shown(pair[1])} is no rule; use one of reflrp.rules, with its brackets")
     return pair
+
+
+def _in_any_units(node: Node, rule: Rule) -> Rule:
+    """Return the rule of a node; of one that changes units only the chain rule is told, since it has no layer to share in."""
+    return rule if not isinstance(node.op, Units) or isinstance(rule, r.Gradient | r.Stop) else r.Pass()
 
 
 def _matching(pairs: Pairs, node: Node, survey: Survey) -> Rule | None:
@@ -109,7 +115,8 @@ def _check_kinds(graph: Graph, assigned: Mapping[str, Rule]) -> None:
 
 
 def _keeps_shape(node: Node, graph: Graph) -> bool:
-    shapes = [graph.values[i].shape for i in node.inputs if graph.values[i].active]
+    inputs = node.inputs[:1] if isinstance(node.op, Units) else node.inputs
+    shapes = [graph.values[i].shape for i in inputs if graph.values[i].active]
     return shapes == [graph.values[node.output].shape]
 
 

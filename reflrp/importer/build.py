@@ -9,6 +9,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.errors import DependsOnData, InputError, ModelError, Offender, TooLarge, UnsupportedOperator
+from reflrp.importer.byhand import by_hand
 from reflrp.importer.construction import Construction
 from reflrp.importer.dequantise import dequantised
 from reflrp.importer.placing import place
@@ -90,7 +91,7 @@ def _finish(source: Source, work: Construction, lost: Mapping[str, str]) -> Grap
         constants,
         tuple(dict.fromkeys(work.notes)),
     )
-    return dequantised(graph)
+    return by_hand(dequantised(graph))
 
 
 def check_shapes(source: Source, shapes: Mapping[str, Shape], *, free_batch: bool = False) -> None:

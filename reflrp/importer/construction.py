@@ -14,7 +14,7 @@ from reflrp import limits
 from reflrp.errors import TooLarge
 from reflrp.importer.branches import RUN, run_subgraphs
 from reflrp.importer.computing import computed
-from reflrp.importer.dtypes import widened
+from reflrp.importer.dtypes import is_integer, widened
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.misread import FLAT, MISREAD
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
@@ -39,9 +39,10 @@ class Construction:
     shapes are given; `order` says which value came when.
 
     `tokens` are the graph's inputs, whose integers may be ids that relevance leads back to; `samples` are arrays that show
-    the shape and dtype of values without relevance; `derived` are those that the network works out itself, and
-    `sized_by_data` those whose shape depends on the data. `taken` are the names of the nodes so far, `reserved` those of
-    the file's nodes and of its values: names that are made up (`NODE:part`, `NODE/inner`) keep clear of both.
+    the shape and dtype of values without relevance; `derived` are those that the network works out itself,
+    `sized_by_data` those whose shape depends on the data; `bounds` says how small and large quantised integers can be.
+    `taken` are the names of the nodes so far, `reserved` those of the file's nodes and of its values: names that are made up
+    (`NODE:part`, `NODE/inner`) keep clear of both.
 
     Inside a loop, a branch or a function, `prefix` is put before the names of what is built, `origin` names the ONNX
     node that stands in the file, and `scope` is its module path.
@@ -58,6 +59,7 @@ class Construction:
     makers: dict[str, Node] = field(default_factory=dict)
     derived: set[str] = field(default_factory=set)
     sized_by_data: set[str] = field(default_factory=set)
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     steps: list[int] = field(default_factory=lambda: [0])
     taken: set[str] = field(default_factory=set)
@@ -128,9 +130,10 @@ class Construction:
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
 
         tokens = sharing(node, tuple(p for p in places if self._is_token(args[p])))
+        types = tuple(a.value.dtype if a.value.active and is_integer(a.value.dtype) else None for a in inputs)
 
         def function(i: int) -> Any:
-            run = Filled(evaluated, (node, *given), tuple(1 + p for p in places), i)
+            run = Filled(evaluated, (node, *given), tuple(1 + p for p in places), i, given=types)
             share = Sharing(evaluated, node, given, places, tokens, i)
             return MovedIds(run, tuple(map(places.index, tokens)), share) if tokens else run
 

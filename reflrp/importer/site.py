@@ -103,6 +103,7 @@ class Work(Protocol):
     notes: list[str]
     steps: list[int]
     sized_by_data: set[str]
+    bounds: dict[str, tuple[float, float]]
     reserved: tuple[frozenset[str], frozenset[str]]
     prefix: str
     origin: tuple[str, ...]

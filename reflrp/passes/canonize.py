@@ -23,6 +23,7 @@ from reflrp.ops.conv import Conv, ConvTranspose
 from reflrp.ops.linear import Dense, Diagonal, LeftDense, LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.quantised import Units
 from reflrp.ops.routing import Concat
 from reflrp.passes.batchnorm import batchnorms_joined
 from reflrp.passes.bias import WITH_BIAS, closed, opened, part_bias
@@ -187,16 +188,21 @@ def _section(x: Array, shape: tuple[int, ...], start: int, end: int) -> Array:
 
 
 def strip_output(graph: Graph) -> Graph:
-    """Let the output end before its final Softmax, LogSoftmax or Sigmoid, and say so in `notes`."""
+    """Let the output end before its final Softmax, LogSoftmax or Sigmoid, rounded or not, and say so in `notes`."""
     (output,) = graph.outputs
-    node = graph.producers().get(graph.resolve(output))
+    makers = graph.producers()
+    node = makers.get(graph.resolve(output))
+    rounding = set[str]()
+    while node is not None and isinstance(node.op, Units):
+        rounding.add(node.name)
+        node = makers.get(node.inputs[0])
     final = node is not None and (
         isinstance(node.op, Softmax | LogSoftmax) or (isinstance(node.op, Pointwise) and node.op.name == "sigmoid")
     )
     if not final or node is None:
         return graph
     note = f"the final {node.op_type} {node.name!r} is stripped: its input {node.inputs[0]!r} is explained"
-    kept = tuple(n for n in graph.nodes if n is not node)
+    kept = tuple(n for n in graph.nodes if n is not node and n.name not in rounding)
     return replace(graph, nodes=kept, outputs=node.inputs[:1], notes=(*graph.notes, note))
 
 

@@ -36,8 +36,8 @@ def gemm(site: Site) -> Made:
     if not isinstance(c, Ref) and not (isinstance(a, Ref) and isinstance(b, Ref)):
         bias = ZERO if c is None or not np.any(c) else _times(c, beta)
         a, b = (x if isinstance(x, Ref) else _times(x, alpha) for x in (a, b))
-        return _matmul(site, a, b, bias, has_bias=c is not None)
-    z = _matmul(site, a, b, part="" if c is None and alpha == 1 else "product")
+        return product_of(site, a, b, bias, has_bias=c is not None)
+    z = product_of(site, a, b, part="" if c is None and alpha == 1 else "product")
     z = scaled(site, z, alpha, part="" if c is None else "alpha")
     return z if c is None else _add_bias(site, z, c, beta)
 
@@ -65,10 +65,10 @@ def _transposed(site: Site, i: int, attribute: str) -> Made:
 @builds("MatMul")
 def matmul(site: Site) -> Made:
     """A B, either of them constant, or both values."""
-    return _matmul(site, site.arg(0), site.arg(1))
+    return product_of(site, site.arg(0), site.arg(1))
 
 
-def _matmul(site: Site, a: Made, b: Made, bias: Array = ZERO, part: str = "", has_bias: bool = False) -> Ref:
+def product_of(site: Site, a: Made, b: Made, bias: Array = ZERO, part: str = "", has_bias: bool = False) -> Ref:
     """Return a @ b + bias as one node; 1-d operands become matrices and are reduced again."""
     out = _matmul_shape(a.shape, b.shape)
     a2 = _as_matrix(site, a, (1, *a.shape), "row") if len(a.shape) == 1 else a

@@ -6,6 +6,7 @@ import numpy as np
 
 from reflrp.arrays.namespaces import fits
 from reflrp.importer.builders.linear import widened
+from reflrp.importer.dtypes import is_float
 from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.pointwise import Pointwise
@@ -81,6 +82,8 @@ def power(site: Site) -> Ref:
         exponent = float(y.item()) if y.size == 1 else y.astype(np.float64)
         return site.emit(Pointwise("power", (exponent,)), x)
     if isinstance(x, np.ndarray) and isinstance(y, Ref):
+        if not is_float(x.dtype):
+            raise Unbuildable(f"its base is of the type {x.dtype}, and so is its output, without its fraction")
         if (x <= 0).any():
             raise Unbuildable("its base is not positive everywhere")
         y, rate = widened(site, y, x.shape), np.log(x.astype(np.float64))
