@@ -10,11 +10,14 @@ import numpy as np
 
 from reflrp.errors import InputError
 from reflrp.ground import checks
-from reflrp.ir import Graph
+from reflrp.ir import Graph, Shape
 from reflrp.ops.conv import Conv, ConvTranspose, WindowMean
 from reflrp.ops.linear import Dense, LeftDense
 from reflrp.ops.routing import Reshape, Transpose
 from reflrp.ops.selection import MaxPool
+
+NOWHERE: Mapping[str, int] = {}
+"""Of no value it is known which axis holds the samples: then it is the first."""
 
 WINDOWED = (Conv, ConvTranspose, WindowMean, MaxPool)
 """What reads and makes images (batch, channels, places), of one dimension too."""
@@ -44,11 +47,15 @@ def keeper(layers: bool | str | Sequence[str] | None, graph: Graph) -> Callable[
     return matching(checks.texts("layers", layers), graph, "layers").__contains__
 
 
-def masks_of(conditions: Mapping[str, Sequence[int]], graph: Graph) -> dict[str, np.ndarray]:
+def masks_of(
+    conditions: Mapping[str, Sequence[int]], graph: Graph, samples: Mapping[str, int] = NOWHERE
+) -> dict[str, np.ndarray]:
     """Return, for each value under a condition, what its relevance is multiplied with: 1 at the chosen neurons.
 
-    Neurons are counted along axis 1 (units, channels), in sequences (batch, time, features) along the last axis.
-    Raises InputError for a pattern without a match that carries relevance, or a neuron out of range.
+    Neurons are counted along axis 1 (units, channels), in sequences (batch, time, features) along the last axis. `samples`
+    says which axis of a value holds the samples, where that is known.
+    Raises InputError for a pattern without a match that carries relevance, a value that has samples where its neurons would
+    be, or a neuron out of range.
     """
     checks.mapping("conditions", conditions, "a dict {pattern: neurons}")
     found: dict[str, np.ndarray] = {}
@@ -58,7 +65,9 @@ def masks_of(conditions: Mapping[str, Sequence[int]], graph: Graph) -> dict[str,
         if not names:
             raise InputError(f"conditions: what matches {pattern!r} carries no relevance")
         for name in names:
-            mask = _mask(name, graph.values[name].shape, name in images, neurons)
+            shape = graph.values[name].shape
+            axis = _axis(name, shape, name in images, samples.get(name, 0))
+            mask = _mask(name, shape, axis, neurons)
             found[name] = np.maximum(found[name], mask) if name in found else mask
     return found
 
@@ -74,8 +83,15 @@ def _channels_first(graph: Graph) -> set[str]:
     return found
 
 
-def _mask(name: str, shape: tuple[int, ...], image: bool, neurons: Any) -> np.ndarray:
+def _axis(name: str, shape: Shape, image: bool, samples: int) -> int:
+    """Return the axis of a value's neurons, which is not that of its samples."""
     axis = len(shape) - 1 if len(shape) == 3 and not image else min(1, len(shape) - 1)
+    if axis == samples:
+        raise InputError(f"conditions: {name!r} of shape {shape} has its samples, and no neurons, on axis {axis}")
+    return axis
+
+
+def _mask(name: str, shape: Shape, axis: int, neurons: Any) -> np.ndarray:
     try:
         chosen = np.atleast_1d(checks.array("neurons", neurons))
     except InputError:

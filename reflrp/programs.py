@@ -11,7 +11,7 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import to_host, total
 from reflrp.arrays.convert import Converter, shared
-from reflrp.batches import Feeds
+from reflrp.batches import Feeds, samples_in
 from reflrp.composites import Composite
 from reflrp.engine import Program, Values, prepare
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
@@ -22,6 +22,7 @@ from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
 from reflrp.model import Model
 from reflrp.neurons import keeper, masks_of
+from reflrp.passes.apart import told
 from reflrp.passes.canonize import canonize, strip_output
 from reflrp.passes.sizes import check_size
 from reflrp.seeds import Target, seed, targets
@@ -74,9 +75,10 @@ class Programs:
         init: Any,
         layers: Any,
         conditions: Mapping[str, Sequence[int]],
+        axes: Mapping[str, int],
         step: Step,
     ) -> Explanation:
-        """Explain one cut of a batch: forward, the seed, and the way back."""
+        """Explain one cut of a batch: forward, the seed, and the way back; `axes` are those of samples, where known."""
         program, values = self.run(feeds, step)
         graph = program.graph
         name = graph.resolve(graph.outputs[0])
@@ -84,7 +86,7 @@ class Programs:
         where = targets(y, target) if isinstance(init, str) else []
         R = seed(y, where, init)
         keep = keeper(layers, graph)
-        masks = {k: self.convert(v) for k, v in masks_of(conditions, graph).items()}
+        masks = {k: self.convert(v) for k, v in masks_of(conditions, graph, axes).items()}
         found, rows = program.backward(values, {name: self.convert(R.astype(y.dtype))}, keep, step, masks)
         relevances = {
             k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)
@@ -110,7 +112,8 @@ class Programs:
         stripped = strip_output(whole) if self.strip else whole
         check_size(stripped, np.dtype(self.convert.dtype).itemsize)
         graph = canonize(stripped, self.passes)
-        program = prepare(graph, self.composite.assign(graph), self.convert)
+        rules = told(graph, self.composite.assign(graph), samples_in(feeds))
+        program = prepare(graph, rules, self.convert)
         if not program.carriers:
             raise InputError(
                 f"the relevance of output {self.output!r} leads to no input: it ends at rows of a table that are looked up by "
