@@ -13,6 +13,7 @@ from reflrp.importer.builders import (
     quantised,
     recurrent,
     routing,
+    signal,
     tensor,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "quantised",
     "recurrent",
     "routing",
+    "signal",
     "tensor",
 ]

@@ -1,0 +1,97 @@
+"""Builders of signals: the discrete Fourier transform as a dense map, and sums of windows (Col2Im)."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from reflrp.arrays import ZERO
+from reflrp.importer.decompose import call
+from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
+from reflrp.ir import Shape
+from reflrp.ops.linear import Dense
+from reflrp.ops.picking import ScatterSum
+from reflrp.ops.routing import Reshape, Transpose
+
+
+@builds("DFT")
+def fourier(site: Site) -> Ref:
+    """The discrete Fourier transform along an axis: one dense map of real and imaginary parts to both."""
+    x, inverse, onesided = site.ref(), bool(site.attr("inverse", 0)), bool(site.attr("onesided", 0))
+    axis = site.axis(_axis(site), x.ndim)
+    if axis == x.ndim - 1 or x.shape[-1] not in (1, 2):
+        raise Unbuildable(f"its input of shape {x.shape} does not end in real and imaginary parts beside axis {axis}")
+    if onesided and (inverse or x.shape[-1] == 2):
+        raise Unbuildable("one side of it is defined for a real input only, and not for the inverse")
+    size = int(np.ravel(site.const(1, x.shape[axis]))[0])
+    if size < 1:
+        raise Unbuildable(f"its length is {size}")
+    kept = size // 2 + 1 if onesided else size
+    site.room((3, min(size, x.shape[axis]), kept), (2 * x.shape[axis], 2 * kept))
+    return _along(site, x, axis, _matrix(x.shape[axis], x.shape[-1], size, kept, inverse), kept)
+
+
+def _axis(site: Site) -> int:
+    """Return the axis: an attribute before opset 20, there an input."""
+    if site.opset < 20:
+        return int(site.attr("axis", 1))
+    return int(np.ravel(site.const(2, -2))[0])
+
+
+def _matrix(length: int, parts: int, size: int, kept: int, inverse: bool) -> np.ndarray:
+    """Return the transform (length * parts, kept * 2); what is longer than `size` is cut, what is shorter is padded."""
+    used = min(length, size)
+    turns = np.outer(np.arange(used), np.arange(kept)) % size * (2 * np.pi / size)
+    cos, sin = np.cos(turns), np.sin(turns) * (1 if inverse else -1)
+    found = np.zeros((length, parts, kept, 2))
+    found[:used, 0, :, 0], found[:used, 0, :, 1] = cos, sin
+    if parts == 2:
+        found[:used, 1, :, 0], found[:used, 1, :, 1] = -sin, cos
+    return found.reshape(length * parts, kept * 2) / (size if inverse else 1)
+
+
+def _along(site: Site, x: Ref, axis: int, w: np.ndarray, kept: int) -> Ref:
+    """Return x with its axis and its last, as one, mapped by w."""
+    order = (*(i for i in range(x.ndim - 1) if i != axis), axis, x.ndim - 1)
+    turned = site.emit(Transpose(order), x, part="turned") if order != tuple(range(x.ndim)) else x
+    rows: Shape = (*turned.shape[:-2], w.shape[0])
+    flat = site.emit(Reshape(turned.shape, rows), turned, part="parts")
+    mapped = site.emit(Dense(w, ZERO, rows), flat, part="transform")
+    back = tuple(order.index(i) for i in range(x.ndim))
+    shape = (*turned.shape[:-2], kept, 2)
+    moved = back != tuple(range(x.ndim))
+    y = site.emit(Reshape(mapped.shape, shape), mapped, part="both" if moved else "")
+    return site.emit(Transpose(back), y) if moved else y
+
+
+@builds("Col2Im")
+def windows_summed(site: Site) -> Made:
+    """Columns put back as windows of an image, added up where these overlap."""
+    x, image, block = site.ref(), site.ints("", 1) or (), site.ints("", 2) or ()
+    rank, ones = len(image), (1,) * len(image)
+    strides, steps = tuple(site.attr("strides") or ones), tuple(site.attr("dilations") or ones)
+    pads = tuple(site.attr("pads") or (0,) * 2 * rank)
+    padded = tuple(n + a + b for n, a, b in zip(image, pads[:rank], pads[rank:], strict=True))
+    places = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(padded, block, strides, steps, strict=True)]
+    batch, columns, count = x.shape
+    if not rank or min(pads) < 0 or min(places) < 1 or count != prod(places) or columns % prod(block):
+        raise Unbuildable(f"its input of shape {x.shape} does not hold blocks {block} of an image {image}")
+    channels = columns // prod(block)
+    shape = (batch, channels, *padded)
+    numbers = site.numbers(shape).reshape(batch, channels, -1)
+    inner = site.numbers(padded)
+    grids = [
+        d * np.arange(k)[:, None] + s * np.arange(n) for k, n, s, d in zip(block, places, strides, steps, strict=True)
+    ]
+    spots = inner[np.ix_(*(g.ravel() for g in grids))]
+    spots = spots.reshape([n for k, m in zip(block, places, strict=True) for n in (k, m)])
+    spots = spots.transpose([*range(0, 2 * rank, 2), *range(1, 2 * rank, 2)]).reshape(prod(block), count)
+    index = numbers[:, :, spots].reshape(x.shape)
+    whole = padded == image
+    op = ScatterSum(np.ones(()), ZERO, x.shape, index=index, target=shape)
+    y = site.emit(op, x, part="" if whole else "padded")
+    if whole:
+        return y
+    ends = [a + n for a, n in zip(pads, image, strict=False)]
+    return call(site, "Slice", y, list(pads[:rank]), ends, list(range(2, 2 + rank)))

@@ -1,0 +1,83 @@
+"""Fourier transforms and sums of windows, held against onnxruntime, NumPy's transform and a literal sum."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from coverage_tools import assert_explained, net
+from models import draw, ints
+
+import reflrp
+
+TRANSFORMS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
+    "real": ("y = DFT(x, , a)", "float[2,5,1] x", 20, {"a": np.int64(1)}),
+    "real, one side": ("y = DFT <onesided = 1>(x, , a)", "float[2,5,1] x", 20, {"a": np.int64(1)}),
+    "one side of an even length": ("y = DFT <onesided = 1>(x, , a)", "float[2,6,1] x", 20, {"a": np.int64(-2)}),
+    "complex": ("y = DFT(x, , a)", "float[2,5,2] x", 20, {"a": np.int64(1)}),
+    "inverse": ("y = DFT <inverse = 1>(x, , a)", "float[2,5,2] x", 20, {"a": np.int64(1)}),
+    "the first of two": ("y = DFT(x, , a)", "float[2,5,3,2] x", 20, {"a": np.int64(1)}),
+    "cut": ("y = DFT(x, n, a)", "float[2,5,2] x", 20, {"n": np.int64(3), "a": np.int64(1)}),
+    "filled up": ("y = DFT(x, n, a)", "float[2,5,1] x", 20, {"n": np.int64(8), "a": np.int64(1)}),
+    "of old": ("y = DFT <axis = 2>(x)", "float[2,3,5,1] x", 17, {}),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_fourier(name):
+    body, inputs, opset, weights = TRANSFORMS[name]
+    proto = net(body, inputs, opset=opset, **weights)
+    shape = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
+    x = draw(*shape, seed=4)
+    e = assert_explained(proto, {"x": x}, rtol=1e-4)
+    axis = 2 if opset == 17 else int(weights["a"]) % x.ndim
+    z = x[..., 0].astype(complex) + (1j * x[..., 1] if shape[-1] == 2 else 0)
+    length = int(weights.get("n", shape[axis]))
+    want = np.fft.ifft(z, length, axis) if "inverse" in body else np.fft.fft(z, length, axis)
+    want = want.take(range(length // 2 + 1), axis=axis) if "onesided" in body else want
+    assert np.allclose(e.output, np.stack([want.real, want.imag], -1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("body", "inputs", "why"),
+    [
+        ("y = DFT <onesided = 1>(x, , a)", "float[2,5,2] x", "one side of it is defined for a real input only"),
+        ("y = DFT(x, , a)", "float[2,5,3] x", "does not end in real and imaginary parts"),
+    ],
+)
+def test_fourier_refused(body, inputs, why):
+    with pytest.raises(reflrp.UnsupportedOperator, match=why):
+        reflrp.explain(net(body, inputs, a=np.int64(1)), draw(2, 5, int(inputs[10])))
+
+
+WINDOWS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "apart": ((4, 6), (2, 3), {"strides": (2, 3)}),
+    "over one another": ((4, 5), (2, 3), {}),
+    "padded": ((4, 5), (2, 3), {"pads": (1, 0, 0, 2)}),
+    "wide": ((5, 6), (2, 2), {"dilations": (2, 3)}),
+    "all at once": ((5, 6), (2, 2), {"dilations": (2, 1), "strides": (1, 2), "pads": (0, 1, 1, 1)}),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows_summed(name):
+    image, block, how = WINDOWS[name]
+    strides, steps, pads = how.get("strides", (1, 1)), how.get("dilations", (1, 1)), how.get("pads", (0,) * 4)
+    places = [(image[i] + pads[i] + pads[i + 2] - steps[i] * (block[i] - 1) - 1) // strides[i] + 1 for i in (0, 1)]
+    columns, count = 2 * block[0] * block[1], places[0] * places[1]
+    words = ", ".join(f"{k} = [{', '.join(map(str, v))}]" for k, v in how.items())
+    proto = net(
+        f"y = Col2Im {f'<{words}>' if words else ''}(x, i, b)",
+        f"float[2,{columns},{count}] x",
+        i=ints(*image),
+        b=ints(*block),
+    )
+    x = draw(2, columns, count, seed=2)
+    e = assert_explained(proto, {"x": x})
+    want = np.zeros((2, 2, *image))
+    rows = x.reshape(2, 2, *block, *places).astype(float)
+    for k0, k1, p0, p1 in product(*map(range, (*block, *places))):
+        i, j = k0 * steps[0] + p0 * strides[0] - pads[0], k1 * steps[1] + p1 * strides[1] - pads[1]
+        if 0 <= i < image[0] and 0 <= j < image[1]:
+            want[:, :, i, j] += rows[:, :, k0, k1, p0, p1]
+    assert np.allclose(e.output, want)
