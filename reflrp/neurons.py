@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,10 +23,10 @@ WINDOWED = (Conv, ConvTranspose, WindowMean, MaxPool)
 """What reads and makes images (batch, channels, places), of one dimension too."""
 
 
-def matching(patterns: Sequence[str], graph: Graph, argument: str) -> set[str]:
+def matching(patterns: Sequence[str], graph: Graph, argument: str, elsewhere: Collection[str] = ()) -> set[str]:
     """Return the values that a glob matches: by their name, an alias, or the name of their node or its ONNX nodes.
 
-    Raises InputError for a pattern that matches nothing.
+    Raises InputError for a pattern that matches nothing, and none of the names in branches that this input does not take.
     """
     labels = {i: {i} for i in graph.inputs}
     for node in graph.nodes:
@@ -34,21 +34,52 @@ def matching(patterns: Sequence[str], graph: Graph, argument: str) -> set[str]:
     for alias, value in graph.aliases.items():
         labels.get(value, set()).add(alias)
     found = {p: {v for v, names in labels.items() if any(fnmatchcase(n, p) for n in names)} for p in patterns}
-    unmatched = [p for p, values in found.items() if not values]
+    missing = [p for p, values in found.items() if not values]
+    unmatched = [p for p in missing if not any(fnmatchcase(n, p) for n in elsewhere)]
     if unmatched:
         raise InputError(f"{argument}={unmatched} match no value or node; Model.summary() lists their names")
     return set().union(*found.values())
 
 
-def keeper(layers: bool | str | Sequence[str] | None, graph: Graph) -> Callable[[str], bool]:
+class OfBodies(Protocol):
+    """A node of the file, maybe with subgraphs."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The values that it makes."""
+
+    @property
+    def bodies(self) -> Mapping[str, Any]:
+        """Its subgraphs, by the attribute that holds them."""
+
+
+def in_branches(nodes: Iterable[OfBodies], prefix: str = "") -> Iterator[str]:
+    """Yield the names of the nodes and values in subgraphs, at any depth, as a graph that takes them has them."""
+    for node in nodes:
+        for body in node.bodies.values():
+            within = f"{prefix}{node.name}/"
+            yield from (within + name for inner in body.nodes for name in (inner.name, *inner.outputs) if name)
+            yield from in_branches(body.nodes, within)
+
+
+def keeper(
+    layers: bool | str | Sequence[str] | None, graph: Graph, elsewhere: Collection[str] = ()
+) -> Callable[[str], bool]:
     """Return whether to keep a value's relevance, as a function of its name."""
     if layers is None or isinstance(layers, bool | np.bool_):
         return lambda name: bool(layers)
-    return matching(checks.texts("layers", layers), graph, "layers").__contains__
+    return matching(checks.texts("layers", layers), graph, "layers", elsewhere).__contains__
 
 
 def masks_of(
-    conditions: Mapping[str, Sequence[int]], graph: Graph, samples: Mapping[str, int] = NOWHERE
+    conditions: Mapping[str, Sequence[int]],
+    graph: Graph,
+    samples: Mapping[str, int] = NOWHERE,
+    elsewhere: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """Return, for each value under a condition, what its relevance is multiplied with: 1 at the chosen neurons.
 
@@ -61,8 +92,9 @@ def masks_of(
     found: dict[str, np.ndarray] = {}
     images = _channels_first(graph)
     for pattern, neurons in conditions.items():
-        names = [name for name in matching([pattern], graph, "conditions") if graph.values[name].active]
-        if not names:
+        matched = matching([pattern], graph, "conditions", elsewhere)
+        names = [name for name in matched if graph.values[name].active]
+        if matched and not names:
             raise InputError(f"conditions: what matches {pattern!r} carries no relevance")
         for name in names:
             shape = graph.values[name].shape

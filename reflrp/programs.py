@@ -21,7 +21,7 @@ from reflrp.ground.progress import Step
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
 from reflrp.model import Model
-from reflrp.neurons import keeper, masks_of
+from reflrp.neurons import in_branches, keeper, masks_of
 from reflrp.passes.apart import told
 from reflrp.passes.canonize import canonize, strip_output
 from reflrp.passes.sizes import check_size
@@ -85,8 +85,9 @@ class Programs:
         y = to_host(values[name])
         where = targets(y, target) if isinstance(init, str) else []
         R = seed(y, where, init)
-        keep = keeper(layers, graph)
-        masks = {k: self.convert(v) for k, v in masks_of(conditions, graph, axes).items()}
+        branches = frozenset(in_branches(self.model.source.nodes)) if layers or conditions else frozenset()
+        keep = keeper(layers, graph, branches)
+        masks = {k: self.convert(v) for k, v in masks_of(conditions, graph, axes, branches).items()}
         found, rows = program.backward(values, {name: self.convert(R.astype(y.dtype))}, keep, step, masks)
         relevances = {
             k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)

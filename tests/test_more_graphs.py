@@ -163,3 +163,36 @@ def test_what_cannot_be_tried_on_zeros_waits_for_the_input():
     loaded = reflrp.load(proto)
     with pytest.raises(reflrp.errors.DependsOnData, match="cannot be tried on zeros"):
         loaded.graph({"x": (3,)})
+
+
+WAYS = model(
+    "m = ReduceMax<keepdims = 0>(x) g = Greater(m, z) "
+    "h = If (g) <then_branch = t () => (float[1,4] p) { q = Add(x, x) p = Relu(q) }, "
+    "else_branch = e () => (float[1,4] r) { u = Neg(x) r = Relu(u) }> y = MatMul(h, w)",
+    "float[1,4] x",
+    opset=13,
+    z=np.float32(0),
+    w=(4, 3),
+)
+APART = np.array([[1, 2, 3, 4], [-1, -2, -3, -4], [2, 2, 1, 1]], np.float32)
+THEN = next(n.name for n in reflrp.load(WAYS).graph({"x": (1, 4)}, {"x": APART[:1]}).nodes if n.name.endswith("Add_0"))
+
+
+def test_layers_of_one_branch_where_samples_take_different_ways():
+    e = reflrp.explain(WAYS, APART, "epsilon", layers=[THEN])
+    (inner,) = e.layers
+    assert e.layers[inner].shape == (3, 4)
+    assert [bool(row.any()) for row in e.layers[inner]] == [True, False, True]
+    assert any(n.startswith("samples take different ways") for n in e.notes)
+    one = reflrp.explain(WAYS, APART[:1], "epsilon", layers=[THEN])
+    assert np.array_equal(e.layers[inner][:1], one.layers[inner])
+    with pytest.raises(reflrp.InputError, match=r"layers=\['no such'\] match no value"):
+        reflrp.explain(WAYS, APART, "epsilon", layers=["no such"])
+
+
+def test_conditions_in_one_branch_hold_for_those_who_pass_it():
+    free = reflrp.explain(WAYS, APART, "epsilon").relevance
+    bound = reflrp.explain(WAYS, APART, "epsilon", conditions={THEN: [1]}).relevance
+    assert np.array_equal(bound[1], free[1])
+    assert not bound[0, [0, 2, 3]].any()
+    assert bound[0, 1] == free[0, 1]
