@@ -164,8 +164,8 @@ class Explainer:
         feeds = self.model.feeds(x)
         batch = Batch(self.model, feeds, (self.output,))
         size, notes = self._size(batch, inner=layers is not None and layers is not False)
-        if isinstance(init, str) and (turned := self._turned.made(_key(batch), batch.turned)):
-            raise InputError(turned)
+        if isinstance(init, str) and size >= batch.count and (why := self._turned.made(_key(batch), batch.turned)):
+            raise InputError(why)
         cuts = batch.cut(size)
         chosen = choices(target, init, cuts)
         axes = batch.axes(size) if len(cuts) > 1 or conditions else {}

@@ -68,9 +68,8 @@ class Rule(Comparable):
 
     def __repr__(self) -> str:
         """Return the rule as it is written, with arrays by their dtype and shape."""
-        return (
-            f"{type(self).__name__}({', '.join(f'{f.name}={brief(getattr(self, f.name), 200)}' for f in fields(self))})"
-        )
+        shown = (f"{f.name}={brief(getattr(self, f.name), 200)}" for f in fields(self) if f.repr)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def exact(self) -> Self:
         """Return the same rule with each float in its fields as the fraction that its digits say: 0.1 is 1/10."""

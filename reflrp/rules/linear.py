@@ -22,7 +22,7 @@ Montavon2019 : Montavon et al., "Layer-Wise Relevance Propagation: An Overview",
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 from reflrp.arrays import ZERO, Array, add, full_like, namespace, neg, ones_like, pos, sign, square, where
@@ -377,7 +377,7 @@ class StdxEpsilon(LinearRule):
     factor: Any = 0.25
     over: Literal["sample", "batch"] = "sample"
     bias: Literal["absorb", "ignore"] = "absorb"
-    seats: tuple[Seat, Seat] | None = None
+    seats: tuple[Seat, Seat] | None = field(default=None, repr=False, compare=False)
     reweights: ClassVar[bool] = False
     multiple: ClassVar[bool] = True
 
@@ -438,8 +438,8 @@ class AlphaBetaX(LinearRule):
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        for field in ("alpha", "beta"):
-            _check_pair(field, getattr(self, field))
+        for part in ("alpha", "beta"):
+            _check_pair(part, getattr(self, part))
         check_stabilizer(self.stabilizer)
         check_choice("bias", self.bias, ("split", "ignore"))
         check_choice("second", self.second, ("alpha", "beta"))
