@@ -81,3 +81,10 @@ def test_windows_summed(name):
         if 0 <= i < image[0] and 0 <= j < image[1]:
             want[:, :, i, j] += rows[:, :, k0, k1, p0, p1]
     assert np.allclose(e.output, want)
+
+
+@pytest.mark.parametrize("how", ["strides = [0, 1]", "pads = [0, 0, 0, 9]", "dilations = [9, 1]", "strides = [1]"])
+def test_windows_that_do_not_fit(how):
+    proto = net(f"y = Col2Im <{how}>(x, i, b)", "float[1,4,9] x", i=ints(4, 4), b=ints(2, 2))
+    with pytest.raises(reflrp.UnsupportedOperator):
+        reflrp.load(proto).graph({"x": (1, 4, 9)})

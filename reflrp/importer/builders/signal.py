@@ -7,7 +7,9 @@ from math import prod
 import numpy as np
 
 from reflrp.arrays import ZERO
+from reflrp.arrays.kernels import Windows
 from reflrp.importer.decompose import call
+from reflrp.importer.geometry import conv_windows
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 from reflrp.ir import Shape
 from reflrp.ops.linear import Dense
@@ -68,30 +70,38 @@ def _along(site: Site, x: Ref, axis: int, w: np.ndarray, kept: int) -> Ref:
 @builds("Col2Im")
 def windows_summed(site: Site) -> Made:
     """Columns put back as windows of an image, added up where these overlap."""
-    x, image, block = site.ref(), site.ints("", 1) or (), site.ints("", 2) or ()
-    rank, ones = len(image), (1,) * len(image)
-    strides, steps = tuple(site.attr("strides") or ones), tuple(site.attr("dilations") or ones)
-    pads = tuple(site.attr("pads") or (0,) * 2 * rank)
-    padded = tuple(n + a + b for n, a, b in zip(image, pads[:rank], pads[rank:], strict=True))
-    places = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(padded, block, strides, steps, strict=True)]
-    batch, columns, count = x.shape
-    if not rank or min(pads) < 0 or min(places) < 1 or count != prod(places) or columns % prod(block):
-        raise Unbuildable(f"its input of shape {x.shape} does not hold blocks {block} of an image {image}")
-    channels = columns // prod(block)
-    shape = (batch, channels, *padded)
-    numbers = site.numbers(shape).reshape(batch, channels, -1)
-    inner = site.numbers(padded)
-    grids = [
-        d * np.arange(k)[:, None] + s * np.arange(n) for k, n, s, d in zip(block, places, strides, steps, strict=True)
-    ]
-    spots = inner[np.ix_(*(g.ravel() for g in grids))]
-    spots = spots.reshape([n for k, m in zip(block, places, strict=True) for n in (k, m)])
-    spots = spots.transpose([*range(0, 2 * rank, 2), *range(1, 2 * rank, 2)]).reshape(prod(block), count)
-    index = numbers[:, :, spots].reshape(x.shape)
-    whole = padded == image
+    x, image, block = site.ref(), _sizes(site, 1), _sizes(site, 2)
+    if x.ndim != 3 or not image or len(image) != len(block) or min(*image, *block) < 1:
+        raise Unbuildable(f"blocks {block} of an image {image} are none of an input of shape {x.shape}")
+    windows, (batch, columns, count) = conv_windows(site, image, block), x.shape
+    if columns % prod(block) or count != prod(windows.out):
+        raise Unbuildable(
+            f"its input of shape {x.shape} does not hold {windows.out} blocks {block} of an image {image}"
+        )
+    shape = (batch, columns // prod(block), *windows.padded)
+    numbers = site.numbers(shape).reshape(*shape[:2], -1)
+    index = numbers[:, :, _places(windows, site.numbers(windows.padded))].reshape(x.shape)
+    whole = windows.padded == image
     op = ScatterSum(np.ones(()), ZERO, x.shape, index=index, target=shape)
     y = site.emit(op, x, part="" if whole else "padded")
     if whole:
         return y
-    ends = [a + n for a, n in zip(pads, image, strict=False)]
-    return call(site, "Slice", y, list(pads[:rank]), ends, list(range(2, 2 + rank)))
+    ends = [b + n for b, n in zip(windows.begin, image, strict=True)]
+    return call(site, "Slice", y, list(windows.begin), ends, list(range(2, 2 + len(image))))
+
+
+def _sizes(site: Site, i: int) -> Shape:
+    return tuple(int(n) for n in np.ravel(site.const(i)))
+
+
+def _places(windows: Windows, numbers: np.ndarray) -> np.ndarray:
+    """Return which entry of the padded image each entry of each window is: (entries of a window, windows)."""
+    along = [
+        (d * np.arange(k)[:, None] + s * np.arange(n)).ravel()
+        for k, n, s, d in zip(windows.kernel, windows.out, windows.strides, windows.dilations, strict=True)
+    ]
+    pairs = [n for both in zip(windows.kernel, windows.out, strict=True) for n in both]
+    rank = len(along)
+    split = numbers[np.ix_(*along)].reshape(pairs)
+    found: np.ndarray = split.transpose([*range(0, 2 * rank, 2), *range(1, 2 * rank, 2)])
+    return found.reshape(prod(windows.kernel), prod(windows.out))
