@@ -88,3 +88,33 @@ def test_windows_that_do_not_fit(how):
     proto = net(f"y = Col2Im <{how}>(x, i, b)", "float[1,4,9] x", i=ints(4, 4), b=ints(2, 2))
     with pytest.raises(reflrp.UnsupportedOperator):
         reflrp.load(proto).graph({"x": (1, 4, 9)})
+
+
+FILTERS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]] = {
+    "plain": ("y = Conv(x, k)", (2, 3, 5, 6), (4, 3, 3, 2)),
+    "with all": (
+        "y = Conv<group = 2, pads = [1, 0, 0, 2], strides = [2, 1], dilations = [1, 2]>(x, k, b)", (2, 4, 5, 6), (6, 2, 3, 2),
+    ),
+    "of a series": ("y = Conv<pads = [1, 1]>(x, k)", (2, 3, 5), (4, 3, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_filters_that_the_network_works_out(name):
+    """A dynamic convolution: both operands get their half, and an epsilon-free product keeps the output."""
+    body, image, kernel = FILTERS[name]
+    shapes = [", ".join(map(str, s)) for s in (image, kernel)]
+    proto = net(
+        f"k = Mul(w, two) {body}", f"float[{shapes[0]}] x, float[{shapes[1]}] w", two=np.float32(2), b=(kernel[0],)
+    )
+    feeds = {"x": draw(*image), "w": draw(*kernel, seed=1)}
+    e = assert_explained(proto, feeds)
+    bias = e.conservation.totals["bias"]
+    for R in e.relevances.values():
+        assert np.isclose(R.sum(), (e.conservation.totals["seed"] - bias) / 2, rtol=1e-4)
+
+
+def test_filters_that_do_not_fit():
+    proto = net("k = Mul(w, two) y = Conv<group = 2>(x, k)", "float[2,3,5,6] x, float[4,3,3,2] w", two=np.float32(2))
+    with pytest.raises(reflrp.UnsupportedOperator, match="in 2 groups do not fit"):
+        reflrp.explain(proto, {"x": draw(2, 3, 5, 6), "w": draw(4, 3, 3, 2)})

@@ -7,9 +7,8 @@ from math import prod
 import numpy as np
 
 from reflrp.arrays import ZERO
-from reflrp.arrays.kernels import Windows
 from reflrp.importer.decompose import call
-from reflrp.importer.geometry import conv_windows
+from reflrp.importer.geometry import conv_windows, window_places
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 from reflrp.ir import Shape
 from reflrp.ops.linear import Dense
@@ -80,7 +79,7 @@ def windows_summed(site: Site) -> Made:
         )
     shape = (batch, columns // prod(block), *windows.padded)
     numbers = site.numbers(shape).reshape(*shape[:2], -1)
-    index = numbers[:, :, _places(windows, site.numbers(windows.padded))].reshape(x.shape)
+    index = numbers[:, :, window_places(windows, site.numbers(windows.padded))].reshape(x.shape)
     whole = windows.padded == image
     op = ScatterSum(np.ones(()), ZERO, x.shape, index=index, target=shape)
     y = site.emit(op, x, part="" if whole else "padded")
@@ -92,16 +91,3 @@ def windows_summed(site: Site) -> Made:
 
 def _sizes(site: Site, i: int) -> Shape:
     return tuple(int(n) for n in np.ravel(site.const(i)))
-
-
-def _places(windows: Windows, numbers: np.ndarray) -> np.ndarray:
-    """Return which entry of the padded image each entry of each window is: (entries of a window, windows)."""
-    along = [
-        (d * np.arange(k)[:, None] + s * np.arange(n)).ravel()
-        for k, n, s, d in zip(windows.kernel, windows.out, windows.strides, windows.dilations, strict=True)
-    ]
-    pairs = [n for both in zip(windows.kernel, windows.out, strict=True) for n in both]
-    rank = len(along)
-    split = numbers[np.ix_(*along)].reshape(pairs)
-    found: np.ndarray = split.transpose([*range(0, 2 * rank, 2), *range(1, 2 * rank, 2)])
-    return found.reshape(prod(windows.kernel), prod(windows.out))
