@@ -30,6 +30,12 @@ class Network(Protocol):
         """Return the graph at the given input shapes, or that of an input."""
 
 
+def samples_in(feeds: Feeds) -> int:
+    """Return how many samples there are; 0 where the inputs do not agree on it."""
+    counts = {a.shape[0] for a in feeds.values() if a.ndim}
+    return counts.pop() if len(counts) == 1 else 0
+
+
 @dataclass(frozen=True)
 class Batch:
     """Inputs that have the batch on their first axis, and the outputs whose first axis it must be then.
@@ -50,8 +56,7 @@ class Batch:
     @property
     def count(self) -> int:
         """How many samples there are; 0 where the inputs do not agree on it."""
-        counts = {a.shape[0] for a in self.feeds.values() if a.ndim}
-        return counts.pop() if len(counts) == 1 else 0
+        return samples_in(self.feeds)
 
     def cut(self, size: int) -> list[Feeds]:
         """Return the inputs in cuts of so many samples."""
@@ -109,19 +114,21 @@ class Batch:
         return size if self.leads(1) else self.count
 
     def settled(
-        self, asked: int | None, allowed: int, itemsize: int, inner: bool = False
+        self, asked: int | None, allowed: int, itemsize: int, inner: bool = False, together: str = ""
     ) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it: `asked`, or what fits into `allowed` bytes.
 
-        With `inner`, inner values are wanted too, which must be put together again.
+        With `inner`, inner values are wanted too, which must be put together again. `together` says of a rule that it looks
+        at all samples of a batch.
 
         Raises InputError where the samples that were asked for would change the answer.
         """
         wanted = asked or self.fitting(allowed, itemsize)
         baked = self.baked(wanted) if self.count > 1 else None
         if baked:
-            return baked, (baked_note(baked, self.count),) if baked < self.count else ()
-        met = self.meeting(wanted, inner) if wanted < self.count else ""
+            more = f"; {together}, and here at those of each part only" if together else ""
+            return baked, (baked_note(baked, self.count) + more,) if baked < self.count else ()
+        met = (together or self.meeting(wanted, inner)) if wanted < self.count else ""
         if not met:
             return wanted, ()
         if asked:
@@ -179,11 +186,31 @@ class Batch:
         return graph, trace(graph, {k: 0 for k in graph.inputs if self.feeds[k].ndim})
 
     def axes(self, size: int) -> dict[str, int]:
-        """Return the axis that the samples are on, for each inner value where that is known; of one sample alone it is not."""
-        whole = self._traced(self.count) or (self._traced(size) if size > 1 else None)
+        """Return the axis that the samples are on, for each inner value where that is known.
+
+        One sample alone does not show it; two in its place do.
+        """
+        whole = self._traced(self.count if self.count > 1 else 2) or (self._traced(size) if size > 1 else None)
         if whole is None:
             return {}
         return {k: place.axis for k, place in whole[1].places.items() if place is not None and place.before == 1}
+
+    def turned(self) -> str:
+        """Return what is to be said of an output that holds the samples on another axis than the first; "" for none.
+
+        Targets are counted on the first. Where samples meet or no axis is theirs alone, its entries are what is explained.
+        """
+        if self.count == 0 or (self.count == 1 and self.leads(1)):
+            return ""
+        whole = self._traced(max(self.count, 2))
+        for output in self.outputs if whole else ():
+            axis = whole[1].axis(whole[0].resolve(output)) if whole else 0
+            if axis:
+                return (
+                    f"the samples are on axis {axis} of the output {output!r}, and not on the first, where target= counts them: "
+                    "give init=, the relevance to start from, shaped like the output"
+                )
+        return ""
 
     def baked(self, wanted: int) -> int | None:
         """Return the batch size that the file fixes, by its inputs or inside, where that is not the one wanted.

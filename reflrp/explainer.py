@@ -11,12 +11,14 @@ from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch, choices
 from reflrp.composites import Composite, resolve
 from reflrp.engine import Program
+from reflrp.errors import InputError
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache
 from reflrp.ground.progress import bar
 from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
+from reflrp.passes.apart import Together
 from reflrp.passes.canonize import check_passes
 from reflrp.programs import Programs, Shapes
 from reflrp.rules.base import Rule
@@ -104,6 +106,7 @@ class Explainer:
         self._convert = converter(self.backend, self.dtype)
         self._programs = Programs(self.model, self.composite, self.output, self.strip, self.passes, self._convert)
         self._sizes: Cache[tuple[bool, Shapes], tuple[int, tuple[str, ...]]] = Cache(64)
+        self._turned: Cache[Shapes, str] = Cache(64)
 
     @guarded("the explanation")
     def __call__(
@@ -159,14 +162,17 @@ class Explainer:
         feeds = self.model.feeds(x, exact=self.dtype == "exact")
         batch = Batch(self.model, feeds, (self.output,))
         size, notes = self._size(batch, inner=layers is not None and layers is not False)
+        if isinstance(init, str) and size >= batch.count and (why := self._turned.made(_key(batch), batch.turned)):
+            raise InputError(why)
         cuts = batch.cut(size)
         chosen = choices(target, init, cuts)
+        axes = batch.axes(size) if len(cuts) > 1 or conditions else {}
         parts = []
         with bar(progress, 2 * len(self.model.source.nodes) * len(cuts)) as step:
             for (cut, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
                 with where:
-                    parts.append(self._programs.explained(cut, *choice, layers, conditions, step))
-        e = Explanation.concatenate(parts, batch.axes(size) if len(cuts) > 1 else {})
+                    parts.append(self._programs.explained(cut, *choice, layers, conditions, axes, step))
+        e = Explanation.concatenate(parts, axes)
         return replace(e, notes=(*e.notes, *notes)) if notes else e
 
     def __repr__(self) -> str:
@@ -190,9 +196,24 @@ class Explainer:
 
     def _size(self, batch: Batch, inner: bool = False) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it."""
-        asked, itemsize = self.batch_size, self._convert.itemsize
-        key = inner, tuple((k, a.shape) for k, a in batch.feeds.items())
-        return self._sizes.made(key, lambda: batch.settled(asked, MEMORY, itemsize, inner))
+        return self._sizes.made((inner, _key(batch)), lambda: self._settled(batch, inner))
+
+    def _settled(self, batch: Batch, inner: bool) -> tuple[int, tuple[str, ...]]:
+        looks, itemsize = self.composite.looks, self._convert.itemsize
+        together = f"a rule of {self.composite.title!r} looks at all samples of a batch" if looks == "batch" else ""
+        size, notes = batch.settled(self.batch_size, MEMORY, itemsize, inner, together)
+        try:
+            if size > 1 and looks == "sample":
+                self._programs.of(batch.cut(size)[0])
+        except Together as error:
+            if batch.meeting(1, inner):
+                raise
+            return 1, (f"the samples are explained one by one: {error}",)
+        return size, notes
+
+
+def _key(batch: Batch) -> Shapes:
+    return tuple((k, a.shape) for k, a in batch.feeds.items())
 
 
 def explain(

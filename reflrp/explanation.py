@@ -257,17 +257,17 @@ class Explanation:
         places = {k: checks.whole(f"axes[{k!r}]", axis) for k, axis in given.items()}
         if len(parts) == 1:
             return parts[0]
-        ledger = parts[0].conservation
+        ledger, (names, more) = parts[0].conservation, _apart(parts)
         for part in parts[1:]:
             ledger = ledger + part.conservation
         return cls(
             {k: _whole(k, [p.relevances[k] for p in parts]) for k in parts[0].relevances},
             joined("the output", [p.output for p in parts]),
             tuple(t for p in parts for t in p.target),
-            {k: _inner(k, parts, places.get(k)) for k in parts[0].layers},
+            {k: _inner(k, parts, places.get(k)) for k in names},
             ledger,
             {name: rule for p in reversed(parts) for name, rule in p.rules.items()},
-            tuple(dict.fromkeys(note for p in parts for note in p.notes)),
+            tuple(dict.fromkeys((*(note for p in parts for note in p.notes), *more))),
             {k: _whole(k, [p.inputs[k] for p in parts], same=True) for k in parts[0].inputs},
         )
 
@@ -281,12 +281,19 @@ def _check_parts(parts: Any) -> None:
         raise checks.refuse("parts", parts, "a list of explanations")
     if any(p.relevances.keys() != parts[0].relevances.keys() for p in parts):
         raise InputError("the explanations are not of one model")
-    apart = sorted({k for p in parts for k in p.layers.keys() ^ parts[0].layers.keys()})
-    if apart:
+
+
+def _apart(parts: Sequence[Explanation]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the layers of all parts, and what to say of those that some samples do not pass."""
+    names = list(dict.fromkeys(k for p in parts for k in p.layers))
+    some = [k for k in names if any(k not in p.layers for p in parts)]
+    if some and len({len(p.output) for p in parts}) > 1:
         raise InputError(
-            f"not all samples have the layers {apart[:5]}: they are not of one model, or take different ways through it; "
-            "explain the samples one by one, or ask for layers that all have"
+            f"not all samples have the layers {some[:5]}: they take different ways through the model; explain the samples one by "
+            "one, or ask for layers that all have"
         )
+    note = f"samples take different ways: the layers {some[:5]} are zeros where a sample does not pass them"
+    return names, (note,) if some else ()
 
 
 def _whole(name: str, parts: Sequence[np.ndarray], same: bool = False, axis: int = 0) -> np.ndarray:
@@ -298,7 +305,8 @@ def _whole(name: str, parts: Sequence[np.ndarray], same: bool = False, axis: int
 
 def _inner(name: str, parts: Sequence[Explanation], axis: int | None) -> np.ndarray:
     """Return the cuts of an inner value's relevance as one."""
-    found = [p.layers[name] for p in parts]
+    one = next(p.layers[name] for p in parts if name in p.layers)
+    found = [p.layers.get(name, np.zeros_like(one)) for p in parts]
     if axis is None and any(R.ndim and R.shape[0] != len(p.output) for R, p in zip(found, parts, strict=True)):
         raise InputError(
             f"which axis of {name!r}, of shape {found[0].shape}, holds the samples is not known, so that the parts of the "

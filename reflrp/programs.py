@@ -11,7 +11,7 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import to_host, total
 from reflrp.arrays.convert import Converter, shared
-from reflrp.batches import Feeds
+from reflrp.batches import Feeds, samples_in
 from reflrp.composites import Composite
 from reflrp.engine import Program, Values, prepare
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
@@ -22,7 +22,8 @@ from reflrp.ground.progress import Step
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
 from reflrp.model import Model
-from reflrp.neurons import keeper, masks_of
+from reflrp.neurons import in_branches, keeper, masks_of
+from reflrp.passes.apart import told
 from reflrp.passes.canonize import canonize, strip_output
 from reflrp.passes.sizes import check_size
 from reflrp.seeds import Target, seed, targets
@@ -75,17 +76,19 @@ class Programs:
         init: Any,
         layers: Any,
         conditions: Mapping[str, Sequence[int]],
+        axes: Mapping[str, int],
         step: Step,
     ) -> Explanation:
-        """Explain one cut of a batch: forward, the seed, and the way back."""
+        """Explain one cut of a batch: forward, the seed, and the way back; `axes` are those of samples, where known."""
         program, values = self.run(feeds, step)
         graph = program.graph
         name = graph.resolve(graph.outputs[0])
         y = to_host(values[name])
         where = targets(y, target) if isinstance(init, str) else []
         R = seed(y, where, init)
-        keep = keeper(layers, graph)
-        masks = {k: self.convert(v) for k, v in masks_of(conditions, graph).items()}
+        branches = frozenset(in_branches(self.model.source.nodes)) if layers or conditions else frozenset()
+        keep = keeper(layers, graph, branches)
+        masks = {k: self.convert(v) for k, v in masks_of(conditions, graph, axes, branches).items()}
         found, rows = program.backward(values, {name: self.convert(R.astype(y.dtype))}, keep, step, masks)
         relevances = {
             k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)
@@ -113,7 +116,7 @@ class Programs:
         if self.convert.exact:
             stripped = exact_graph(stripped, shared(self.convert))
         graph = canonize(stripped, self.passes)
-        rules = self.composite.assign(graph)
+        rules = told(graph, self.composite.assign(graph), samples_in(feeds))
         program = prepare(graph, exact_rules(rules) if self.convert.exact else rules, self.convert)
         if not program.carriers:
             raise InputError(

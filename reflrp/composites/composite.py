@@ -16,8 +16,8 @@ from reflrp.errors import ReflrpError, RuleError, UnassignedNodes
 from reflrp.ground import checks
 from reflrp.ir import UNRULED, WEIGHTED, Graph, Node
 from reflrp.ops.quantised import Units
-from reflrp.ops.stabilizer import StabilizerLike
-from reflrp.rules.base import Rule
+from reflrp.ops.stabilizer import Looks, StabilizerLike
+from reflrp.rules.base import Rule, furthest
 
 Pairs = tuple[tuple[Matcher, Rule], ...]
 
@@ -44,6 +44,11 @@ class Composite:
         """Return the pairs, one a line; of many, the first."""
         canonize = f", canonize={self.canonize!r}" if self.canonize != ("fold_batchnorm",) else ""
         return block(f"Composite {self.title!r}{canonize}", [f"{m!r}: {rule!r}" for m, rule in self.pairs])
+
+    @property
+    def looks(self) -> Looks:
+        """How far the rule looks that looks furthest: at all of a sample, or at all samples of a batch."""
+        return furthest(rule for _, rule in self.pairs)
 
     def assign(self, graph: Graph) -> dict[str, Rule]:
         """Return {node name: rule} for every node that leaves a choice."""

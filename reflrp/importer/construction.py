@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
-from reflrp.errors import TooLarge
+from reflrp.errors import ModelError, TooLarge
 from reflrp.importer.branches import RUN, run_subgraphs
 from reflrp.importer.computing import computed
-from reflrp.importer.dtypes import is_integer, widened
+from reflrp.importer.dtypes import in_one_dtype, is_integer, widened
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.misread import FLAT, MISREAD
 from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
@@ -126,14 +126,15 @@ class Construction:
         inputs = tuple(a for a in args if isinstance(a, Ref))
         places = tuple(i for i, a in enumerate(args) if isinstance(a, Ref))
         given = tuple(None if isinstance(a, Ref) else a for a in args)
-        samples = evaluated(node, *(self.sample(a) if isinstance(a, Ref) else a for a in args))
+        samples = self._sampled(node, args)
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
 
-        tokens = sharing(node, tuple(p for p in places if self._is_token(args[p])))
+        ids = tuple(p for p in places if self._is_token(args[p]))
         types = tuple(a.value.dtype if a.value.active and is_integer(a.value.dtype) else None for a in inputs)
 
         def function(i: int) -> Any:
             run = Filled(evaluated, (node, *given), tuple(1 + p for p in places), i, given=types)
+            tokens = sharing(node, ids, i)
             share = Sharing(evaluated, node, given, places, tokens, i)
             return MovedIds(run, tuple(map(places.index, tokens)), share) if tokens else run
 
@@ -144,6 +145,17 @@ class Construction:
         if sized_by_data(node, places):
             self.sized_by_data.update(ref.name for ref in found if ref)
         return found
+
+    def _sampled(self, node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Any, ...]:
+        """Return a node's outputs at what is observed, or at a sample of zeros, where that an error says nothing."""
+        try:
+            return evaluated(node, *(self.sample(a) if isinstance(a, Ref) else a for a in args))
+        except ModelError as error:
+            if self.feeds is not None:
+                raise
+            raise NeedsData(
+                f"it cannot be tried on zeros ({error}); give the input, and not its shape alone"
+            ) from error
 
     def _is_token(self, ref: Arg) -> bool:
         """Return whether a value is token ids: numbers of an input, or what such are moved to."""
@@ -249,6 +261,7 @@ def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:
     """
     if node.domain == "" and node.op_type in RUN:
         return run_subgraphs(node, feeds, evaluate)
+    feeds = in_one_dtype(feeds) if node.op_type == "Range" else feeds
     if node.domain == "" and node.opset < MISREAD.get(node.op_type, 0):
         check_outputs(f"node {node.name!r} ({node.op_type})", node.proto, node.opset, feeds, by_reference=False)
         made = (_flat(node, feeds),) if node.op_type in FLAT else _by_builder(node, feeds)

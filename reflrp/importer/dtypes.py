@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,13 @@ def integer_bounds(dtype: np.dtype[Any]) -> tuple[float, float]:
 def widened(array: np.ndarray) -> np.ndarray:
     """Return half-precision arrays as float32, others unchanged: floats of 8 and 4 bits say what others are rounded to."""
     return array.astype(np.float32) if is_float(array.dtype) and array.itemsize == 2 else array
+
+
+def in_one_dtype(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arrays with those of floats in the narrowest dtype among them: the file's, where some were observed."""
+    floats = [a.dtype for a in arrays.values() if getattr(a, "dtype", np.dtype(int)).kind == "f"]
+    least = min(floats, key=lambda d: d.itemsize, default=None)
+    return {k: a.astype(least) if getattr(a, "dtype", None) in floats else a for k, a in arrays.items()}
 
 
 def dtype_of(element_type: int) -> np.dtype[Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from math import prod
 
 import numpy as np
 
@@ -137,3 +138,16 @@ def counts(windows: Windows, low: Ints, high: Ints) -> np.ndarray:
     if any(not c.all() for c in found):
         raise Unbuildable(f"its padding {windows.begin}, {windows.end} leaves a window of {windows.kernel} empty")
     return np.asarray(reduce(np.multiply, np.ix_(*found), 1), dtype=float)
+
+
+def window_places(windows: Windows, numbers: np.ndarray) -> np.ndarray:
+    """Return which entry of the padded image each entry of each window is: (entries of a window, windows)."""
+    along = [
+        (d * np.arange(k)[:, None] + s * np.arange(n)).ravel()
+        for k, n, s, d in zip(windows.kernel, windows.out, windows.strides, windows.dilations, strict=True)
+    ]
+    pairs = [n for both in zip(windows.kernel, windows.out, strict=True) for n in both]
+    rank = len(along)
+    split = numbers[np.ix_(*along)].reshape(pairs)
+    found: np.ndarray = split.transpose([*range(0, 2 * rank, 2), *range(1, 2 * rank, 2)])
+    return found.reshape(prod(windows.kernel), prod(windows.out))

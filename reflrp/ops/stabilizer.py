@@ -20,6 +20,15 @@ from reflrp.ground import checks
 
 Form = Literal["signed", "plain", "clip", "nonzero"]
 
+Looks = Literal["", "sample", "batch"]
+"""What something sees beside the entry that it works on: nothing, all of the entry's sample, or all samples of a batch."""
+
+
+def looks(value: Any) -> Looks:
+    """Return what a field of a rule looks at: a function of an array that does not say so may look at all samples."""
+    found: Looks = getattr(value, "looks", "batch") if callable(value) else ""
+    return found
+
 
 @dataclass(frozen=True)
 class Stabilizer:
@@ -35,7 +44,7 @@ class Stabilizer:
     ============  =============================================  ==============================
 
     with sgn 0 = +1. `norm_scale` replaces epsilon by epsilon * sqrt(mean z^2), the mean being over the axes `dim`
-    (default: all but the first).
+    (default: each sample's, over all axes but that of the samples; of an array alone, the first).
 
     Parameters
     ----------
@@ -81,6 +90,11 @@ class Stabilizer:
         if self.form == "clip":
             return sign(z) * namespace(z).maximum(abs(z), epsilon)
         return away_from_zero(z, epsilon)
+
+    @property
+    def looks(self) -> Looks:
+        """All of a sample, by its mean; over axes of the caller's own these may be of several samples."""
+        return "" if not self.norm_scale else "sample" if self.dim is None else "batch"
 
     def _scaled(self, z: Array) -> Array:
         axes = self.dim if self.dim is not None else tuple(range(1, z.ndim))

@@ -14,6 +14,7 @@ from reflrp.importer.builders import (
     quantised,
     recurrent,
     routing,
+    signal,
     tensor,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "quantised",
     "recurrent",
     "routing",
+    "signal",
     "tensor",
 ]

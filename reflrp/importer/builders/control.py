@@ -13,7 +13,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.errors import UnsupportedOperator
-from reflrp.importer.branches import not_run, runs_through
+from reflrp.importer.branches import not_run, nothing, runs_through
 from reflrp.importer.decompose import call, one
 from reflrp.importer.site import Arg, Items, Made, Oversized, Ref, Site, Unbuildable, builds
 
@@ -76,6 +76,8 @@ def loop(site: Site) -> Any:
         for scan, value in zip(scans, found[1 + len(state) :], strict=True):
             scan.append(value)
         step += 1
+    if not step:
+        return (*state, *(nothing(site.node, 1 + len(state) + i) for i in range(len(scans))))
     return (*state, *(_stacked(site, s, 0, f"scan{i}") for i, s in enumerate(scans)))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.arrays.provenance import over, own, plus, times
-from reflrp.importer.decompose import normalised_by_values
+from reflrp.importer.decompose import convolved_by_values, normalised_by_values
 from reflrp.importer.geometry import conv_windows, transposed_windows
 from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
@@ -100,7 +100,9 @@ def _as_matrix(site: Site, x: Made, shape: Shape, part: str) -> Made:
 
 @builds("Conv")
 def conv(site: Site) -> Made:
-    """A convolution with constant weights."""
+    """A convolution with constant weights; by weights that carry relevance, a product."""
+    if isinstance(kernel := site.arg(1), Ref) and kernel.value.active:
+        return convolved_by_values(site)
     x, w, groups = _convolved(site)
     if x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
         raise Unbuildable(f"weights of shape {w.shape} in {groups} groups do not fit an input of shape {x.shape}")

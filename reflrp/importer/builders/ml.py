@@ -86,6 +86,12 @@ def normalizer(site: Site) -> Ref:
     return multiply(site, x, site.emit(Pointwise("reciprocal"), floored, part="reciprocal"))
 
 
+@builds("ZipMap", domain=ML)
+def zip_map(site: Site) -> Ref:
+    """The scores as they come in: a list of a dictionary for each row holds the same, by the names of the classes."""
+    return site.ref()
+
+
 @builds("ArrayFeatureExtractor", domain=ML)
 def array_feature_extractor(site: Site) -> Ref:
     """Columns by their numbers."""

@@ -58,14 +58,15 @@ def group_normalization(site: Site) -> Ref:
     if x.shape[1] % groups:
         raise Unbuildable(f"{x.shape[1]} channels do not fall into {groups} groups")
     grouped = (x.shape[0], groups, prod(x.shape[1:]) // groups)
-    w, b = (_per_channel(site.const(i), x, groups) for i in (1, 2))
+    w, b = (_per_channel(site, i, x, groups) for i in (1, 2))
     return _emitted(site, Standardise(w, _bias(b), (2,), site.attr("epsilon", 1e-5), grouped=grouped), x)
 
 
-def _per_channel(a: np.ndarray, x: Ref, groups: int) -> np.ndarray:
-    if a.size == groups != x.shape[1]:
-        a = np.repeat(a, x.shape[1] // groups)
-    return a.reshape(-1, *(1,) * (x.ndim - 2))
+def _per_channel(site: Site, i: int, x: Ref, groups: int) -> np.ndarray:
+    a, wanted = np.asarray(site.const(i)), groups if site.opset < 21 else x.shape[1]
+    if a.shape != (wanted,):
+        raise Unbuildable(f"its input {i} of shape {a.shape} must have {wanted} numbers at opset {site.opset}")
+    return np.repeat(a, x.shape[1] // wanted).reshape(-1, *(1,) * (x.ndim - 2))
 
 
 @builds("MeanVarianceNormalization")

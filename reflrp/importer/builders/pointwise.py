@@ -73,8 +73,8 @@ def clip(site: Site) -> Ref:
 
 @builds("Pow")
 def power(site: Site) -> Ref:
-    """A power with a constant exponent, or of a constant base: x**y = exp(y log x)."""
-    x, y = site.arg(0), site.arg(1)
+    """A power with a constant or observed exponent, or of such a base: x**y = exp(y log x)."""
+    x, y = (site.const(i) if isinstance(a := site.arg(i), Ref) and not a.value.active else a for i in (0, 1))
     if isinstance(y, np.ndarray) and isinstance(x, Ref):
         x = widened(site, x, y.shape)
         if y.size == 1 and float(y.item()) == 1:
@@ -88,7 +88,7 @@ def power(site: Site) -> Ref:
             raise Unbuildable("its base is not positive everywhere")
         y, rate = widened(site, y, x.shape), np.log(x.astype(np.float64))
         return site.emit(Pointwise("exponential", (float(rate.item()) if rate.size == 1 else rate,)), y)
-    raise Unbuildable("neither its base nor its exponent is constant")
+    raise Unbuildable("its base and its exponent both carry relevance, and a power of two values has no rule")
 
 
 @builds("Softmax", "LogSoftmax")
