@@ -1,0 +1,167 @@
+"""Relevance from value to value of reflrp's graph: each node as the matrix that its forward pass is observed to have.
+
+What the nodes compute is held against onnxruntime elsewhere (`forward`); here nothing is taken from reflrp but the graph, which
+rule stands where, and `op.forward`. No transpose, no rule, no sign that is known before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from differential import literal
+from differential.literal import Map
+
+Function = Callable[..., np.ndarray]
+
+
+class Wordless(Exception):
+    """A node for which there are no words here."""
+
+
+def matrix(f: Function, xs: list[np.ndarray], i: int) -> np.ndarray:
+    """Return the matrix of a map that is affine in input i, by unit vectors."""
+    zeros = [np.zeros_like(x) if k == i else x for k, x in enumerate(xs)]
+    base, rows = f(*zeros).ravel(), []
+    for j in range(xs[i].size):
+        unit = np.zeros(xs[i].size)
+        unit[j] = 1
+        rows.append(f(*[unit.reshape(x.shape) if k == i else x for k, x in enumerate(zeros)]).ravel() - base)
+    return np.array(rows).reshape(xs[i].size, base.size)
+
+
+def affine(f: Function, xs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return matrix and bias of a map that is affine in all its inputs together, one under the other."""
+    zeros = [np.zeros_like(x) for x in xs]
+    return np.concatenate([matrix(f, zeros, i) for i in range(len(xs))]), f(*zeros).ravel()
+
+
+def ranks(xs: list[np.ndarray], least: bool = False) -> list[np.ndarray]:
+    """Return each entry's place in order, from 1 on; of equal ones the first is the winner."""
+    flat = np.concatenate([x.ravel() for x in xs])
+    order = np.lexsort((np.arange(flat.size) if least else -np.arange(flat.size), flat))
+    places = np.empty(flat.size)
+    places[order] = np.arange(1, flat.size + 1)
+    return [p.reshape(x.shape) for p, x in zip(np.split(places, np.cumsum([x.size for x in xs])[:-1]), xs, strict=True)]
+
+
+def winners(op: Any, xs: list[np.ndarray]) -> np.ndarray:
+    """Return the matrix of a selection at the observed inputs: a maximum of the places is the place of the maximum."""
+    constants = [np.asarray(c, float) for c in getattr(op, "constants", ())]
+    placed = ranks([*xs, *constants], getattr(op, "least", False))
+    if constants:
+        op = replace(op, constants=tuple(placed[len(xs) :]))
+    placed = placed[: len(xs)]
+    flat, won = np.concatenate([p.ravel() for p in placed]), op.forward(*placed).ravel()
+    return (flat[:, None] == won[None, :]).astype(float)
+
+
+def slopes(f: Function, x: np.ndarray) -> np.ndarray:
+    """Return the derivative of a pointwise function, by differences. Raises literal.Edge at a kink, and at a border."""
+
+    def step(h: float) -> np.ndarray:
+        return (8 * (f(x + h) - f(x - h)) - (f(x + 2 * h) - f(x - 2 * h))) / (12 * h)
+
+    return settled(step)
+
+
+def settled(step: Callable[[float], np.ndarray]) -> np.ndarray:
+    """Return a difference quotient that is the same for two widths."""
+    with np.errstate(all="ignore"):
+        one, two = step(1e-3), step(5e-4)
+    if not np.allclose(one, two, rtol=1e-7, atol=1e-8):
+        raise literal.Edge
+    return two
+
+
+def backward(program: Any, values: Mapping[str, np.ndarray], R: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the relevance of every value, from that of the output. Raises Wordless, and literal.Edge."""
+    graph = program.graph
+    for node in reversed(graph.nodes):
+        r = R.get(node.output)
+        if r is None or not graph.values[node.output].active:
+            continue
+        xs = [np.asarray(values[i]) for i in node.inputs]
+        on = [graph.values[i].active for i in node.inputs]
+        parts = shares(node, program.ops[node.name], program.rules.get(node.name), xs, on, np.asarray(values[node.output]), r)
+        for name, part, active in zip(node.inputs, parts, on, strict=True):
+            if active or node.kind == "embedding":
+                R[name] = R.get(name, 0) + part
+    return R
+
+
+def shares(node: Any, op: Any, rule: Any, xs: list[np.ndarray], on: list[bool], y: np.ndarray, r: np.ndarray) -> list[np.ndarray]:
+    """Return what a node gives to each of its inputs."""
+    name, flat = type(rule).__name__, r.ravel()
+    if node.kind == "embedding":
+        ids = [i for i, x in enumerate(xs) if not on[i]]
+        if y.shape[: xs[ids[0]].ndim] != xs[ids[0]].shape:
+            raise Wordless("embedding")
+        return [r.reshape(*x.shape, -1).sum(axis=-1) for x in xs]
+    if node.kind == "routing":
+        return routed(op, xs, on, flat)
+    if name == "Pass":
+        return [r]
+    if name == "Stop":
+        return [0 * x for x in xs]
+    if node.kind == "product":
+        even = type(op).__name__ == "Multiply" and name in ("Half", "Uniform", "SignalTakesAll")
+        J = [matrix(op.forward, [np.ones_like(x) for x in xs] if even else xs, i) for i in range(2)]
+        if name == "SignalTakesAll" and isinstance(rule.signal, str):
+            raise Wordless("a gate")
+        return reshaped(literal.product(name, J, [x.ravel() for x in xs], (on[0], on[1]), flat, rule, even), xs)
+    if node.kind == "max":
+        W, b = winners(op, xs), np.zeros(y.size)
+    elif node.kind in ("pointwise", "normaliser"):
+        return [entrywise(op, name, rule, xs[0], y, r)]
+    else:
+        W, b = affine(op.forward, xs)
+    M = Map(W, b, shares=node.kind == "pool" and np.ndim(op.w) == 0)
+    if name not in literal.RULES or (name == "StdxEpsilon" and rule.over != "batch"):
+        raise Wordless(name)
+    found = literal.RULES[name](M, np.concatenate([x.ravel() for x in xs]), flat, rule)
+    return reshaped(np.split(found, np.cumsum([x.size for x in xs])[:-1]), xs)
+
+
+def routed(op: Any, xs: list[np.ndarray], on: list[bool], r: np.ndarray) -> list[np.ndarray]:
+    """Return the transpose of an index map at r, for the inputs that carry relevance."""
+    return [(matrix(op.forward, xs, i) @ r).reshape(x.shape) if on[i] else 0 * x for i, x in enumerate(xs)]
+
+
+def reshaped(parts: Any, xs: list[np.ndarray]) -> list[np.ndarray]:
+    return [np.asarray(p).reshape(x.shape) for p, x in zip(parts, xs, strict=True)]
+
+
+def entrywise(op: Any, name: str, rule: Any, x: np.ndarray, y: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """Return what a rule for functions of one value gives."""
+    if name == "Taylor":
+        total = r.sum(axis=op.axes if rule.over == "own" else -1, keepdims=True)
+        return x * (r - y * total)
+    if name == "DeconvNet":
+        return literal.pos(r)
+    if name == "GuidedBackprop":
+        return np.where(x > 0, literal.pos(r), 0)
+    if name == "BetaSmooth":
+        return r / (1 + np.exp(-rule.beta * x))
+    if name in ("Gradient", "Ratio") and op.kind == "pointwise":
+        s = r if name == "Gradient" else r / literal.stable(y, rule.stabilizer)
+        return (x if name == "Ratio" else 1) * slopes(op.forward, x) * s
+    if name in ("Gradient", "Ratio"):
+        s = r if name == "Gradient" else r / literal.stable(y, rule.stabilizer)
+        return (x if name == "Ratio" else 1) * (jacobian(op.forward, x) @ s.ravel()).reshape(x.shape)
+    raise Wordless(f"{name} on a {op.kind}")
+
+
+def jacobian(f: Function, x: np.ndarray) -> np.ndarray:
+    """Return the Jacobian of any function, by differences: (inputs, outputs)."""
+
+    def along(j: int, h: float) -> np.ndarray:
+        unit = np.zeros(x.size)
+        unit[j] = h
+        u = unit.reshape(x.shape)
+        return (8 * (f(x + u) - f(x - u)) - (f(x + 2 * u) - f(x - 2 * u))).ravel() / (12 * h)
+
+    return np.array([settled(lambda h, j=j: along(j, h)) for j in range(x.size)])
