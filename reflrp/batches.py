@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Protocol
@@ -160,10 +160,13 @@ class Batch:
             return f"for {size} at a time the graph cannot be built: {error}"
         return "" if alike(graph, few, seen, fewer(few, seen, size)) else f"for {size} at a time the graph is another"
 
+    def _all(self, size: int) -> Graph:
+        """Return the graph for so many samples, as shapes alone tell it."""
+        return self.network.graph({k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()})
+
     def _needed(self, size: int) -> Graph:
         """Return the part of the graph for so many samples that the outputs depend on."""
-        graph = self.network.graph({k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()})
-        return graph.restricted_to(*self.outputs)
+        return self._all(size).restricted_to(*self.outputs)
 
     def _traced(self, size: int, instead: int | None = None) -> tuple[Graph, Samples] | None:
         """Return the graph for so many samples, and where it holds them; None where there is none from shapes alone.
@@ -176,14 +179,23 @@ class Batch:
             return None if instead is None or instead >= size else self._traced(instead)
         except ReflrpError:
             return None
-        return graph, trace(graph, {k: 0 for k in graph.inputs if self.feeds[k].ndim})
+        return graph, self._seen(graph)
+
+    def _seen(self, graph: Graph) -> Samples:
+        """Return where a graph holds the samples."""
+        return trace(graph, {k: 0 for k in graph.inputs if self.feeds[k].ndim})
 
     def axes(self, size: int) -> dict[str, int]:
-        """Return the axis that the samples are on, for each inner value where that is known; of one sample alone it is not."""
-        whole = self._traced(self.count) or (self._traced(size) if size > 1 else None)
-        if whole is None:
-            return {}
-        return {k: place.axis for k, place in whole[1].places.items() if place is not None and place.before == 1}
+        """Return the axis that the samples are on, for each inner value where that is known; of one sample alone it is not.
+
+        Values that the outputs do not depend on are among them: they have relevance too, zeros.
+        """
+        for count in dict.fromkeys([self.count, size]):
+            with suppress(ReflrpError):
+                if count > 1:
+                    places = self._seen(self._all(count)).places
+                    return {k: place.axis for k, place in places.items() if place is not None and place.before == 1}
+        return {}
 
     def baked(self, wanted: int) -> int | None:
         """Return the batch size that the file fixes, by its inputs or inside, where that is not the one wanted.
