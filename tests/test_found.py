@@ -34,3 +34,17 @@ def test_cuts_join_values_that_the_output_does_not_need(op: str) -> None:
     for k, R in whole.layers.items():
         assert cut.layers[k].shape == R.shape, k
         assert np.allclose(cut.layers[k], R, rtol=1e-9, atol=1e-12), k
+
+
+def test_cuts_and_values_beside_the_output() -> None:
+    """Where a reshape beside the way to the output puts the samples last, cuts were put together to another shape."""
+    proto = model(
+        "v = Reshape(x, s) y = Relu(x)", "float[N,2,4] x", "float[] y, float[] v", s=np.array([2, 4, -1], np.int64)
+    )
+    x, init = draw(2, 2, 4), np.ones((2, 2, 4))
+    whole = reflrp.Explainer(proto, "epsilon", output="y")(x, init=init, layers=True)
+    assert whole.layers["v"].shape == (2, 4, 2)
+    cut = reflrp.Explainer(proto, "epsilon", output="y", batch_size=1)
+    with pytest.raises(reflrp.InputError, match="batch_size=1 would change the answer"):
+        cut(x, init=init, layers=True)
+    assert np.array_equal(cut(x, init=init).relevance, whole.relevance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +15,11 @@ from differential.case import Case
 from differential.evaluate import close, run
 from differential.forward import Chain, Fault
 from reflrp import rules as r
+from reflrp.arrays.convert import converter
 from reflrp.composites import Composite, kind, preset
 from reflrp.composites.composite import defaults
+from reflrp.engine import Program, prepare
+from reflrp.errors import OtherWay
 
 SAME = 1e-7
 """How far two ways through reflrp may differ, relative to the largest entry: by rounding alone."""
@@ -99,9 +102,7 @@ def blamed(t: Trial) -> str:
 def check_nodes(t: Trial) -> str:
     """Relevance of every value, by any rules, each node as the matrix that it is observed to be; and every account closes."""
     composite = rules.composite(t.rng(3))
-    program = t.explainer(composite, strip=bool(t.rng(4).integers(2))).program(t.case.feeds)
-    feeds = {k: a.astype(np.float64) if a.dtype.kind == "f" else a for k, a in t.case.feeds.items()}
-    values = program.forward(feeds)
+    program, values = prepared(t, composite)
     end = program.graph.resolve(program.graph.outputs[0])
     init = t.rng(5).normal(size=values[end].shape)
     found, rows = program.backward(dict(values), {end: init.copy()}, keep=lambda name: True)
@@ -121,6 +122,19 @@ def check_nodes(t: Trial) -> str:
     return "same"
 
 
+def prepared(t: Trial, composite: Composite) -> tuple[Program, dict[str, np.ndarray]]:
+    """Return the program, and all values; where the graph depends on the data, that of these inputs."""
+    feeds = {k: a.astype(np.float64) if a.dtype.kind == "f" else a for k, a in t.case.feeds.items()}
+    shapes = {k: a.shape for k, a in feeds.items()}
+    try:
+        program = t.explainer(composite, strip=bool(t.rng(4).integers(2))).program(t.case.feeds)
+        return program, program.forward(feeds)
+    except (OtherWay, reflrp.UnsupportedOperator):
+        graph = t.model.graph(shapes, feeds).restricted_to(t.output)
+        program = prepare(graph, composite.assign(graph), converter("numpy", "float64"))
+        return program, program.forward(feeds)
+
+
 def closes(rows: Any) -> None:
     """Check each node's account."""
     for row in rows:
@@ -130,8 +144,17 @@ def closes(rows: Any) -> None:
             raise Fault("ledger", f"{row.kind}, {row.rule}", repr(row))
 
 
-def apart(case: Case) -> bool:
-    """Return whether onnxruntime computes each sample alone as it does among the others."""
+def apart(t: Trial) -> bool:
+    """Return whether onnxruntime computes each sample alone as it does among the others, equal samples or not."""
+    case, rng = t.case, t.rng(11)
+    others = {
+        k: rng.normal(size=a.shape).astype(a.dtype) if a.dtype.kind == "f" else rng.permutation(a)
+        for k, a in case.feeds.items()
+    }
+    return all(_apart(replace(case, feeds=feeds)) for feeds in (case.feeds, others))
+
+
+def _apart(case: Case) -> bool:
     try:
         together = run(case.model(), case.feeds)
         for i in range(case.count):
@@ -145,11 +168,15 @@ def apart(case: Case) -> bool:
 
 def check_batch(t: Trial) -> str:
     """A batch against one by one, inner values too."""
-    if t.case.count < 2 or not apart(t.case):
+    if t.case.count < 2 or not apart(t):
         return "samples meet"
     composite = rules.composite(t.rng(6), alone=True)
     explainer = t.explainer(composite)
     e = explainer(t.case.feeds, init=t.init, layers=True)
+    try:
+        t.explainer(composite, batch_size=1)(t.case.feeds, init=t.init)
+    except reflrp.InputError:
+        return "not proven apart"
     for i in range(t.case.count):
         one = explainer(t.case.sample(i), init=t.init[i : i + 1], layers=True)
         for k, R in one.relevances.items():

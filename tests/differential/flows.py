@@ -95,7 +95,18 @@ def recurrent(d: Draft) -> None:
         given["linear_before_reset"] = d.whole(0, 1)
     if d.maybe(0.2):
         given["clip"] = 1.5
-    y, last = d.emit(op, seq, w, r, *b, outputs=2, **given)
+    bias, lengths, start, cell, peep = [*b, ""][0], "", "", "", ""
+    if d.maybe(0.3):
+        lengths = d.const(d.rng.integers(1, time + 1, n).astype(np.int32))
+    if d.maybe(0.3):
+        start = d.const(d.normal(k, n, hidden))
+        cell = d.const(d.normal(k, n, hidden)) if op == "LSTM" and d.maybe() else ""
+    if op == "LSTM" and d.maybe(0.2):
+        peep = d.const(d.normal(k, 3 * hidden))
+    rest = [bias, lengths, start, *([cell, peep] if op == "LSTM" else [])]
+    while rest and not rest[-1]:
+        rest.pop()
+    y, last = d.emit(op, seq, w, r, *rest, outputs=2, **given)
     if d.maybe():
         d.emit("Transpose", y, perm=[2, 0, 1, 3])
     else:
@@ -131,13 +142,35 @@ def sized(d: Draft) -> None:
     d.emit("Mul", x, d.emit("Cast", steps, to=1))
 
 
-def sequence(d: Draft) -> None:
-    """A value in a list of parts, and joined again."""
+def running(d: Draft) -> None:
+    """A Loop that hands out its turns, and ends by itself: when the state is small, or after a few turns."""
     x = d.pick(least=2)
-    if d.opset < 11:
-        raise Drop
     d.wordless()
-    raise Drop  # values that are lists have no numbers here
+    i, c, h, t, g, size, e, each = (d.name() for _ in range(8))
+    half, bound = d.const(d.one(0.5, 0.8)), d.const(d.one(0.2, 2.0))
+    nodes = [
+        helper.make_node("Mul", [h, half], [t]),
+        helper.make_node(d.one("Tanh", "Relu", "Neg"), [t], [g]),
+        helper.make_node("ReduceMax", [t], [size], keepdims=0),
+        helper.make_node("Greater", [size, bound], [e]),
+        helper.make_node("Identity", [g], [each]),
+    ]
+    given = [port(i, TensorProto.INT64, []), port(c, TensorProto.BOOL, []), port(h)]
+    made = body(nodes, given, [(e, TensorProto.BOOL), (g, FLOAT), (each, FLOAT)])
+    last, turns = d.emit("Loop", d.const(np.array(3)), d.const(np.array(True)), x, body=made, outputs=2)
+    if d.maybe():
+        d.emit("Add", last, d.emit("Gather", turns, d.const(np.array(0)), axis=0))
 
 
-MAKERS = {branch: 1, loop: 1, scan: 1, recurrent: 1, observed: 1, sized: 1}
+def computed_slice(d: Draft) -> None:
+    """A part whose end is worked out from the shape: the first half."""
+    x = d.pick(least=2)
+    if d.opset < 10:
+        raise Drop
+    axis = d.axis(x, first=1)
+    n = d.emit("Gather", d.emit("Shape", x), d.ints(axis), axis=0)
+    n = d.emit("Div", d.emit("Add", n, d.ints(1)), d.ints(2))
+    d.emit("Slice", x, *d.one((d.ints(0), n), (n, d.ints(2**31))), d.ints(axis))
+
+
+MAKERS = {branch: 1, loop: 1, running: 1, scan: 1, recurrent: 2, observed: 1, sized: 1, computed_slice: 1}

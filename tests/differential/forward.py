@@ -14,7 +14,7 @@ from differential.case import Case, names_read
 from differential.evaluate import Failed, by_reference, by_runtime, close, narrow, run, wide
 from differential.known import KNOWN
 
-EXACT = 3e-7
+EXACT = 1e-6
 """How far float64 may be off: the reference code rounds a few functions to float32."""
 
 SHAKEN = 1e-6
@@ -61,7 +61,8 @@ def both(node: NodeProto, values: dict[str, np.ndarray], case: Case) -> tuple[li
         raise Fault("runtimes", node.op_type, "neither computes it")
     if one is None or two is None:
         return (two, True) if two is not None else ([wide(a) for a in one or []], False)
-    if all(close(wide(a), np.asarray(b), 1e-4, 1e-5) for a, b in zip(one, two, strict=True)):
+    apart = (2e-6, 1e-6) if "reference" in wrong else (1e-4, 1e-5)
+    if all(close(wide(a), np.asarray(b), *apart) for a, b in zip(one, two, strict=True)):
         return two, True
     if "reference" in wrong:
         return [wide(a) for a in one], False
@@ -114,7 +115,7 @@ def check(case: Case, model: reflrp.Model, values: Chain) -> None:
     slack = wanders(model, case, found)
     rtol = 1e-5 if values.rough else EXACT
     for k in case.outputs:
-        extra = 20 * slack[k] if values.rough else 1e-3 * slack[k]
+        extra = 20 * slack[k] if values.rough else 0.3 * slack[k]
         if not close(found[k], values.values[k], rtol, extra):
             detail = f"reflrp {brief([found[k]])}, node by node {brief([values.values[k]])}"
             raise Fault("forward", culprit(case, values), detail)
@@ -123,12 +124,17 @@ def check(case: Case, model: reflrp.Model, values: Chain) -> None:
     except Exception:
         return  # an operator that it has no kernel for
     for k, a in zip(case.outputs, want, strict=True):
-        if not close(found[k], a, 2e-4, 20 * slack[k]) and not any(o in runtime_wrong() for o in case.operators):
+        if not close(found[k], a, 2e-4, 20 * slack[k]) and not close(a, in_single(case)[k], 1e-5, 1e-6):
             raise Fault("onnxruntime", culprit(case, values), f"reflrp {brief([found[k]])}, onnxruntime {brief([a])}")
 
 
-def runtime_wrong() -> set[str]:
-    return {op for op, side in KNOWN if side == "onnxruntime"}
+def in_single(case: Case) -> dict[str, np.ndarray]:
+    """Return every value in float32, node by node by onnxruntime: what it makes of the whole, where only rounding is at work."""
+    values = {**case.feeds, **case.constants}
+    for node in case.nodes:
+        found = by_runtime(node, values, case.opset, frozenset(case.constants))
+        values.update(zip([o for o in node.output if o], found, strict=True))
+    return values
 
 
 def culprit(case: Case, values: Chain) -> str:

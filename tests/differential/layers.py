@@ -16,7 +16,7 @@ def dense(d: Draft) -> None:
     if len(shape) == 2 and d.maybe(0.4):
         turned, alpha, beta = d.maybe(), d.one(1.0, 1.0, 0.5, -2.0), d.one(1.0, 1.0, -0.5)
         w = d.weights(*((out, shape[1]) if turned else (shape[1], out)))
-        c = [d.const(d.normal(*d.one((out,), (1, out), (), (1,))))] if d.maybe(0.6) else []
+        c = [d.const(d.normal(*d.one((out,), (1, out), (), (1,))))] if d.opset < 11 or d.maybe(0.6) else []
         d.emit("Gemm", x, w, *c, transB=int(turned), alpha=alpha, beta=beta)
         return
     if len(shape) >= 2 and d.maybe(0.2):

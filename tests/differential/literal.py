@@ -48,8 +48,14 @@ def stable(z: np.ndarray, epsilon: float) -> np.ndarray:
 
 
 def shared(U: np.ndarray, c: Any, R: np.ndarray, epsilon: float) -> np.ndarray:
-    """Return sum_k U_jk R_k / st(sum_j U_jk + c_k); a denominator 0 passes nothing."""
-    d = stable(np.where(np.abs(total := U.sum(axis=0) + c) < 1e-15 * np.abs(U).sum(axis=0), 0.0, total), epsilon)
+    """Return sum_k U_jk R_k / st(sum_j U_jk + c_k); a denominator 0 passes nothing.
+
+    Raises Edge where contributions cancel, so that the sign of their sum is one of rounding.
+    """
+    total, size = U.sum(axis=0) + c, np.abs(U).sum(axis=0) + np.abs(c)
+    if ((np.abs(total) < 3e-7 * size) & (R != 0)).any():
+        raise Edge
+    d = stable(total, epsilon)
     return U @ np.divide(R, d, out=np.zeros_like(R), where=d != 0)
 
 

@@ -189,7 +189,46 @@ def cumsum(d: Draft) -> None:
     d.emit("CumSum", x, axis, exclusive=d.whole(0, 1), reverse=d.whole(0, 1))
 
 
+def gemm_of_values(d: Draft) -> None:
+    """Gemm of two values, transposed or not, with or without a third."""
+    x = d.pick(rank=2)
+    d.wordless()
+    n = d.shape(x)[1]
+    y = d.pick(rank=2, fits=lambda a: a.shape[1] == n)
+    c = [d.const(d.normal(1))] if d.opset < 11 or d.maybe() else []
+    d.emit("Gemm", x, y, *c, transB=1, alpha=d.one(1.0, 0.5), beta=d.one(1.0, -2.0))
+
+
+def reduce_all(d: Draft) -> None:
+    """One number of the whole batch, brought back to it."""
+    x = d.pick()
+    total = d.emit(d.one("ReduceSum", "ReduceMean", "ReduceMax"), x, keepdims=0)
+    d.emit(d.one("Sub", "Mul", "Add"), x, total)
+
+
+def grid_sample(d: Draft) -> None:
+    """A map sampled at given places."""
+    x = d.pick(rank=4)
+    if d.opset < 16:
+        raise Drop
+    n, mode = len(d.values[x]), d.one("bilinear", "nearest")
+    d.wordless()
+    grid = d.const(d.rng.uniform(-1.2, 1.2, (n, d.whole(1, 3), d.whole(1, 3), 2)).astype(np.float32))
+    mode = mode if d.opset < 20 else mode.replace("bi", "")
+    padding = d.one("zeros", "border", "reflection")
+    d.emit("GridSample", x, grid, mode=mode, padding_mode=padding, align_corners=d.whole(0, 1))
+
+
+def truncated(d: Draft) -> None:
+    """A factor or a sum with what a cast to integers leaves of a value, which carries no relevance."""
+    x = d.pick()
+    d.wordless()
+    mask = d.emit("Cast", d.emit("Cast", fitting(d, x), to=7), to=1)
+    d.emit(d.one("Mul", "Add", "Sub", "Max"), *d.one((x, mask), (mask, x)))
+
+
 MAKERS = {
+    gemm_of_values: 1, reduce_all: 1, grid_sample: 1, truncated: 1,
     add: 5, mean: 1, shift: 2, scale: 3, product: 3, quotient: 1, gated: 3, matrix_product: 2, attention: 2, extreme: 2,
     reduction: 4, norm_reduction: 2, cumsum: 1,
 }  # fmt: skip
