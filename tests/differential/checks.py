@@ -25,8 +25,16 @@ SAME = 1e-7
 """How far two ways through reflrp may differ, relative to the largest entry: by rounding alone."""
 
 PRESETS = (
-    *("epsilon", "epsilon_plus", "epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_gamma_box", "excitation_backprop", "auto"),
-    *("gradient", "guided_backprop", "attnlrp", "cp_lrp", "gamma_attnlrp", "lstm", "sequential_a_flat", "until_index", "lrp_0"),
+    *(
+        "epsilon",
+        "epsilon_plus",
+        "epsilon_plus_flat",
+        "epsilon_alpha2_beta1",
+        "epsilon_gamma_box",
+        "excitation_backprop",
+    ),
+    *("auto", "gradient", "guided_backprop", "attnlrp", "cp_lrp", "gamma_attnlrp", "lstm", "sequential_a_flat"),
+    *("until_index", "lrp_0"),
 )
 
 
@@ -70,7 +78,9 @@ def check_forward(t: Trial) -> str:
 def check_whole(t: Trial) -> str:
     """Relevance of the inputs, from the ONNX nodes alone."""
     rng = t.rng(2)
-    chosen = whole.Chosen(rules.linear(rng), rules.linear(rng), r.Norm(st := float(rng.choice(rules.EPSILONS))), r.Half(st))
+    chosen = whole.Chosen(
+        rules.linear(rng), rules.linear(rng), r.Norm(st := float(rng.choice(rules.EPSILONS))), r.Half(st)
+    )
     pairs = ((kind("conv"), chosen.conv), (kind("dense"), chosen.dense), (kind("product"), chosen.half))
     try:
         oracle = whole.Whole(t.case, dict(t.chain.values))
@@ -118,7 +128,9 @@ def check_nodes(t: Trial) -> str:
             R, expected = np.broadcast_arrays(R, expected)
             if not close(R, expected, 1e-6, 1e-8):
                 where = f"{node.op_type} ({type(node.op).__name__}), {type(program.rules.get(node.name)).__name__}"
-                raise Fault("nodes", where, f"{R.ravel()[:5]}, literally {expected.ravel()[:5]}; {program.rules.get(node.name)}")
+                raise Fault(
+                    "nodes", where, f"{R.ravel()[:5]}, literally {expected.ravel()[:5]}; {program.rules.get(node.name)}"
+                )
     return "same"
 
 

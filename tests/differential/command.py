@@ -58,10 +58,10 @@ class Tally:
         """Return the counts by check and operator."""
         lines = []
         for check, ends in self.ends.items():
-            same = ends["same"]
+            same, bad = ends["same"], ends["FAULT"]
             kept = sum(n for end, n in ends.items() if end.startswith(("refused", "no oracle")))
-            bad = ends["FAULT"]
-            lines.append(f"{check:9} {same:7,} compared, {ends.total() - same - kept - bad:6,} not, {kept:4,} refused, {bad:3,} FAULTS")
+            rest = ends.total() - same - kept - bad
+            lines.append(f"{check:9} {same:7,} compared, {rest:6,} not, {kept:4,} refused, {bad:3,} FAULTS")
         refused = Counter[str]()
         for ends in self.ends.values():
             refused.update({end: n for end, n in ends.items() if end.startswith(("refused", "no oracle"))})

@@ -65,7 +65,6 @@ def loop(d: Draft) -> None:
 def scan(d: Draft) -> None:
     """A running state over the first axis of a transposed sequence."""
     x = d.pick(rank=3)
-    n, _, m = d.shape(x)
     d.wordless()
     a, s, t, u = (d.name() for _ in range(4))
     nodes = [helper.make_node("Add", [a, s], [t]), helper.make_node("Tanh", [t], [u])]

@@ -41,5 +41,3 @@ def _folded(layer: NodeProto, norm: NodeProto, constants: dict[str, np.ndarray])
     made = helper.make_node(layer.op_type, [layer.input[0], *names], list(norm.output), name=layer.name)
     made.attribute.extend(layer.attribute)
     return made
-
-

@@ -157,7 +157,9 @@ def differs(node: NodeProto, case: Case, values: Chain) -> bool:
 
 def alone(node: NodeProto, fed: dict[str, np.ndarray], case: Case) -> Any:
     """Return a model of one node, whose constants are initializers."""
-    ports = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for k, a in fed.items()]
+    ports = [
+        helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for k, a in fed.items()
+    ]
     weights = [numpy_helper.from_array(case.constants[k], k) for k in names_read(node) if k in case.constants]
     outputs = [helper.make_empty_tensor_value_info(o) for o in node.output if o]
     graph = helper.make_graph([node], "alone", ports, outputs, weights)

@@ -45,7 +45,9 @@ def tried(case: Case, checks: Iterable[str] = tuple(CHECKS)) -> Verdict:
                 ends[name] = f"refused: {refusal(error, case)}"
             except Exception as error:
                 ends[name] = "FAULT"
-                faults.append(("escapes", f"{name} {type(error).__name__} {place(error)}", traceback.format_exc(limit=-6)))
+                faults.append(
+                    ("escapes", f"{name} {type(error).__name__} {place(error)}", traceback.format_exc(limit=-6))
+                )
     return Verdict(case.title, ends, tuple(faults), tuple(case.operators))
 
 

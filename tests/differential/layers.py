@@ -186,7 +186,9 @@ def resize(d: Draft) -> None:
     if mode == "cubic" and len(shape) != 4:
         raise Drop
     given: dict[str, Any] = {"mode": mode}
-    given["coordinate_transformation_mode"] = how = d.one("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
+    given["coordinate_transformation_mode"] = how = d.one(
+        "half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"
+    )
     if mode == "nearest":
         given["nearest_mode"] = d.one("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
     if mode == "cubic":
@@ -194,15 +196,20 @@ def resize(d: Draft) -> None:
     roi = d.const(np.zeros(0, np.float32)) if d.opset < 13 else ""
     if d.maybe():
         least = 2 if how == "pytorch_half_pixel" else 1
-        sizes = d.ints(*shape[:2], *(d.whole(least, max(least, 2 * shape[i])) for i in axes))
+        lengths = [d.whole(least, max(least, 2 * shape[i])) for i in axes]
+        if lengths == list(shape[2:]):
+            raise Drop  # there is nothing left of it
+        sizes = d.ints(*shape[:2], *lengths)
         scales = d.const(np.zeros(0, np.float32)) if d.opset < 13 else ""
         d.emit("Resize", x, roi, scales, sizes, **given)
     else:
         factors = [d.one(1.0, 2.0, 0.5, 1.5) for _ in axes]
         lengths = [int(f * shape[i]) for f, i in zip(factors, axes, strict=True)]
-        if how == "align_corners" or any(n == shape[i] and f != 1 for n, f, i in zip(lengths, factors, axes, strict=True)):
+        if how == "align_corners" or any(
+            n == shape[i] and f != 1 for n, f, i in zip(lengths, factors, axes, strict=True)
+        ):
             raise Drop
-        if how == "pytorch_half_pixel" and 1 in lengths:
+        if (how == "pytorch_half_pixel" and 1 in lengths) or set(factors) == {1.0}:
             raise Drop
         scales = d.const(np.array([1.0, 1.0, *factors], np.float32))
         d.emit("Resize", x, roi, scales, **given)

@@ -164,9 +164,14 @@ def product(name: str, J: list[np.ndarray], xs: list[np.ndarray], active: tuple[
     if name == "Uniform" or (name == "Half" and even):
         return [j @ (R / n) if on else 0 * x for j, x, on in zip(J, xs, to, strict=True)]
     if name == "Half":
-        return [x * (j @ (R / stable(n * z, rule.stabilizer))) if on else 0 * x for j, x, on in zip(J, xs, to, strict=True)]
+        return [
+            x * (j @ (R / stable(n * z, rule.stabilizer))) if on else 0 * x for j, x, on in zip(J, xs, to, strict=True)
+        ]
     if name == "EpsilonUniform":
-        return [x * (j @ (R / stable(z, rule.stabilizer) / n)) if on else 0 * x for j, x, on in zip(J, xs, active, strict=True)]
+        return [
+            x * (j @ (R / stable(z, rule.stabilizer) / n)) if on else 0 * x
+            for j, x, on in zip(J, xs, active, strict=True)
+        ]
     assert name == "ProductAlphaBeta", name
     found = []
     for j, x, on in zip(J, xs, active, strict=True):

@@ -93,7 +93,7 @@ def gated(d: Draft) -> None:
 def matrix_product(d: Draft) -> None:
     """MatMul or Einsum of two values."""
     x = d.pick(rank=3)
-    n, m = d.shape(x)[1:]
+    m = d.shape(x)[2]
     y = d.pick(rank=3, fits=lambda a: a.shape[0] == len(d.values[x]) and a.shape[2] == m)
     if d.opset >= 12 and d.maybe(0.4):
         d.emit("Einsum", x, y, equation=d.one("bij,bkj->bik", "bij,bkj->bki", "bij,bkj->ik", "aij,akj->aik"))

@@ -87,43 +87,61 @@ def backward(program: Any, values: Mapping[str, np.ndarray], R: dict[str, np.nda
             continue
         xs = [np.asarray(values[i]) for i in node.inputs]
         on = [graph.values[i].active for i in node.inputs]
-        parts = shares(node, program.ops[node.name], program.rules.get(node.name), xs, on, np.asarray(values[node.output]), r)
+        parts = shares(
+            node, program.ops[node.name], program.rules.get(node.name), xs, on, np.asarray(values[node.output]), r
+        )
         for name, part, active in zip(node.inputs, parts, on, strict=True):
             if active or node.kind == "embedding":
                 R[name] = R.get(name, 0) + part
     return R
 
 
-def shares(node: Any, op: Any, rule: Any, xs: list[np.ndarray], on: list[bool], y: np.ndarray, r: np.ndarray) -> list[np.ndarray]:
+def shares(
+    node: Any, op: Any, rule: Any, xs: list[np.ndarray], on: list[bool], y: np.ndarray, r: np.ndarray
+) -> list[np.ndarray]:
     """Return what a node gives to each of its inputs."""
-    name, flat = type(rule).__name__, r.ravel()
+    name = type(rule).__name__
     if node.kind == "embedding":
-        ids = [i for i, x in enumerate(xs) if not on[i]]
-        if y.shape[: xs[ids[0]].ndim] != xs[ids[0]].shape:
-            raise Wordless("embedding")
-        return [r.reshape(*x.shape, -1).sum(axis=-1) for x in xs]
-    if node.kind == "routing":
-        return routed(op, xs, on, flat)
-    if name == "Pass":
-        return [r]
-    if name == "Stop":
-        return [0 * x for x in xs]
-    if node.kind == "product":
-        even = type(op).__name__ == "Multiply" and name in ("Half", "Uniform", "SignalTakesAll")
-        J = [matrix(op.forward, [np.ones_like(x) for x in xs] if even else xs, i) for i in range(2)]
-        if name == "SignalTakesAll" and isinstance(rule.signal, str):
-            raise Wordless("a gate")
-        return reshaped(literal.product(name, J, [x.ravel() for x in xs], (on[0], on[1]), flat, rule, even), xs)
-    if node.kind == "max":
-        W, b = winners(op, xs), np.zeros(y.size)
+        found = looked_up(xs, on, y, r)
+    elif node.kind == "routing":
+        found = routed(op, xs, on, r.ravel())
+    elif node.kind == "product":
+        found = multiplied(op, name, rule, xs, on, r)
+    elif name in ("Pass", "Stop"):
+        found = [r if name == "Pass" else 0 * x for x in xs]
     elif node.kind in ("pointwise", "normaliser"):
-        return [entrywise(op, name, rule, xs[0], y, r)]
+        found = [entrywise(op, name, rule, xs[0], y, r)]
     else:
-        W, b = affine(op.forward, xs)
-    M = Map(W, b, shares=node.kind == "pool" and np.ndim(op.w) == 0)
+        found = mapped(node.kind, op, name, rule, xs, y, r)
+    return found
+
+
+def looked_up(xs: list[np.ndarray], on: list[bool], y: np.ndarray, r: np.ndarray) -> list[np.ndarray]:
+    """Return for each token id the relevance of its row."""
+    ids = next(x for x, active in zip(xs, on, strict=True) if not active)
+    if y.shape[: ids.ndim] != ids.shape:
+        raise Wordless("embedding")
+    return [r.reshape(*x.shape, -1).sum(axis=-1) for x in xs]
+
+
+def multiplied(op: Any, name: str, rule: Any, xs: list[np.ndarray], on: list[bool], r: np.ndarray) -> list[np.ndarray]:
+    """Return what a rule for products gives to both operands."""
+    if name == "SignalTakesAll" and isinstance(rule.signal, str):
+        raise Wordless("a gate")
+    even = type(op).__name__ == "Multiply" and name in ("Half", "Uniform", "SignalTakesAll")
+    J = [matrix(op.forward, [np.ones_like(x) for x in xs] if even else xs, i) for i in range(2)]
+    return reshaped(literal.product(name, J, [x.ravel() for x in xs], (on[0], on[1]), r.ravel(), rule, even), xs)
+
+
+def mapped(
+    kind: str, op: Any, name: str, rule: Any, xs: list[np.ndarray], y: np.ndarray, r: np.ndarray
+) -> list[np.ndarray]:
+    """Return what a rule for linear maps gives."""
     if name not in literal.RULES or (name == "StdxEpsilon" and rule.over != "batch"):
         raise Wordless(name)
-    found = literal.RULES[name](M, np.concatenate([x.ravel() for x in xs]), flat, rule)
+    W, b = (winners(op, xs), np.zeros(y.size)) if kind == "max" else affine(op.forward, xs)
+    M = Map(W, b, shares=kind == "pool" and np.ndim(op.w) == 0)
+    found = literal.RULES[name](M, np.concatenate([x.ravel() for x in xs]), r.ravel(), rule)
     return reshaped(np.split(found, np.cumsum([x.size for x in xs])[:-1]), xs)
 
 

@@ -70,7 +70,9 @@ def power(d: Draft) -> None:
         x = d.emit("Sigmoid", x)
         d.emit("Pow", x, d.const(d.one(0.5, 1.5, -1.0, 2.5)))
         return
-    d.emit("Pow", x, d.one(d.const(2.0), d.const(3.0), d.ints(2), d.const(np.array([2, 3, 1, 4][: d.shape(x)[-1]], "f"))))
+    d.emit(
+        "Pow", x, d.one(d.const(2.0), d.const(3.0), d.ints(2), d.const(np.array([2, 3, 1, 4][: d.shape(x)[-1]], "f")))
+    )
 
 
 def softmax(d: Draft) -> None:

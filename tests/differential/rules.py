@@ -47,7 +47,16 @@ def composite(rng: np.random.Generator, alone: bool = False) -> Composite:
         r.Half(st), r.Half(st, over="all"), r.EpsilonUniform(st), r.ProductAlphaBeta(2.0, 1.0, st), r.SignalTakesAll(0, st),
         r.SignalTakesAll(1, st), r.Gradient(),
     )  # fmt: skip
-    functions = (r.Pass(), r.Pass(), r.Gradient(), r.Ratio(0.25), r.GuidedBackprop(), r.DeconvNet(), r.BetaSmooth(2.0), r.Stop())
+    functions = (
+        r.Pass(),
+        r.Pass(),
+        r.Gradient(),
+        r.Ratio(0.25),
+        r.GuidedBackprop(),
+        r.DeconvNet(),
+        r.BetaSmooth(2.0),
+        r.Stop(),
+    )
     maxima = (r.WinnerTakesAll(), r.Gradient(), r.Norm(st))
     softmax = (r.Taylor(), r.Taylor(over="last"), r.Pass(), r.Gradient(), r.Stop())
     pick: Any = lambda ways: ways[int(rng.integers(len(ways)))]  # noqa: E731

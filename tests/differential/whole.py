@@ -104,7 +104,7 @@ class Whole:
         op = node.op_type
         if self._embeds(node):
             return []
-        if op in words.PASSED:
+        if op in words.PASSED or self._clips(op, xs, on):
             return [r]
         if op in words.SOFTMAX:
             return [self._taylor(node, xs[0], r)]
@@ -116,29 +116,39 @@ class Whole:
                 inner[i] = x
             return f(*inner)
 
-        if op in words.MAXIMA:
-            small = all(x.size == 1 for i, x in enumerate(xs) if i not in on)
-            if op in ("Max", "Min") and len(on) == 1 and len(xs) > 1 and small:
-                return [r]  # a Clip
-            return reshaped_parts(self._won(op, f, xs, on) @ r.ravel(), mine)
-        nearest = op in ("Resize", "Upsample") and words.attributes(node).get("mode", b"nearest") == b"nearest"
-        adds = op in words.ADDING and words.attributes(node).get("reduction") == b"add"
-        if adds and len(on) == 2:
-            raise Wordless("updates that are summed")
-        if op in words.ROUTING or nearest or (op in words.ADDING and not adds):
-            return reshaped_parts(self._moved(f, xs, on) @ r.ravel(), mine)
+        masks = [k for k in inputs(node) if k not in self.active and k not in self.known]
         if op in ("Mul", "MatMul", "Einsum") and len(on) == 2:
             return self._product(op, g, mine, r, chosen.half)
-        others = [k for k in inputs(node) if k not in self.active]
-        if op == "Mul" and len(on) == 1 and not all(k in self.known for k in others):  # by a mask: all to the value
-            J = matrix(lambda x: np.broadcast_to(x, r.shape) + 0.0, mine, 0)
-            return reshaped_parts(J @ r.ravel(), mine)
-        return self._linear(node, g, mine, r, chosen, adds)
+        if op in words.MAXIMA:
+            W = self._won(op, f, xs, on)
+        elif op == "Mul" and masks:  # all to the value
+            W = matrix(lambda x: np.broadcast_to(x, r.shape) + 0.0, mine, 0)
+        elif self._moves(node):
+            W = self._moved(f, xs, on)
+        else:
+            return self._linear(node, g, mine, r, chosen)
+        return reshaped_parts(W @ r.ravel(), mine)
 
-    def _linear(self, node: NodeProto, g: Function, xs: list[np.ndarray], r: np.ndarray, chosen: Chosen, adds: bool) -> Any:
+    def _clips(self, op: str, xs: list[np.ndarray], on: list[int]) -> bool:
+        """Return whether a Max or Min only bounds a value by numbers."""
+        numbers = all(x.size == 1 for i, x in enumerate(xs) if i not in on)
+        return op in ("Max", "Min") and len(on) == 1 < len(xs) and numbers
+
+    def _moves(self, node: NodeProto) -> bool:
+        """Return whether a node is routing."""
+        op, given = node.op_type, words.attributes(node)
+        if op in ("Resize", "Upsample"):
+            return bool(given.get("mode", b"nearest") == b"nearest")
+        if op in words.ADDING:
+            return given.get("reduction") != b"add"
+        return op in words.ROUTING
+
+    def _linear(self, node: NodeProto, g: Function, xs: list[np.ndarray], r: np.ndarray, chosen: Chosen) -> Any:
         op = node.op_type
-        if not (adds or op in (*words.DENSE, *words.CONV, *words.SHARED, *words.LINEAR)):
+        if op not in (*words.DENSE, *words.CONV, *words.SHARED, *words.LINEAR, *words.ADDING):
             raise Wordless(op)
+        if op in words.ADDING and len(xs) == 2:
+            raise Wordless("updates that are summed")
         rule = chosen.conv if op in words.CONV else chosen.dense if op in words.DENSE else chosen.norm
         W, b = affine(g, xs)
         flat = r.ravel()
@@ -151,7 +161,9 @@ class Whole:
 
     def _product(self, op: str, g: Function, xs: list[np.ndarray], r: np.ndarray, rule: Any) -> Any:
         J = [matrix(g, [np.ones_like(x) for x in xs] if op == "Mul" else xs, i) for i in range(2)]
-        return reshaped(literal.product("Half", J, [x.ravel() for x in xs], (True, True), r.ravel(), rule, op == "Mul"), xs)
+        return reshaped(
+            literal.product("Half", J, [x.ravel() for x in xs], (True, True), r.ravel(), rule, op == "Mul"), xs
+        )
 
     def _taylor(self, node: NodeProto, x: np.ndarray, r: np.ndarray) -> np.ndarray:
         y, axis = self.values[node.output[0]], words.attributes(node).get("axis", -1 if self.case.opset >= 13 else 1)
