@@ -9,7 +9,8 @@
 | `literal`, `words`, `whole` | rules as formulas on dense matrices; relevance from the ONNX nodes alone |
 | `nodes` | relevance of every value, each node of reflrp's graph as the matrix that it is observed to be |
 | `rules`, `folding` | random composites; BatchNormalization folded by hand |
-| `checks`, `judge`, `shrink` | what must hold; how a case ends; a failing case made small |
+| `trial`, `checks` | a case under test; what must hold of it |
+| `judge`, `shrink` | how a case ends; a failing case made small |
 | `command` | `make differential` |
 
 `literal`, `words` and `whole` import nothing of reflrp.

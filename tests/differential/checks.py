@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import reflrp
 from differential import folding, forward, literal, nodes, rules, whole
-from differential.case import Case
-from differential.evaluate import close, run
-from differential.forward import Chain, Fault
+from differential.evaluate import close
+from differential.forward import Fault
+from differential.trial import Trial, apart, blamed, hangs, prepared, recognised
 from reflrp import rules as r
-from reflrp.arrays.convert import converter
 from reflrp.composites import Composite, kind, preset
 from reflrp.composites.composite import defaults
-from reflrp.engine import Program, prepare
-from reflrp.errors import OtherWay
 
 SAME = 1e-7
 """How far two ways through reflrp may differ, relative to the largest entry: by rounding alone."""
@@ -36,37 +32,6 @@ PRESETS = (
     *("auto", "gradient", "guided_backprop", "attnlrp", "cp_lrp", "gamma_attnlrp", "lstm", "sequential_a_flat"),
     *("until_index", "lrp_0"),
 )
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A case, and what several checks need of it."""
-
-    case: Case
-    marks: dict[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def model(self) -> reflrp.Model:
-        return reflrp.load(self.case.model())
-
-    @cached_property
-    def chain(self) -> Chain:
-        return forward.chain(self.case)
-
-    @property
-    def output(self) -> str:
-        return self.case.outputs[0]
-
-    def rng(self, salt: int) -> np.random.Generator:
-        return np.random.default_rng([salt, *map(int, self.case.title.split(":"))])
-
-    @cached_property
-    def init(self) -> np.ndarray:
-        """A seed of relevance for each entry of the output."""
-        return self.rng(1).normal(size=self.chain.values[self.output].shape)
-
-    def explainer(self, composite: Any, **given: Any) -> reflrp.Explainer:
-        return reflrp.Explainer(self.model, composite, output=self.output, **given)
 
 
 def check_forward(t: Trial) -> str:
@@ -98,17 +63,6 @@ def check_whole(t: Trial) -> str:
     return "same"
 
 
-def recognised(t: Trial, explainer: reflrp.Explainer) -> bool:
-    """Return whether a node stands for more, or other, nodes than one block spells out."""
-    spelled = [{n.name for n in b.nodes} for b in t.case.blocks if b.maker.startswith("spelled")]
-    graph = explainer.program(t.case.feeds).graph
-    return any(set(n.onnx) not in spelled for n in graph.nodes if n.name in graph.replaced)
-
-
-def blamed(t: Trial) -> str:
-    return "+".join(dict.fromkeys(b.maker for b in t.case.blocks))
-
-
 def check_nodes(t: Trial) -> str:
     """Relevance of every value, by any rules, each node as the matrix that it is observed to be; and every account closes."""
     composite = rules.composite(t.rng(3))
@@ -134,19 +88,6 @@ def check_nodes(t: Trial) -> str:
     return "same"
 
 
-def prepared(t: Trial, composite: Composite) -> tuple[Program, dict[str, np.ndarray]]:
-    """Return the program, and all values; where the graph depends on the data, that of these inputs."""
-    feeds = {k: a.astype(np.float64) if a.dtype.kind == "f" else a for k, a in t.case.feeds.items()}
-    shapes = {k: a.shape for k, a in feeds.items()}
-    try:
-        program = t.explainer(composite, strip=bool(t.rng(4).integers(2))).program(t.case.feeds)
-        return program, program.forward(feeds)
-    except (OtherWay, reflrp.UnsupportedOperator):
-        graph = t.model.graph(shapes, feeds).restricted_to(t.output)
-        program = prepare(graph, composite.assign(graph), converter("numpy", "float64"))
-        return program, program.forward(feeds)
-
-
 def closes(rows: Any) -> None:
     """Check each node's account."""
     for row in rows:
@@ -156,30 +97,9 @@ def closes(rows: Any) -> None:
             raise Fault("ledger", f"{row.kind}, {row.rule}", repr(row))
 
 
-def apart(t: Trial) -> bool:
-    """Return whether onnxruntime computes each sample alone as it does among the others, equal samples or not."""
-    case, rng = t.case, t.rng(11)
-    others = {
-        k: rng.normal(size=a.shape).astype(a.dtype) if a.dtype.kind == "f" else rng.permutation(a)
-        for k, a in case.feeds.items()
-    }
-    return all(_apart(replace(case, feeds=feeds)) for feeds in (case.feeds, others))
-
-
-def _apart(case: Case) -> bool:
-    try:
-        together = run(case.model(), case.feeds)
-        for i in range(case.count):
-            for a, b in zip(together, run(case.model(), case.sample(i)), strict=True):
-                if b.shape[:1] != (1,) or len(a) != case.count or not close(a[i : i + 1], b, 1e-4, 1e-5):
-                    return False
-    except Exception:
-        return False
-    return True
-
-
 def check_batch(t: Trial) -> str:
     """A batch against one by one, inner values too."""
+    t = Trial(replace(t.case, dynamic=True))
     if t.case.count < 2 or not apart(t):
         return "samples meet"
     composite = rules.composite(t.rng(6), alone=True)
@@ -285,14 +205,6 @@ def check_single(t: Trial) -> str:
             found = f.relevances[k]
             raise Fault("single", blamed(t), f"{k}: {found.dtype} {found.ravel()[:5]}, in float64 {R.ravel()[:5]}")
     return "same"
-
-
-def hangs(explainer: reflrp.Explainer, t: Trial) -> bool:
-    """Return whether a value, 0 but for rounding, may have any sign in float32."""
-    program = explainer.program(t.case.feeds)
-    feeds = {k: a.astype(np.float64) if a.dtype.kind == "f" else a for k, a in t.case.feeds.items()}
-    values = [a for k, a in program.forward(feeds).items() if program.graph.values[k].active]
-    return any(((np.abs(a) < 1e-5) & (a != 0)).any() for a in values)
 
 
 CHECKS: dict[str, Callable[[Trial], str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 import warnings
 from collections.abc import Iterable
@@ -9,11 +10,12 @@ from dataclasses import dataclass, field, replace
 
 import reflrp
 from differential.case import Case
-from differential.checks import CHECKS, Trial
+from differential.checks import CHECKS
 from differential.evaluate import Failed
 from differential.forward import Fault
 from differential.generate import case as made
 from differential.shrink import shrunk
+from differential.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def tried(case: Case, checks: Iterable[str] = tuple(CHECKS)) -> Verdict:
             except Failed as error:
                 ends[name] = f"no oracle: {str(error)[:60]}"
             except reflrp.ReflrpError as error:
-                ends[name] = f"refused: {refusal(error, case)}"
+                ends[name] = f"refused: {refusal(error)}"
             except Exception as error:
                 ends[name] = "FAULT"
                 faults.append(
@@ -51,12 +53,12 @@ def tried(case: Case, checks: Iterable[str] = tuple(CHECKS)) -> Verdict:
     return Verdict(case.title, ends, tuple(faults), tuple(case.operators))
 
 
-def refusal(error: reflrp.ReflrpError, case: Case) -> str:
-    """Return which operator was refused, and how the message begins."""
-    nodes = getattr(error, "nodes", ())
-    what = "+".join(sorted({getattr(n, "op_type", str(n)) for n in nodes})) or type(error).__name__
+def refusal(error: reflrp.ReflrpError) -> str:
+    """Return which operators were refused, and how the message ends, without names and numbers."""
     message = " ".join(str(error).split())
-    return f"{what}: {message.rpartition('): ')[2][:90]}"
+    operators = "+".join(sorted(set(re.findall(r"(?:ai\.onnx::|onnx )(\w+)", message))))
+    reason = re.sub(r"\d+", "n", re.sub(r"'[^']*'", "...", message.rpartition("): ")[2]))
+    return f"{type(error).__name__} {operators}: {reason[:90]}"
 
 
 def place(error: BaseException) -> str:

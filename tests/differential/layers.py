@@ -126,6 +126,19 @@ def normalised_layer(d: Draft) -> None:
     d.emit("BatchNormalization", z, *_statistics(d, d.shape(z)[1]), epsilon=d.one(1e-5, 0.01))
 
 
+def normalised_dense(d: Draft) -> None:
+    """A dense layer with a BatchNormalization behind it, or before it, which folds into it."""
+    x = d.pick(rank=2)
+    w = d.weights(d.shape(x)[1], d.whole(1, 4))
+    b = d.const(d.normal(d.shape(w)[1]))
+    if d.maybe():
+        z = d.emit("Gemm", x, w, b)
+        d.emit("BatchNormalization", z, *_statistics(d, d.shape(z)[1]), epsilon=d.one(1e-5, 0.01))
+    else:
+        z = d.emit("BatchNormalization", x, *_statistics(d, d.shape(x)[1]), epsilon=d.one(1e-5, 0.01))
+        d.emit("Gemm", z, w, b)
+
+
 def average_pool(d: Draft) -> None:
     """AveragePool over one to three axes."""
     x = _map(d)
@@ -175,11 +188,11 @@ def resize(d: Draft) -> None:
     shape = d.shape(x)
     axes = range(2, len(shape))
     if d.opset < 10:
-        scales = [1.0, 1.0, *(float(d.whole(1, 2)) for _ in axes)]
+        scales = [1.0, 1.0, 2.0, *(float(d.whole(1, 2)) for _ in axes[1:])]
         d.emit("Upsample", x, d.const(np.array(scales, np.float32)), mode=d.one("nearest", "linear"))
         return
     if d.opset == 10:
-        scales = [1.0, 1.0, *(float(d.one(1, 2, 3, 0.5)) for _ in axes)]
+        scales = [1.0, 1.0, d.one(2.0, 3.0, 0.5), *(float(d.one(1, 2, 3, 0.5)) for _ in axes[1:])]
         d.emit("Resize", x, d.const(np.array(scales, np.float32)), mode="nearest")
         return
     mode = d.one("nearest", "linear", "cubic")
@@ -216,6 +229,7 @@ def resize(d: Draft) -> None:
 
 
 MAKERS = {
-    dense: 6, split_bias: 3, einsum: 2, conv: 6, conv_transpose: 3, batch_norm: 1, normalised_layer: 2, average_pool: 2,
+    dense: 6, split_bias: 3, einsum: 2, conv: 6, conv_transpose: 3, batch_norm: 1, normalised_layer: 2,
+    normalised_dense: 2, average_pool: 2,
     max_pool: 3, lp_pool: 1, global_pool: 1, resize: 2,
 }  # fmt: skip
