@@ -62,7 +62,7 @@ def prelu(d: Draft) -> None:
 
 def power(d: Draft) -> None:
     """Pow by a constant, or of one."""
-    x = d.pick()
+    x = d.pick(least=1)
     if d.maybe(0.3):
         d.emit("Pow", d.const(np.abs(d.normal(*d.one((), (1,), d.shape(x)[-1:]))) + np.float32(0.2)), x)
         return

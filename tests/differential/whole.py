@@ -28,12 +28,12 @@ def inputs(node: NodeProto) -> list[str]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The rules of the network: of convolutions, of dense layers, the stabiliser of all else."""
+    """The rules of the network: of convolutions, of dense layers, of other linear maps, of products."""
 
     conv: Any
     dense: Any
     norm: Any
-    half: Any
+    product: Any
 
 
 @dataclass
@@ -118,7 +118,7 @@ class Whole:
 
         masks = [k for k in inputs(node) if k not in self.active and k not in self.known]
         if op in ("Mul", "MatMul", "Einsum") and len(on) == 2:
-            return self._product(op, g, mine, r, chosen.half)
+            return self._product(node, g, mine, r, chosen.product)
         if op in words.MAXIMA:
             W = self._won(op, f, xs, on)
         elif op == "Mul" and masks:  # all to the value
@@ -159,11 +159,38 @@ class Whole:
         found = literal.RULES[type(rule).__name__](M, np.concatenate([x.ravel() for x in xs]), flat, rule)
         return reshaped_parts(found, xs)
 
-    def _product(self, op: str, g: Function, xs: list[np.ndarray], r: np.ndarray, rule: Any) -> Any:
-        J = [matrix(g, [np.ones_like(x) for x in xs] if op == "Mul" else xs, i) for i in range(2)]
-        return reshaped(
-            literal.product("Half", J, [x.ravel() for x in xs], (True, True), r.ravel(), rule, op == "Mul"), xs
+    def _gate(self, name: str) -> int:
+        """Return how much of a gate a value is: 3 out of a sigmoid or softmax, 2 out of a tanh, 1 out of another function.
+
+        Through what hands a value on: routing, a scale, a mask, a shift by constants, as in 1 - z.
+        """
+        node = next((n for n in self.nodes if name in n.output), None)
+        if node is None or self._embeds(node):
+            return 0
+        op, on = node.op_type, [k for k in inputs(node) if k in self.active]
+        lone = op == "BatchNormalization" and self.values[on[0]].shape[1] == 1
+        if lone or (len(on) == 1 and (op in ("Mul", "Div", "Add", "Sub", "Sum", "Neg") or self._moves(node))):
+            return self._gate(on[0])
+        if op in ("Mul", "ReduceSum", "SumOver", "Reciprocal") and all(self._gate(k) == 3 for k in on):
+            return 3
+        if op in (*words.SOFTMAX, "Sigmoid", "HardSigmoid"):
+            return 3
+        if op in words.NORMS or op == "Reciprocal" or words.attributes(node).get("name") == b"norm":
+            return 0
+        clips = self._clips(
+            op, [self.values[k] for k in inputs(node)], [i for i, k in enumerate(inputs(node)) if k in on]
         )
+        return 2 if op == "Tanh" else int(op in words.PASSED or clips)
+
+    def _product(self, node: NodeProto, g: Function, xs: list[np.ndarray], r: np.ndarray, rule: Any) -> Any:
+        op, on = node.op_type, (True, True)
+        if getattr(rule, "signal", None) in ("auto", "activated"):
+            one, two = (self._gate(k) for k in inputs(node))
+            if one != two and max(one, two) >= (2 if rule.signal == "auto" else 1):
+                on = (one < two, two < one)
+        J = [matrix(g, [np.ones_like(x) for x in xs] if op == "Mul" else xs, i) for i in range(2)]
+        found = literal.product("Half", J, [x.ravel() for x in xs], on, r.ravel(), rule, op == "Mul")
+        return reshaped(found, xs)
 
     def _taylor(self, node: NodeProto, x: np.ndarray, r: np.ndarray) -> np.ndarray:
         y, axis = self.values[node.output[0]], words.attributes(node).get("axis", -1 if self.case.opset >= 13 else 1)

@@ -52,6 +52,10 @@ ROUTING = (
     *("Identity", "Dropout", "Cast", "TakeAlong"),
 )
 MAXIMA = ("MaxPool", "GlobalMaxPool", "ReduceMax", "MaxOver", "Max", "Min")
+NORMS = (
+    *("LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "LpNormalization"),
+    *("MeanVarianceNormalization", "BatchNormalization"),
+)
 PASSED = (
     *(
         "Passed",
