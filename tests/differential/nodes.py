@@ -140,7 +140,7 @@ def mapped(
     if name not in literal.RULES or (name == "StdxEpsilon" and rule.over != "batch"):
         raise Wordless(name)
     W, b = (winners(op, xs), np.zeros(y.size)) if kind == "max" else affine(op.forward, xs)
-    if name == "Flat" and isinstance(op.w, np.ndarray) and op.w.ndim:  # a weight of 0 is a weight
+    if name == "Flat" and kind in ("dense", "conv", "diagonal"):  # a weight of 0 is a weight
         W = affine(replace(op, w=np.ones_like(op.w)).forward, xs)[0]
     M = Map(W, b, shares=kind == "pool" and np.ndim(op.w) == 0)
     found = literal.RULES[name](M, np.concatenate([x.ravel() for x in xs]), r.ravel(), rule)

@@ -175,7 +175,7 @@ class Whole:
             return 3
         if op in (*words.SOFTMAX, "Sigmoid", "HardSigmoid"):
             return 3
-        if op in words.NORMS or op == "Reciprocal" or words.attributes(node).get("name") == b"norm":
+        if op in words.NORMS or op == "Reciprocal" or node.name == "norm":
             return 0
         clips = self._clips(
             op, [self.values[k] for k in inputs(node)], [i for i, k in enumerate(inputs(node)) if k in on]
