@@ -59,6 +59,8 @@ def both(node: NodeProto, values: dict[str, np.ndarray], case: Case) -> tuple[li
     two = outcome(lambda: by_reference(node, values, case.opset))
     if one is None and two is None:
         raise Fault("runtimes", node.op_type, "neither computes it")
+    if one is None and "reference" in wrong:
+        raise Failed(f"{node.op_type}: onnxruntime does not compute it, and the reference code wrongly")
     if one is None or two is None:
         return (two, True) if two is not None else ([wide(a) for a in one or []], False)
     apart = (2e-6, 1e-6) if "reference" in wrong else (1e-4, 1e-5)

@@ -97,7 +97,7 @@ def layer_norm(d: Draft) -> None:
         groups = d.one(*[g for g in range(1, shape[1] + 1) if shape[1] % g == 0])
         d.emit(how, x, d.const(d.normal(shape[1])), d.const(d.normal(shape[1])), num_groups=groups)
     elif how == "LRN" and rank == 4:
-        d.emit(how, x, size=d.one(1, 3, 2, 5), alpha=d.one(1e-4, 0.5), bias=d.one(1.0, 2.0))
+        d.emit(how, x, size=d.one(1, 3, 5), alpha=d.one(1e-4, 0.5), bias=d.one(1.0, 2.0))
     elif how == "LpNormalization":
         d.emit(how, x, axis=d.one(axis, axis - rank), p=2)
     elif how == "MVN" and rank == 4 and d.opset >= 9:
