@@ -9,6 +9,7 @@ COUNT ?= 50000
 SEED ?= 0
 KINDS ?= all
 KEEP ?=
+SECONDS ?= 300
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Keeps the checkout off sys.path, in `python -m ...` and in the subprocesses of tests too.
@@ -19,7 +20,7 @@ SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz fuzz-ci lint lint-check lint-format lint-types format peers zoo bench bench-bert scaling clean
+.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers zoo bench bench-bert scaling clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -30,11 +31,14 @@ demo: $(VENV)/.demo $(VENV)/.package  ## Explain a few shipped digits and say wh
 test: $(VENV)/.dev $(VENV)/.package  ## Run the tests
 	$(VENV)/bin/pytest -n 2
 
-fuzz: $(VENV)/.dev $(VENV)/.package  ## Try COUNT=50000 hostile cases from SEED=0, of KINDS=bytes,saved,..., faults into KEEP=folder
+fuzz: $(VENV)/.dev $(VENV)/.package differential  ## Random graphs, then COUNT=50000 hostile cases of KINDS=bytes,saved,..., faults into KEEP=folder
 	PYTHONPATH=tests $(VENV)/bin/python -m fuzz --count $(COUNT) --seed $(SEED) --kinds $(KINDS) $(if $(KEEP),--keep $(KEEP))
 
 fuzz-ci: $(VENV)/.dev $(VENV)/.package  ## Two minutes of it
 	PYTHONPATH=tests $(VENV)/bin/python -m fuzz --seconds 120 --seed $(SEED)
+
+differential: $(VENV)/.dev $(VENV)/.package  ## Try random graphs for SECONDS=300 from SEED=0: forward and relevance, each in two ways
+	PYTHONPATH=tests $(VENV)/bin/python -m differential --seconds $(SECONDS) --seed $(SEED)
 
 lint: lint-check lint-format lint-types  ## Run ruff and mypy
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Protocol
@@ -143,13 +143,15 @@ class Batch:
 
         Proven on the graph, by `passes/samples.py`: the samples meet nowhere in the graph of them all on the way to the
         outputs, which hold them on their first axis, and the graphs of the cuts do the same to each sample. Where all
-        samples are too many to build a graph for, the largest cut and twice that are compared.
+        samples are too many to build a graph for, the largest cut and twice that are compared. With `inner` the samples
+        must meet nowhere, not even in values that the outputs do not depend on.
         """
-        whole = self._traced(self.count, 2 * size)
+        whole = self._traced(self.count, inner, 2 * size)
         if whole is None:
             return "no graph is to be had for all samples from their shapes alone"
         graph, seen = whole
-        met = next((seen.meetings[n] for n in map(graph.resolve, self.outputs) if n in seen.meetings), None)
+        ends = seen.meetings if inner else map(graph.resolve, self.outputs)
+        met = next((seen.meetings[n] for n in ends if n in seen.meetings), None)
         if met is not None:
             return f"samples meet in node {met}"
         if any(seen.axis(graph.resolve(o)) != 0 for o in self.outputs):
@@ -157,43 +159,50 @@ class Batch:
         odd = next((k for k, p in seen.places.items() if p is not None and p.before > 1), None)
         if inner and odd is not None:
             return f"layers= asks for inner values, of which {odd!r} has each sample's entries in several places"
-        return next(filter(None, (self._another(n, *whole) for n in {size, self.count % size or size})), "")
+        return next(filter(None, (self._another(n, inner, *whole) for n in {size, self.count % size or size})), "")
 
-    def _another(self, size: int, graph: Graph, seen: Samples) -> str:
+    def _another(self, size: int, inner: bool, graph: Graph, seen: Samples) -> str:
         """Return how the graph for so many samples differs from that for more; "" where it does the same to each."""
         try:
-            few = self._needed(size)
+            few = self._shown(size, inner)
         except ReflrpError as error:
             return f"for {size} at a time the graph cannot be built: {error}"
         return "" if alike(graph, few, seen, fewer(few, seen, size)) else f"for {size} at a time the graph is another"
 
-    def _needed(self, size: int) -> Graph:
-        """Return the part of the graph for so many samples that the outputs depend on."""
+    def _shown(self, size: int, inner: bool = False) -> Graph:
+        """Return the graph for so many samples, as shapes alone tell it: all of it, or what the outputs depend on."""
         graph = self.network.graph({k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()})
-        return graph.restricted_to(*self.outputs)
+        return graph if inner else graph.restricted_to(*self.outputs)
 
-    def _traced(self, size: int, instead: int | None = None) -> tuple[Graph, Samples] | None:
+    def _traced(self, size: int, inner: bool, instead: int) -> tuple[Graph, Samples] | None:
         """Return the graph for so many samples, and where it holds them; None where there is none from shapes alone.
 
         Where so many are too many within the limits, that for as many as are to be taken `instead`.
         """
         try:
-            graph = self._needed(size)
+            graph = self._shown(size, inner)
         except TooLarge:
-            return None if instead is None or instead >= size else self._traced(instead)
+            return None if instead >= size else self._traced(instead, inner, instead)
         except ReflrpError:
             return None
-        return graph, trace(graph, {k: 0 for k in graph.inputs if self.feeds[k].ndim})
+        return graph, self._seen(graph)
+
+    def _seen(self, graph: Graph) -> Samples:
+        """Return where a graph holds the samples."""
+        return trace(graph, {k: 0 for k in graph.inputs if self.feeds[k].ndim})
 
     def axes(self, size: int) -> dict[str, int]:
         """Return the axis that the samples are on, for each inner value where that is known.
 
-        One sample alone does not show it; two in its place do.
+        One sample alone does not show it; two in its place do. Values that the outputs do not depend on are among them: they
+        have relevance too, zeros.
         """
-        whole = self._traced(self.count if self.count > 1 else 2) or (self._traced(size) if size > 1 else None)
-        if whole is None:
-            return {}
-        return {k: place.axis for k, place in whole[1].places.items() if place is not None and place.before == 1}
+        for count in dict.fromkeys([max(self.count, 2), size]):
+            with suppress(ReflrpError):
+                if count > 1:
+                    places = self._seen(self._shown(count, inner=True)).places
+                    return {k: place.axis for k, place in places.items() if place is not None and place.before == 1}
+        return {}
 
     def turned(self) -> str:
         """Return what is to be said of an output that holds the samples on another axis than the first; "" for none.
