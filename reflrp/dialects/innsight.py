@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from reflrp import rules as r
-from reflrp.arrays import ZERO, Array, add, away_from_zero, namespace, neg, pos, sign, where
+from reflrp.arrays import ZERO, Array, add, namespace, neg, pos, sign, where
 from reflrp.composites import Composite, Pairs, kind, op_type
 from reflrp.composites.matchers import Matcher
 from reflrp.dialects.lrp_toolbox import AlphaBeta
@@ -187,12 +187,17 @@ def LRP(  # noqa: N802
     rule as if they were averages. "pass" is for a BatchNorm_Layer in a dict. Raises RuleError for what innsight refuses.
     """
     weak = WEAK[checks.choice("dtype", dtype, tuple(WEAK), RuleError)]
-    winner, released = checks.flag("winner_takes_all", winner_takes_all, RuleError), checks.flag("as_released", as_released)
+    winner, released = (
+        checks.flag("winner_takes_all", winner_takes_all, RuleError),
+        checks.flag("as_released", as_released),
+    )
     pairs: Pairs = ()
     for layer, matcher in LAYERS.items():
         rule = _by_layer("rule_name", rule_name, layer, "simple")
         allowed = (*RULES, "pass") if isinstance(rule_name, Mapping) and layer == "BatchNorm_Layer" else RULES
-        param = _param(checks.choice("rule_name", rule, allowed, RuleError), _by_layer("rule_param", rule_param, layer), released)
+        param = _param(
+            checks.choice("rule_name", rule, allowed, RuleError), _by_layer("rule_param", rule_param, layer), released
+        )
         pairs += ((matcher, _rule(layer, rule, param, weak, winner)),)
     own: Pairs = (
         (types.Sum, EqualParts()),

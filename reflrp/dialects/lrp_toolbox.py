@@ -50,8 +50,8 @@ POOL = 1e-12
 class AlphaBeta(r.LinearRule):
     """R_j = sum_k (alpha (a_j w_jk)+ / (z+_k + positive) + (1 - alpha) (a_j w_jk)- / (z-_k - negative)) R_k.
 
-    z+_k = sum_j (a_j w_jk)+ + b+_k, z-_k = sum_j (a_j w_jk)- + b-_k; where such a sum is 0, nothing is shared. What the papers call beta is alpha - 1. alpha may be
-    any number; below 1 both parts count positively, and 0 is the negative part alone.
+    z+_k = sum_j (a_j w_jk)+ + b+_k, z-_k = sum_j (a_j w_jk)- + b-_k; a part that is empty shares nothing. What the papers
+    call beta is alpha - 1. alpha may be any number; below 1 both parts count positively, and 0 is the negative part alone.
     """
 
     serves: ClassVar[frozenset[str]] = frozenset({"dense", "conv"})
@@ -212,7 +212,9 @@ def lrp(
     RuleError for an unknown variant.
     """
     preset: Pairs = ()
-    for pattern, value in checks.mapping("layers", layers or {}, "a dict of (lrp_var, param) by name", RuleError).items():
+    for pattern, value in checks.mapping(
+        "layers", layers or {}, "a dict of (lrp_var, param) by name", RuleError
+    ).items():
         if not isinstance(value, tuple | list) or len(value) != 2:
             raise RuleError(f"layers[{pattern!r}] must be (lrp_var, param), not {checks.shown(value)}")
         preset += tuple((name(pattern) & m, rule) for m, rule in _on_layers(_variant(*value)))

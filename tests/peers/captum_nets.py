@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as fn
 from captum.attr._utils.custom_modules import Addition_Module
 from torch import nn
 
@@ -48,7 +48,7 @@ def vgg() -> Net:
 def functional() -> Net:
     """The same with functions in place of modules: these are gradients to captum."""
     return Net(
-        lambda n, x: n.fc(F.avg_pool2d(F.relu(n.b(F.max_pool2d(F.relu(n.a(x)), 2))), 2).flatten(1)),
+        lambda n, x: n.fc(fn.avg_pool2d(fn.relu(n.b(fn.max_pool2d(fn.relu(n.a(x)), 2))), 2).flatten(1)),
         a=conv(3, 6), b=conv(6, 8), fc=nn.Linear(8 * 4, 5),
     )  # fmt: skip
 
@@ -197,10 +197,10 @@ def functions() -> Net:
     """Functions that have no hook: activations, a product, a softmax, a scale, a mean, a constant."""
 
     def way(n: Any, x: torch.Tensor) -> torch.Tensor:
-        x = F.gelu(n.a(x)) * 1.5 + 0.25
+        x = fn.gelu(n.a(x)) * 1.5 + 0.25
         x = n.b(x * torch.sigmoid(x))
         x = n.c(x.softmax(1) - x.mean(1, keepdim=True))
-        return n.fc(F.leaky_relu(x, 0.125))
+        return n.fc(fn.leaky_relu(x, 0.125))
 
     return Net(way, a=nn.Linear(7, 9), b=nn.Linear(9, 8), c=nn.Linear(8, 6), fc=nn.Linear(6, 5))
 
@@ -264,7 +264,7 @@ def three_dimensional() -> Net:
 
 def transposed() -> Net:
     return Net(
-        lambda n, x: n.fc(n.r(n.c(F.interpolate(n.b(n.q(n.up(n.p(n.a(x))))), scale_factor=2))).mean((2, 3))),
+        lambda n, x: n.fc(n.r(n.c(fn.interpolate(n.b(n.q(n.up(n.p(n.a(x))))), scale_factor=2))).mean((2, 3))),
         a=nn.Conv2d(2, 6, 3, 2, 1), p=nn.ReLU(), up=nn.ConvTranspose2d(6, 4, 3, 2, 1, output_padding=1), q=nn.ReLU(),
         b=nn.ConvTranspose2d(4, 4, 2, groups=2, dilation=2), c=conv(4, 3), r=nn.ReLU(), fc=nn.Linear(3, 5),
     )  # fmt: skip

@@ -82,7 +82,7 @@ def test_default_rules(name: str) -> None:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", NETS)
 def test_rules(name: str, rule: str) -> None:
-    rules = {layer: RULES[rule] for layer in LAYERS} | {layer: RULES["EpsilonRule(0.25)"] for layer in OTHERS}
+    rules = dict.fromkeys(LAYERS, RULES[rule]) | dict.fromkeys(OTHERS, RULES["EpsilonRule(0.25)"])
     if name in AT_OTHER_VALUES and "Epsilon" not in rule:
         with pytest.raises(reflrp.RuleError, match="not at the network's own values"):
             by_reflrp(case(name), rules, functions=FUNCTIONS.get(name, ()))
@@ -106,7 +106,10 @@ IDENTITIES: list[tuple[str, dict[Any, Make]]] = [
     # no effect, to captum
     ("vgg", {nn.ReLU: RULES["EpsilonRule(0.25)"]}),
     ("vgg", {nn.MaxPool2d: RULES["EpsilonRule(0.25)"], nn.AvgPool2d: RULES["GammaRule"]}),
-    ("residual", {"add1": RULES["EpsilonRule(0.25)"], "add2": RULES["Alpha1_Beta0_Rule"], "g": RULES["EpsilonRule(0.25)"]}),
+    (
+        "residual",
+        {"add1": RULES["EpsilonRule(0.25)"], "add2": RULES["Alpha1_Beta0_Rule"], "g": RULES["EpsilonRule(0.25)"]},
+    ),
     ("norm_after", {nn.BatchNorm2d: RULES["EpsilonRule(0.25)"]}),
     ("vgg", {"a": RULES["GammaRule"], "b": RULES["Alpha1_Beta0_Rule"], "fc": RULES["EpsilonRule(0.25)"]}),
 ]
@@ -150,14 +153,24 @@ def test_modules_used_twice() -> None:
 @pytest.mark.parametrize("to_input", [False, True])
 @pytest.mark.parametrize(
     ("name", "layer"),
-    [("vgg", "b"), ("vgg", "pool"), ("vgg", ["a", "fc"]), ("residual", "add1"), ("residual", "add2"), ("inception", "c")],
+    [
+        ("vgg", "b"),
+        ("vgg", "pool"),
+        ("vgg", ["a", "fc"]),
+        ("residual", "add1"),
+        ("residual", "add2"),
+        ("inception", "c"),
+    ],
 )
 def test_layers(name: str, layer: Any, to_input: bool) -> None:
     net = copy.deepcopy(case(name).net)
     modules = dict(net.named_modules())
     chosen = [modules[k] for k in layer] if isinstance(layer, list) else modules[layer]
     want, delta = LayerLRP(net, chosen).attribute(
-        case(name).x.clone().requires_grad_(), torch.tensor(case(name).target), attribute_to_layer_input=to_input, return_convergence_delta=True
+        case(name).x.clone().requires_grad_(),
+        torch.tensor(case(name).target),
+        attribute_to_layer_input=to_input,
+        return_convergence_delta=True,
     )
     got, own = dialect.LayerLRP(case(name).onnx, layer).attribute(
         case(name).x.numpy(), case(name).target, return_convergence_delta=True, attribute_to_layer_input=to_input
@@ -186,4 +199,4 @@ def test_an_inner_value_that_captum_does_not_keep() -> None:
 def test_a_bare_rule_stands_on_convolutions_and_dense_layers() -> None:
     x, target = case("vgg").x.numpy(), case("vgg").target
     e = reflrp.explain(case("vgg").onnx, x, rules="captum.GammaRule", target=target)
-    assert_close(e.relevance, by_captum(case("vgg"), {layer: RULES["GammaRule"] for layer in LAYERS}))
+    assert_close(e.relevance, by_captum(case("vgg"), dict.fromkeys(LAYERS, RULES["GammaRule"])))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from reflrp.composites import REGISTRY, Composite, Pairs
@@ -50,7 +50,9 @@ class LRP(Composite):
     computes a gradient at other values than the network's.
     """
 
-    def __init__(self, rules: Rules = None, functions: Sequence[Any] = (), hooks: Literal["tensor", "layer"] = "tensor") -> None:
+    def __init__(
+        self, rules: Rules = None, functions: Sequence[Any] = (), hooks: Literal["tensor", "layer"] = "tensor"
+    ) -> None:
         self.given = _pairs(rules)
         listed = checks.listed_things("functions", functions, "a list of modules", RuleError)
         self.functions = tuple(map(at, listed))

@@ -197,15 +197,24 @@ class Modules:
                 continue
             for value, other in permutations(self._summands(node, made), 2):
                 maker = made.get(value)
-                if maker is None or maker.name not in self.activations or self._first_hook(other) != "multiply":
-                    continue
-                start, end = place.get(self.value(maker.inputs[0]), -1), place[value]
-                own = self._first_hook(value) == "multiply"
-                if start < place.get(other, -1) < (end if own else len(place)):
+                if maker and maker.name in self.activations and self._meets(maker, other, made, place):
                     raise RuleError(
                         f"what captum gives to {maker.name!r} (onnx {maker.op_type}) hangs on the order in which autograd walks "
                         f"through the branches of {node.name!r}; use captum.LRP(hooks='layer'), the rules without captum's hooks"
                     )
+
+    def _meets(self, node: Node, other: str, made: Mapping[str, Node], place: Mapping[str, int]) -> bool:
+        """Return whether what is written for another summand may be what an activation finds."""
+        maker = made.get(other)
+        if maker and maker.name in self.activations:
+            before = made.get(self.value(maker.inputs[0]))
+            written_on = before is not None and before.kind == "sum" and before.name not in self.layers
+            if written_on or self._ways[self.value(maker.inputs[0]), maker.name] == "pass times":
+                return True
+        if self._first_hook(other) != "multiply":
+            return False
+        end = place[node.output] if self._first_hook(node.output) == "multiply" else len(place)
+        return place.get(self.value(node.inputs[0]), -1) < place.get(other, -1) < end
 
     def _first_hook(self, value: str) -> str:
         return next(iter(self._hooks(self.readers.get(value, []))), ("", 0))[0]

@@ -24,14 +24,14 @@ Relevance = np.ndarray | tuple[np.ndarray, ...]
 
 def convergence_delta(e: Explanation) -> np.ndarray:
     """Return captum's convergence delta: each sample's output at the target less its relevance over all inputs, (N,)."""
-    if not isinstance(e, Explanation) or len(e.target) != len(e.output):
-        raise InputError("convergence_delta takes an explanation that started at a target")
+    if len(e.target) != len(e.output):
+        raise InputError("a convergence delta needs an explanation that started at a target, and not at an array")
     return _delta(e, tuple(e.relevances.values()))
 
 
 def _delta(e: Explanation, relevances: Sequence[np.ndarray]) -> np.ndarray:
     y = np.array([e.output[(n, *index)] for n, index in enumerate(e.target)])
-    return y - sum(R.reshape(len(R), -1).sum(axis=1) for R in relevances)
+    return np.asarray(y - sum(R.reshape(len(R), -1).sum(axis=1) for R in relevances))
 
 
 class LayerLRP:
@@ -74,9 +74,7 @@ class LayerLRP:
         e = self.explainer(inputs, target=target, layers=True)
         graph = self.explainer.program(inputs).graph
         modules = self.composite.modules(graph)
-        found = [
-            self._relevance(e, modules, node, attribute_to_layer_input) for node in self._nodes(graph, modules)
-        ]
+        found = [self._relevance(e, modules, node, attribute_to_layer_input) for node in self._nodes(graph, modules)]
         deltas = [_delta(e, R if isinstance(R, tuple) else (R,)) for R in found]
         one = isinstance(self.layer, str)
         relevance, delta = (found[0], deltas[0]) if one else (found, deltas)

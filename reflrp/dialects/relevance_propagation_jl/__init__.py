@@ -17,13 +17,7 @@ Not offered, because it changes the network: `canonize` merges a BatchNorm witho
 """
 
 from reflrp.dialects.relevance_propagation_jl.composites import (
-    COMPOSITES,
     Composite,
-    EpsilonAlpha2Beta1,
-    EpsilonAlpha2Beta1Flat,
-    EpsilonGammaBox,
-    EpsilonPlus,
-    EpsilonPlusFlat,
     FirstLayerMap,
     FirstLayerTypeMap,
     FirstNTypeMap,
@@ -53,6 +47,14 @@ from reflrp.dialects.relevance_propagation_jl.layers import (
     PoolingLayer,
     ReshapingLayer,
     Scale,
+)
+from reflrp.dialects.relevance_propagation_jl.presets import (
+    COMPOSITES,
+    EpsilonAlpha2Beta1,
+    EpsilonAlpha2Beta1Flat,
+    EpsilonGammaBox,
+    EpsilonPlus,
+    EpsilonPlusFlat,
 )
 from reflrp.dialects.relevance_propagation_jl.rules import (
     AlphaBetaRule,

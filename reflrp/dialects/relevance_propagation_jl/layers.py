@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from reflrp.composites.matchers import Matcher, Survey
 from reflrp.dialects.relevance_propagation_jl.rules import is_scale
 from reflrp.ir import Graph, Node
+from reflrp.ops import selection
 from reflrp.ops.conv import WindowMean
 from reflrp.ops.norms import Standardise
 from reflrp.ops.pointwise import Pointwise
-from reflrp.ops import selection
 from reflrp.ops.selection import MaxAxes
 from reflrp.ops.sums import SumAxes
 
@@ -31,13 +32,13 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class LayerType:
+class LayerType(Matcher):
     """A type of layers, by Flux's name."""
 
     name: str
     test: Callable[[Node], bool]
 
-    def __call__(self, node: Node) -> bool:
+    def __call__(self, node: Node, survey: Survey) -> bool:
         """Return whether a node is of the type."""
         return self.test(node)
 

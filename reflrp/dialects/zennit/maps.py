@@ -89,9 +89,7 @@ class NameMapComposite(_Mapped):
         for names, _ in pairs:
             if isinstance(names, str):
                 raise RuleError(f"name_map takes tuples of names: write ({names!r},)")
-        super().__init__(
-            tuple((Named(texts("name_map", names, RuleError)), rule) for names, rule in pairs), canonizers
-        )
+        super().__init__(tuple((Named(texts("name_map", names, RuleError)), rule) for names, rule in pairs), canonizers)
 
 
 class MixedComposite(_Mapped):
