@@ -140,7 +140,7 @@ def test_captum_at_other_values():
 
 def test_captum_without_a_default_rule():
     proto = model("y = Conv(x, w)", inputs="float[N,2,5] x", w=(3, 2, 3))
-    with pytest.raises(RuleError, match="no default rule for .*Conv1d"):
+    with pytest.raises(RuleError, match=r"no default rule for .*Conv1d"):
         reflrp.explain(proto, draw(2, 2, 5), rules="captum.LRP", target=(0, 0))
     assert reflrp.explain(proto, draw(2, 2, 5), rules="captum.EpsilonRule", target=(0, 0)).relevance.any()
 
@@ -166,6 +166,39 @@ def test_captum_layers_and_delta():
         captum.convergence_delta(reflrp.explain(branches(), x, init=np.ones((3, 3))))
     with pytest.raises(RuleError, match="captum's rules"):
         captum.LayerLRP(branches(), "fc2", "epsilon")
+
+
+class Living:
+    """A torch module, as far as `captum.composite` asks: its name, its class, its rule."""
+
+    def __init__(self, rule=None, **children):
+        self.rule, self.children = rule, children
+
+    def named_modules(self):
+        return [("", self), *self.children.items()]
+
+
+class GammaRule:
+    STABILITY_FACTOR = 1e-9
+    gamma, set_bias_to_zero = 0.75, True
+
+
+class IdentityRule:
+    STABILITY_FACTOR = 0.5
+
+
+class EpsilonPlusRule(GammaRule):
+    """One that captum does not have."""
+
+
+def test_captum_from_a_living_network():
+    net = Living(fc1=Living(GammaRule()), fc2=Living(IdentityRule()), fc3=Living())
+    found = {m.pattern: rule for m, rule in captum.composite(net).given}
+    assert found == {"fc1": captum.GammaRule(0.75, True), "fc2": captum.IdentityRule(0.5)}
+    with pytest.raises(RuleError, match="'fc1' has the rule"):
+        captum.composite(Living(fc1=Living(EpsilonPlusRule())))
+    with pytest.raises(RuleError, match="named_modules"):
+        captum.composite("net")
 
 
 # ---------------------------------------------------------------- RelevancePropagation.jl

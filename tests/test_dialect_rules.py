@@ -77,7 +77,7 @@ def generalised(gamma, f=lambda z: z):
     return formula
 
 
-def zbox(low, high, f=lambda z: z, slope=lambda z: np.ones_like(z)):
+def zbox(low, high, f=lambda z: z, slope=np.ones_like):
     def formula(a, S, W, b, R):
         z = a @ W + b
         s = R / signed(f(z) - (low * up(W)).sum(0) - up(b) - (high * down(W)).sum(0) - down(b), F9)

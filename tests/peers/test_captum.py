@@ -200,3 +200,16 @@ def test_a_bare_rule_stands_on_convolutions_and_dense_layers() -> None:
     x, target = case("vgg").x.numpy(), case("vgg").target
     e = reflrp.explain(case("vgg").onnx, x, rules="captum.GammaRule", target=target)
     assert_close(e.relevance, by_captum(case("vgg"), dict.fromkeys(LAYERS, RULES["GammaRule"])))
+
+
+def test_a_living_network() -> None:
+    net = copy.deepcopy(case("vgg").net)
+    net.a.rule, net.b.rule, net.mean.rule = (
+        lrp_rules.GammaRule(0.5),
+        lrp_rules.Alpha1_Beta0_Rule(),
+        lrp_rules.EpsilonRule(0.5),
+    )
+    composite = dialect.composite(net)
+    want = LRP(net).attribute(case("vgg").x.clone().requires_grad_(), target=torch.tensor(case("vgg").target))
+    got = reflrp.explain(case("vgg").onnx, case("vgg").x.numpy(), rules=composite, target=case("vgg").target)
+    assert_close(got.relevance, want.detach().numpy())

@@ -131,6 +131,8 @@ class IdentityRule(EpsilonRule):
     It is EpsilonRule where another layer has read the same value before, or where a ReLU, Tanh or Dropout made it.
     """
 
+    multiple: ClassVar[bool] = False
+
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return R, for each input."""
         return namespace(R).broadcast_to(R[None, ...], a.shape) if L.stacked else R

@@ -219,7 +219,7 @@ class ZBoxRule(JuliaRule):
 
     def _bounds(self, a: Array) -> tuple[Array, Array]:
         for name, bound in (("low", self.low), ("high", self.high)):
-            if np.ndim(bound) and np.shape(bound) not in (a.shape, a.shape[1:]):
+            if getattr(bound, "ndim", 0) and tuple(bound.shape) not in (a.shape, a.shape[1:]):
                 raise RuleError(f"{name} must be a number or an array of the input's size, not {shown(bound)}")
         return full_like(a, self.low), full_like(a, self.high)
 
