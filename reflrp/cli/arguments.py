@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import typer
 
 from reflrp.cli.images import MODES, Pixels
 from reflrp.composites import Composite, preset
+from reflrp.composites.spelling import called
 from reflrp.errors import InputError, RuleError
 
 if TYPE_CHECKING:
@@ -26,24 +24,14 @@ NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?\s*", r
 
 def rules(text: str) -> Composite:
     """Return the composite of `name` or `name(key=value, ...)`; a list stands for an array."""
-    name, parameters = _call(text) if "(" in text else (text, {})
+    try:
+        name, parameters = called(text)
+    except RuleError as error:
+        raise typer.BadParameter("write name(key=value, ...)", param_hint="--rules") from error
     try:
         return preset(name, **parameters)
     except TypeError as error:
         raise RuleError(f"--rules {text}: {error}") from error
-
-
-def _call(text: str) -> tuple[str, dict[str, Any]]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # what Python has to say of the style of a text
-            call: Any = ast.parse(text.strip(), mode="eval").body
-        found = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
-        if call.args or None in found:
-            raise ValueError("not all arguments have names")
-        return ast.unparse(call.func), {k: np.asarray(v) if isinstance(v, list) else v for k, v in found.items()}
-    except (SyntaxError, ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
-        raise typer.BadParameter("write name(key=value, ...)", param_hint="--rules") from error
 
 
 def target(text: str | None) -> Any:

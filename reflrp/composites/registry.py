@@ -11,6 +11,7 @@ from typing import Any
 
 from reflrp.composites.composite import Composite, defaults, uniform
 from reflrp.composites.matchers import name
+from reflrp.composites.spelling import called
 from reflrp.errors import RuleError
 from reflrp.ground import checks
 from reflrp.rules.base import Rule
@@ -87,12 +88,15 @@ def _made(title: str, make: Preset, parameters: dict[str, Any]) -> Composite:
 
 def _from_dialect(library: str, title: str, parameters: dict[str, Any]) -> Composite:
     if library not in REGISTRY.dialects:
-        raise RuleError(f"dialect {library!r} is unknown; there is {', '.join(REGISTRY.dialects)}")
+        near = get_close_matches(library, REGISTRY.dialects, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(REGISTRY.dialects)}"
+        raise RuleError(f"dialect {library!r} is unknown; {hint}")
     module = REGISTRY.dialects[library]()
     make = getattr(module, title, None) if title in module.__all__ else None
     if make is None:
-        near = get_close_matches(title, module.__all__, n=1)
-        raise RuleError(f"{library} has no {title!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        names = {name.lower(): name for name in module.__all__}
+        near = get_close_matches(title.lower(), names, n=1)
+        raise RuleError(f"{library} has no {title!r}" + (f"; did you mean {names[near[0]]!r}?" if near else ""))
     if not callable(make):
         raise RuleError(f"{library}.{title} is no rule or composite")
     return _made(f"{library}.{title}", make, parameters)
@@ -103,7 +107,8 @@ def resolve(rules: Any) -> Composite:
     if isinstance(rules, Composite):
         return rules
     if isinstance(rules, str):
-        return preset(rules)
+        name_, parameters = called(rules)
+        return preset(name_, **parameters)
     if isinstance(rules, Rule):
         means = (REGISTRY.meanings[c] for c in type(rules).__mro__ if c in REGISTRY.meanings)
         return next(means, uniform)(rules)

@@ -27,6 +27,7 @@ from reflrp.ops.quantised import Units
 from reflrp.ops.routing import Concat
 from reflrp.passes.batchnorm import batchnorms_joined
 from reflrp.passes.bias import WITH_BIAS, closed, opened, part_bias
+from reflrp.passes.readers import part_readers
 
 
 def fold_batchnorm(graph: Graph) -> Graph:
@@ -210,6 +211,7 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {
     "fold_batchnorm": fold_batchnorm,
     "merge_batchnorm": merge_batchnorm,
     "part_bias": part_bias,
+    "part_readers": part_readers,
 }
 """The passes that a composite may name."""
 
