@@ -13,6 +13,7 @@ from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch, choices
 from reflrp.composites import Composite, resolve
 from reflrp.engine import Program
+from reflrp.errors import InputError
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache
@@ -193,8 +194,22 @@ class Explainer:
     def _size(self, batch: Batch, inner: bool = False) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it."""
         asked, itemsize = self.batch_size, np.dtype(self.dtype).itemsize
+        if batch.count > 1 and any(rule.couples for _, rule in self.composite.pairs):
+            return self._uncut(batch, itemsize), ()
         key = inner, tuple((k, a.shape) for k, a in batch.feeds.items())
         return self._sizes.made(key, lambda: batch.settled(asked, MEMORY, itemsize, inner))
+
+
+    def _uncut(self, batch: Batch, itemsize: int) -> int:
+        """Return the size of the batch. Raises InputError where it would have to be cut."""
+        size = min(batch.settled(batch.count, MEMORY, itemsize)[0], self.batch_size or batch.count)
+        if size < batch.count:
+            coupled = next(type(rule).__name__ for _, rule in self.composite.pairs if rule.couples)
+            raise InputError(
+                f"{coupled} takes a statistic over the batch, whose {batch.count} samples would run {size} at a time; leave "
+                "batch_size out, or give so many samples"
+            )
+        return size
 
 
 def explain(

@@ -8,6 +8,6 @@ from importlib import import_module
 
 from reflrp.composites.registry import REGISTRY
 
-LIBRARIES = ("lczerolens", "lrp_for_lstm", "lxt", "pnpxai", "zennit")
+LIBRARIES = ("innvestigate", "lczerolens", "lrp_for_lstm", "lxt", "pnpxai", "signxai", "zennit")
 
 REGISTRY.dialects.update({name: partial(import_module, f"{__name__}.{name}") for name in LIBRARIES})

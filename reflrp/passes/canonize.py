@@ -23,7 +23,7 @@ from reflrp.ops.linear import Dense, Diagonal, LeftDense, LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.routing import Concat
-from reflrp.passes.batchnorm import batchnorms_joined
+from reflrp.passes.batchnorm import batchnorms_joined, batchnorms_named
 from reflrp.passes.bias import WITH_BIAS, closed, opened, part_bias
 
 
@@ -201,6 +201,7 @@ def strip_output(graph: Graph) -> Graph:
 
 PASSES: dict[str, Callable[[Graph], Graph]] = {
     "fold_batchnorm": fold_batchnorm,
+    "join_batchnorm": batchnorms_named,
     "merge_batchnorm": merge_batchnorm,
     "part_bias": part_bias,
 }

@@ -40,6 +40,11 @@ class Rule(Comparable):
         """Return whether the rule can stand on a node."""
         return node.kind in self.serves
 
+    @property
+    def couples(self) -> bool:
+        """Whether the samples of a batch change one another's relevance, so that it must not be cut."""
+        return False
+
     def __repr__(self) -> str:
         """Return the rule as it is written, with arrays by their dtype and shape."""
         return (

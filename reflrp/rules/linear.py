@@ -385,6 +385,11 @@ class StdxEpsilon(LinearRule):
         check_choice("over", self.over, ("sample", "batch"))
         check_choice("bias", self.bias, ("absorb", "ignore"))
 
+    @property
+    def couples(self) -> bool:
+        """Whether the deviation is that of the whole batch."""
+        return self.over == "batch"
+
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
         xp = namespace(a)
