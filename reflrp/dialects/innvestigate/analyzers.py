@@ -8,7 +8,7 @@ from reflrp import rules as r
 from reflrp.composites import Composite, Pairs, anything, kind, op_type
 from reflrp.composites.matchers import Matcher
 from reflrp.dialects.innvestigate.alphabeta import AlphaBetaRule, AlphaBetaX2m100Rule
-from reflrp.dialects.innvestigate.base import ELEMENTWISE, GRADIENTS, UNJOINED, UNKNOWN, Analyzer, Setting
+from reflrp.dialects.innvestigate.base import ELEMENTWISE, UNJOINED, UNKNOWN, Analyzer, Setting
 from reflrp.dialects.innvestigate.keras_rule import KerasRule
 from reflrp.dialects.innvestigate.layers import BatchNormalizationReverseLayer, FusedBatchNormalization
 from reflrp.dialects.innvestigate.rules import EpsilonRule, FlatRule, ZRule
@@ -75,7 +75,7 @@ class LRP(Analyzer):
             *_batchnorm(setting, bn_layer_rule, bn_layer_fuse_mode),
             *setting.sums(),
             *_functions(setting, checks.flag("disable_model_checks", disable_model_checks, RuleError)),
-            *GRADIENTS,
+            *setting.gradients(),
         )
         super().__init__(described, pairs, neuron_selection_mode)
 

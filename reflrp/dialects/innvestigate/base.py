@@ -199,12 +199,14 @@ class Setting:
             (self.adds(), reverse.AddReverseLayer()),
         )
 
+    def gradients(self) -> Pairs:
+        """Return the pairs of everything else: TensorFlow's gradient. A layer with a kernel is not among it."""
+        kinds = kind("sum", "pool", "diagonal", "product", "normaliser", "pointwise")
+        return (
+            (op_type("GlobalMaxPool", "ReduceMax") & kind("max"), reverse.SharedMaximum()),
+            (kind("max"), r.WinnerTakesAll()),
+            (kinds | (KERNELS & ~contains_kernel.bound(self.model, self.pads)), r.Gradient()),
+        )
 
-GRADIENTS: Pairs = (
-    (op_type("GlobalMaxPool", "ReduceMax") & kind("max"), reverse.SharedMaximum()),
-    (kind("max"), r.WinnerTakesAll()),
-    (kind("sum", "pool", "diagonal", "product", "normaliser", "pointwise", *WEIGHTED), r.Gradient()),
-)
-"""Everything else: TensorFlow's gradient."""
 
 UNJOINED = Refused(kind("diagonal") & name("*BiasAdd*"), "a bias stands apart from its layer")

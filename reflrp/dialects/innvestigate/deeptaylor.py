@@ -10,7 +10,7 @@ from reflrp import rules as r
 from reflrp.arrays import pos
 from reflrp.composites import Pairs, anything, kind, op_type
 from reflrp.dialects.innvestigate.alphabeta import Alpha1Beta0IgnoreBiasRule
-from reflrp.dialects.innvestigate.base import GRADIENTS, UNJOINED, UNKNOWN, Analyzer, Setting
+from reflrp.dialects.innvestigate.base import UNJOINED, UNKNOWN, Analyzer, Setting
 from reflrp.dialects.keras import KerasModel
 from reflrp.dialects.keras_matchers import Refused
 from reflrp.errors import RuleError
@@ -39,7 +39,7 @@ class DeepTaylor(Analyzer):
             *self._input_layers(setting),
             *setting.kernels(Alpha1Beta0IgnoreBiasRule, None, None),
             *_functions(setting, disable_model_checks),
-            *GRADIENTS,
+            *setting.gradients(),
         )
         super().__init__(setting.model, pairs, neuron_selection_mode)
 

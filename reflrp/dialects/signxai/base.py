@@ -11,7 +11,7 @@ from reflrp import rules as r
 from reflrp.arrays import to_host
 from reflrp.composites import Composite, Pairs, kind
 from reflrp.composites.matchers import Matcher, Survey
-from reflrp.dialects.innvestigate.base import GRADIENTS, UNJOINED, Setting
+from reflrp.dialects.innvestigate.base import UNJOINED, Setting
 from reflrp.dialects.innvestigate.keras_rule import KerasRule
 from reflrp.dialects.innvestigate.layers import BatchNormalizationReverseLayer
 from reflrp.dialects.innvestigate.rules import FlatRule
@@ -125,7 +125,7 @@ class LRP(Composite):
             *setting.sums(),
             (UNJOINED, NONE),
             (KeepsShape() & kind("pointwise", "diagonal", "normaliser", "max"), r.Pass()),
-            *GRADIENTS,
+            *setting.gradients(),
         )
         super().__init__(pairs, f"signxai.{type(self).__name__}", ("join_batchnorm",))
 

@@ -1,7 +1,8 @@
 """What iNNvestigate and SignXAI2 answer: `python answer.py FOLDER` writes networks, their ONNX files and all relevances.
 
 It runs where TensorFlow is installed, and reflrp is not (they want different versions of NumPy); the tests read what it writes.
-iNNvestigate needs a process without eager execution, so it has one of its own; it computes in float64. SignXAI casts to float32.
+iNNvestigate needs a process without eager execution, so it has one of its own; it computes in float64. So does SignXAI, but
+where one of its layers adds in float32 all is float32.
 """
 
 import json
@@ -64,10 +65,10 @@ def answers(library: Any, every: dict[str, Any], run: Any, kept: Path) -> None:
     for name in nets.NETS:
         found: dict[str, Any] = {}
         data = pickle.loads((kept / f"{name}.pickle").read_bytes())
+        x = data["x"][: cases.samples(library.name, name)]
         for _, title, mode in (each for each in planned if each[0] == name):
-            model = nets.built(keras, name)
             try:
-                found[f"{title}|{mode}"] = run(library, every[title], model, data["x"], mode, CHOSEN[mode])
+                found[f"{title}|{mode}"] = run(library, every[title], name, x, mode, CHOSEN[mode])
             except Exception as error:
                 found[f"{title}|{mode}"] = f"{type(error).__name__}: {error}"[:200]
             keras.backend.clear_session()
@@ -90,7 +91,7 @@ def by_innvestigate(kept: Path) -> None:
     library.__dict__.update({k: getattr(relevance_analyzer, k) for k in relevance_analyzer.__all__})
     library.made, library.name = made, "innvestigate"
 
-    def run(lib: Any, make: Any, model: Any, x: Any, mode: str, chosen: Any) -> Any:
+    def run(lib: Any, make: Any, name: str, x: Any, mode: str, chosen: Any) -> Any:
         way = "index" if mode == "list" else mode
         wrapped = SimpleNamespace(**vars(lib))
         for k, v in vars(lib).items():
@@ -98,13 +99,12 @@ def by_innvestigate(kept: Path) -> None:
                 wrapped.__dict__[k] = lambda m, v=v, **kw: v(
                     m, neuron_selection_mode=way, disable_model_checks=True, **kw
                 )
-        return make(wrapped, model).analyze(x, neuron_selection=chosen)
+        return make(wrapped, nets.built(keras, name)).analyze(x, neuron_selection=chosen)
 
     answers(library, cases.INNVESTIGATE, run, kept)
 
 
 def by_signxai(kept: Path) -> None:
-    keras.backend.set_floatx("float32")
     from signxai.tf_signxai.methods_impl.innvestigate.analyzer.relevance_based import relevance_analyzer as analyzers
     from signxai.tf_signxai.methods_impl.innvestigate.analyzer.relevance_based import relevance_rule_base as rules
     from signxai.tf_signxai.methods_impl.innvestigate.utils.keras import checks
@@ -114,9 +114,14 @@ def by_signxai(kept: Path) -> None:
     )
     library.made, library.name = made, "signxai"
 
-    def run(lib: Any, make: Any, model: Any, x: Any, mode: str, chosen: Any) -> Any:
+    def run(lib: Any, make: Any, name: str, x: Any, mode: str, chosen: Any) -> Any:
         select = chosen if mode in ("index", "list") else mode
-        found = make(lib, model).analyze(x.astype("float32"), neuron_selection=select)
+        try:
+            keras.backend.set_floatx("float64")
+            found = make(lib, nets.built(keras, name)).analyze(x, neuron_selection=select)
+        except Exception:  # some of its layers add in float32 only
+            keras.backend.set_floatx("float32")
+            found = make(lib, nets.built(keras, name)).analyze(x.astype("float32"), neuron_selection=select)
         (relevance,) = found.values()
         return relevance
 

@@ -139,6 +139,11 @@ ON_BATCHNORM = ("two_linear", "BN", "AlphaBetaX", "LRPZ", "WSquare")
 BATCHNORM_NETS = ("dense_bn", "bn_before", "bn_after")
 
 
+def samples(library: str, net: str) -> int:
+    """How many samples to explain: SignXAI multiplies a batch by its first sample, where a BatchNorm stands, and raises."""
+    return 1 if library == "signxai" and net in BATCHNORM_NETS else 3
+
+
 def plan(library: str, nets: tuple[str, ...], every: bool = False) -> list[tuple[str, str, str]]:
     """What to compare, as (network, case, selection of neurons): by network, all of it or what CORE says."""
     cases = {"innvestigate": INNVESTIGATE, "signxai": SIGNXAI}[library]
@@ -152,7 +157,7 @@ def plan(library: str, nets: tuple[str, ...], every: bool = False) -> list[tuple
         if "list" in title:
             on = {"mlp"}
         chosen += [(net, title, "index") for net in nets if net in on]
-    others = ("mlp", "conv") if library == "innvestigate" else nets
+    others = ("mlp", "conv") if library == "innvestigate" else ("mlp", "pools", "residual", "concat")
     chosen += [
         (net, title, mode)
         for net in others
