@@ -6,7 +6,7 @@
 
 An analyzer is a composite. Its first argument is the Keras model, as in the library, but it may be left out: it says what the
 ONNX file does not keep (`LRP` says what). Where a name means one thing and iNNvestigate computes another, the name's
-meaning is the default, and as_released=True is what iNNvestigate computes; `docs/keras.md` lists all of it.
+meaning is the default, and as_released=True is what iNNvestigate computes; `docs/innvestigate.md` lists all of it.
 """
 
 from reflrp.composites.registry import REGISTRY

@@ -6,7 +6,7 @@
 
 An analyzer is a composite. Its first argument is the Keras model, as in the library, but it may be left out: it says what the
 ONNX file does not keep. Where a name means one thing and SignXAI computes another, the name's meaning is the default, and
-as_released=True is what SignXAI computes; `docs/keras.md` lists all of it. The names of its torch part mean the same rules;
+as_released=True is what SignXAI computes; `docs/signxai.md` lists all of it. The names of its torch part mean the same rules;
 what that part computes under them is not reproduced.
 """
 

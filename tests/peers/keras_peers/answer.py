@@ -1,4 +1,4 @@
-"""What iNNvestigate and SignXAI2 answer: `python answer.py FOLDER` writes networks, their ONNX files and all relevances.
+"""What iNNvestigate and SignXAI2 answer: `python answer.py FOLDER` writes networks, ONNX files and relevances.
 
 It runs where TensorFlow is installed, and reflrp is not (they want different versions of NumPy); the tests read what it writes.
 iNNvestigate needs a process without eager execution, so it has one of its own; it computes in float64. So does SignXAI, but
@@ -62,7 +62,7 @@ CHOSEN = {"index": 4, "list": [1, 0, 3], "max_activation": None, "all": None}
 def answers(library: Any, every: dict[str, Any], run: Any, kept: Path) -> None:
     """Write all relevances of a library, and the class of the error where it raised; a file a network."""
     planned = cases.plan(library.name, tuple(nets.NETS), bool(os.environ.get("ALL")))
-    for name in nets.NETS:
+    for name in sys.argv[3:] or nets.NETS:
         found: dict[str, Any] = {}
         data = pickle.loads((kept / f"{name}.pickle").read_bytes())
         x = data["x"][: cases.samples(library.name, name)]
@@ -78,7 +78,6 @@ def answers(library: Any, every: dict[str, Any], run: Any, kept: Path) -> None:
 def by_innvestigate(kept: Path) -> None:
     tf.compat.v1.disable_eager_execution()
     keras.backend.set_floatx("float64")
-    keras.backend.set_learning_phase(0)
     from innvestigate import analyzer
     from innvestigate.analyzer.relevance_based import relevance_rule
     from innvestigate.backend import checks
@@ -92,6 +91,7 @@ def by_innvestigate(kept: Path) -> None:
     library.made, library.name = made, "innvestigate"
 
     def run(lib: Any, make: Any, name: str, x: Any, mode: str, chosen: Any) -> Any:
+        keras.backend.set_learning_phase(0)  # else the gradient of a BatchNorm asks for it
         way = "index" if mode == "list" else mode
         wrapped = SimpleNamespace(**vars(lib))
         for k, v in vars(lib).items():
