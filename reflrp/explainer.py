@@ -199,7 +199,6 @@ class Explainer:
         key = inner, tuple((k, a.shape) for k, a in batch.feeds.items())
         return self._sizes.made(key, lambda: batch.settled(asked, MEMORY, itemsize, inner))
 
-
     def _uncut(self, batch: Batch, itemsize: int) -> int:
         """Return the size of the batch. Raises InputError where it would have to be cut."""
         size = min(batch.settled(batch.count, MEMORY, itemsize)[0], self.batch_size or batch.count)

@@ -4,7 +4,9 @@ from functools import partial
 
 import keras_formulas as f
 import numpy as np
+import oracle
 import pytest
+from onnx import helper, numpy_helper
 
 import reflrp
 from reflrp.composites import preset
@@ -144,6 +146,57 @@ def test_conditions():
         assert_chain(analyzer, [f.square, partial(A1B0, bias=False), f.flat], norm)
     with pytest.raises(reflrp.UnassignedNodes):
         inn.LRP(rule=conditions[:1], bn_layer_rule="Z").analyze(f.conv_net()[0], f.conv_net()[3])
+
+
+def separable_net():
+    """A separable convolution as tf2onnx writes it: (ONNX file, matrices of both factors, bias, input)."""
+    rng = np.random.default_rng(3)
+    depth, point, bias = rng.standard_normal((4, 1, 2, 2)), rng.standard_normal((3, 4, 1, 1)), rng.standard_normal(3)
+    shape = {"strides": (1, 1), "begin": (0, 0), "end": (0, 0), "dilations": (1, 1)}
+    factors = [
+        f.dense_of(oracle.conv((4, 4), depth, None, groups=2, **shape))[0],
+        f.dense_of(oracle.conv((3, 3), point, None, groups=1, **shape))[0],
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "d"], ["h"], "net/sep/separable_conv2d/depthwise", group=2),
+        helper.make_node("Conv", ["h", "p", "b"], ["c"], "net/sep/BiasAdd"),
+        helper.make_node("Flatten", ["c"], ["y"], "net/flat/Reshape"),
+    ]
+    net = f.file(nodes, (2, 4, 4), 27, {"d": depth, "p": point, "b": bias})
+    return net, factors, np.repeat(bias, 9), rng.standard_normal((2, 2, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("rule", "terms"),
+    [
+        ("Z", lambda x, c: [(x, c(lambda W: W))]),
+        ("ZPlus", lambda x, c: [(f.plus(x), c(f.plus)), (f.minus(x), c(f.minus))]),
+        ("WSquare", lambda x, c: [(np.ones_like(x), c(np.square))]),
+        ("Flat", lambda x, c: [(np.ones_like(x), c(lambda W: (W != 0) * 1.0))]),
+    ],
+)
+def test_separable_convolutions_are_one_layer(rule, terms):
+    """Each factor is modified by itself: w+ is the map of both positive parts."""
+    net, (one, two), bias, x = separable_net()
+    R = np.random.default_rng(0).standard_normal((2, 27))
+    parts = terms(x.reshape(2, -1), lambda change: change(one) @ change(two))
+    want = f.shared(parts, bias if rule == "Z" else 0, R)
+    rules = inn.LRP(rule=rule)
+    e = reflrp.explain(net, x, rules=rules, init=R)
+    assert_close(e.relevance, want)
+    assert len(e.rules) == 1
+    # a name that does not say so leaves two convolutions
+    net.graph.node[0].name = "net/c1/Conv2D"
+    assert len(reflrp.explain(net, x, rules=rules, init=R).rules) == 2
+
+
+def test_both_factors_negative():
+    """Read off iNNvestigate: the product is positive, but neither factor has a positive part."""
+    net, _, _, x = separable_net()
+    weights = {"d": -np.ones((4, 1, 2, 2)), "p": -np.ones((3, 4, 1, 1)), "b": np.zeros(3)}
+    for tensor in net.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
+    assert not reflrp.explain(net, abs(x), rules=inn.LRPZPlus(), target=0).relevance.any()
 
 
 E1, E2, E4 = ([[2.0], [-1]], [1.0], [1, 1]), ([[2.0], [-1]], [-0.5], [1, 1]), ([[1.0], [-1]], [-1.0], [1, 1])

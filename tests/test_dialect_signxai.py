@@ -214,6 +214,48 @@ def test_maxima_that_keep_the_shape():
     assert np.allclose(reflrp.explain(net, x, rules=inn.LRPZ(), init=R).relevance.ravel(), [0, 0, 0, 10])
 
 
+def padded_net():
+    """A padding that became the convolution's own, and a BatchNormalization that became part of it."""
+    node = helper.make_node("Conv", ["x", "w"], ["h"], "Conv__7", pads=[1, 1, 1, 1])
+    last = helper.make_node("Flatten", ["h"], ["y"], "net/flat/Reshape")
+    return chain(node, last, shape=(1, 2, 2), outputs=9, constants={"w": np.ones((1, 1, 2, 2))})
+
+
+def test_layers_that_the_exporter_took_away():
+    net, x = padded_net(), np.asarray([[[[1.0, 2], [3, 4]]]])
+    layers = [("x", "InputLayer"), ("pad", "ZeroPadding2D"), ("c", "Conv2D"), ("flat", "Flatten")]
+    padded = {"config": f.config(layers)}
+    for analyzer in (inn.LRPZ(padded), sx.LRPZ(padded), inn.LRPFlat()):
+        reflrp.explain(net, x, rules=analyzer, target=0)
+    for analyzer in (inn.LRPFlat(padded), sx.LRPWSquare(padded), inn.LRP(padded, rule="Bounded")):
+        with pytest.raises(reflrp.RuleError, match="ZeroPadding"):
+            reflrp.explain(net, x, rules=analyzer, target=0)
+    gone = {"config": f.config([*layers[:3], ("bn", "BatchNormalization"), layers[3]])}
+    with pytest.raises(reflrp.RuleError, match="no node of the layers 'bn'"):
+        reflrp.explain(net, x, rules=inn.LRPZ(gone), target=0)
+
+
+def test_where_an_input_layer_is():
+    """Zero padding before it counts in iNNvestigate, and not in SignXAI; both look through reshapes."""
+    net, x = padded_net(), np.asarray([[[[1.0, 2], [3, 4]]]])
+    layers = [("x", "InputLayer"), ("pad", "ZeroPadding2D"), ("c", "Conv2D"), ("flat", "Flatten")]
+    padded = {"config": f.config(layers)}
+    for dialect, seen in ((inn, False), (sx, True)):
+        e = reflrp.explain(net, x, rules=dialect.LRPZ(padded, input_layer_rule=dialect.EpsilonRule(0.5)), target=0)
+        assert any(isinstance(rule, inn.EpsilonRule) for rule in e.rules.values()) == seen
+    W, b, x = np.eye(4), np.ones(4), np.arange(1, 9).reshape(2, 2, 2) * 1.0
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"], "net/flat/Reshape"),
+        helper.make_node("MatMul", ["f", "W"], ["d"], "net/d/MatMul"),
+        helper.make_node("Add", ["d", "b"], ["y"], "net/d/BiasAdd"),
+    ]
+    flat = f.file(nodes, (2, 2), 4, {"W": W, "b": b})
+    for model in (None, {"config": f.config([("x", "InputLayer"), ("flat", "Flatten"), ("d", "Dense")])}):
+        for dialect in (inn, sx):
+            e = reflrp.explain(flat, x, rules=dialect.LRPZ(model, input_layer_rule="Flat"), target=0)
+            assert np.allclose(e.relevance, e.output[:, :1, None] / 4)
+
+
 @pytest.mark.parametrize(
     "make",
     [

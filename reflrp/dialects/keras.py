@@ -120,17 +120,36 @@ class KerasModel:
         nodes = survey.graph.nodes
         found = {n.name: layer for n in nodes if (layer := self._named(n)) is not None}
         producers = survey.graph.producers()
-        taken = {layer.name for layer in found.values()}
+        seen = {layer.name for layer in found.values()}
+        full = {found[n.name].name for n in nodes if n.name in found and n.kind in WEIGHTED}
         for node in nodes:
             if node.name in found or node.kind in UNRULED:
                 continue
-            before = _before(node, producers, found)
-            fits = [k for k in self.layers if k.name not in taken and self._stands_behind(k, before, taken)]
-            fits = [k for k in fits if (k.kind in KERNEL) == (node.kind in WEIGHTED)]
+            before, weighted = _before(node, producers, found), node.kind in WEIGHTED
+            free = [k for k in self.layers if k.name not in (full if weighted else seen)]
+            fits = [k for k in free if (k.kind in KERNEL) == weighted and self._stands_behind(k, before, seen)]
             if len(fits) == 1:
                 found[node.name] = fits[0]
-                taken.add(fits[0].name)
+                seen.add(fits[0].name)
+                full.update({fits[0].name} if weighted else ())
+        self._check_all_there(seen | full)
         return found
+
+    def _check_all_there(self, seen: set[str]) -> None:
+        """Raise RuleError where a layer that takes a rule has no node: the exporter made it part of another."""
+        gone = [k.name for k in self.layers if k.kind in (*KERNEL, "BatchNormalization", "Add") and k.name not in seen]
+        if gone:
+            raise RuleError(
+                f"the ONNX file has no node of the layers {', '.join(map(repr, gone))}, which the exporter made part of others, or "
+                f"it is not that of {self.name!r}; leave model= out to explain the file as it is"
+            )
+
+    def reads_padding(self, node: Node, survey: Survey) -> bool:
+        """Return whether a layer ZeroPadding before a node's layer is no node, but the padding of that node itself."""
+        layer = self.layer(node, survey)
+        there = {k.name for k in self._placed.made(survey, lambda: self._place(survey)).values()}
+        before = [self.by_name[name] for name in layer.sources if name in self.by_name]
+        return any(k.kind.startswith("ZeroPadding") and k.name not in there for k in before)
 
     def _named(self, node: Node) -> Layer | None:
         for name in (*node.onnx, node.name):
@@ -141,13 +160,13 @@ class KerasModel:
                         return self.by_name[known]
         return None
 
-    def _stands_behind(self, layer: Layer, before: str | None, taken: set[str]) -> bool:
+    def _stands_behind(self, layer: Layer, before: str | None, seen: set[str]) -> bool:
         """Return whether a layer reads another, if only through layers that have no nodes."""
         for name in layer.sources:
             source = self.by_name.get(name)
             if name == before or (before is None and self.begins(name)):
                 return True
-            if source is not None and name not in taken and self._stands_behind(source, before, taken):
+            if source is not None and name not in seen and self._stands_behind(source, before, seen):
                 return True
         return False
 
@@ -177,9 +196,13 @@ def _before(node: Node, producers: Mapping[str, Node], found: Mapping[str, Layer
     """Return the layer of the value that a node reads, reshapes without a name looked through; None at the input."""
     name = node.inputs[0]
     while name in producers:
-        if producers[name].name in found:
-            return found[producers[name].name].name
-        name = producers[name].inputs[0]
+        maker = producers[name]
+        layer = found.get(maker.name)
+        if layer is not None and not (
+            maker.kind in UNRULED and layer.kind in KERNEL
+        ):  # not a Transpose before a kernel
+            return layer.name
+        name = maker.inputs[0]
     return None
 
 

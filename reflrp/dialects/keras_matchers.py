@@ -61,6 +61,17 @@ class Refused(Matcher):
 
 
 @dataclass(frozen=True)
+class JoinedPadding(Matcher):
+    """Convolutions that the exporter gave the zero padding of a layer before them."""
+
+    model: KerasModel | None = field(repr=False)
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        """Return whether the node matches."""
+        return self.model is not None and self.model.reads_padding(node, survey)
+
+
+@dataclass(frozen=True)
 class InputLayers(Matcher):
     """Layers that read inputs only, if through Flatten, Permute and Reshape; with `pads` also through zero padding.
 

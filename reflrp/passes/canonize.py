@@ -25,6 +25,7 @@ from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.routing import Concat
 from reflrp.passes.batchnorm import batchnorms_joined, batchnorms_named
 from reflrp.passes.bias import WITH_BIAS, closed, opened, part_bias
+from reflrp.passes.separable import join_separable
 
 
 def fold_batchnorm(graph: Graph) -> Graph:
@@ -203,6 +204,7 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {
     "fold_batchnorm": fold_batchnorm,
     "join_batchnorm": batchnorms_named,
     "merge_batchnorm": merge_batchnorm,
+    "join_separable": join_separable,
     "part_bias": part_bias,
 }
 """The passes that a composite may name."""

@@ -13,12 +13,13 @@ from reflrp.composites import Composite, Pairs, anything, kind, name, op_type
 from reflrp.composites.matchers import Matcher, Survey
 from reflrp.dialects.innvestigate import layers as reverse
 from reflrp.dialects.innvestigate.keras_rule import KerasRule
-from reflrp.dialects.innvestigate.rules import LRP_RULES, BoundedRule
+from reflrp.dialects.innvestigate.rules import LRP_RULES, BoundedRule, FlatRule, WSquareRule
 from reflrp.dialects.keras import KERNEL, KerasModel
 from reflrp.dialects.keras_matchers import (
     AVERAGE_POOLS,
     POOLS,
     InputLayers,
+    JoinedPadding,
     Kind,
     Layers,
     Of,
@@ -36,6 +37,8 @@ UNKNOWN = "the ONNX file does not say of which Keras layer it comes; give model=
 OWN_LAYERS = op_type("LeakyRelu", "PRelu", "ThresholdedRelu")
 """The activations that are layers of their own in Keras."""
 KERNELS = kind(*WEIGHTED)
+COUNTING = (FlatRule, WSquareRule, BoundedRule)
+"""The rules for which an input of 0 and a border are two things."""
 ELEMENTWISE = kind("pointwise", "diagonal", "normaliser")
 
 
@@ -49,7 +52,7 @@ class Analyzer(Composite):
         checks.choice("neuron_selection_mode", neuron_selection_mode, MODES, RuleError)
         object.__setattr__(self, "keras", model)
         object.__setattr__(self, "neuron_selection_mode", neuron_selection_mode)
-        super().__init__(pairs, f"innvestigate.{type(self).__name__}", ("join_batchnorm",))
+        super().__init__(pairs, f"innvestigate.{type(self).__name__}", ("join_batchnorm", "join_separable"))
 
     def analyze(self, model: Any, X: Any, neuron_selection: Any = None) -> Any:
         """Return the relevance of X, an array shaped like it (several inputs: a dict of them).
@@ -130,8 +133,15 @@ class Setting:
         if until is not None:
             pairs.append((until[0], self.rule(until[1])))
         pairs += self._rules(rule)
-        kernels = contains_kernel.bound(self.model, self.pads)
-        return tuple((KERNELS & kernels & matcher, found) for matcher, found in pairs)
+        kernels = KERNELS & contains_kernel.bound(self.model, self.pads)
+        why = "counts the zeros of the layer ZeroPadding before it, which the exporter made part of the convolution"
+        edges = ((Refused(kernels & m & JoinedPadding(self.model), f"{type(v).__name__} {why}"), v) for m, v in pairs)
+        whole = ((kernels & matcher, found) for matcher, found in pairs)
+        return tuple(
+            pair
+            for edge, each in zip(edges, whole, strict=True)
+            for pair in ((edge, each) if isinstance(each[1], COUNTING) and self.model else (each,))
+        )
 
     def of_input(self, given: Any) -> r.Rule:
         """Return the rule of input layers: a pair of numbers means the Bounded rule."""

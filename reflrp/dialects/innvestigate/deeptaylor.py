@@ -74,4 +74,4 @@ class BoundedDeepTaylor(DeepTaylor):
     bounds: tuple[Any, Any]
 
     def _input_layers(self, setting: Setting) -> Pairs:
-        return setting.kernels(Alpha1Beta0IgnoreBiasRule, self.bounds, None)[:1]
+        return setting.kernels(Alpha1Beta0IgnoreBiasRule, self.bounds, None)[:-1]

@@ -127,7 +127,7 @@ class LRP(Composite):
             (KeepsShape() & kind("pointwise", "diagonal", "normaliser", "max"), r.Pass()),
             *setting.gradients(),
         )
-        super().__init__(pairs, f"signxai.{type(self).__name__}", ("join_batchnorm",))
+        super().__init__(pairs, f"signxai.{type(self).__name__}", ("join_batchnorm", "join_separable"))
 
     def analyze(self, model: Any, X: Any, neuron_selection: Any = "max_activation") -> Any:
         """Return the relevance of X, an array shaped like it (the library returns {first layer: array}).

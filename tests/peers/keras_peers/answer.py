@@ -43,7 +43,7 @@ def export(folder: Path) -> None:
     import tf2onnx
 
     keras.backend.set_floatx("float64")
-    for name in nets.NETS:
+    for name in sys.argv[3:] or nets.NETS:
         model = nets.built(keras, name)
         proto, _ = tf2onnx.convert.from_keras(model, opset=17)
         (folder / f"{name}.onnx").write_bytes(proto.SerializeToString())

@@ -13,14 +13,20 @@ Net = tuple[Any, Any]
 """Inputs and output of a functional model."""
 
 NETS: dict[str, Callable[[Any], Net]] = {}
+SEEDS: dict[str, int] = {}
 
 
-def net(build: Callable[[Any], Net]) -> Callable[[Any], Net]:
-    NETS[build.__name__] = build
-    return build
+def net(seed: int) -> Callable[[Callable[[Any], Net]], Callable[[Any], Net]]:
+    """Enter a network, and the number that its weights are drawn with."""
+
+    def enter(build: Callable[[Any], Net]) -> Callable[[Any], Net]:
+        NETS[build.__name__], SEEDS[build.__name__] = build, seed
+        return build
+
+    return enter
 
 
-@net
+@net(13)
 def mlp(L: Any) -> Net:
     x = L.Input((7,), name="x")
     h = L.Dense(9, "relu", name="d1")(x)
@@ -28,7 +34,7 @@ def mlp(L: Any) -> Net:
     return x, L.Dense(5, name="out")(h)
 
 
-@net
+@net(8)
 def dense_bn(L: Any) -> Net:
     """BatchNorm of two axes, before and after the activation, and Dropout."""
     x = L.Input((7,), name="x")
@@ -39,7 +45,7 @@ def dense_bn(L: Any) -> Net:
     return x, L.Dense(5, name="out")(h)
 
 
-@net
+@net(21)
 def uncentred(L: Any) -> Net:
     """A BatchNorm that adds nothing: of one sample only, SignXAI raises otherwise."""
     x = L.Input((7,), name="x")
@@ -47,7 +53,7 @@ def uncentred(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.Activation("relu", name="a1")(h))
 
 
-@net
+@net(5)
 def conv(L: Any) -> Net:
     x = L.Input((8, 9, 3), name="x")
     h = L.Conv2D(4, 3, activation="relu", name="c1")(x)
@@ -56,7 +62,7 @@ def conv(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.Flatten(name="flat")(h))
 
 
-@net
+@net(15)
 def pools(L: Any) -> Net:
     x = L.Input((14, 15, 2), name="x")
     h = L.MaxPooling2D(2, name="mp1")(L.Conv2D(4, 3, activation="relu", name="c1")(x))
@@ -67,7 +73,7 @@ def pools(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.Concatenate(name="cat")([a, b]))
 
 
-@net
+@net(3)
 def bn_before(L: Any) -> Net:
     """BatchNorm at the input, and behind a ReLU."""
     x = L.Input((6, 6, 2), name="x")
@@ -76,16 +82,24 @@ def bn_before(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.Flatten(name="flat")(h))
 
 
-@net
+@net(2)
 def bn_after(L: Any) -> Net:
     """BatchNorm right behind convolutions."""
     x = L.Input((8, 8, 2), name="x")
     h = L.Activation("relu", name="a1")(L.BatchNormalization(name="bn1")(L.Conv2D(4, 3, name="c1")(x)))
-    h = L.BatchNormalization(name="bn2", epsilon=1e-2)(L.Conv2D(5, 3, name="c2", use_bias=False)(h))
+    h = L.BatchNormalization(name="bn2", epsilon=1e-2)(L.Conv2D(5, 3, name="c2")(h))
     return x, L.Dense(5, name="out")(L.GlobalAveragePooling2D(name="gap")(L.Activation("relu", name="a2")(h)))
 
 
-@net
+@net(22)
+def folded(L: Any) -> Net:
+    """A convolution without a bias and a BatchNorm behind it: tf2onnx makes one node of both."""
+    x = L.Input((6, 6, 2), name="x")
+    h = L.BatchNormalization(name="bn1")(L.Conv2D(4, 3, name="c1", use_bias=False)(x))
+    return x, L.Dense(5, name="out")(L.Flatten(name="flat")(h))
+
+
+@net(17)
 def residual(L: Any) -> Net:
     x = L.Input((6, 6, 3), name="x")
     h = L.Conv2D(4, 3, padding="same", activation="relu", name="c1")(x)
@@ -96,7 +110,7 @@ def residual(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.Flatten(name="flat")(h))
 
 
-@net
+@net(9)
 def depthwise(L: Any) -> Net:
     x = L.Input((7, 7, 3), name="x")
     h = L.DepthwiseConv2D(3, depth_multiplier=2, activation="relu", name="dw1")(x)
@@ -104,7 +118,7 @@ def depthwise(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.Flatten(name="flat")(h))
 
 
-@net
+@net(18)
 def separable(L: Any) -> Net:
     x = L.Input((7, 7, 3), name="x")
     h = L.SeparableConv2D(4, 3, activation="relu", name="s1")(x)
@@ -112,7 +126,7 @@ def separable(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.Flatten(name="flat")(h))
 
 
-@net
+@net(6)
 def conv1d(L: Any) -> Net:
     x = L.Input((20, 3), name="x")
     h = L.MaxPooling1D(2, name="mp")(L.Conv1D(4, 3, activation="relu", name="c1")(x))
@@ -121,7 +135,7 @@ def conv1d(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.GlobalMaxPooling1D(name="gmp")(h))
 
 
-@net
+@net(7)
 def conv3d(L: Any) -> Net:
     x = L.Input((5, 6, 5, 2), name="x")
     h = L.Conv3D(3, 2, activation="relu", name="c1")(x)  # of the pools over three axes none is there in float64
@@ -129,7 +143,7 @@ def conv3d(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.Flatten(name="flat")(h))
 
 
-@net
+@net(20)
 def transposed(L: Any) -> Net:
     x = L.Input((5, 5, 2), name="x")
     h = L.Conv2DTranspose(4, 3, strides=2, activation="relu", name="t1")(x)
@@ -137,7 +151,7 @@ def transposed(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.Flatten(name="flat")(h))
 
 
-@net
+@net(4)
 def concat(L: Any) -> Net:
     """Branches, and all that moves values: pads, crops, upsampling, Permute, Reshape."""
     x = L.Input((6, 6, 2), name="x")
@@ -151,17 +165,17 @@ def concat(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.Flatten(name="flat")(h))
 
 
-@net
+@net(19)
 def shared(L: Any) -> Net:
     """A layer that is called twice, and values that several read."""
     x = L.Input((6,), name="x")
     same = L.Dense(6, "relu", name="same")
     h = same(x)
-    h = L.Add(name="add")([h, same(L.Dense(6, name="d1")(h))])
+    h = L.Add(name="plus")([h, same(L.Dense(6, name="d1")(h))])
     return x, L.Dense(5, name="out")(h)
 
 
-@net
+@net(1)
 def activations(L: Any) -> Net:
     """Functions that pass in iNNvestigate, because they are fused or of the class Activation."""
     x = L.Input((6, 6, 2), name="x")
@@ -171,7 +185,7 @@ def activations(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.Activation("relu", name="a2")(h))
 
 
-@net
+@net(0)
 def activation_layers(L: Any) -> Net:
     """The same functions as layers of their own, which iNNvestigate gives a gradient."""
     x = L.Input((6, 6, 2), name="x")
@@ -181,7 +195,7 @@ def activation_layers(L: Any) -> Net:
     return x, L.Dense(5, name="out")(h)
 
 
-@net
+@net(12)
 def merges(L: Any) -> Net:
     x = L.Input((8,), name="x")
     a, b = L.Dense(6, "relu", name="d1")(x), L.Dense(6, "sigmoid", name="d2")(x)
@@ -192,7 +206,7 @@ def merges(L: Any) -> Net:
     return x, L.Dense(5, name="out")(h)
 
 
-@net
+@net(14)
 def padded(L: Any) -> Net:
     """ZeroPadding before the first layer: iNNvestigate no longer sees an input layer, SignXAI does."""
     x = L.Input((6, 6, 2), name="x")
@@ -200,7 +214,7 @@ def padded(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.Flatten(name="flat")(h))
 
 
-@net
+@net(16)
 def reshaped(L: Any) -> Net:
     """Flatten before the first layer, which is an input layer in both; and two of these."""
     x = L.Input((2, 4), name="x")
@@ -209,17 +223,17 @@ def reshaped(L: Any) -> Net:
     return x, L.Dense(5, name="out")(h)
 
 
-@net
+@net(10)
 def doubled(L: Any) -> Net:
     """A layer Add of one tensor with itself, and the operator +."""
     x = L.Input((6,), name="x")
     h = L.Dense(6, "relu", name="d1")(x)
-    h = L.Add(name="add")([h, h])
+    h = L.Add(name="plus")([h, h])
     h = h + L.Dense(6, name="d2")(h)
     return x, L.Dense(5, name="out")(h)
 
 
-@net
+@net(11)
 def embedding(L: Any) -> Net:
     x = L.Input((9,), name="x")
     h = L.Conv1D(4, 3, activation="relu", name="c1")(L.Embedding(11, 5, name="emb")(x))
@@ -229,7 +243,7 @@ def embedding(L: Any) -> Net:
 def built(keras: Any, name: str) -> Any:
     """A network with its weights, in the float type that Keras is set to."""
     model = keras.Model(*NETS[name](keras.layers), name="net")
-    rng = np.random.default_rng(sorted(NETS).index(name))
+    rng = np.random.default_rng(SEEDS[name])
     for layer in model.layers:
         layer.set_weights(
             [_weights(rng, w.shape, v.name) for w, v in zip(layer.get_weights(), layer.weights, strict=True)]
