@@ -197,7 +197,6 @@ COMPOSITES: dict[str, Any] = {
         LRP, LRPZ, LRPZIgnoreBias, LRPEpsilon, LRPEpsilonIgnoreBias, LRPStdxEpsilon, LRPWSquare, LRPFlat, LRPAlphaBeta,
         LRPAlpha2Beta1, LRPAlpha2Beta1IgnoreBias, LRPAlpha1Beta0, LRPAlpha1Beta0IgnoreBias, LRPZPlus, LRPZPlusFast, LRPGamma,
         LRPSequentialCompositeA, LRPSequentialCompositeB, LRPSequentialCompositeAFlat, LRPSequentialCompositeBFlat,
-        LRPRuleUntilIndex,
     )
 }  # fmt: skip
-"""The analyzers by name."""
+"""The analyzers by name, but for LRPRuleUntilIndex, which needs the Keras model."""

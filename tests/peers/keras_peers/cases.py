@@ -166,3 +166,43 @@ def plan(library: str, nets: tuple[str, ...], every: bool = False) -> list[tuple
         if title in cases
     ]
     return sorted(chosen, key=lambda each: nets.index(each[0]))
+
+
+SEVERAL_READERS = ("residual", "concat", "merges", "shared", "doubled", "reshaped")
+"""The networks in which several layers read what the first layers make."""
+
+
+def raises(library: str, net: str, title: str, mode: str) -> str:
+    """What a library raises, or "": as observed, and asserted by the tests."""
+    if library == "innvestigate":
+        return _innvestigate_raises(net, title)
+    if "AlphaBetaX" in title:
+        return "ValueError" if title in ("AlphaBetaXRule", "AlphaBetaXRule(bias=False)") else "TypeError"
+    if title == "SIGNRule" or net == "uncentred":
+        return "ValueError"
+    return ""
+
+
+def _innvestigate_raises(net: str, title: str) -> str:
+    if title == "LRP by a short list":
+        return "IndexError"
+    if net == "activation_layers" and "DeepTaylor" in title:
+        return "NotImplementedError"
+    return ""
+
+
+def refused(library: str, net: str, title: str, mode: str) -> str:
+    """What the dialect says where a library answers and the dialect does not, or ""."""
+    if library == "signxai" and mode == "max_activation" and title == "LRPAlpha2Beta1":
+        return "give its index"
+    counting = ("Flat", "WSquare", "Bounded", "boxed input", "BFlat")
+    if net == "padded" and any(part in title for part in counting) and "PresetAFlat" not in title:
+        return "ZeroPadding"
+    if net == "folded":
+        return "no node of the layers 'bn1'"
+    return ""
+
+
+def vanishes(library: str, title: str) -> bool:
+    """Whether a library computes 0."""
+    return library == "signxai" and ("Bounded" in title or "boxed" in title)
