@@ -183,6 +183,7 @@ def test_what_the_file_does_not_say_is_asked_for():
         (soft, inn.LRPZ(), "Softmax"),
         (soft, inn.LRPZ(disable_model_checks=True), "Softmax"),
         (scaled, inn.DeepTaylor(), "give model="),
+        (scaled, sx.LRPZ(), "give model="),
         (scaled, inn.LRPZ({"config": f.config([("x", "InputLayer")])}), "none of the layers"),
     ):
         with pytest.raises(reflrp.RuleError, match=message):

@@ -96,6 +96,17 @@ class InputLayers(Matcher):
 
 
 @dataclass(frozen=True)
+class OneInput(Matcher):
+    """Nodes of layers that read one value; without a description of the model, all."""
+
+    model: KerasModel | None = field(repr=False)
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        """Return whether the node matches."""
+        return self.model is None or all(len(call) == 1 for call in self.model.layer(node, survey).calls)
+
+
+@dataclass(frozen=True)
 class Operator(Matcher):
     """Sums that Python's operators make, which are no layers: Keras puts that into their names."""
 

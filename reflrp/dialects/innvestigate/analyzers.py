@@ -8,11 +8,11 @@ from reflrp import rules as r
 from reflrp.composites import Composite, Pairs, anything, kind, op_type
 from reflrp.composites.matchers import Matcher
 from reflrp.dialects.innvestigate.alphabeta import AlphaBetaRule, AlphaBetaX2m100Rule
-from reflrp.dialects.innvestigate.base import ELEMENTWISE, UNJOINED, UNKNOWN, Analyzer, Setting
+from reflrp.dialects.innvestigate.base import ELEMENTWISE, PARTS, UNJOINED, UNKNOWN, Analyzer, Setting
 from reflrp.dialects.innvestigate.keras_rule import KerasRule
 from reflrp.dialects.innvestigate.layers import BatchNormalizationReverseLayer, FusedBatchNormalization
 from reflrp.dialects.innvestigate.rules import EpsilonRule, FlatRule, ZRule
-from reflrp.dialects.keras import KerasModel
+from reflrp.dialects.keras import KERNEL, KerasModel
 from reflrp.dialects.keras_matchers import Layers, Refused, is_conv_layer, is_dense_layer
 from reflrp.errors import RuleError
 from reflrp.ground import checks
@@ -113,6 +113,7 @@ def _batchnorm(setting: Setting, rule: Any, mode: str) -> Pairs:
 
 def _functions(setting: Setting, disable_model_checks: bool) -> Pairs:
     """Return the pairs of what neither has a kernel nor adds: activations pass where they are fused or of Activation."""
+    inside = kind("product", "sum") & setting.among([*KERNEL, "Activation"], ~anything())
     passing = setting.fused() | (ELEMENTWISE & setting.among(["Activation"], ~anything()))
     softmax = op_type("Softmax", "LogSoftmax") & kind("normaliser")
     checked = (
@@ -123,6 +124,7 @@ def _functions(setting: Setting, disable_model_checks: bool) -> Pairs:
     return (
         *(() if disable_model_checks and known else (checked,)),
         (UNJOINED, NONE),
+        (Refused(inside, PARTS), NONE),
         (passing, r.Pass()),
         *(() if known else ((Refused(kind("diagonal"), UNKNOWN), NONE),)),
     )

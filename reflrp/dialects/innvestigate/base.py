@@ -36,8 +36,9 @@ from reflrp.ir import WEIGHTED, Node
 UNKNOWN = "the ONNX file does not say of which Keras layer it comes; give model=, the Keras model"
 OWN_LAYERS = op_type("LeakyRelu", "PRelu", "ThresholdedRelu")
 """The activations that are layers of their own in Keras."""
+PARTS = "it is a part of a layer that passes relevance as a whole, of which the file has several nodes"
 KERNELS = kind(*WEIGHTED)
-COUNTING = (FlatRule, WSquareRule, BoundedRule)
+COUNTING: tuple[type[r.Rule], ...] = (FlatRule, WSquareRule, BoundedRule)
 """The rules for which an input of 0 and a border are two things."""
 ELEMENTWISE = kind("pointwise", "diagonal", "normaliser")
 
@@ -120,6 +121,7 @@ class Setting:
     table: dict[str, type[KerasRule]] = field(default_factory=lambda: LRP_RULES)
     bounded: type[KerasRule] = BoundedRule
     pads: bool = False
+    counting: tuple[type[r.Rule], ...] = COUNTING
 
     def rule(self, given: Any) -> r.Rule:
         """Return the rule that something means."""
@@ -140,7 +142,7 @@ class Setting:
         return tuple(
             pair
             for edge, each in zip(edges, whole, strict=True)
-            for pair in ((edge, each) if isinstance(each[1], COUNTING) and self.model else (each,))
+            for pair in ((edge, each) if isinstance(each[1], self.counting) and self.model else (each,))
         )
 
     def of_input(self, given: Any) -> r.Rule:

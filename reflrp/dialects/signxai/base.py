@@ -11,20 +11,21 @@ from reflrp import rules as r
 from reflrp.arrays import to_host
 from reflrp.composites import Composite, Pairs, kind
 from reflrp.composites.matchers import Matcher, Survey
-from reflrp.dialects.innvestigate.base import UNJOINED, Setting
+from reflrp.dialects.innvestigate.base import COUNTING, PARTS, UNJOINED, UNKNOWN, Setting
 from reflrp.dialects.innvestigate.keras_rule import KerasRule
 from reflrp.dialects.innvestigate.layers import BatchNormalizationReverseLayer
 from reflrp.dialects.innvestigate.rules import FlatRule
 from reflrp.dialects.keras import RESHAPES, KerasModel, Layer
-from reflrp.dialects.keras_matchers import Refused, sized
+from reflrp.dialects.keras_matchers import OneInput, Refused, sized
 from reflrp.dialects.neuron_selection import forwarded, selected, whole
-from reflrp.dialects.signxai.rules import LRP_RULES, BoundedRule
+from reflrp.dialects.signxai.rules import LRP_RULES, BoundedRule, StdxEpsilonRule
 from reflrp.engine import Program
 from reflrp.errors import InputError, RuleError
 from reflrp.ground import checks
 from reflrp.ir import WEIGHTED, Node
 
 NONE: Any = r.Stop()
+COUNTS = (*COUNTING, StdxEpsilonRule)
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,9 @@ class LRP(Composite):
         if rule is None:
             raise RuleError("rule=None: LRP needs a rule, or a list of rules")
         described = KerasModel.of(model)
-        setting = Setting(described, checks.flag("as_released", as_released, RuleError), LRP_RULES, BoundedRule, True)
+        setting = Setting(
+            described, checks.flag("as_released", as_released, RuleError), LRP_RULES, BoundedRule, True, COUNTS
+        )
         checks.choice("bn_layer_fuse_mode", bn_layer_fuse_mode, ("one_linear", "two_linear"), RuleError)
         object.__setattr__(self, "keras", described)
         object.__setattr__(self, "as_released", as_released)
@@ -124,7 +127,8 @@ class LRP(Composite):
             *_batchnorm(setting),
             *setting.sums(),
             (UNJOINED, NONE),
-            (KeepsShape() & kind("pointwise", "diagonal", "normaliser", "max"), r.Pass()),
+            *_unknown(described),
+            (KeepsShape() & kind("pointwise", "diagonal", "normaliser", "max") & OneInput(described), r.Pass()),
             *setting.gradients(),
         )
         super().__init__(pairs, f"signxai.{type(self).__name__}", ("join_batchnorm", "join_separable"))
@@ -173,6 +177,13 @@ def until_index(model: KerasModel | None, index: Any, rule: Any) -> tuple[Matche
             "until_layer_idx counts the layers of the Keras model, which the ONNX file does not keep: give model="
         )
     return AtDepth(model, index), rule
+
+
+def _unknown(model: KerasModel | None) -> Pairs:
+    """Return the pairs of what could be a layer of its own, or a part of one that passes or has a gradient as a whole."""
+    if model is None:
+        return ((Refused(kind("diagonal"), UNKNOWN), NONE),)
+    return ((Refused(kind("product", "sum") & OneInput(model), PARTS), NONE),)
 
 
 def _batchnorm(setting: Setting) -> Pairs:
