@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PEERS_VENV ?= .venv-peers
+KERAS_ANSWERS ?= $(PEERS_VENV)-tf/answers
 ZOO_VENV ?= .venv-zoo
 ZOO_EXPORTS ?= $(ZOO_VENV)/exports
 COUNT ?= 50000
@@ -20,7 +21,7 @@ SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers zoo bench bench-bert scaling clean
+.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo bench bench-bert scaling clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -56,8 +57,13 @@ format: $(VENV)/.dev  ## Let ruff repair what it can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Compare with zennit, captum, LXT and pnpxai (installs torch)
-	$(PEERS_VENV)/bin/pytest tests/peers tests/zoo
+peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package peers-tf  ## Compare with zennit, captum, LXT, pnpxai, iNNvestigate, SignXAI
+	KERAS_ANSWERS=$(abspath $(KERAS_ANSWERS)) $(PEERS_VENV)/bin/pytest tests/peers tests/zoo
+
+# iNNvestigate and SignXAI want a NumPy that reflrp does not; so they answer in an environment of their own, and the tests
+# read what they wrote. ALL=1 asks for every case on every network (an hour).
+peers-tf: $(PEERS_VENV)-tf/.peers-tf  ## Let iNNvestigate and SignXAI answer (installs TensorFlow)
+	$(PEERS_VENV)-tf/bin/python tests/peers/keras_peers/answer.py $(KERAS_ANSWERS)
 
 # Exports are kept, and made again where the script that they come from has changed.
 zoo: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package $(ZOO_VENV)-keras/.zoo-keras  ## Export many architectures, explain each, write docs/coverage.md
@@ -79,7 +85,7 @@ scaling: $(VENV)/.dev $(VENV)/.package  ## Print how time grows with the number 
 	$(VENV)/bin/python benchmarks/bench_import.py
 
 clean:  ## Remove the virtual environments and all that was built
-	rm -rf $(VENV) $(PEERS_VENV) $(ZOO_VENV) $(ZOO_VENV)-keras build dist reflrp.egg-info
+	rm -rf $(VENV) $(PEERS_VENV) $(PEERS_VENV)-tf $(ZOO_VENV) $(ZOO_VENV)-keras build dist reflrp.egg-info
 
 %/bin/python:
 	$(PYTHON) -m venv $*
@@ -96,6 +102,13 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 $(PEERS_VENV)/.peers: pyproject.toml | $(PEERS_VENV)/bin/python
 	$(call INSTALL,".[peers]")
 	$(@D)/bin/pip install --quiet --no-deps lxt==2.1 pnpxai==0.1.4
+
+# Both libraries name versions of their dependencies that do not go together; what they import is this.
+$(PEERS_VENV)-tf/.peers-tf: tests/peers/keras_peers/requirements.txt | $(PEERS_VENV)-tf/bin/python
+	$(@D)/bin/pip install --quiet -r tests/peers/keras_peers/requirements.txt
+	$(@D)/bin/pip install --quiet --no-deps innvestigate==2.1.2
+	$(@D)/bin/pip install --quiet --no-deps --ignore-requires-python signxai2==0.14.1
+	touch $@
 
 $(ZOO_VENV)/.zoo: pyproject.toml | $(ZOO_VENV)/bin/python
 	$(call INSTALL,".[zoo]")

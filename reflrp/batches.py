@@ -211,7 +211,8 @@ class Batch:
         """
         if self.count == 0 or (self.count == 1 and self.leads(1)):
             return ""
-        whole = self._traced(max(self.count, 2))
+        count = max(self.count, 2)
+        whole = self._traced(count, inner=False, instead=count)
         for output in self.outputs if whole else ():
             axis = whole[1].axis(whole[0].resolve(output)) if whole else 0
             if axis:

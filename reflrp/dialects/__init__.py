@@ -11,12 +11,14 @@ from reflrp.composites.registry import REGISTRY
 LIBRARIES = (
     "captum",
     "innsight",
+    "innvestigate",
     "lczerolens",
     "lrp_for_lstm",
     "lrp_toolbox",
     "lxt",
     "pnpxai",
     "relevance_propagation_jl",
+    "signxai",
     "zennit",
 )
 

@@ -51,6 +51,34 @@ def batchnorms_joined(graph: Graph) -> Graph:
     return closed(graph, nodes)
 
 
+def batchnorms_named(graph: Graph) -> Graph:
+    """Join scales and shifts in a row that the exporter's names say are one BatchNormalization, wherever it stands.
+
+    Keras and tf2onnx call them `net/bn/batchnorm/mul_1`, `net/bn/batchnorm/add_1`. Nothing is folded into a neighbour.
+    """
+    nodes, place, readers = opened(graph)
+    for i, node in enumerate(graph.nodes):
+        module = _batchnorm_of(node)
+        if not module:
+            continue
+        nodes[i] = replace(node, op_type="BatchNormalization")
+        name = node.inputs[0]
+        before = nodes[place[name]] if name in place else None
+        if before is not None and readers[name] == 1 and _batchnorm_of(before) == module:
+            op = _composed([before.op, node.op])  # type: ignore[list-item]
+            nodes[i] = replace(nodes[i], op=op, inputs=before.inputs, onnx=(*before.onnx, *node.onnx))
+            nodes[place[name]] = None
+    return closed(graph, nodes)
+
+
+def _batchnorm_of(node: Node) -> str:
+    """Return the name of the BatchNormalization that a scale or a shift is a part of, or ""."""
+    if not isinstance(node.op, Diagonal):
+        return ""
+    found = {match[1] if match else "" for match in (re.match(r"(.*/batchnorm)/[^/]*$", n) for n in node.onnx)}
+    return found.pop() if len(found) == 1 else ""
+
+
 def _channels(first: Node, graph: Graph, makers: Mapping[str, Node], readers: Counter[str]) -> tuple[int, int] | None:
     """Return the axis and number of channels of what a chain would begin behind: a layer, or a Concat of layers."""
     if not isinstance(first.op, Diagonal) or first.op_type == "BatchNormalization" or readers[first.inputs[0]] != 1:

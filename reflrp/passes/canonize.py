@@ -25,9 +25,10 @@ from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.quantised import Units
 from reflrp.ops.routing import Concat
-from reflrp.passes.batchnorm import batchnorms_joined
+from reflrp.passes.batchnorm import batchnorms_joined, batchnorms_named
 from reflrp.passes.bias import WITH_BIAS, closed, opened, part_bias
 from reflrp.passes.readers import part_readers
+from reflrp.passes.separable import join_separable
 
 
 def fold_batchnorm(graph: Graph) -> Graph:
@@ -209,7 +210,9 @@ def strip_output(graph: Graph) -> Graph:
 
 PASSES: dict[str, Callable[[Graph], Graph]] = {
     "fold_batchnorm": fold_batchnorm,
+    "join_batchnorm": batchnorms_named,
     "merge_batchnorm": merge_batchnorm,
+    "join_separable": join_separable,
     "part_bias": part_bias,
     "part_readers": part_readers,
 }
