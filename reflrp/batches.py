@@ -190,7 +190,9 @@ class Batch:
 
         One sample alone does not show it; two in its place do.
         """
-        whole = self._traced(self.count if self.count > 1 else 2) or (self._traced(size) if size > 1 else None)
+        if not self.count:
+            return {}
+        whole = self._traced(max(self.count, 2)) or (self._traced(size) if size > 1 else None)
         if whole is None:
             return {}
         return {k: place.axis for k, place in whole[1].places.items() if place is not None and place.before == 1}
