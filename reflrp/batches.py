@@ -197,6 +197,8 @@ class Batch:
         One sample alone does not show it; two in its place do. Values that the outputs do not depend on are among them: they
         have relevance too, zeros.
         """
+        if not self.count:
+            return {}
         for count in dict.fromkeys([max(self.count, 2), size]):
             with suppress(ReflrpError):
                 if count > 1:

@@ -158,7 +158,7 @@ class Explainer:
 
         """
         progress = checks.optional_flag("progress", progress)
-        conditions = {} if conditions is None else conditions
+        conditions = checks.mapping("conditions", {} if conditions is None else conditions, "a dict {pattern: neurons}")
         feeds = self.model.feeds(x, exact=self.dtype == "exact")
         batch = Batch(self.model, feeds, (self.output,))
         size, notes = self._size(batch, inner=layers is not None and layers is not False)

@@ -17,7 +17,7 @@ from reflrp.engine import Program, Values, prepare
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
 from reflrp.exactness import exact_graph, exact_input, exact_rules
 from reflrp.explanation import Explanation
-from reflrp.ground.caches import Cache
+from reflrp.ground.caches import Cache, Kept
 from reflrp.ground.progress import Step
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
@@ -86,9 +86,8 @@ class Programs:
         y = to_host(values[name])
         where = targets(y, target) if isinstance(init, str) else []
         R = seed(y, where, init)
-        branches = frozenset(in_branches(self.model.source.nodes)) if layers or conditions else frozenset()
-        keep = keeper(layers, graph, branches)
-        masks = {k: self.convert(v) for k, v in masks_of(conditions, graph, axes, branches).items()}
+        keep = keeper(layers, graph, self._branches)
+        masks = {k: self.convert(v) for k, v in masks_of(conditions, graph, axes, self._branches).items()}
         found, rows = program.backward(values, {name: self.convert(R.astype(y.dtype))}, keep, step, masks)
         relevances = {
             k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)
@@ -100,6 +99,11 @@ class Programs:
         unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
         inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
         return Explanation(relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds))
+
+    @Kept
+    def _branches(self) -> frozenset[str]:
+        """The names in all branches and loops of the file, which one input may not take."""
+        return frozenset(in_branches(self.model.source.nodes))
 
     @limits.budget()
     def _set_up(self, feeds: Feeds, observed: bool = False) -> Program:

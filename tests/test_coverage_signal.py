@@ -38,10 +38,25 @@ def test_fourier(name):
     assert np.allclose(e.output, np.stack([want.real, want.imag], -1), atol=1e-6)
 
 
+@pytest.mark.parametrize(("entries", "length"), [(4, None), (4, 6), (4, 7), (5, 4), (3, 9)])
+def test_back_from_one_side(entries, length):
+    weights = {} if length is None else {"n": np.int64(length)}
+    proto = net(
+        f"y = DFT <inverse = 1, onesided = 1>(x, {'n' if weights else ''}, a)",
+        f"float[2,{entries},2] x",
+        a=np.int64(1),
+        **weights,
+    )
+    x = draw(2, entries, 2, seed=6)
+    want = np.fft.irfft(x[..., 0] + 1j * x[..., 1], length, axis=1)
+    e = reflrp.explain(proto, x, "epsilon", init=np.ones((*want.shape, 1)))
+    assert np.allclose(e.output[..., 0], want, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("body", "inputs", "why"),
     [
-        ("y = DFT <onesided = 1>(x, , a)", "float[2,5,2] x", "one side of it is defined for a real input only"),
+        ("y = DFT <onesided = 1>(x, , a)", "float[2,5,2] x", "one side of it is defined for a real input"),
         ("y = DFT(x, , a)", "float[2,5,3] x", "does not end in real and imaginary parts"),
     ],
 )

@@ -23,14 +23,16 @@ def fourier(site: Site) -> Ref:
     axis = site.axis(_axis(site), x.ndim)
     if axis == x.ndim - 1 or x.shape[-1] not in (1, 2):
         raise Unbuildable(f"its input of shape {x.shape} does not end in real and imaginary parts beside axis {axis}")
-    if onesided and (inverse or x.shape[-1] == 2):
-        raise Unbuildable("one side of it is defined for a real input only, and not for the inverse")
-    size = int(np.ravel(site.const(1, x.shape[axis]))[0])
+    if onesided and x.shape[-1] != 1 + inverse:
+        raise Unbuildable("one side of it is defined for a real input, and its inverse for a complex one")
+    back = onesided and inverse
+    size = int(np.ravel(site.const(1, 2 * (x.shape[axis] - 1) if back else x.shape[axis]))[0])
     if size < 1:
         raise Unbuildable(f"its length is {size}")
-    kept = size // 2 + 1 if onesided else size
+    kept = size // 2 + 1 if onesided and not inverse else size
     site.room((3, min(size, x.shape[axis]), kept), (2 * x.shape[axis], 2 * kept))
-    return _along(site, x, axis, _matrix(x.shape[axis], x.shape[-1], size, kept, inverse), kept)
+    w = _from_one_side(x.shape[axis], size) if back else _matrix(x.shape[axis], x.shape[-1], size, kept, inverse)
+    return _along(site, x, axis, w, kept)
 
 
 def _axis(site: Site) -> int:
@@ -52,6 +54,16 @@ def _matrix(length: int, parts: int, size: int, kept: int, inverse: bool) -> np.
     return found.reshape(length * parts, kept * 2) / (size if inverse else 1)
 
 
+def _from_one_side(length: int, size: int) -> np.ndarray:
+    """Return the map (length * 2, size) from one side of a spectrum to the real signal: the other side is its conjugate."""
+    used = min(length, size // 2 + 1)
+    turns = np.outer(np.arange(used), np.arange(size)) % size * (2 * np.pi / size)
+    twice = np.where((np.arange(used) == 0) | (2 * np.arange(used) == size), 1, 2)[:, None] / size
+    found = np.zeros((length, 2, size))
+    found[:used, 0], found[:used, 1] = twice * np.cos(turns), -twice * np.sin(turns)
+    return found.reshape(length * 2, size)
+
+
 def _along(site: Site, x: Ref, axis: int, w: np.ndarray, kept: int) -> Ref:
     """Return x with its axis and its last, as one, mapped by w."""
     order = (*(i for i in range(x.ndim - 1) if i != axis), axis, x.ndim - 1)
@@ -60,7 +72,7 @@ def _along(site: Site, x: Ref, axis: int, w: np.ndarray, kept: int) -> Ref:
     flat = site.emit(Reshape(turned.shape, rows), turned, part="parts")
     mapped = site.emit(Dense(w, ZERO, rows), flat, part="transform")
     back = tuple(order.index(i) for i in range(x.ndim))
-    shape = (*turned.shape[:-2], kept, 2)
+    shape = (*turned.shape[:-2], kept, w.shape[1] // kept)
     moved = back != tuple(range(x.ndim))
     y = site.emit(Reshape(mapped.shape, shape), mapped, part="both" if moved else "")
     return site.emit(Transpose(back), y) if moved else y
