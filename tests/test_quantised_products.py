@@ -141,3 +141,19 @@ def test_a_convolution_of_dynamic_integers_is_the_layer_that_was_quantised() -> 
     assert [n.kind for n in nodes] == ["pointwise", "pointwise", "conv"]
     np.testing.assert_allclose(nodes[-1].op.w, (w - 5.0) * np.array([0.1, 0.2]).reshape(2, 1, 1, 1), rtol=1e-6)
     np.testing.assert_allclose(np.ravel(nodes[-1].op.b), np.ravel(given["b"]))
+
+
+def test_a_negative_number_found_in_the_run_turns_the_sign_of_activations() -> None:
+    """Integers less the least of them are >= 0, but not times a number that may be anything."""
+    start = "u = Cast <to = 1>(k) t = Neg(u) q = QuantizeLinear(x, s, z)"
+    given, inputs = {"s": S, "z": np.uint8(0)}, "float[3,4] x, int64[] k"
+    folded = net(f"{start} i = MatMulInteger(q, w, z) f = Cast <to = 1>(i) y = Mul(f, t)", inputs, **given, w=WEIGHTS)
+    plain = net(
+        f"{start} d = DequantizeLinear(q, one, z) e = Mul(d, t) y = MatMul(e, w)", inputs, **given,
+        w=WEIGHTS.astype(np.float32), one=np.float32(1),
+    )  # fmt: skip
+    feeds = {"x": np.abs(draw(3, 4)), "k": np.array(2)}
+    init = draw(3, 5, seed=9).astype(float)
+    one, two = (reflrp.explain(m, feeds, reflrp.rules.ZPlus(), init=init).relevances["x"] for m in (folded, plain))
+    assert [n.kind for n in reflrp.load(folded).graph({"x": (3, 4), "k": ()}).nodes if n.kind == "product"] == []
+    np.testing.assert_allclose(one, two, rtol=1e-9)

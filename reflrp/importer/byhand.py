@@ -123,8 +123,10 @@ def _is_other_end(start: Node, kind: Kind, end: End, makers: dict[str, Node]) ->
     assert isinstance(op, Quantise)
     held = op.zero if kind == "zero" else op.scale
     if end.number:
+        if held is not None:
+            return False
         given = start.inputs[-1 if kind == "zero" else 1]
-        return held is None and same_number(end.number, makers) == same_number(given, makers)
+        return same_number(end.number, makers) == same_number(given, makers)
     return held is not None and held.ndim == 0 and float(held) == end.value
 
 
