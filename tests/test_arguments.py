@@ -223,7 +223,7 @@ def test_call_says_what_it_expects(arguments: dict[str, Any], text: str) -> None
     ("arguments", "text"),
     [
         ({"rules": {1: rules.Epsilon()}}, "a name's pattern=1 must be a text"),
-        ({"rules": {"conv*": "epsilon"}}, "what 'conv*' maps to is 'epsilon', and no rule"),
+        ({"rules": {"conv*": "epsilom"}}, "rule 'epsilom' is unknown; did you mean 'Epsilon'?"),
         ({"rules": rules.Epsilon}, "give a rule of the class, as Epsilon()"),
         ({"canonize": 3}, "canonize=3 must be a text or a list of texts"),
         ({"canonize": ("nope",)}, "canonizing pass 'nope' is unknown"),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import typer
 
 from reflrp.cli.images import MODES, Pixels
-from reflrp.composites import Composite, preset
+from reflrp.composites import Composite, resolve
+from reflrp.composites.texts import read_rules
 from reflrp.errors import InputError, RuleError
 
 if TYPE_CHECKING:
@@ -25,25 +23,12 @@ NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?\s*", r
 
 
 def rules(text: str) -> Composite:
-    """Return the composite of `name` or `name(key=value, ...)`; a list stands for an array."""
-    name, parameters = _call(text) if "(" in text else (text, {})
+    """Return the composite of `name`, of `name(key=value, ...)`, or of `{'pattern': 'rule', ...}`."""
     try:
-        return preset(name, **parameters)
-    except TypeError as error:
-        raise RuleError(f"--rules {text}: {error}") from error
-
-
-def _call(text: str) -> tuple[str, dict[str, Any]]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # what Python has to say of the style of a text
-            call: Any = ast.parse(text.strip(), mode="eval").body
-        found = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
-        if call.args or None in found:
-            raise ValueError("not all arguments have names")
-        return ast.unparse(call.func), {k: np.asarray(v) if isinstance(v, list) else v for k, v in found.items()}
-    except (SyntaxError, ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
-        raise typer.BadParameter("write name(key=value, ...)", param_hint="--rules") from error
+        found = read_rules(text)
+    except RuleError as error:
+        raise typer.BadParameter(str(error), param_hint="--rules") from error
+    return resolve(found)
 
 
 def target(text: str | None) -> Any:
