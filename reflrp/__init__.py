@@ -22,16 +22,19 @@ from reflrp.errors import (
     UnassignedNodes,
     UnsupportedOperator,
 )
-from reflrp.explainer import Explainer, explain
+from reflrp.explainer import Explainer
+from reflrp.explaining import explain
 from reflrp.explanation import Explanation
 from reflrp.ledger import Ledger
 from reflrp.model import Model, load
 from reflrp.rules.base import Rule
+from reflrp.seeds import Contrast
 
 __version__ = _version("reflrp")
 
 __all__ = [
     "Composite",
+    "Contrast",
     "Explainer",
     "Explanation",
     "ForwardChanged",

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflrp.arrays.looks import block, counted, described, listed, same
-from reflrp.batches import joined
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.ground.views import Picture, shown
+from reflrp.ir import Layout
+from reflrp.joined import inner, joined, layout_of, whole
 from reflrp.ledger import Ledger
+from reflrp.seeds import Goal
 from reflrp.storage import saved
+from reflrp.storage.checked import Fields
 from reflrp.storage.files import named
 
 if TYPE_CHECKING:
@@ -39,7 +42,8 @@ class Explanation:
     output : array (N, ...)
         The explained output (what goes into a final Softmax, where that is stripped).
     target : tuple
-        Each sample's target, as an index after the batch axis; empty where the initial relevance was given.
+        Each sample's target, as an index after the batch axis or a Contrast of two; empty where the initial relevance was
+        given. `target=e.target` explains the same again.
     layers : dict of array
         The relevance of inner values by name, where asked for.
     conservation : Ledger
@@ -51,6 +55,11 @@ class Explanation:
         fixes, a graph that depends on the data.
     inputs : dict of array
         The explained inputs.
+    layout : dict of dict, optional
+        {name: {"sample": axis, "channel": axis}}, of each input and inner value what is proven on the graph; the axis of
+        samples is None where all share the array. None altogether: nobody looked, and samples count as the first axis.
+    score : str
+        What `output` holds: "output", or "logit" where a final Softmax, LogSoftmax or Sigmoid is stripped.
 
     Examples
     --------
@@ -63,12 +72,14 @@ class Explanation:
 
     relevances: Mapping[str, np.ndarray]
     output: np.ndarray
-    target: tuple[tuple[int, ...], ...]
+    target: tuple[Goal, ...]
     layers: Mapping[str, np.ndarray]
     conservation: Ledger
     rules: Mapping[str, Rule | str]
     notes: tuple[str, ...] = ()
     inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    layout: Mapping[str, Layout] | None = None
+    score: str = "output"
 
     @property
     def relevance(self) -> np.ndarray:
@@ -114,12 +125,18 @@ class Explanation:
         html: str = shown("explanation_html", self)
         return html
 
-    def plot(self, path: str | Path | None = None, *, sample: int | Sequence[int] | None = None) -> Any:
+    def plot(
+        self,
+        path: str | Path | None = None,
+        *,
+        sample: int | Sequence[int] | None = None,
+        time_first: bool | None = None,
+    ) -> Any:
         """Draw the relevance beside the input: an image, a time series, or bars, by the input's shape.
 
         See `reflrp.show.images.plot`. Returns the matplotlib figure; with `path`, also writes it there.
         """
-        return shown("plot", self, path, sample=sample)
+        return shown("plot", self, path, sample=sample, time_first=time_first)
 
     def tokens(
         self,
@@ -145,7 +162,7 @@ class Explanation:
         name : str, optional
             Which input, where there are several; or an inner value in `layers`, as a layer's hidden states.
         time_first : bool, optional
-            Whether the first axis is time, the second the batch. None: as the number of samples says.
+            Whether the first axis is time, the second the batch. None: where the samples are proven to be.
 
         Returns
         -------
@@ -215,8 +232,10 @@ class Explanation:
             rules,
             self.notes,
             self.inputs,
+            self.layout,
+            self.score,
         )
-        return saved.write(named(path), saved.Fields(*kept))
+        return saved.write(named(path), Fields(*kept))
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
@@ -243,14 +262,16 @@ class Explanation:
         for part in parts[1:]:
             ledger = ledger + part.conservation
         return cls(
-            {k: _whole(k, [p.relevances[k] for p in parts]) for k in parts[0].relevances},
+            {k: whole(k, [p.relevances[k] for p in parts]) for k in parts[0].relevances},
             joined("the output", [p.output for p in parts]),
             tuple(t for p in parts for t in p.target),
-            {k: _inner(k, parts, places.get(k)) for k in parts[0].layers},
+            {k: inner(k, parts, places.get(k)) for k in parts[0].layers},
             ledger,
             {name: rule for p in reversed(parts) for name, rule in p.rules.items()},
             tuple(dict.fromkeys(note for p in parts for note in p.notes)),
-            {k: _whole(k, [p.inputs[k] for p in parts], same=True) for k in parts[0].inputs},
+            {k: whole(k, [p.inputs[k] for p in parts], same=True) for k in parts[0].inputs},
+            layout_of(parts, places),
+            parts[0].score,
         )
 
 
@@ -265,24 +286,6 @@ def _check_parts(parts: Any) -> None:
             f"not all samples have the layers {apart[:5]}: they are not of one model, or take different ways through it; "
             "explain the samples one by one, or ask for layers that all have"
         )
-
-
-def _whole(name: str, parts: Sequence[np.ndarray], same: bool = False, axis: int = 0) -> np.ndarray:
-    """Return the cuts of an input, or of its relevance, as one; an input without axes is the same for all of them."""
-    if parts[0].ndim:
-        return joined(name, parts, axis)
-    return parts[0] if same else np.asarray(sum(parts), dtype=parts[0].dtype)
-
-
-def _inner(name: str, parts: Sequence[Explanation], axis: int | None) -> np.ndarray:
-    """Return the cuts of an inner value's relevance as one."""
-    found = [p.layers[name] for p in parts]
-    if axis is None and any(R.ndim and R.shape[0] != len(p.output) for R, p in zip(found, parts, strict=True)):
-        raise InputError(
-            f"which axis of {name!r}, of shape {found[0].shape}, holds the samples is not known, so that the parts of the "
-            "batch are not put together: leave it out of layers=, or explain one part at a time"
-        )
-    return _whole(name, found, axis=axis or 0)
 
 
 def _as_text(rules: Mapping[str, Rule | str]) -> dict[str, str]:

@@ -11,13 +11,14 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import Array, to_host
 from reflrp.arrays.convert import converter, shared
-from reflrp.batches import Batch, joined
+from reflrp.batches import Batch
 from reflrp.engine import Program
 from reflrp.errors import InputError, ModelError, UnsupportedOperator
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache
 from reflrp.ground.views import shown
 from reflrp.ir import Graph, Shape
+from reflrp.joined import joined
 from reflrp.limits import guarded
 from reflrp.passes.bias import fuse_affine
 from reflrp.passes.gates import mark_gates

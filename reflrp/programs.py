@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,20 +11,20 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import to_host, total
 from reflrp.arrays.convert import Converter, shared
-from reflrp.batches import Feeds
+from reflrp.batches import Batch, Feeds, choices
 from reflrp.composites import Composite
 from reflrp.engine import Program, Values, prepare
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
 from reflrp.explanation import Explanation
 from reflrp.ground.caches import Cache
-from reflrp.ground.progress import Step
+from reflrp.ground.progress import Step, bar
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
 from reflrp.model import Model
 from reflrp.neurons import keeper, masks_of
 from reflrp.passes.canonize import canonize, strip_output
 from reflrp.passes.sizes import check_size
-from reflrp.seeds import Target, seed, targets
+from reflrp.seeds import Goal, Target, seed, targets
 
 Shapes = tuple[tuple[str, Shape], ...]
 
@@ -66,26 +66,64 @@ class Programs:
                 program = self._set_up(feeds, observed=True)
             return program, program.forward(inputs)
 
+    def of_batch(
+        self,
+        batch: Batch,
+        size: int,
+        goals: Sequence[Target],
+        init: Any,
+        layers: Any,
+        conditions: Mapping[str, Sequence[int]],
+        progress: bool | None,
+    ) -> list[Explanation]:
+        """Explain a batch, so many samples at once, for each of the goals: each cut runs forward once."""
+        cuts = batch.cut(size)
+        chosen = list(zip(*(choices(goal, init, cuts) for goal in goals), strict=True))
+        parts = []
+        with bar(progress, (1 + len(goals)) * len(self.model.source.nodes) * len(cuts)) as step:
+            for (cut, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
+                with where:
+                    parts.append(self.explained(cut, choice, layers, conditions, step))
+        axes = batch.axes(size) if len(cuts) > 1 else {}
+        return [Explanation.concatenate(of_one, axes) for of_one in zip(*parts, strict=True)]
+
     @limits.budget()
     def explained(
         self,
         feeds: Feeds,
-        target: Target,
-        init: Any,
+        choices: Sequence[tuple[Target, Any]],
         layers: Any,
         conditions: Mapping[str, Sequence[int]],
         step: Step,
-    ) -> Explanation:
-        """Explain one cut of a batch: forward, the seed, and the way back."""
+    ) -> list[Explanation]:
+        """Explain one cut of a batch: forward once, and for each target and init the seed and the way back."""
         program, values = self.run(feeds, step)
+        y = to_host(values[program.graph.resolve(program.graph.outputs[0])])
+        where = [targets(y, target) if isinstance(init, str) else [] for target, init in choices]
+        seeds = [seed(y, goals, init) for goals, (_, init) in zip(where, choices, strict=True)]
+        keep = keeper(layers, program.graph)
+        masks = {k: self.convert(v) for k, v in masks_of(conditions, program.graph).items()}
+        found = []
+        for i, (goals, R) in enumerate(zip(where, seeds, strict=True)):
+            own = values if i == len(seeds) - 1 else dict(values)  # what goes back gives memory back
+            found.append(self._back(program, feeds, own, y, goals, R, keep, masks, step))
+        return found
+
+    def _back(
+        self,
+        program: Program,
+        feeds: Feeds,
+        values: Values,
+        y: np.ndarray,
+        goals: list[Goal],
+        R: np.ndarray,
+        keep: Callable[[str], bool],
+        masks: Mapping[str, Any],
+        step: Step,
+    ) -> Explanation:
         graph = program.graph
-        name = graph.resolve(graph.outputs[0])
-        y = to_host(values[name])
-        where = targets(y, target) if isinstance(init, str) else []
-        R = seed(y, where, init)
-        keep = keeper(layers, graph)
-        masks = {k: self.convert(v) for k, v in masks_of(conditions, graph).items()}
-        found, rows = program.backward(values, {name: self.convert(R.astype(y.dtype))}, keep, step, masks)
+        output = graph.resolve(graph.outputs[0])
+        found, rows = program.backward(values, {output: self.convert(R.astype(y.dtype))}, keep, step, masks)
         relevances = {
             k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)
             for k, a in feeds.items()
@@ -95,7 +133,12 @@ class Programs:
         reached = {k: to_host(v) for k, v in found.items() if keep(k)}
         unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
         inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
-        return Explanation(relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds))
+        layout = {k: program.layout.get(k, {}) for k in (*relevances, *inner)}
+        score = "output" if graph.outputs == (self.output,) else "logit"
+        rules = dict(program.rules)
+        return Explanation(
+            relevances, y, tuple(goals), inner, ledger, rules, graph.notes, dict(feeds), layout, score
+        )  # fmt: skip
 
     @limits.budget()
     def _set_up(self, feeds: Feeds, observed: bool = False) -> Program:

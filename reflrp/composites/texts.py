@@ -49,7 +49,9 @@ def read_call(text: str) -> Call:
             raise ValueError("what stands behind the name is more than one pair of brackets with values")
         return Call(name.strip(), tuple(map(_value, found.args)), named)
     except (SyntaxError, ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
-        raise RuleError(f"{shown(text)} cannot be read: write name or name(key=value, ...), with plain values") from error
+        raise RuleError(
+            f"{shown(text)} cannot be read: write name or name(key=value, ...), with plain values"
+        ) from error
 
 
 def read_rules(text: str) -> Any:

@@ -17,6 +17,7 @@ from reflrp.arrays.looks import Brief
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation, Labels
 from reflrp.ground import checks
+from reflrp.show.axes import by_sample, check_told, needed
 from reflrp.show.drawable import ENTRIES, TOKENS, check_explanation, check_range, chosen
 from reflrp.show.figures import require_matplotlib, write_figure
 from reflrp.show.images import COLOURS, title_of
@@ -113,7 +114,7 @@ def tokens(
     name, R = _relevance(explanation, None if name is None else checks.text("name", name))
     labels = _labels(labels)
     samples = chosen(explanation, sample)
-    per_token = by_token(R, len(explanation.output), time_first, name)
+    per_token = _per_token(explanation, name, R, time_first)
     _check_tokens(name, per_token, len(samples))
     ids = _ids(explanation, name, per_token.shape, time_first)
     found = []
@@ -138,6 +139,14 @@ def _relevance(e: Explanation, name: str | None) -> tuple[str, np.ndarray]:
         name = next(iter(e.relevances))
     found = e.relevances.get(name)
     return name, found if found is not None else e.layer(name)
+
+
+def _per_token(e: Explanation, name: str, R: np.ndarray, time_first: bool | None) -> np.ndarray:
+    """Return relevance (samples, tokens), where the samples are known to be, or told."""
+    if e.layout is None:
+        return by_token(R, len(e.output), time_first, name)
+    check_told(e, time_first, name)
+    return by_token(needed(e, name, R, time_first), len(e.output), False, name)
 
 
 def by_token(R: np.ndarray, count: int, time_first: bool | None = None, name: str = "the input") -> np.ndarray:
@@ -177,8 +186,12 @@ def by_token(R: np.ndarray, count: int, time_first: bool | None = None, name: st
 def _ids(e: Explanation, name: str, shape: tuple[int, ...], time_first: bool | None) -> np.ndarray | None:
     """Return the token ids (samples, tokens) of an input of integers; of an inner value, those that it goes with."""
     names = [name] if name in e.inputs else list(e.relevances)
-    found = [e.inputs[k] for k in names if k in e.inputs and e.inputs[k].dtype.kind in "iu"]
-    fitting = [x for x in found if x.shape in (shape, shape[::-1])]
+    found = {k: e.inputs[k] for k in names if k in e.inputs and e.inputs[k].dtype.kind in "iu"}
+    if e.layout is not None:
+        turned = [by_sample(e, k, x, time_first) for k, x in found.items()]
+        fits = [x for x in turned if x is not None and x.shape == shape]
+        return fits[0] if len(fits) == 1 else None
+    fitting = [x for x in found.values() if x.shape in (shape, shape[::-1])]
     if len(fitting) != 1:
         return None
     return fitting[0].T if fitting[0].shape != shape or time_first else fitting[0]
@@ -238,7 +251,7 @@ def _span(token: str, relevance: float, share: float) -> str:
 def labelled(explanation: Explanation, path: Path | None, time_first: bool | None = None) -> TokenPicture:
     """Return the picture of a sequence whose tokens stand in a text file (see `read_labels`)."""
     name, R = _relevance(explanation, None)
-    shape = by_token(R, len(explanation.output), time_first, name).shape
+    shape = _per_token(explanation, name, R, time_first).shape
     labels = None if path is None else read_labels(path, shape, _ids(explanation, name, shape, time_first))
     return tokens(explanation, labels, time_first=time_first)
 
