@@ -81,7 +81,14 @@ class UnsupportedOperator(ReflrpError):
     nodes : iterable of Offender
         Every node in the way.
 
+    Attributes
+    ----------
+    final : bool
+        Whether the numbers of the inputs could change nothing: the graph was built without looking at any.
+
     """
+
+    final = False
 
     def __init__(self, nodes: Iterable[Offender]) -> None:
         self.nodes = tuple(nodes)

@@ -15,7 +15,7 @@ from reflrp.batches import Batch
 from reflrp.engine import Program
 from reflrp.errors import InputError, ModelError, UnsupportedOperator
 from reflrp.ground import checks
-from reflrp.ground.caches import Cache
+from reflrp.ground.caches import Cache, tried
 from reflrp.ground.views import shown
 from reflrp.ir import Graph, Shape
 from reflrp.joined import joined
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from reflrp.importer.source import Source
 
 Inputs = Array | Mapping[str, Array]
+Key = tuple[tuple[str, Shape], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,8 @@ class Model:
     """
 
     source: Source
-    _graphs: Cache[tuple[tuple[str, Shape], ...], Graph] = field(default_factory=lambda: Cache(4), repr=False)
+    _graphs: Cache[Key, Graph] = field(default_factory=lambda: Cache(4), repr=False)
+    _refused: Cache[tuple[Key, int, float], Exception | None] = field(default_factory=lambda: Cache(16), repr=False)
 
     def __repr__(self) -> str:
         """Return what the file holds: nodes, numbers, inputs, outputs, opsets."""
@@ -101,7 +103,8 @@ class Model:
         if x is not None:
             return self._built(shapes, x)
         key = tuple((name, shapes[name]) for name in self.source.inputs)
-        return self._graphs.made(key, lambda: self._built(shapes))
+        limited, refused = (key, limits.MEMORY, limits.TIME), (ModelError, InputError, UnsupportedOperator)
+        return tried(self._refused, limited, lambda: self._graphs.made(key, lambda: self._built(shapes)), refused)
 
     def _built(self, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarray] | None = None) -> Graph:
         from reflrp.importer.build import build, check_shapes
@@ -181,10 +184,8 @@ class Model:
 
         Raises
         ------
-        InputError
-            For inputs that do not fit, and an unknown dtype or backend.
-        UnsupportedOperator
-            With every node that cannot be built at these shapes.
+        InputError, UnsupportedOperator
+            For arguments that do not fit; with every node that cannot be built at these shapes.
         NonFiniteError
             Where a NaN or an infinity arises; names the node.
 
@@ -208,8 +209,12 @@ class Model:
         shapes = {name: a.shape for name, a in feeds.items()}
         try:
             return self._forward(self.graph(shapes), feeds, dtype, backend)
-        except (ModelError, UnsupportedOperator):  # what fails for a sample of zeros may be right for what is observed
-            return self._forward(self.graph(shapes, feeds), feeds, dtype, backend)
+        except (ModelError, UnsupportedOperator) as error:
+            if getattr(error, "final", False):
+                raise
+            return self._forward(
+                self.graph(shapes, feeds), feeds, dtype, backend
+            )  # what fails for zeros may be right here
 
     def _forward(self, graph: Graph, feeds: dict[str, np.ndarray], dtype: str, backend: str) -> dict[str, np.ndarray]:
         convert = converter(backend, dtype)
@@ -241,8 +246,7 @@ def load(model: ModelLike | Model) -> Model:
     Parameters
     ----------
     model : path, bytes, onnx.ModelProto or Model
-        What to import: a file, external data beside it included; its bytes; a parsed proto. A Model is returned as it
-        is.
+        What to import: a file, external data beside it included; its bytes; a parsed proto. A Model comes back as it is.
 
     Returns
     -------
@@ -253,10 +257,8 @@ def load(model: ModelLike | Model) -> Model:
     ------
     ModelError
         Where the file is missing, no ONNX model, truncated, or its graph invalid.
-    UnsupportedOperator
-        With every node on a path of relevance that reflrp cannot explain.
-    TooLarge
-        Where the file asks for more than `reflrp.limits` allow.
+    UnsupportedOperator, TooLarge
+        With every node on a path of relevance that reflrp cannot explain; where it asks for more than `reflrp.limits` allow.
 
     Examples
     --------

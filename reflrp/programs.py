@@ -50,11 +50,10 @@ class Programs:
         with limits.blamed_on(self.model.source.name):
             try:
                 return self.kept.made(key, lambda: self._set_up(feeds))
-            except (
-                ModelError,
-                UnsupportedOperator,
-            ):  # what fails for a sample of zeros may be right for what is observed
-                return self._set_up(feeds, observed=True)
+            except (ModelError, UnsupportedOperator) as error:
+                if getattr(error, "final", False):
+                    raise
+                return self._set_up(feeds, observed=True)  # what fails for a sample of zeros may be right here
 
     def run(self, feeds: Feeds, step: Step | None = None) -> tuple[Program, Values]:
         """Return the program for these inputs, and all values of its forward pass."""

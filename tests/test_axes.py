@@ -26,7 +26,9 @@ def lstm(x: str = "float[T,N,4] x", text: str = "") -> ModelProto:
 def cnn(last: bool = False, before: str = "z = Div(p, std)") -> ModelProto:
     turn = "p = Transpose <perm = [0, 3, 1, 2]>(x)" if last else "p = Identity(x)"
     ports = "float[N,6,7,3] x" if last else "float[N,3,6,7] x"
-    body = f"{turn} {before} c = Conv(z, w) r = Relu(c) f = ReduceMean <axes = [2, 3], keepdims = 0>(r) y = MatMul(f, v)"
+    body = (
+        f"{turn} {before} c = Conv(z, w) r = Relu(c) f = ReduceMean <axes = [2, 3], keepdims = 0>(r) y = MatMul(f, v)"
+    )
     return model(body, ports, w=(5, 3, 3, 3), v=(5, 2), std=np.array([0.5, 1, 2]).reshape(1, 3, 1, 1))
 
 
@@ -97,7 +99,9 @@ def test_where_it_is_unknown_it_is_said(tmp_path: Path) -> None:
     e = reflrp.explain(MIXED, x, "epsilon")
     assert float(rows(result)["all"][3]) == pytest.approx(e.relevance.sum(), rel=1e-5)
     for draw_ in (e.plot, e.tokens):
-        with pytest.raises(InputError, match="is not proven, so it cannot be drawn sample by sample; say time_first=False"):
+        with pytest.raises(
+            InputError, match="is not proven, so it cannot be drawn sample by sample; say time_first=False"
+        ):
             draw_()
     told = rows(command(tmp_path, MIXED, x, "--rules", "epsilon", "--batch-first"))
     assert [float(row[3]) for row in told.values()] == pytest.approx(list(e.relevance.sum(axis=1)), rel=1e-5)
@@ -108,9 +112,12 @@ def test_what_is_told_must_hold(tmp_path: Path) -> None:
     for proto, x, option in ((lstm(), draw(N, N, F), "--batch-first"), (MIXED, draw(4, 3), "--time-first")):
         result = command(tmp_path, proto, x, "--rules", "epsilon", option)
         assert result.exit_code == 1, result.stdout
-        assert f"{option}: axis {int(option == '--time-first')}" in result.stderr
+        assert f"({option}): axis {int(option == '--time-first')}" in result.stderr
     e = reflrp.explain(lstm(), draw(N, N, F), "lstm")
-    with pytest.raises(InputError, match=r"time_first=False: axis 0 does not hold the 3 samples .*proven to hold them on axis 1"):
+    with pytest.raises(
+        InputError,
+        match=r"time_first=False .--batch-first.: axis 0 does not hold the 3 samples .*proven to hold them on axis 1",
+    ):
         e.plot(time_first=False)
 
 
@@ -177,7 +184,9 @@ def test_the_layout_is_saved(tmp_path: Path) -> None:
     assert again.layout["x"] == {"sample": 0, "channel": 1}
 
 
-@pytest.mark.parametrize("layout", [{"y": {}}, {"x": {"sample": 4}}, {"x": {"foo": 0}}, {"x": 1}, [], {"x": {"sample": "0"}}])
+@pytest.mark.parametrize(
+    "layout", [{"y": {}}, {"x": {"sample": 4}}, {"x": {"foo": 0}}, {"x": 1}, [], {"x": {"sample": "0"}}]
+)
 def test_a_layout_that_is_none_is_refused(layout: Any, tmp_path: Path) -> None:
     from dataclasses import replace
 

@@ -62,9 +62,13 @@ def _head(e: Explanation, output: str, how: str, by_sample: bool) -> str:
 
 def _legend(e: Explanation, name: str, R: np.ndarray, time_first: bool | None, several: bool) -> str:
     """Return what the numbers of an entry, or of a pixel, count."""
-    places, channels = pixels(e, name, R, time_first)
+    channels = pixels(e, name, R, time_first)[1]
     axes = ",".join(names_of(e, name, time_first))
-    what = f"({axes}): a pixel{f', its {channels} channels summed' * (channels > 1)}" if channels else f"[{axes}]: an entry"
+    what = (
+        f"({axes}): a pixel{f', its {channels} channels summed' * (channels > 1)}"
+        if channels
+        else f"[{axes}]: an entry"
+    )
     return what + (f" of {name!r}" if several else "")
 
 

@@ -13,7 +13,9 @@ from reflrp.show.text import inline
 CHANNELS = (1, 3, 4)
 """How many channels a picture may have."""
 
-TELL = "say time_first=False (samples on the first axis) or time_first=True (on the second)"
+TELL = (
+    "say time_first=False (--batch-first: samples on the first axis) or time_first=True (--time-first: on the second)"
+)
 
 
 def count_of(e: Explanation) -> int:
@@ -50,7 +52,10 @@ def check_told(e: Explanation, time_first: bool | None, *names: str) -> None:
     found = {k: axis_of(e, k, arrays[k].shape, time_first) for k in names or e.relevances}
     if told not in found.values():
         text = "; ".join(f"{inline(k, 80)!r} {arrays[k].shape}: {_axis(axis)}" for k, axis in found.items())
-        raise InputError(f"time_first={time_first}: axis {told} does not hold the {count_of(e)} samples ({text})")
+        option = "--time-first" if time_first else "--batch-first"
+        raise InputError(
+            f"time_first={time_first} ({option}): axis {told} does not hold the {count_of(e)} samples ({text})"
+        )
 
 
 def _axis(axis: int | None) -> str:

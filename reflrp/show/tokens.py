@@ -248,12 +248,19 @@ def _span(token: str, relevance: float, share: float) -> str:
 # Pictures
 
 
-def labelled(explanation: Explanation, path: Path | None, time_first: bool | None = None) -> TokenPicture:
+def labelled(
+    explanation: Explanation, path: Path | None, time_first: bool | None = None, name: str | None = None
+) -> TokenPicture:
     """Return the picture of a sequence whose tokens stand in a text file (see `read_labels`)."""
-    name, R = _relevance(explanation, None)
+    name, R = _relevance(explanation, name)
     shape = _per_token(explanation, name, R, time_first).shape
     labels = None if path is None else read_labels(path, shape, _ids(explanation, name, shape, time_first))
-    return tokens(explanation, labels, time_first=time_first)
+    return tokens(explanation, labels, time_first=time_first, name=name)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file of tokens."""
+    return read_text(path).splitlines()
 
 
 def read_labels(path: Path, shape: tuple[int, ...], ids: np.ndarray | None) -> Any:
@@ -262,7 +269,7 @@ def read_labels(path: Path, shape: tuple[int, ...], ids: np.ndarray | None) -> A
     As many lines as samples: the tokens of each, with spaces between them. As many lines as tokens, of one sample: a
     token each. For token ids, more lines than the largest id: a vocabulary.
     """
-    lines = read_text(path).splitlines()
+    lines = read_lines(path)
     count, length = shape
     if len(lines) == count:
         return [line.split() for line in lines]
@@ -274,4 +281,15 @@ def read_labels(path: Path, shape: tuple[int, ...], ids: np.ndarray | None) -> A
     raise InputError(
         f"{path} has {len(lines)} lines; give one of {count}, the tokens of each sample{vocabulary}"
         + (f", or of {length}, the tokens of the one sample" if count == 1 else "")
+    )
+
+
+def check_lines(path: Path, lines: Sequence[str], arrays: Sequence[np.ndarray]) -> None:
+    """Raise InputError where a file of tokens can be for none of these inputs, wherever they have their samples."""
+    ids = [int(x.max(initial=0)) for x in arrays if x.dtype.kind in "iu"]
+    if len(lines) in {n for x in arrays for n in x.shape[:2]} or any(len(lines) > most for most in ids):
+        return
+    vocabulary = f", or more than {max(ids)} lines, a vocabulary" if ids else ""
+    raise InputError(
+        f"{path} has {len(lines)} lines, and no input has so many samples; give a line of tokens for each{vocabulary}"
     )

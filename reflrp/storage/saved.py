@@ -105,7 +105,9 @@ def read(path: Path) -> Fields:
         with opened(path) as file, limits.budget():
             return checked(_unpacked(Archive(file, str(path)), path))
     except (InputError, Unreadable, Wrong, OverflowError) as error:
-        raise InputError(f"{path} is no saved explanation: {error}") from error
+        what = str(error)
+        what = f"it {what.removeprefix(f'{path} ')}" if what.startswith(f"{path} ") else what
+        raise InputError(f"{path} is no saved explanation: {what}") from error
 
 
 def _unpacked(archive: Archive, path: Path) -> Fields:
