@@ -113,7 +113,7 @@ class Explanation:
             "relevance": listed(
                 (f"{k!r} {described(v)}, sum {v.sum():.6g}" for k, v in self.relevances.items()), 3, 60
             ),
-            "output": described(self.output),
+            self.score: described(self.output),
             "target": listed(map(str, self.target), 8) if self.target else "none, the initial relevance was given",
             "layers": listed(map(repr, self.layers)),
             "conservation": kept[1].strip(),

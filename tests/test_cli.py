@@ -273,6 +273,7 @@ ERRORS = {
         1,
         "no input has so many samples",
     ),
+    "a name that is no input's": ("explain model.onnx x.npy --name y --plot a.html", 2, "'y' is no input; use 'image'"),
     "tokens without a picture": ("explain model.onnx x.npy --tokens one.txt", 2, "give --plot"),
     "unknown output": ("explain model.onnx x.npy --output foo", 1, "the model has ['probabilities']"),
     "unknown layer": ("explain model.onnx x.npy --layers foo", 1, "layers=['foo']"),

@@ -157,7 +157,7 @@ def explain(
     outputs.check(files, [model, *x, *([tokens] if tokens else [])])
     loaded = load(model)
     feeds, notes = read(loaded, x, pixels)
-    outputs.check_tokens(files[0], feeds)
+    outputs.check_tokens(files[0], feeds, bool(layers))
     passes = arguments.passes(canonize)
     explainer = Explainer(
         loaded,

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from reflrp.cli.inputs import split_name
+from reflrp.ground.checks import listed, shown
 from reflrp.storage.files import check_place
 
 if TYPE_CHECKING:
@@ -84,8 +85,10 @@ def check(files: Sequence[Files], inputs: Sequence[str | Path]) -> None:
         taken.add(place)
 
 
-def check_tokens(files: Files, feeds: Mapping[str, np.ndarray]) -> None:
-    """Refuse, before the network runs, a file of tokens that fits none of the inputs, or only others than is named."""
+def check_tokens(files: Files, feeds: Mapping[str, np.ndarray], layers: bool) -> None:
+    """Refuse, before the network runs, a name that is no input's, and a file of tokens that fits none of the inputs."""
+    if files.name is not None and files.name not in feeds and not layers:
+        raise typer.BadParameter(f"{shown(files.name)} is no input; use {listed(list(feeds))}", param_hint="--name")
     if files.tokens is None:
         return
     from reflrp.show.tokens import check_lines, read_lines

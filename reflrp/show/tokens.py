@@ -120,7 +120,7 @@ def tokens(
     found = []
     for n in samples:
         texts = _texts(labels, n, per_token.shape, ids)
-        title = title_of(explanation, n) + ("" if name in explanation.relevances else f" · {inline(name, 80)}")
+        title = title_of(explanation, n) + ("" if [name] == list(explanation.relevances) else f" · {inline(name, 80)}")
         found.append(Sentence(f"{title}; relevance, sum {per_token[n].sum():.4g}", texts, per_token[n]))
     return TokenPicture(tuple(found))
 
@@ -135,7 +135,8 @@ def _check_tokens(name: str, per_token: np.ndarray, samples: int) -> None:
 def _relevance(e: Explanation, name: str | None) -> tuple[str, np.ndarray]:
     if name is None:
         if len(e.relevances) != 1:
-            raise InputError(f"the model has the inputs {list(e.relevances)}; say which one: name=")
+            names = ", ".join(inline(repr(k), 80) for k in list(e.relevances)[:8])
+            raise InputError(f"the inputs {names} have relevance; say which one: name= (--name)")
         name = next(iter(e.relevances))
     found = e.relevances.get(name)
     return name, found if found is not None else e.layer(name)
