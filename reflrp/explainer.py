@@ -182,7 +182,7 @@ class Explainer:
 
         """
         wanted = "a list of targets, one an explanation"
-        listed = checks.listed_things("targets", targets, wanted)
+        listed = checks.listed_things("targets", _plain(targets), wanted)
         if not listed:
             raise checks.refuse("targets", targets, wanted)
         if not isinstance(init, str):
@@ -226,3 +226,9 @@ class Explainer:
         asked, itemsize = self.batch_size, np.dtype(self.dtype).itemsize
         key = inner, tuple((k, a.shape) for k, a in batch.feeds.items())
         return self._sizes.made(key, lambda: batch.settled(asked, MEMORY, itemsize, inner))
+
+
+def _plain(targets: Any) -> Any:
+    """Return an array of ints as a list of them, and anything else as it is."""
+    flat = isinstance(targets, np.ndarray) and targets.ndim == 1 and targets.dtype.kind in "iu"
+    return targets.tolist() if flat else targets

@@ -15,7 +15,7 @@ from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.ground.views import Picture, shown
 from reflrp.ir import Layout
-from reflrp.joined import inner, joined, layout_of, whole
+from reflrp.joined import inner, inputs, joined, layout_of, relevances
 from reflrp.ledger import Ledger
 from reflrp.seeds import Goal
 from reflrp.storage import saved
@@ -250,8 +250,8 @@ class Explanation:
     def concatenate(cls, parts: Sequence[Explanation], axes: Mapping[str, int] | None = None) -> Explanation:
         """Return the explanations of the cuts of one batch as one.
 
-        `axes` says which axis of an inner value the samples are on; without it, that is the first. Raises InputError for one
-        whose first axis has not as many entries as the cut has samples.
+        Inputs are put together where samples are proven to be, else on the first axis, which must be as long as there are
+        samples; `axes` says it of inner values. Raises InputError where that does not hold.
         """
         _check_parts(parts)
         given = checks.mapping("axes", {} if axes is None else axes, "a dict of axes by the value's name")
@@ -262,14 +262,14 @@ class Explanation:
         for part in parts[1:]:
             ledger = ledger + part.conservation
         return cls(
-            {k: whole(k, [p.relevances[k] for p in parts]) for k in parts[0].relevances},
+            relevances(parts),
             joined("the output", [p.output for p in parts]),
             tuple(t for p in parts for t in p.target),
             {k: inner(k, parts, places.get(k)) for k in parts[0].layers},
             ledger,
             {name: rule for p in reversed(parts) for name, rule in p.rules.items()},
             tuple(dict.fromkeys(note for p in parts for note in p.notes)),
-            {k: whole(k, [p.inputs[k] for p in parts], same=True) for k in parts[0].inputs},
+            inputs(parts),
             layout_of(parts, places),
             parts[0].score,
         )
@@ -278,7 +278,7 @@ class Explanation:
 def _check_parts(parts: Any) -> None:
     if not isinstance(parts, Sequence) or not parts or not all(isinstance(p, Explanation) for p in parts):
         raise checks.refuse("parts", parts, "a list of explanations")
-    if any(p.relevances.keys() != parts[0].relevances.keys() for p in parts):
+    if any((p.relevances.keys(), p.score) != (parts[0].relevances.keys(), parts[0].score) for p in parts):
         raise InputError("the explanations are not of one model")
     apart = sorted({k for p in parts for k in p.layers.keys() ^ parts[0].layers.keys()})
     if apart:

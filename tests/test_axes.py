@@ -176,6 +176,39 @@ def test_cuts_put_together_know_their_samples(size: int) -> None:
     assert e.layout["x"] == e.layout["h"] == {"sample": 0}
 
 
+def test_explanations_are_put_together_where_their_samples_are() -> None:
+    """With the time first on the second axis; where that is not known, not at all."""
+    x = draw(T, 6, F)
+    parts = [reflrp.explain(lstm(), x[:, a:b], "lstm", target=0) for a, b in ((0, 2), (2, 5), (5, 6))]
+    whole = reflrp.Explanation.concatenate(parts)
+    e = reflrp.explain(lstm(), x, "lstm", target=0)
+    np.testing.assert_allclose(whole.relevance, e.relevance, atol=1e-12)
+    np.testing.assert_array_equal(whole.inputs["x"], x)
+    assert whole.layout == e.layout
+    with pytest.raises(InputError, match=r"which axis of 'x', of shape .5, 1, 4., holds the samples is not known"):
+        reflrp.Explanation.concatenate([reflrp.explain(lstm(), x[:, [n]], "lstm") for n in range(2)])
+
+
+def test_what_all_samples_share_is_summed_where_parts_are_put_together() -> None:
+    proto, m = model("y = MatMul(x, m)", "float[N,3] x, float[3,3] m"), draw(3, 3)
+    x = draw(4, 3)
+    parts = [reflrp.explain(proto, {"x": x[a:b], "m": m}, "epsilon", target=0) for a, b in ((0, 2), (2, 4))]
+    whole, e = reflrp.Explanation.concatenate(parts), reflrp.explain(proto, {"x": x, "m": m}, "epsilon", target=0)
+    for name in "xm":
+        np.testing.assert_allclose(whole.relevances[name], e.relevances[name], atol=1e-12)
+    other = reflrp.explain(proto, {"x": x[:2], "m": 2 * m}, "epsilon", target=0)
+    with pytest.raises(InputError, match="'m' is the same for all samples of a part, and not the same in all parts"):
+        reflrp.Explanation.concatenate([parts[0], other])
+
+
+def test_many_inputs_with_as_many_samples_as_steps() -> None:
+    """Five inputs (N, N) could lie in 243 ways; that all have the samples first is tried first."""
+    ports = ", ".join(f"float[N,T] {k}" for k in "abcde")
+    proto = model("y = Sum(a, b, c, d, e)", ports)
+    e = reflrp.explain(proto, {k: draw(3, 3, seed=i) for i, k in enumerate("abcde")}, "epsilon")
+    assert e.layout == {k: {"sample": 0} for k in "abcde"}
+
+
 def test_the_layout_is_saved(tmp_path: Path) -> None:
     e = reflrp.explain(cnn(), draw(2, 3, 6, 7), "epsilon", layers=True)
     again = reflrp.Explanation.load(e.save(tmp_path / "e.npz"))

@@ -75,6 +75,7 @@ def test_a_star_stands_where_the_bare_rule_does() -> None:
 
 WRONG: dict[str, tuple[Any, str]] = {
     "a preset's name": ("epsilon_plos", "did you mean 'epsilon_plus'?"),
+    "a rule's name": ("gama(0.5)", "did you mean 'Gamma'?"),
     "a library's name": ("zenit.Gamma(gamma=0.5)", "dialect 'zenit' is unknown; did you mean 'zennit'?"),
     "a dialect's name": ("zennit.Gama(gamma=0.5)", "zennit has no 'Gama'; did you mean 'Gamma'?"),
     "no name like it": ("zennit.qqqqq", "zennit has no 'qqqqq'; there is "),

@@ -108,6 +108,7 @@ def test_each_target_has_the_answer_of_its_own_call(size: int | None) -> None:
     options: dict[str, Any] = {"layers": True, "conditions": {"r": [0, 1, 2]}, "init": "one"}
     found = explainer.each(X, TARGETS, **options)
     assert found == [explainer(X, target=target, **options) for target in TARGETS]
+    assert explainer.each(X, np.arange(3)) == explainer.each(X, range(3)) == explainer.each(X, [0, 1, 2])
     assert len({e.relevance.tobytes() for e in found}) > 2
 
 

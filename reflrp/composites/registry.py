@@ -79,7 +79,8 @@ def _composite(call: Call) -> Composite:
     rule = _rules().get(_squeezed(call.name))
     if rule is not None:
         return resolve(call.made(rule, f"rule {call.name!r}"))
-    raise RuleError(f"preset {checks.shown(call.name)} is unknown; {nearest(_canonical(call.name), presets())}")
+    names = (*presets(), *(rule.__name__ for rule in _rules().values() if _squeezed(rule.__name__) not in presets()))
+    raise RuleError(f"preset {checks.shown(call.name)} is unknown; {nearest(_canonical(call.name), names)}")
 
 
 def _from_dialect(call: Call) -> Any:

@@ -17,7 +17,7 @@ from reflrp.ops.selection import MaxPool
 from reflrp.ops.sums import SumOf
 from reflrp.passes.samples import trace
 
-TRIES = 32
+TRIES = 16
 """In how many ways the samples may lie in the inputs for all of them to be tried by the laws."""
 
 KEEPING = (AxisMap, Diagonal, MaxPool, Multiply, Pad, Pointwise, Slice, SumOf, WindowMean)
@@ -48,12 +48,14 @@ def _samples(graph: Graph) -> dict[str, int | None]:
 
 
 def _ways(graph: Graph, count: int) -> Iterator[dict[str, int]]:
-    """Yield where so many samples could be in the inputs, by their shapes; first those with samples in most of them."""
+    """Yield where so many samples could be in the inputs, by their shapes; first on the first axes of all of them."""
     options = [[*(a for a, n in enumerate(graph.values[i].shape) if n == count), None] for i in graph.inputs]
-    if count < 2 or prod(map(len, options)) > TRIES:
+    if count < 2:
         return
-    for choice in sorted(product(*options), key=lambda way: way.count(None)):
-        axes = {i: a for i, a in zip(graph.inputs, choice, strict=True) if a is not None}
+    first, second = tuple(o[0] for o in options), tuple(o[-2] if len(o) > 1 else None for o in options)
+    rest = sorted(product(*options), key=lambda way: way.count(None)) if prod(map(len, options)) <= TRIES else []
+    for way in dict.fromkeys([first, second, *rest]):
+        axes = {i: a for i, a in zip(graph.inputs, way, strict=True) if a is not None}
         if axes:
             yield axes
 

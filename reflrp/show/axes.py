@@ -122,7 +122,8 @@ def names_of(e: Explanation, name: str, time_first: bool | None = None) -> tuple
     samples, channel = axis_of(e, name, R.shape, time_first), channel_of(e, name, time_first)
     own = [axis for axis in range(R.ndim) if axis != samples]
     if channel is None:
-        timed = samples == 1 and R.ndim == 3
+        sure = time_first or (e.layout or {}).get(name, {}).get("sample") == 1
+        timed = samples == 1 and R.ndim == 3 and sure
         return ("step", "feature") if timed else tuple(f"axis {axis}" for axis in own)
     if len(own) == 2:
         return tuple("channel" if i == channel else "step" for i in range(2))
