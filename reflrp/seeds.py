@@ -21,7 +21,7 @@ class Contrast:
     """One entry of the output against another: what speaks for `target` rather than for `against`.
 
     The initial relevance is R_target = f_target(x) and R_against = -f_against(x), with init="one" 1 and -1; all other
-    entries have none. So with a rule that conserves, relevance sums to f_target(x) - f_against(x).
+    entries have none. So relevance sums to f_target(x) - f_against(x), but for what biases and rules keep.
 
     Parameters
     ----------

@@ -134,6 +134,10 @@ def test_inputs_that_all_samples_share() -> None:
     e = reflrp.explain(proto, {"x": draw(3, 3), "m": draw(3, 3)}, "epsilon")
     assert e.layout == {"x": {"sample": 0}, "m": {"sample": None}}
     assert by_sample(e, "m", e.relevances["m"]) is None
+    with pytest.raises(InputError, match=r"'m' .3, 3. is the same for all 3 samples, so it cannot be drawn .* sample$"):
+        e.tokens(name="m")
+    pytest.importorskip("matplotlib")
+    assert len(e.plot(sample=0).axes) == 1
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])

@@ -161,6 +161,12 @@ def test_the_command_line_explains_several_targets(work: Path) -> None:
         assert f"wrote {work / f'e-{name}.npz'}" in result.stdout
 
 
+def test_several_targets_into_a_folder_are_refused(work: Path) -> None:
+    result = command("--target", "0", "--target", "1", "-o", ".")
+    assert result.exit_code == 1
+    assert "is no regular file but a folder" in result.stderr
+
+
 def test_the_command_line_contrasts(work: Path) -> None:
     result = command("--target", "0", "--against", "2", "-o", "e.npz")
     assert result.exit_code == 0, result.stderr

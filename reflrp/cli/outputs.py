@@ -59,7 +59,7 @@ class Files:
 
 
 def _named(path: Path | None, suffix: str) -> Path | None:
-    return path and path.with_name(f"{path.stem}{suffix}{path.suffix}")
+    return path.with_name(f"{path.stem}{suffix}{path.suffix}") if path is not None and path.name else path
 
 
 def _page(path: Path) -> bool:

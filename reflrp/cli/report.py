@@ -9,7 +9,7 @@ import numpy as np
 
 from reflrp.composites import REGISTRY
 from reflrp.seeds import label, value
-from reflrp.show.axes import by_sample, check_told, count_of, names_of, pixels, unknown
+from reflrp.show.axes import by_sample, check_told, count_of, names_of, pixels, shared, unknown
 from reflrp.show.tables import Part, grid, ledger_parts, number, totals_parts
 
 if TYPE_CHECKING:
@@ -74,10 +74,8 @@ def _legend(e: Explanation, name: str, R: np.ndarray, time_first: bool | None, s
 
 def _untold(e: Explanation, name: str) -> str:
     """Return why an input has one line for all samples."""
-    shared = e.layout is not None and "sample" in e.layout.get(name, {})
-    return unknown(e, name) + (
-        "" if shared else ", and its sums are over all of them; --batch-first or --time-first says it"
-    )
+    tell = "" if shared(e, name) else ", and its sums are over all of them; --batch-first or --time-first says it"
+    return unknown(e, name) + tell
 
 
 def _explained(e: Explanation, n: int) -> list[str]:
@@ -106,7 +104,10 @@ def presets() -> list[Part]:
     rows = [[name, _line(make)] for name, make in sorted(REGISTRY.presets.items())]
     for library in REGISTRY.dialects:
         rows += _of_dialect(library)
-    return [grid(["name", "rules"], rows), 'Parameters go in brackets: "epsilon_gamma_box(low=0, high=1)".']
+    return [
+        grid(["name", "rules"], rows),
+        'Parameters go in brackets: "epsilon_gamma_box(low=0, high=1)". A rule has its own name: "gamma(0.25)".',
+    ]
 
 
 def _of_dialect(library: str) -> list[list[str]]:

@@ -70,11 +70,15 @@ def by_sample(e: Explanation, name: str, array: np.ndarray, time_first: bool | N
     return np.moveaxis(array, axis, 0)
 
 
+def shared(e: Explanation, name: str) -> bool:
+    """Return whether an input or inner value is proven to be the same for all samples."""
+    return e.layout is not None and e.layout.get(name, {}).get("sample", 0) is None
+
+
 def unknown(e: Explanation, name: str) -> str:
     """Return why an array is not shown sample by sample."""
-    shape = (e.relevances.get(name) if name in e.relevances else e.layers[name]).shape  # type: ignore[union-attr]
-    what = f"{inline(name, 80)!r} {shape}"
-    if e.layout is not None and "sample" in e.layout.get(name, {}):
+    what = f"{inline(name, 80)!r} {(e.relevances if name in e.relevances else e.layers)[name].shape}"
+    if shared(e, name):
         return f"{what} is the same for all {count_of(e)} samples"
     return f"which axis of {what} holds the {count_of(e)} samples is not proven"
 
@@ -83,7 +87,8 @@ def needed(e: Explanation, name: str, array: np.ndarray, time_first: bool | None
     """Return an array with the samples first. Raises InputError, which says what to do, where that is unknown."""
     found = by_sample(e, name, array, time_first)
     if found is None:
-        raise InputError(f"{unknown(e, name)}, so it cannot be drawn sample by sample; {TELL}")
+        tell = "" if shared(e, name) else f"; {TELL}"
+        raise InputError(f"{unknown(e, name)}, so it cannot be drawn sample by sample{tell}")
     return found
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
 from reflrp.seeds import label, value
-from reflrp.show.axes import CHANNELS, channel_of, check_told, names_of, needed
+from reflrp.show.axes import CHANNELS, channel_of, check_told, names_of, needed, shared
 from reflrp.show.drawable import check_drawable, check_explanation, chosen
 from reflrp.show.figures import require_matplotlib, write_figure
 from reflrp.show.text import inline
@@ -124,7 +124,8 @@ def plot(
 
 def _panels(e: Explanation, n: int, time_first: bool | None) -> list[Panel]:
     found = []
-    for name, array in e.relevances.items():
+    drawn = [name for name in e.relevances if not shared(e, name)] or list(e.relevances)
+    for name, array in ((name, e.relevances[name]) for name in drawn):
         R = needed(e, name, array, time_first)[n]
         given = np.asarray(e.inputs.get(name, np.zeros_like(array)))
         x = needed(e, name, given, time_first)[n] if given.shape == array.shape else given
