@@ -300,6 +300,18 @@ ERRORS = {
 }
 
 
+BEFORE = ("unknown preset", "unknown init", "unknown dtype", "unknown pass", "over the input", "no folder", "tokens of no file",
+          "tokens of other count", "a name that is no input's", "a target twice", "unknown picture")  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BEFORE)
+def test_what_can_be_seen_before_the_work_is(work: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reflrp.explainer.Explainer.each", lambda *_, **__: pytest.fail("it has run"))
+    command, code, text = ERRORS[case]
+    result = reflrp_command(*command.split(" "))
+    assert (result.exit_code, text in result.stderr) == (code, True)
+
+
 @pytest.mark.parametrize("case", ERRORS)
 def test_errors_are_one_line_with_an_exit_code(work: Path, case: str) -> None:
     before = {p: p.read_bytes() for p in work.iterdir()}

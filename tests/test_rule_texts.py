@@ -113,3 +113,8 @@ def test_a_registered_preset_takes_values_too(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(REGISTRY.presets, "mine", lambda gamma=0.1: rules.Gamma(gamma))
     assert resolve("mine(0.5)") == resolve(rules.Gamma(0.5))
     assert isinstance(resolve("mine"), Composite)
+
+
+def test_a_dict_that_leaves_nodes_out_says_what_to_add() -> None:
+    with pytest.raises(reflrp.UnassignedNodes, match=r"to a dict, names or '\*'"):
+        reflrp.explain(PATH, X, rules={"conv*": "gamma"})

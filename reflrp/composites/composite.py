@@ -84,7 +84,7 @@ def _matching(pairs: Pairs, node: Node, survey: Survey) -> Rule | None:
 def _unassigned(title: str, missing: list[Node], count: int) -> str:
     lines = ", ".join(f"{n.name!r} ({n.kind}, onnx {n.op_type})" for n in missing)
     kinds = ", ".join(f"kind({k!r})" for k in dict.fromkeys(n.kind for n in missing))
-    return f"{len(missing)} of {count} nodes have no rule in {title!r}: {lines}. Add pairs for {kinds}."
+    return f"{len(missing)} of {count} nodes have no rule in {title!r}: {lines}. Add pairs for {kinds}; to a dict, names or '*'."
 
 
 def _served(rule: Rule, kind: str) -> str:
