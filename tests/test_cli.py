@@ -98,6 +98,13 @@ def test_explain_writes_what_python_gives(work: Path) -> None:
     assert f"wrote {work / 'e.png'}" in result.stdout
 
 
+def test_relevance_through_chosen_neurons(work: Path) -> None:
+    result = reflrp_command("explain", "model.onnx", "x.npy", "--through", "relu1=9,3", "-o", "e.npz")
+    assert result.exit_code == 0, result.output
+    expected = reflrp.explain("model.onnx", np.load("x.npy"), conditions={"relu1": [9, 3]})
+    assert reflrp.Explanation.load("e.npz") == expected
+
+
 def test_ledger_lists_each_node(work: Path) -> None:
     assert "conv3" not in reflrp_command("explain", "model.onnx", "x.npy").stdout
     assert "conv3" in reflrp_command("explain", "model.onnx", "x.npy", "--ledger").stdout
@@ -266,6 +273,8 @@ ERRORS = {
     "unknown pass": ("explain model.onnx x.npy --canonize fold", 2, "there is fold_batchnorm"),
     "a target twice": ("explain model.onnx x.npy --target 3 --target 3", 2, "each target once"),
     "a target against itself": ("explain model.onnx x.npy --target 3 --against 3", 1, "sets no entry against another"),
+    "through no neuron": ("explain model.onnx x.npy --through relu1", 2, "PATTERN=NEURON"),
+    "through what is not there": ("explain model.onnx x.npy --through foo=1", 1, "foo"),
     "against no number": ("explain model.onnx x.npy --against five", 2, "--against"),
     "tokens of no file": ("explain model.onnx x.npy --tokens no.txt --plot a.html", 1, "no.txt cannot be read"),
     "tokens of other count": (
@@ -300,8 +309,10 @@ ERRORS = {
 }
 
 
-BEFORE = ("unknown preset", "unknown init", "unknown dtype", "unknown pass", "over the input", "no folder", "tokens of no file",
-          "tokens of other count", "a name that is no input's", "a target twice", "unknown picture")  # fmt: skip
+BEFORE = (
+    "unknown preset", "unknown init", "unknown dtype", "unknown pass", "through no neuron", "over the input", "no folder",
+    "tokens of no file", "tokens of other count", "a name that is no input's", "a target twice", "unknown picture",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BEFORE)

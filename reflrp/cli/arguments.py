@@ -53,6 +53,18 @@ def passes(texts: list[str] | None) -> tuple[str, ...] | None:
         raise typer.BadParameter(str(error), param_hint="--canonize") from error
 
 
+def conditions(texts: list[str] | None) -> dict[str, list[int]] | None:
+    """Return the neurons that relevance goes through, by pattern; None where none are given."""
+    found = {}
+    for text in texts or ():
+        pattern, equals, numbers = text.rpartition("=")
+        chosen = [int(n) for n in numbers.split(",") if WHOLE.fullmatch(n)]
+        if not equals or len(chosen) <= numbers.count(","):
+            raise typer.BadParameter("give PATTERN=NEURON,..., as relu1=3,5", param_hint="--through")
+        found[pattern] = chosen
+    return found or None
+
+
 def targets(texts: list[str] | None, against: str | None) -> list[Any]:
     """Return what is to be explained: one target an explanation, each against another where one is given."""
     goals = [_target(text, "--target") for text in texts] if texts else [None]

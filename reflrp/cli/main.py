@@ -135,6 +135,12 @@ def explain(
     layers: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Keep inner values' relevance too; may be repeated.")
     ] = None,
+    through: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN=N,...", help="Relevance through these neurons or channels only; may be repeated."
+        ),
+    ] = None,
     ledger: Annotated[bool, typer.Option("--ledger", help="Print the account of each node.")] = False,
     mean: Annotated[str | None, typer.Option(help="Images: what to subtract after scaling; one a channel.")] = None,
     std: Annotated[str | None, typer.Option(help="Images: what to divide by then; one a channel.")] = None,
@@ -155,10 +161,10 @@ def explain(
     composite = arguments.rules(rules)
     files = [outputs.Files(out, plot, tokens, name, time_first).of(suffix) for suffix in arguments.suffixes(target)]
     outputs.check(files, [model, *x, *([tokens] if tokens else [])])
+    passes, chosen = arguments.passes(canonize), arguments.conditions(through)
     loaded = load(model)
     feeds, notes = read(loaded, x, pixels)
     outputs.check_tokens(files[0], feeds, bool(layers))
-    passes = arguments.passes(canonize)
     explainer = Explainer(
         loaded,
         composite,
@@ -169,7 +175,7 @@ def explain(
         canonize=passes,
         batch_size=batch_size,
     )
-    found = explainer.each(feeds, goals, init=init, layers=layers or False)
+    found = explainer.each(feeds, goals, init=init, layers=layers or False, conditions=chosen)
     how = f"{rules}, {dtype} on {backend}"
     for e, places in zip(found, files, strict=True):
         shown = [*notes, *e.notes]
