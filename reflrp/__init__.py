@@ -1,7 +1,7 @@
 """reflrp: the framework-neutral reference engine for Layer-wise Relevance Propagation on ONNX networks.
 
 >>> import reflrp
->>> e = reflrp.explain("model.onnx", x, rules="epsilon_plus_flat")  # doctest: +SKIP
+>>> e = reflrp.explain("model.onnx", x)  # doctest: +SKIP
 >>> e.relevance  # doctest: +SKIP
 """
 

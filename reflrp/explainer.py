@@ -41,8 +41,9 @@ class Explainer:
     ----------
     model : path, bytes, onnx.ModelProto or Model
         What to explain: an ONNX file, its bytes, a parsed proto, or what `reflrp.load` returned.
-    rules : str, Rule, Composite or dict, default "epsilon_plus_flat"
-        A preset's name (`reflrp.composites.presets()` lists them); the name of another library's composite, as
+    rules : str, Rule, Composite or dict, default "auto"
+        "auto", which chooses by what the graph is made of and says so in `notes`; another preset's name
+        (`reflrp.composites.presets()` lists them); the name of another library's composite, as
         "zennit.EpsilonPlusFlat"; a Rule (it on every dense and convolution node, the families' defaults elsewhere); a
         Composite; or {node name pattern: Rule}, again with the defaults elsewhere.
     output : str, optional
@@ -57,6 +58,10 @@ class Explainer:
         Canonizing passes. None: the composite's own; () for none.
     batch_size : int, optional
         How many samples to run at once. None: as many as keep their values within 512 MiB.
+    preprocess : str, optional
+        What becomes of the relevance of a scaler or a normalisation by constants before the first layer. "pass": it goes
+        on to the input unchanged; "absorb": the constants keep their part, as at any other node. None: as the composite
+        says, which is "pass" for reflrp's own rules, and each library's own way in the dialects.
 
     Attributes
     ----------
@@ -87,7 +92,7 @@ class Explainer:
     def __init__(
         self,
         model: ModelLike | Model,
-        rules: str | Rule | Composite | dict[str, Rule] = "epsilon_plus_flat",
+        rules: str | Rule | Composite | dict[str, Rule] = "auto",
         *,
         output: str | None = None,
         backend: str = "numpy",
@@ -95,12 +100,13 @@ class Explainer:
         strip: bool = True,
         canonize: Sequence[str] | None = None,
         batch_size: int | None = None,
+        preprocess: str | None = None,
     ) -> None:
         self.batch_size = None if batch_size is None else checks.whole("batch_size", batch_size, 1)
         self.strip = checks.flag("strip", strip)
         self.backend, self.dtype = checks.text("backend", backend), checks.float_name(dtype)
         self.model = load(model)
-        self.composite = resolve(rules)
+        self.composite = resolve(rules).preprocessed(preprocess)
         self.output = self.model.output(output)
         self.passes = check_passes(self.composite.canonize if canonize is None else canonize)
         self._convert = converter(self.backend, self.dtype)
@@ -200,7 +206,7 @@ class Explainer:
 def explain(
     model: ModelLike | Model,
     x: Inputs,
-    rules: str | Rule | Composite | dict[str, Rule] = "epsilon_plus_flat",
+    rules: str | Rule | Composite | dict[str, Rule] = "auto",
     target: Target = None,
     init: Any = "output",
     output: str | None = None,
@@ -209,6 +215,7 @@ def explain(
     layers: bool | str | Sequence[str] | None = False,
     progress: bool | None = None,
     conditions: Mapping[str, Sequence[int]] | None = None,
+    preprocess: str | None = None,
 ) -> Explanation:
     """Explain what a model says of a batch: how much each entry of the input contributed to the output.
 
@@ -220,8 +227,9 @@ def explain(
         What to explain: an ONNX file, its bytes, a parsed proto, or what `reflrp.load` returned.
     x : array, or dict of arrays by input name
         Shapes as the model declares them, the batch of N samples first. A dict where the model has several inputs.
-    rules : str, Rule, Composite or dict, default "epsilon_plus_flat"
-        A preset's name (`reflrp.composites.presets()` lists them); the name of another library's composite, as
+    rules : str, Rule, Composite or dict, default "auto"
+        "auto", which chooses by what the graph is made of and says so in `notes`; another preset's name
+        (`reflrp.composites.presets()` lists them); the name of another library's composite, as
         "zennit.EpsilonPlusFlat"; a Rule (it on every dense and convolution node, the families' defaults elsewhere); a
         Composite; or {node name pattern: Rule}, again with the defaults elsewhere.
     target : int, sequence of int, or tuple of int, optional
@@ -243,6 +251,10 @@ def explain(
     conditions : dict of sequences of int, optional
         {pattern: neurons}: let relevance through these neurons or channels only, at the values that match a pattern as
         in `layers`.
+    preprocess : str, optional
+        What becomes of the relevance of a scaler or a normalisation by constants before the first layer. "pass": it goes
+        on to the input unchanged; "absorb": the constants keep their part, as at any other node. None: as the composite
+        says, which is "pass" for reflrp's own rules, and each library's own way in the dialects.
 
     Returns
     -------
@@ -274,5 +286,5 @@ def explain(
     True
 
     """
-    explainer = Explainer(model, rules, output=output, backend=backend, dtype=dtype)
+    explainer = Explainer(model, rules, output=output, backend=backend, dtype=dtype, preprocess=preprocess)
     return explainer(x, target=target, init=init, layers=layers, conditions=conditions, progress=progress)

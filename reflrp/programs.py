@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,9 @@ class Programs:
         stripped = strip_output(whole) if self.strip else whole
         check_size(stripped, np.dtype(self.convert.dtype).itemsize)
         graph = canonize(stripped, self.passes)
-        program = prepare(graph, self.composite.assign(graph), self.convert)
+        rules = self.composite.assign(graph)
+        graph = replace(graph, notes=(*graph.notes, *self.composite.remarks(graph, rules)))
+        program = prepare(graph, rules, self.convert)
         if not program.carriers:
             raise InputError(
                 f"the relevance of output {self.output!r} leads to no input: it ends at rows of a table that are looked up by "

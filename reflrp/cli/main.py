@@ -103,7 +103,7 @@ def _start(
 def explain(
     model: ModelFile,
     x: Annotated[list[str], typer.Argument(metavar="INPUT...", help=".npy, .npz (or x.npz:NAME), or images.")],
-    rules: Rules = "epsilon_plus_flat",
+    rules: Rules = "auto",
     target: Annotated[
         str | None,
         typer.Option(help='Index; "3,5,1", one a sample; "(1,4)" in an output of more axes. Else: arg-max.'),
@@ -113,6 +113,9 @@ def explain(
     backend: Annotated[str, typer.Option(help="numpy or cupy.")] = "numpy",
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples at once. Else what fits into 512 MiB.")] = None,
+    preprocess: Annotated[
+        str | None, typer.Option(help="Scalers at the input: pass or absorb. Else as the rules say (pass).")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write everything to this .npz file.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write a picture: .png, .pdf, .svg ...; of tokens also .html.")
@@ -144,8 +147,9 @@ def explain(
     loaded = load(model)
     feeds, notes = read(loaded, x, pixels)
     explainer = Explainer(
-        loaded, arguments.rules(rules), output=output, backend=backend, dtype=dtype, batch_size=batch_size
-    )
+        loaded, arguments.rules(rules), output=output, backend=backend, dtype=dtype, batch_size=batch_size,
+        preprocess=preprocess,
+    )  # fmt: skip
     e = explainer(feeds, target=where, init=init, layers=layers or False)
     from reflrp.cli import report
 
@@ -171,7 +175,7 @@ def _plot(e: Explanation, path: Path, words: Path | None, time_first: bool) -> N
 @app.command()
 def inspect(
     model: ModelFile,
-    rules: Rules = "epsilon_plus_flat",
+    rules: Rules = "auto",
     output: Output = None,
     shape: Annotated[
         list[str] | None,

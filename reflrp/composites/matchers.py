@@ -10,6 +10,7 @@ from reflrp.errors import RuleError
 from reflrp.ground import checks
 from reflrp.ground.caches import Kept
 from reflrp.ir import KINDS, UNRULED, WEIGHTED, Graph, Node
+from reflrp.passes import preprocessing
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Survey:
             )
             self._earliest[matcher] = next(found, None)
         return self._earliest[matcher]
+
+    @Kept
+    def preprocessing(self) -> frozenset[str]:
+        """The names of the nodes that preprocess the inputs."""
+        return frozenset(node.name for node in preprocessing.preprocessing(self.graph))
 
     @Kept
     def _earliest(self) -> dict[Matcher, str | None]:
