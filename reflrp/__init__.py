@@ -12,6 +12,7 @@ from importlib.metadata import version as _version
 from reflrp import composites, dialects, limits, rules, show
 from reflrp.composites import Composite
 from reflrp.errors import (
+    AdviceWarning,
     ForwardChanged,
     InputError,
     ModelError,
@@ -31,6 +32,7 @@ from reflrp.rules.base import Rule
 __version__ = _version("reflrp")
 
 __all__ = [
+    "AdviceWarning",
     "Composite",
     "Explainer",
     "Explanation",

@@ -12,6 +12,7 @@ from reflrp.arrays.convert import converter
 from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch, choices
 from reflrp.composites import Composite, resolve
+from reflrp.composites.advice import Watch
 from reflrp.engine import Program
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
@@ -20,7 +21,7 @@ from reflrp.ground.progress import bar
 from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
 from reflrp.passes.canonize import check_passes
-from reflrp.programs import Programs, Shapes
+from reflrp.programs import Programs, Shapes, advised
 from reflrp.rules.base import Rule
 from reflrp.seeds import Target
 
@@ -169,13 +170,13 @@ class Explainer:
         size, notes = self._size(batch, inner=layers is not None and layers is not False)
         cuts = batch.cut(size)
         chosen = choices(target, init, cuts)
-        parts = []
+        parts, watch = [], Watch({node.name: node.op_type for node in self.model.source.nodes})
         with bar(progress, 2 * len(self.model.source.nodes) * len(cuts)) as step:
             for (cut, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
                 with where:
-                    parts.append(self._programs.explained(cut, *choice, layers, conditions, step))
+                    parts.append(self._programs.explained(cut, *choice, layers, conditions, step, watch))
         e = Explanation.concatenate(parts, batch.axes(size) if len(cuts) > 1 else {})
-        return replace(e, notes=(*e.notes, *notes)) if notes else e
+        return advised(replace(e, notes=(*e.notes, *notes)) if notes else e, watch, init, conditions)
 
     def __repr__(self) -> str:
         """Return the model in brief, the rules, and what else was chosen."""

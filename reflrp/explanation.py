@@ -51,6 +51,9 @@ class Explanation:
         fixes, a graph that depends on the data.
     inputs : dict of array
         The explained inputs.
+    advice : tuple of str
+        What the reader should know, and do: where far less or far more than the seed reaches the input, where an input
+        leaves the box of its ZBox rule, where pixels of 0..255 are given as they are.
 
     Examples
     --------
@@ -69,6 +72,7 @@ class Explanation:
     rules: Mapping[str, Rule | str]
     notes: tuple[str, ...] = ()
     inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    advice: tuple[str, ...] = ()
 
     @property
     def relevance(self) -> np.ndarray:
@@ -108,7 +112,8 @@ class Explanation:
             "conservation": kept[1].strip(),
             "rules": counted(str(r).split("(")[0] for r in self.rules.values()),
         }
-        return block("Explanation", rows | ({"notes": "; ".join(self.notes)} if self.notes else {}))
+        said = {"notes": "; ".join(self.notes), "advice": "; ".join(self.advice)}
+        return block("Explanation", rows | {k: text for k, text in said.items() if text})
 
     def _repr_html_(self) -> str:
         html: str = shown("explanation_html", self)
@@ -215,6 +220,7 @@ class Explanation:
             rules,
             self.notes,
             self.inputs,
+            self.advice,
         )
         return saved.write(named(path), saved.Fields(*kept))
 
@@ -251,6 +257,7 @@ class Explanation:
             {name: rule for p in reversed(parts) for name, rule in p.rules.items()},
             tuple(dict.fromkeys(note for p in parts for note in p.notes)),
             {k: _whole(k, [p.inputs[k] for p in parts], same=True) for k in parts[0].inputs},
+            tuple(dict.fromkeys(text for p in parts for text in p.advice)),
         )
 
 

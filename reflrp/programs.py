@@ -13,9 +13,11 @@ from reflrp.arrays import to_host, total
 from reflrp.arrays.convert import Converter, shared
 from reflrp.batches import Feeds
 from reflrp.composites import Composite
+from reflrp.composites.advice import Watch, on_share, seeds_of, shares
 from reflrp.engine import Program, Values, prepare
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
 from reflrp.explanation import Explanation
+from reflrp.ground.advising import advise
 from reflrp.ground.caches import Cache
 from reflrp.ground.progress import Step
 from reflrp.ir import Graph, Shape
@@ -75,10 +77,13 @@ class Programs:
         layers: Any,
         conditions: Mapping[str, Sequence[int]],
         step: Step,
+        watch: Watch | None = None,
     ) -> Explanation:
-        """Explain one cut of a batch: forward, the seed, and the way back."""
+        """Explain one cut of a batch: forward, the seed, and the way back. What is to be advised of is seen by `watch`."""
         program, values = self.run(feeds, step)
         graph = program.graph
+        if watch is not None:
+            watch.see(graph, program.rules, values)
         name = graph.resolve(graph.outputs[0])
         y = to_host(values[name])
         where = targets(y, target) if isinstance(init, str) else []
@@ -136,3 +141,17 @@ class Programs:
                 f"canonizing by {self.passes} changed the output {name!r} by {np.abs(old - new).max():.3g} "
                 f"(largest entry {scale:.3g}); pass canonize=()"
             )
+
+
+def advised(e: Explanation, watch: Watch, init: Any, conditions: Mapping[str, Sequence[int]]) -> Explanation:
+    """Return an explanation of all cuts with its advice, and warn of it. Under conditions a share is what was asked for."""
+    share = (
+        ()
+        if conditions
+        else on_share(shares(e.relevances, *seeds_of(e.output, e.target, init)), e.conservation, e.rules)
+    )
+    advice = tuple(dict.fromkeys([*share, *watch.advice()]))
+    if not advice:
+        return e
+    advise("\n".join(advice))
+    return replace(e, advice=advice)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
@@ -19,7 +20,7 @@ from typer.core import TyperGroup
 
 from reflrp.cli import arguments
 from reflrp.cli.output import STOPPED, complain, say, show, status
-from reflrp.errors import ReflrpError, UnsupportedOperator
+from reflrp.errors import AdviceWarning, ReflrpError, UnsupportedOperator
 from reflrp.starting import end_quietly
 from reflrp.storage.files import check_place
 
@@ -150,7 +151,9 @@ def explain(
         loaded, arguments.rules(rules), output=output, backend=backend, dtype=dtype, batch_size=batch_size,
         preprocess=preprocess,
     )  # fmt: skip
-    e = explainer(feeds, target=where, init=init, layers=layers or False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdviceWarning)  # it is printed below
+        e = explainer(feeds, target=where, init=init, layers=layers or False)
     from reflrp.cli import report
 
     how = f"{rules}, {dtype} on {backend}"

@@ -26,7 +26,8 @@ def explanation(e: Explanation, output: str, how: str, notes: Sequence[str], sam
     rows = [_sample(e, n, name, several) for n in range(min(count, samples)) for name in batched]
     notes = [*notes, *(f"{name!r} is not one for each sample" for name in e.relevances if name not in batched)]
     columns = ["sample", "target", ">output", *(["input"] * several), ">relevance", ">positive", ">negative"]
-    parts: list[Part] = [head, *(f"note: {n}" for n in notes), grid([*columns, "strongest inputs"], rows)]
+    said = [*(f"note: {n}" for n in notes), *(f"advice: {text}" for text in e.advice)]
+    parts: list[Part] = [head, *said, grid([*columns, "strongest inputs"], rows)]
     if count > samples:
         parts.append(f"and {count - samples} more samples (-o keeps all)")
     if e.layers:

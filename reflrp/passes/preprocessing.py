@@ -38,6 +38,16 @@ def preprocessing(graph: Graph) -> tuple[Node, ...]:
     return tuple(node for node in found.values() if node.output in used)
 
 
+def origins(graph: Graph) -> dict[str, str]:
+    """Return, for each value that is one input as it is, or moved or preprocessed, which input that is."""
+    named, found = {node.name for node in preprocessing(graph)}, {name: name for name in graph.inputs}
+    for node in graph.nodes:
+        sources = {found.get(name, "") for name in node.inputs if graph.values[name].active}
+        if len(sources) == 1 and (node.kind == "routing" or node.name in named):
+            found[node.output] = sources.pop()
+    return found
+
+
 def _read_by_others(graph: Graph, names: object) -> set[str]:
     """Return the values that lead, through routing and the named nodes at most, to a node that is neither."""
     used = set[str]()

@@ -47,6 +47,7 @@ class Fields(NamedTuple):
     rules: Mapping[str, str]
     notes: tuple[str, ...]
     inputs: Mapping[str, np.ndarray]
+    advice: tuple[str, ...] = ()
 
 
 class _Wrong(ValueError):
@@ -85,6 +86,7 @@ def _meta(found: Fields, names: Mapping[str, int]) -> dict[str, Any]:
         "format": FORMAT,
         "target": found.target,
         "notes": found.notes,
+        "advice": found.advice,
         "rules": found.rules,
         "conservation": found.conservation.as_dict(),
         "names": list(names),
@@ -134,6 +136,7 @@ def _unpacked(archive: Archive, path: Path) -> Fields:
     return Fields(
         sections["relevance"], archive.read("out"), tuple(_get(meta, "target", list)), sections["layer"], ledger,
         _get(meta, "rules", dict), tuple(_get(meta, "notes", list)), sections["in"],
+        tuple(_get({"advice": [], **meta}, "advice", list)),
     )  # fmt: skip
 
 
@@ -204,8 +207,9 @@ def _checked(found: Fields) -> Fields:
     output = _array("the output", found.output, "f")
     ledger = _checked_ledger(found.conservation, relevances)
     notes = tuple(_text("a note", note) for note in found.notes)
+    advice = tuple(_text("an advice", text) for text in found.advice)
     rules = {_text("a node", k): _text("a rule", v) for k, v in found.rules.items()}
-    return Fields(relevances, output, _targets(found.target, output), layers, ledger, rules, notes, inputs)
+    return Fields(relevances, output, _targets(found.target, output), layers, ledger, rules, notes, inputs, advice)
 
 
 def _parts(found: Fields) -> tuple[tuple[str, Mapping[str, np.ndarray]], ...]:
