@@ -176,7 +176,7 @@ class Explainer:
                 with where:
                     parts.append(self._programs.explained(cut, *choice, layers, conditions, step, watch))
         e = Explanation.concatenate(parts, batch.axes(size) if len(cuts) > 1 else {})
-        return advised(replace(e, notes=(*e.notes, *notes)) if notes else e, watch, init, conditions)
+        return advised(replace(e, notes=(*notes, *e.notes)) if notes else e, watch, init, conditions)
 
     def __repr__(self) -> str:
         """Return the model in brief, the rules, and what else was chosen."""

@@ -4,8 +4,8 @@
 |---|---|---|
 | recurrent | nodes out of LSTM, GRU, RNN | as in `lstm`: epsilon 1e-3, of a product the signal takes all |
 | attention | a product of two values, one of them out of a Softmax | as in `attnlrp`: Softmax by Taylor, products in halves |
-| convolutions on images | Conv and ConvTranspose over two axes or more | as in `epsilon_plus_flat`: z+, flat on the first layer |
-| convolutions over time | Conv and ConvTranspose over one axis | epsilon |
+| convolutions on images | Conv and ConvTranspose whose windows slide over two axes or more | as in `epsilon_plus_flat`: z+, flat on the first layer |
+| convolutions over time | Conv and ConvTranspose whose windows slide over one axis | as in `epsilon_plus`: z+ |
 | patches | a Conv on images whose windows do not overlap | epsilon, flat on the first layer |
 | the rest | dense layers, as of a table | epsilon |
 
@@ -32,19 +32,28 @@ from reflrp.rules.base import Rule
 RECURRENT = ("LSTM", "GRU", "RNN")
 
 
+def axes_slid(node: Node) -> int | None:
+    """Return over how many axes the windows of a convolution slide; None for what is no convolution.
+
+    Not over an axis that has one entry only, nor over one that a window spans: two axes are an image, one is time, and
+    none (a layer behind a global pool, or one that makes a map of a vector) is a dense layer, written as a convolution.
+    """
+    if not isinstance(node.op, Conv | ConvTranspose):
+        return None
+    taken, given = node.op.source[2:], node.op.shape(node.op.source)[2:]
+    return sum(min(pair) > 1 for pair in zip(taken, given, strict=True))
+
+
 def on_images(node: Node) -> bool:
     """Return whether a node is a convolution over two axes or more."""
-    return isinstance(node.op, Conv | ConvTranspose) and len(node.op.windows.size) > 1
+    return (axes_slid(node) or 0) > 1
 
 
 def cuts_patches(node: Node) -> bool:
     """Return whether a node is a convolution on images whose windows stand side by side: it cuts them into patches."""
     op = node.op
-    return (
-        on_images(node)
-        and isinstance(op, Conv)
-        and op.windows.strides == op.windows.kernel != (1,) * len(op.windows.kernel)
-    )
+    ones = (1,) * len(op.windows.kernel) if isinstance(op, Conv) else ()
+    return on_images(node) and isinstance(op, Conv) and op.windows.strides == op.windows.kernel != ones
 
 
 def attends(node: Node) -> bool:
@@ -99,14 +108,15 @@ def _found(nodes: Sequence[Node]) -> Iterator[str]:
     recurrent = [n for n in nodes if n.op_type in RECURRENT]
     others = [n for n in nodes if n.op_type not in RECURRENT]
     layers = [n for n in others if n.kind in WEIGHTED]
-    images = [n for n in layers if on_images(n) and not cuts_patches(n)]
+    over_time = [n for n in layers if axes_slid(n) == 1]
+    images = [n for n in layers if axes_slid(n) not in (None, 1) and not cuts_patches(n)]
     attention = any(map(attends, others))
     beside = [n for n in others if isinstance(n.op, Softmax) or (isinstance(n.op, Product) and not gates_channels(n))]
     parts = {
         f"recurrence found ({', '.join(dict.fromkeys(n.op_type for n in recurrent))}), lstm": recurrent,
         "convolutions on images found, epsilon_plus_flat": images,
         "patches of images found, flat": [n for n in layers if cuts_patches(n)],
-        "convolutions over time found, epsilon": [n for n in layers if n.kind == "conv" and not on_images(n)],
+        "convolutions over time found, epsilon_plus": over_time,
         "attention found, attnlrp": beside if attention else [],
         "dense layers, epsilon": [n for n in layers if n.kind == "dense"],
     }
@@ -122,7 +132,7 @@ def auto(epsilon: float = 1e-6, recurrent_epsilon: float = 1e-3) -> Composite:
         (recurrent & kind("sum", "pool", "diagonal"), r.Norm(recurrent_epsilon)),
         (recurrent & kind("product"), r.SignalTakesAll("auto", recurrent_epsilon)),
         (first() & image, r.Flat(epsilon)),
-        (image & ~_Told(cuts_patches), r.ZPlus(stabilizer=epsilon)),
+        (kind("conv") & ~_Told(cuts_patches), r.ZPlus(stabilizer=epsilon)),
         (kind(*WEIGHTED), r.Epsilon(epsilon)),
         (op_type("Softmax"), r.Taylor()),
         (kind("product") & _WithAttention() & ~_Told(gates_channels), r.Half(epsilon)),

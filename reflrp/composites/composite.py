@@ -6,7 +6,8 @@ A node that matches nothing is an error: there is no silent default. The presets
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 from reflrp import rules as r
@@ -67,7 +68,9 @@ class Composite:
             return self
         passing = checks.choice("preprocess", choice, CHOICES) == "pass"
         others = tuple(pair for pair in self.pairs if pair[0] != preprocessing())
-        return replace(self, pairs=((preprocessing(), r.Pass()), *others) if passing else others)
+        found = copy(self)  # of any subclass, whose own arguments are not these fields
+        object.__setattr__(found, "pairs", ((preprocessing(), r.Pass()), *others) if passing else others)
+        return found
 
     def remarks(self, graph: Graph, assigned: Mapping[str, Rule]) -> tuple[str, ...]:
         """Return what there is to know of the rules that `assign` gave to a graph's nodes."""

@@ -74,8 +74,10 @@ def _along_features(constant: Array, shape: Shape) -> bool:
     """Return whether a constant that broadcasts to a shape is the same for all samples and, in sequences, on all axes but one."""
     if constant is ZERO:
         return True
-    full = (1,) * (len(shape) - np.ndim(constant)) + np.shape(constant)
-    along = [axis for axis, n in enumerate(full) if n > 1]
-    if len(shape) < 2:
-        return True
-    return 0 not in along and (len(shape) != 3 or len(along) < 2)
+    own = np.shape(constant)
+    if len(own) == len(shape) > 1 and own[0] != 1:
+        return False
+    along = sum(
+        n == m for n, m in zip(own[::-1], shape[:0:-1], strict=False)
+    )  # of a single place, too, it may be a table
+    return len(shape) != 3 or along < 2
