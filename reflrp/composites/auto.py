@@ -4,9 +4,9 @@
 |---|---|---|
 | recurrent | nodes out of LSTM, GRU, RNN | as in `lstm`: epsilon 1e-3, of a product the signal takes all |
 | attention | a product of two values, one of them out of a Softmax | as in `attnlrp`: Softmax by Taylor, products in halves |
-| convolutions on images | Conv and ConvTranspose whose windows slide over two axes or more | as in `epsilon_plus_flat`: z+, flat on the first layer |
-| convolutions over time | Conv and ConvTranspose whose windows slide over one axis | as in `epsilon_plus`: z+ |
-| patches | a Conv on images whose windows do not overlap | epsilon, flat on the first layer |
+| convolutions on images | windows that slide over two axes or more | as in `epsilon_plus_flat`: z+, flat on the first layer |
+| convolutions over time | windows that slide over one axis | as in `epsilon_plus`: z+ |
+| patches | windows on images that stand side by side | epsilon, flat on the first layer |
 | the rest | dense layers, as of a table | epsilon |
 
 All of it is read from the graph's operators and their geometry, never from names. `e.notes` says what was found, `e.rules`
@@ -42,6 +42,11 @@ def axes_slid(node: Node) -> int | None:
         return None
     taken, given = node.op.source[2:], node.op.shape(node.op.source)[2:]
     return sum(min(pair) > 1 for pair in zip(taken, given, strict=True))
+
+
+def slides(node: Node) -> bool:
+    """Return whether a node is a convolution over any axis."""
+    return bool(axes_slid(node))
 
 
 def on_images(node: Node) -> bool:
@@ -109,7 +114,7 @@ def _found(nodes: Sequence[Node]) -> Iterator[str]:
     others = [n for n in nodes if n.op_type not in RECURRENT]
     layers = [n for n in others if n.kind in WEIGHTED]
     over_time = [n for n in layers if axes_slid(n) == 1]
-    images = [n for n in layers if axes_slid(n) not in (None, 1) and not cuts_patches(n)]
+    images = [n for n in layers if on_images(n) and not cuts_patches(n)]
     attention = any(map(attends, others))
     beside = [n for n in others if isinstance(n.op, Softmax) or (isinstance(n.op, Product) and not gates_channels(n))]
     parts = {
@@ -118,7 +123,7 @@ def _found(nodes: Sequence[Node]) -> Iterator[str]:
         "patches of images found, flat": [n for n in layers if cuts_patches(n)],
         "convolutions over time found, epsilon_plus": over_time,
         "attention found, attnlrp": beside if attention else [],
-        "dense layers, epsilon": [n for n in layers if n.kind == "dense"],
+        "dense layers, epsilon": [n for n in layers if not axes_slid(n)],
     }
     return (f"{words} on {len(found)} node{'s' * (len(found) != 1)}" for words, found in parts.items() if found)
 
@@ -132,7 +137,7 @@ def auto(epsilon: float = 1e-6, recurrent_epsilon: float = 1e-3) -> Composite:
         (recurrent & kind("sum", "pool", "diagonal"), r.Norm(recurrent_epsilon)),
         (recurrent & kind("product"), r.SignalTakesAll("auto", recurrent_epsilon)),
         (first() & image, r.Flat(epsilon)),
-        (kind("conv") & ~_Told(cuts_patches), r.ZPlus(stabilizer=epsilon)),
+        (_Told(slides) & ~_Told(cuts_patches), r.ZPlus(stabilizer=epsilon)),
         (kind(*WEIGHTED), r.Epsilon(epsilon)),
         (op_type("Softmax"), r.Taylor()),
         (kind("product") & _WithAttention() & ~_Told(gates_channels), r.Half(epsilon)),
