@@ -2,9 +2,9 @@
 
 There are three kinds, and each says what to do:
 
-1. the share of the seed that reaches the inputs is below a half or above two, for more than half of the samples. A sample
-   whose seed is less than a tenth of what it could be (the largest output; the absolute sum of a given init) has no share to
-   speak of, and rules that are gradients by design are left alone;
+1. the share of the seed that reaches the inputs is below a half or above two, for more than half of the samples and for all
+   of them together (where their seeds do not cancel). A sample whose seed is less than a tenth of what it could be (the
+   largest output; the absolute sum of a given init) has no share to speak of, and gradient-like rules are left alone;
 2. the input of a ZBox rule leaves its box by more than a hundredth of the box's width;
 3. what looks like pixels of 0..255 reaches a convolution on images: whole numbers, or any that go up to nearly 255. Which
    range a network was trained on does not stand in the file, so this is silent where the file shows that it takes such
@@ -64,6 +64,8 @@ class _Seen:
 
     def add(self, x: Array) -> None:
         """See one more array."""
+        if 0 in x.shape:
+            return
         xp = namespace(x)
         self.low, self.high = min(self.low, float(xp.min(x))), max(self.high, float(xp.max(x)))
         self.whole = self.whole and bool(xp.all(x == xp.round(x)))
@@ -113,6 +115,8 @@ class Watch:
         seen.bounds.add(low)
         seen.bounds.add(high)
         seen.input.add(a)
+        if 0 in a.shape:
+            return
         width = float(xp.max(high - low)) or 1.0
         seen.beyond = max(seen.beyond, float(xp.max(low - a)) / width, float(xp.max(a - high)) / width)
 
@@ -184,11 +188,13 @@ def seeds_of(output: np.ndarray, target: Sequence[tuple[int, ...]], init: Any) -
 
 def on_share(found: np.ndarray, ledger: Ledger, rules: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is to be said of the shares of the seed that reach the inputs."""
-    odd = (found < LEAST) | (found > MOST)
-    by_design = all(not isinstance(r, Rule) or r.conserves or isinstance(r, Taylor | Stop) for r in rules.values())
-    if not by_design or 2 * np.count_nonzero(odd) <= len(found):
+    odd, totals = (found < LEAST) | (found > MOST), ledger.totals
+    conserving = all(not isinstance(r, Rule) or r.conserves or isinstance(r, Taylor | Stop) for r in rules.values())
+    whole = (
+        totals["inputs"] / totals["seed"] if totals["seed"] else inf
+    )  # no more to be said where samples are in other places
+    if not conserving or 2 * np.count_nonzero(odd) <= len(found) or LEAST <= whole <= MOST:
         return
-    totals = ledger.totals
     kind = max(CURES, key=lambda k: abs(totals[k]))
     most = sorted(ledger.rows, key=lambda row: -abs(_kept(row)))[:3]
     where = ", ".join(f"{row.node!r} {_kept(row):.3g}" for row in most if _kept(row))

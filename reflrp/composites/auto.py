@@ -6,7 +6,7 @@
 | attention | a product of two values, one of them out of a Softmax | as in `attnlrp`: Softmax by Taylor, products in halves |
 | convolutions on images | windows that slide over two axes or more | as in `epsilon_plus_flat`: z+, flat on the first layer |
 | convolutions over time | windows that slide over one axis | as in `epsilon_plus`: z+ |
-| patches | windows on images that stand side by side | epsilon, flat on the first layer |
+| patches of images | a first layer whose windows stand side by side | flat |
 | the rest | dense layers, as of a table | epsilon |
 
 All of it is read from the graph's operators and their geometry, never from names. `e.notes` says what was found, `e.rules`
@@ -105,22 +105,24 @@ class Auto(Composite):
     def remarks(self, graph: Graph, assigned: Mapping[str, Rule]) -> tuple[str, ...]:
         """Return what the graph is made of, in one line, before what every composite says."""
         nodes = [node for node in graph.nodes if node.name in assigned]
-        return (f"auto: {'; '.join(_found(nodes)) or 'no layers found'}", *super().remarks(graph, assigned))
+        survey = Survey(graph)
+        patches = [node for node in nodes if survey.is_first(node, WEIGHTED) and cuts_patches(node)]
+        return (f"auto: {'; '.join(_found(nodes, patches)) or 'no layers found'}", *super().remarks(graph, assigned))
 
 
-def _found(nodes: Sequence[Node]) -> Iterator[str]:
+def _found(nodes: Sequence[Node], patches: Sequence[Node]) -> Iterator[str]:
     """Yield a few words for each part of a graph: what was found, and which preset's rules stand on how many nodes."""
     recurrent = [n for n in nodes if n.op_type in RECURRENT]
     others = [n for n in nodes if n.op_type not in RECURRENT]
     layers = [n for n in others if n.kind in WEIGHTED]
     over_time = [n for n in layers if axes_slid(n) == 1]
-    images = [n for n in layers if on_images(n) and not cuts_patches(n)]
+    images = [n for n in layers if on_images(n) and n not in patches]
     attention = any(map(attends, others))
     beside = [n for n in others if isinstance(n.op, Softmax) or (isinstance(n.op, Product) and not gates_channels(n))]
     parts = {
         f"recurrence found ({', '.join(dict.fromkeys(n.op_type for n in recurrent))}), lstm": recurrent,
         "convolutions on images found, epsilon_plus_flat": images,
-        "patches of images found, flat": [n for n in layers if cuts_patches(n)],
+        "patches of images found, flat": patches,
         "convolutions over time found, epsilon_plus": over_time,
         "attention found, attnlrp": beside if attention else [],
         "dense layers, epsilon": [n for n in layers if not axes_slid(n)],
@@ -137,7 +139,7 @@ def auto(epsilon: float = 1e-6, recurrent_epsilon: float = 1e-3) -> Composite:
         (recurrent & kind("sum", "pool", "diagonal"), r.Norm(recurrent_epsilon)),
         (recurrent & kind("product"), r.SignalTakesAll("auto", recurrent_epsilon)),
         (first() & image, r.Flat(epsilon)),
-        (_Told(slides) & ~_Told(cuts_patches), r.ZPlus(stabilizer=epsilon)),
+        (_Told(slides), r.ZPlus(stabilizer=epsilon)),
         (kind(*WEIGHTED), r.Epsilon(epsilon)),
         (op_type("Softmax"), r.Taylor()),
         (kind("product") & _WithAttention() & ~_Told(gates_channels), r.Half(epsilon)),
