@@ -57,6 +57,19 @@ NETS = {
         "recurrence found (LSTM), lstm on 47 nodes; dense layers, epsilon on 1 node",
         {"y": "Epsilon"},
     ),
+    "recurrent, spelled out": (
+        model(
+            "a, b = Split<axis = 1>(x, halves) u = MatMul(a, A) t = Tanh(u) v = MatMul(t, R) c = MatMul(b, A) w = Add(v, c) "
+            "s = Tanh(w) z = MatMul(s, R) y = MatMul(z, V)", A=(2, 3), R=(3, 3), V=(3, 2), halves=np.array([2, 2]),
+        ),
+        "recurrence found (weights that act again), lstm on 2 nodes; dense layers, epsilon on 3 nodes",
+        {"v": "Epsilon", "z": "Epsilon", "u": "Epsilon"},
+    ),
+    "twins": (
+        model("u = MatMul(x, A) v = MatMul(z, A) y = Sub(u, v)", "float[N,4] x, float[N,4] z", A=(4, 2)),
+        "dense layers, epsilon on 2 nodes",
+        {"u": "Epsilon", "v": "Epsilon"},
+    ),
     "convolutions, then attention": (
         model(
             f"{TRUNK} f = Reshape(r2, shape) t = Transpose<perm = [0, 2, 1]>(f) {ATTEND.format(t='t')} "
@@ -131,6 +144,11 @@ def test_what_is_found_and_chosen(name):
 def test_pure_networks_get_what_the_preset_gives(name, preset):
     one, two = explained(name), explained(name, preset)
     assert np.allclose(one.relevance, two.relevance, rtol=1e-12, atol=0)
+
+
+def test_spelled_out_recurrence_has_the_larger_epsilon():
+    e = explained("recurrent, spelled out")
+    assert sorted(rule.epsilon for rule in e.rules.values() if isinstance(rule, r.Epsilon)) == [1e-6] * 3 + [1e-3] * 2
 
 
 def test_recurrent_nodes_get_what_lstm_gives():

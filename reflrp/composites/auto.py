@@ -3,6 +3,7 @@
 | what a part is made of | how it is told | its rules |
 |---|---|---|
 | recurrent | nodes out of LSTM, GRU, RNN | as in `lstm`: epsilon 1e-3, of a product the signal takes all |
+| recurrent, spelled out | layers whose weights act again; no attention | the same |
 | attention | a product of two values, one of them out of a Softmax | as in `attnlrp`: Softmax by Taylor, products in halves |
 | convolutions on images | windows that slide over two axes or more | as in `epsilon_plus_flat`: z+, flat on the first layer |
 | convolutions over time | windows that slide over one axis | as in `epsilon_plus`: z+ |
@@ -98,6 +99,14 @@ class _WithAttention(Matcher):
         return survey.earliest(_Told(attends)) is not None
 
 
+@dataclass(frozen=True)
+class _ActsAgain(Matcher):
+    """The layers of a spelled-out recurrence. Where there is attention, blocks may share their weights by depth instead."""
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return node.name in survey.recurring and not _WithAttention()(node, survey)
+
+
 @dataclass(frozen=True, repr=False)
 class Auto(Composite):
     """The composite of `auto`: it says what it found."""
@@ -107,13 +116,18 @@ class Auto(Composite):
         nodes = [node for node in graph.nodes if node.name in assigned]
         survey = Survey(graph)
         patches = [node for node in nodes if survey.is_first(node, WEIGHTED) and cuts_patches(node)]
-        return (f"auto: {'; '.join(_found(nodes, patches)) or 'no layers found'}", *super().remarks(graph, assigned))
+        again = [node for node in nodes if _ActsAgain()(node, survey)]
+        return (
+            f"auto: {'; '.join(_found(nodes, patches, again)) or 'no layers found'}",
+            *super().remarks(graph, assigned),
+        )
 
 
-def _found(nodes: Sequence[Node], patches: Sequence[Node]) -> Iterator[str]:
+def _found(nodes: Sequence[Node], patches: Sequence[Node], again: Sequence[Node]) -> Iterator[str]:
     """Yield a few words for each part of a graph: what was found, and which preset's rules stand on how many nodes."""
     recurrent = [n for n in nodes if n.op_type in RECURRENT]
-    others = [n for n in nodes if n.op_type not in RECURRENT]
+    spelled = [n for n in again if n.op_type not in RECURRENT]
+    others = [n for n in nodes if n.op_type not in RECURRENT and n not in spelled]
     layers = [n for n in others if n.kind in WEIGHTED]
     over_time = [n for n in layers if axes_slid(n) == 1]
     images = [n for n in layers if on_images(n) and n not in patches]
@@ -121,6 +135,7 @@ def _found(nodes: Sequence[Node], patches: Sequence[Node]) -> Iterator[str]:
     beside = [n for n in others if isinstance(n.op, Softmax) or (isinstance(n.op, Product) and not gates_channels(n))]
     parts = {
         f"recurrence found ({', '.join(dict.fromkeys(n.op_type for n in recurrent))}), lstm": recurrent,
+        "recurrence found (weights that act again), lstm": spelled,
         "convolutions on images found, epsilon_plus_flat": images,
         "patches of images found, flat": patches,
         "convolutions over time found, epsilon_plus": over_time,
@@ -135,7 +150,7 @@ def auto(epsilon: float = 1e-6, recurrent_epsilon: float = 1e-3) -> Composite:
     """The default: choose by what the graph is made of, part by part, and say so in the notes."""
     recurrent, image = op_type(*RECURRENT), _Told(on_images)
     pairs: Pairs = (
-        (recurrent & kind(*WEIGHTED), r.Epsilon(recurrent_epsilon)),
+        ((recurrent | _ActsAgain()) & kind(*WEIGHTED), r.Epsilon(recurrent_epsilon)),
         (recurrent & kind("sum", "pool", "diagonal"), r.Norm(recurrent_epsilon)),
         (recurrent & kind("product"), r.SignalTakesAll("auto", recurrent_epsilon)),
         (first() & image, r.Flat(epsilon)),

@@ -10,7 +10,8 @@ from reflrp.errors import RuleError
 from reflrp.ground import checks
 from reflrp.ground.caches import Kept
 from reflrp.ir import KINDS, UNRULED, WEIGHTED, Graph, Node
-from reflrp.passes import preprocessing
+from reflrp.passes.preprocessing import preprocessing
+from reflrp.passes.recurrence import recurring
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,12 @@ class Survey:
     @Kept
     def preprocessing(self) -> frozenset[str]:
         """The names of the nodes that preprocess the inputs."""
-        return frozenset(node.name for node in preprocessing.preprocessing(self.graph))
+        return frozenset(node.name for node in preprocessing(self.graph))
+
+    @Kept
+    def recurring(self) -> frozenset[str]:
+        """The names of the layers whose weights act again on what comes of them."""
+        return recurring(self.graph)
 
     @Kept
     def _earliest(self) -> dict[Matcher, str | None]:
