@@ -1,7 +1,7 @@
 """reflrp: the framework-neutral reference engine for Layer-wise Relevance Propagation on ONNX networks.
 
 >>> import reflrp
->>> e = reflrp.explain("model.onnx", x, rules="epsilon_plus_flat")  # doctest: +SKIP
+>>> e = reflrp.explain("model.onnx", x)  # doctest: +SKIP
 >>> e.relevance  # doctest: +SKIP
 """
 
@@ -12,6 +12,7 @@ from importlib.metadata import version as _version
 from reflrp import composites, dialects, limits, rules, show
 from reflrp.composites import Composite
 from reflrp.errors import (
+    AdviceWarning,
     ForwardChanged,
     InputError,
     ModelError,
@@ -33,6 +34,7 @@ from reflrp.seeds import Contrast
 __version__ = _version("reflrp")
 
 __all__ = [
+    "AdviceWarning",
     "Composite",
     "Contrast",
     "Explainer",

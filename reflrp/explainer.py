@@ -12,6 +12,7 @@ from reflrp.arrays.convert import converter
 from reflrp.arrays.looks import block, ended
 from reflrp.batches import Batch
 from reflrp.composites import Composite, resolve
+from reflrp.composites.advice import Watch
 from reflrp.engine import Program
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation
@@ -20,7 +21,7 @@ from reflrp.ground.caches import Cache
 from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
 from reflrp.passes.canonize import check_passes
-from reflrp.programs import Programs, Shapes
+from reflrp.programs import Programs, Shapes, advised
 from reflrp.rules.base import Rule
 from reflrp.seeds import Target
 
@@ -43,8 +44,9 @@ class Explainer:
     ----------
     model : path, bytes, onnx.ModelProto or Model
         What to explain: an ONNX file, its bytes, a parsed proto, or what `reflrp.load` returned.
-    rules : str, Rule, Composite or dict, default "epsilon_plus_flat"
-        A preset's name (`reflrp.composites.presets()` lists them); the name of another library's composite, as
+    rules : str, Rule, Composite or dict, default "auto"
+        "auto", which chooses by what the graph is made of and says so in `notes`; another preset's name
+        (`reflrp.composites.presets()` lists them); the name of another library's composite, as
         "zennit.Gamma(gamma=0.5)"; a Rule or its name (it on every dense and convolution node, the families' defaults
         elsewhere); a Composite; or {node name pattern: Rule or name}, again with the defaults elsewhere.
     output : str, optional
@@ -59,6 +61,10 @@ class Explainer:
         Canonizing passes. None: the composite's own; () for none.
     batch_size : int, optional
         How many samples to run at once. None: as many as keep their values within 512 MiB.
+    preprocess : str, optional
+        What becomes of the relevance of a scaler or a normalisation by constants before the first layer. "pass": it goes
+        on to the input unchanged; "absorb": the constants keep their part, as at any other node. None: as the composite
+        says, which is "pass" for reflrp's own rules, and each library's own way in the dialects.
 
     Attributes
     ----------
@@ -89,7 +95,7 @@ class Explainer:
     def __init__(
         self,
         model: ModelLike | Model,
-        rules: RulesLike = "epsilon_plus_flat",
+        rules: RulesLike = "auto",
         *,
         output: str | None = None,
         backend: str = "numpy",
@@ -97,12 +103,13 @@ class Explainer:
         strip: bool = True,
         canonize: Sequence[str] | None = None,
         batch_size: int | None = None,
+        preprocess: str | None = None,
     ) -> None:
         self.batch_size = None if batch_size is None else checks.whole("batch_size", batch_size, 1)
         self.strip = checks.flag("strip", strip)
         self.backend, self.dtype = checks.text("backend", backend), checks.float_name(dtype)
         self.model = load(model)
-        self.composite = resolve(rules)
+        self.composite = resolve(rules).preprocessed(preprocess)
         self.output = self.model.output(output)
         self.passes = check_passes(self.composite.canonize if canonize is None else canonize)
         self._convert = converter(self.backend, self.dtype)
@@ -199,8 +206,9 @@ class Explainer:
         conditions = {} if conditions is None else conditions
         batch = Batch(self.model, self.model.feeds(x), (self.output,))
         size, notes = self._size(batch, inner=layers is not None and layers is not False)
-        found = self._programs.of_batch(batch, size, targets, init, layers, conditions, progress)
-        return [replace(e, notes=(*e.notes, *notes)) for e in found] if notes else found
+        watch = Watch({node.name: node.op_type for node in self.model.source.nodes})
+        found = self._programs.of_batch(batch, size, targets, init, layers, conditions, progress, watch)
+        return [advised(replace(e, notes=(*notes, *e.notes)) if notes else e, watch, init, conditions) for e in found]
 
     def __repr__(self) -> str:
         """Return the model in brief, the rules, and what else was chosen."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def explain(
     model: ModelLike | Model,
     x: Inputs,
-    rules: RulesLike = "epsilon_plus_flat",
+    rules: RulesLike = "auto",
     target: Target = None,
     init: Any = "output",
     output: str | None = None,
@@ -30,6 +30,7 @@ def explain(
     strip: bool = True,
     canonize: Sequence[str] | None = None,
     batch_size: int | None = None,
+    preprocess: str | None = None,
 ) -> Explanation:
     """Explain what a model says of a batch: how much each entry of the input contributed to the output.
 
@@ -41,8 +42,9 @@ def explain(
         What to explain: an ONNX file, its bytes, a parsed proto, or what `reflrp.load` returned.
     x : array, or dict of arrays by input name
         Shapes as the model declares them, the batch of N samples first. A dict where the model has several inputs.
-    rules : str, Rule, Composite or dict, default "epsilon_plus_flat"
-        A preset's name (`reflrp.composites.presets()` lists them); the name of another library's composite, as
+    rules : str, Rule, Composite or dict, default "auto"
+        "auto", which chooses by what the graph is made of and says so in `notes`; another preset's name
+        (`reflrp.composites.presets()` lists them); the name of another library's composite, as
         "zennit.Gamma(gamma=0.5)"; a Rule or its name (it on every dense and convolution node, the families' defaults
         elsewhere); a Composite; or {node name pattern: Rule or name}, again with the defaults elsewhere.
     target : int, sequence of int, tuple of int, or Contrast, optional
@@ -71,6 +73,10 @@ def explain(
         Canonizing passes. None: the composite's own; () for none.
     batch_size : int, optional
         How many samples to run at once. None: as many as keep their values within 512 MiB.
+    preprocess : str, optional
+        What becomes of the relevance of a scaler or a normalisation by constants before the first layer. "pass": it goes
+        on to the input unchanged; "absorb": the constants keep their part, as at any other node. None: as the composite
+        says, which is "pass" for reflrp's own rules, and each library's own way in the dialects.
 
     Returns
     -------
@@ -95,6 +101,14 @@ def explain(
 
     """
     explainer = Explainer(
-        model, rules, output=output, backend=backend, dtype=dtype, strip=strip, canonize=canonize, batch_size=batch_size
+        model,
+        rules,
+        output=output,
+        backend=backend,
+        dtype=dtype,
+        strip=strip,
+        canonize=canonize,
+        batch_size=batch_size,
+        preprocess=preprocess,
     )
     return explainer(x, target=target, init=init, layers=layers, conditions=conditions, progress=progress)

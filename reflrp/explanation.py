@@ -60,6 +60,9 @@ class Explanation:
         samples is None where all share the array. None altogether: nobody looked, and samples count as the first axis.
     score : str
         What `output` holds: "output", or "logit" where a final Softmax, LogSoftmax or Sigmoid is stripped.
+    advice : tuple of str
+        What the reader should know, and do: where far less or far more than the seed reaches the input, where an input
+        leaves the box of its ZBox rule, where pixels of 0..255 are given as they are.
 
     Examples
     --------
@@ -80,6 +83,7 @@ class Explanation:
     inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
     layout: Mapping[str, Layout] | None = None
     score: str = "output"
+    advice: tuple[str, ...] = ()
 
     @property
     def relevance(self) -> np.ndarray:
@@ -119,7 +123,8 @@ class Explanation:
             "conservation": kept[1].strip(),
             "rules": counted(str(r).split("(")[0] for r in self.rules.values()),
         }
-        return block("Explanation", rows | ({"notes": "; ".join(self.notes)} if self.notes else {}))
+        said = {"notes": "; ".join(self.notes), "advice": "; ".join(self.advice)}
+        return block("Explanation", rows | {k: text for k, text in said.items() if text})
 
     def _repr_html_(self) -> str:
         html: str = shown("explanation_html", self)
@@ -234,6 +239,7 @@ class Explanation:
             self.inputs,
             self.layout,
             self.score,
+            self.advice,
         )
         return saved.write(named(path), Fields(*kept))
 
@@ -272,6 +278,7 @@ class Explanation:
             inputs(parts),
             layout_of(parts, places),
             parts[0].score,
+            tuple(dict.fromkeys(text for p in parts for text in p.advice)),
         )
 
 

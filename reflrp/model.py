@@ -155,7 +155,8 @@ class Model:
         self._check_names(checks.mapping("x", x, "an array, or a dict of arrays by input name"), "inputs")
         from reflrp.importer.build import check_shapes
 
-        feeds = {name: _checked(name, x[name], port) for name, port in ports.items()}
+        gaps = self.source.with_gaps
+        feeds = {name: _checked(name, x[name], port, name in gaps) for name, port in ports.items()}
         check_shapes(self.source, {name: a.shape for name, a in feeds.items()}, free_batch=True)
         return feeds
 
@@ -275,16 +276,16 @@ def load(model: ModelLike | Model) -> Model:
     return Model(source)
 
 
-def _checked(name: str, x: Any, port: Any) -> np.ndarray:
-    """Return one input as a host array whose numbers fit the port."""
+def _checked(name: str, x: Any, port: Any, gaps: bool) -> np.ndarray:
+    """Return one input as a host array whose numbers fit the port; with `gaps`, a NaN is one that the model fills in."""
     array = checks.array(f"input {name!r}", x)
     if "float" in array.dtype.name and array.dtype.kind != "f":  # bfloat16 and the 8-bit formats
         array = array.astype(np.float32)
     want_float = port.dtype.kind == "f" or "float" in port.dtype.name
     if array.dtype.kind not in "fiub" or (not want_float and array.dtype.kind == "f"):
         raise InputError(f"input {name!r} has dtype {array.dtype}, but the model expects {port}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    if array.dtype.kind == "f" and not np.isfinite(array).all() and not (gaps and not np.isinf(array).any()):
+        bad = tuple(int(i) for i in np.argwhere(np.isinf(array) if gaps else ~np.isfinite(array))[0])
         raise InputError(f"input {name!r} holds a NaN or an infinity, first at index {bad}")
     if array.ndim and not array.shape[0]:
         raise InputError(f"input {name!r} has shape {array.shape}: there is no sample in it")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ from reflrp.arrays import to_host, total
 from reflrp.arrays.convert import Converter, shared
 from reflrp.batches import Batch, Feeds, choices
 from reflrp.composites import Composite
+from reflrp.composites.advice import Watch, on_share, seeds_of, shares
 from reflrp.engine import Program, Values, prepare
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
 from reflrp.explanation import Explanation
+from reflrp.ground.advising import advise
 from reflrp.ground.caches import Cache
 from reflrp.ground.progress import Step, bar
 from reflrp.ir import Graph, Shape
@@ -74,15 +76,16 @@ class Programs:
         layers: Any,
         conditions: Mapping[str, Sequence[int]],
         progress: bool | None,
+        watch: Watch,
     ) -> list[Explanation]:
-        """Explain a batch, so many samples at once, for each of the goals: each cut runs forward once."""
+        """Explain a batch, so many samples at once, for each of the goals: each cut runs forward once, seen by `watch`."""
         cuts = batch.cut(size)
         chosen = list(zip(*(choices(goal, init, cuts) for goal in goals), strict=True))
         parts = []
         with bar(progress, (1 + len(goals)) * len(self.model.source.nodes) * len(cuts)) as step:
             for (cut, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
                 with where:
-                    parts.append(self.explained(cut, choice, layers, conditions, step))
+                    parts.append(self.explained(cut, choice, layers, conditions, step, watch))
         axes = batch.axes(size) if len(cuts) > 1 else {}
         return [Explanation.concatenate(of_one, axes) for of_one in zip(*parts, strict=True)]
 
@@ -94,9 +97,12 @@ class Programs:
         layers: Any,
         conditions: Mapping[str, Sequence[int]],
         step: Step,
+        watch: Watch | None = None,
     ) -> list[Explanation]:
         """Explain one cut of a batch: forward once, and for each target and init the seed and the way back."""
         program, values = self.run(feeds, step)
+        if watch is not None:
+            watch.see(program.graph, program.rules, values)
         y = to_host(values[program.graph.resolve(program.graph.outputs[0])])
         where = [targets(y, target) if isinstance(init, str) else [] for target, init in choices]
         seeds = [seed(y, goals, init) for goals, (_, init) in zip(where, choices, strict=True)]
@@ -152,7 +158,9 @@ class Programs:
         stripped = strip_output(whole) if self.strip else whole
         check_size(stripped, np.dtype(self.convert.dtype).itemsize)
         graph = canonize(stripped, self.passes)
-        program = prepare(graph, self.composite.assign(graph), self.convert)
+        rules = self.composite.assign(graph)
+        graph = replace(graph, notes=(*graph.notes, *self.composite.remarks(graph, rules)))
+        program = prepare(graph, rules, self.convert)
         if not program.carriers:
             raise InputError(
                 f"the relevance of output {self.output!r} leads to no input: it ends at rows of a table that are looked up by "
@@ -176,3 +184,24 @@ class Programs:
                 f"canonizing by {self.passes} changed the output {name!r} by {np.abs(old - new).max():.3g} "
                 f"(largest entry {scale:.3g}); pass canonize=()"
             )
+
+
+def advised(e: Explanation, watch: Watch, init: Any, conditions: Mapping[str, Sequence[int]]) -> Explanation:
+    """Return an explanation of all cuts with its advice, and warn of it. Under conditions a share is what was asked for."""
+    share: Iterable[str] = ()
+    if not conditions:
+        share = on_share(shares(_by_sample(e), *seeds_of(e.output, e.target, init)), e.conservation, e.rules)
+    advice = tuple(dict.fromkeys([*share, *watch.advice()]))
+    if not advice:
+        return e
+    advise("\n".join(advice))
+    return replace(e, advice=advice)
+
+
+def _by_sample(e: Explanation) -> dict[str, np.ndarray]:
+    """Return the relevance of the inputs with the samples first, where that is proven; else as one number."""
+    axes = {k: (e.layout or {}).get(k, {}).get("sample") for k in e.relevances}
+    if e.output.ndim and len(e.output) == 1:
+        return {k: R.reshape(1, -1) for k, R in e.relevances.items()}
+    found = {k: (R, axes[k]) for k, R in e.relevances.items()}
+    return {k: np.asarray(R.sum()) if axis is None else np.moveaxis(R, axis, 0) for k, (R, axis) in found.items()}

@@ -33,7 +33,12 @@ def rules(text: str) -> Composite:
         raise typer.BadParameter(str(error), param_hint="--rules") from error
 
 
-CHOICES = {"init": ("output", "one"), "backend": ("numpy", "cupy"), "dtype": ("float64", "float32")}
+CHOICES = {
+    "init": ("output", "one"),
+    "backend": ("numpy", "cupy"),
+    "dtype": ("float64", "float32"),
+    "preprocess": ("pass", "absorb"),
+}
 """The options that take one of a few words."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
@@ -18,7 +19,7 @@ from typer.core import TyperGroup
 
 from reflrp.cli import arguments
 from reflrp.cli.output import STOPPED, complain, say, show, status
-from reflrp.errors import ReflrpError, UnsupportedOperator
+from reflrp.errors import AdviceWarning, ReflrpError, UnsupportedOperator
 from reflrp.starting import end_quietly
 
 SAMPLES = 10
@@ -95,7 +96,7 @@ def _start(
 def explain(
     model: ModelFile,
     x: Annotated[list[str], typer.Argument(metavar="INPUT...", help=".npy, .npz (or x.npz:NAME), or images.")],
-    rules: Rules = "epsilon_plus_flat",
+    rules: Rules = "auto",
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -115,6 +116,9 @@ def explain(
     canonize: Annotated[
         list[str] | None,
         typer.Option(metavar="PASS", help="A canonizing pass, or none. May be repeated. Else what the rules want."),
+    ] = None,
+    preprocess: Annotated[
+        str | None, typer.Option(help="Scalers at the input: pass or absorb. Else as the rules say (pass).")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write everything to this .npz file.")] = None,
     plot: Annotated[
@@ -156,7 +160,7 @@ def explain(
 
     pixels = arguments.pixels(mean, std, scale, size, channels)
     goals = arguments.targets(target, against)
-    for option, given in (("init", init), ("backend", backend), ("dtype", dtype)):
+    for option, given in (("init", init), ("backend", backend), ("dtype", dtype), ("preprocess", preprocess or "pass")):
         arguments.one_of(option, given)
     composite = arguments.rules(rules)
     files = [outputs.Files(out, plot, tokens, name, time_first).of(suffix) for suffix in arguments.suffixes(target)]
@@ -174,8 +178,11 @@ def explain(
         strip=strip,
         canonize=passes,
         batch_size=batch_size,
+        preprocess=preprocess,
     )
-    found = explainer.each(feeds, goals, init=init, layers=layers or False, conditions=chosen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdviceWarning)  # it is printed below
+        found = explainer.each(feeds, goals, init=init, layers=layers or False, conditions=chosen)
     how = f"{rules}, {dtype} on {backend}"
     for e, places in zip(found, files, strict=True):
         shown = [*notes, *e.notes]
@@ -187,7 +194,7 @@ def explain(
 @app.command()
 def inspect(
     model: ModelFile,
-    rules: Rules = "epsilon_plus_flat",
+    rules: Rules = "auto",
     output: Output = None,
     shape: Annotated[
         list[str] | None,

@@ -44,6 +44,7 @@ def explanation(
     ]
     columns = ["sample", "target", f">{e.score}", *(["input"] * several), ">relevance", ">positive", ">negative"]
     told = [f"note: {n}" for n in (*notes, *(_untold(e, name) for name in rest))]
+    told += [f"advice: {text}" for text in e.advice]
     parts: list[Part] = [_head(e, output, how, bool(known)), *told, grid([*columns, "strongest inputs"], rows)]
     parts += [_legend(e, name, R[0], time_first, several) for name, R in known.items() if R.ndim > 2]
     if known and count > samples:

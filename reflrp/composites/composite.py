@@ -6,12 +6,14 @@ A node that matches nothing is an error: there is no silent default. The presets
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 from reflrp import rules as r
 from reflrp.arrays.looks import block
 from reflrp.composites.matchers import Matcher, Survey, kind, op_type
+from reflrp.composites.preprocessing import CHOICES, preprocessing, remarks
 from reflrp.errors import ReflrpError, RuleError, UnassignedNodes
 from reflrp.ground import checks
 from reflrp.ir import UNRULED, WEIGHTED, Graph, Node
@@ -59,6 +61,20 @@ class Composite:
             raise UnassignedNodes(_unassigned(self.title, missing, len(graph.nodes)))
         _check_kinds(graph, found)
         return found
+
+    def preprocessed(self, choice: str | None) -> Composite:
+        """Return the composite with another choice for preprocessing: "pass", "absorb", or None for its own."""
+        if choice is None:
+            return self
+        passing = checks.choice("preprocess", choice, CHOICES) == "pass"
+        others = tuple(pair for pair in self.pairs if pair[0] != preprocessing())
+        found = copy(self)  # of any subclass, whose own arguments are not these fields
+        object.__setattr__(found, "pairs", ((preprocessing(), r.Pass()), *others) if passing else others)
+        return found
+
+    def remarks(self, graph: Graph, assigned: Mapping[str, Rule]) -> tuple[str, ...]:
+        """Return what there is to know of the rules that `assign` gave to a graph's nodes."""
+        return remarks(graph, assigned) if any(matcher == preprocessing() for matcher, _ in self.pairs) else ()
 
 
 def _pair(value: Any) -> tuple[Matcher, Rule]:
@@ -117,9 +133,10 @@ def defaults(stabilizer: StabilizerLike = 1e-6) -> Pairs:
     """Return the families' defaults, which end every preset: everything but dense and conv nodes.
 
     Sums, pools and scales share in proportion (Norm); BatchNormalization and activations pass; maxima give all to the
-    winner; products share in halves, but a gate gets none; Softmax by its Taylor expansion.
+    winner; products share in halves, but a gate gets none; Softmax by its Taylor expansion. Preprocessing passes.
     """
     return (
+        (preprocessing(), r.Pass()),
         (op_type("BatchNormalization") & kind("diagonal"), r.Pass()),
         (kind("sum", "pool", "diagonal"), r.Norm(stabilizer)),
         (kind("max"), r.WinnerTakesAll()),

@@ -44,6 +44,12 @@ class Source:
     made: int = 0
 
     @property
+    def with_gaps(self) -> frozenset[str]:
+        """The inputs in which a NaN is a gap: all that read them fill it in."""
+        readers = {name: [node for node in self.nodes if name in node.inputs] for name in self.inputs}
+        return frozenset(name for name, nodes in readers.items() if nodes and all(map(_fills_in, nodes)))
+
+    @property
     def size(self) -> int:
         """How many numbers the constants hold."""
         return sum(a.size for a in self.constants.values())
@@ -58,3 +64,8 @@ class Source:
             "opset": ", ".join(f"{k or 'ai.onnx'} {v}" for k, v in self.opsets.items()),
         }
         return block(f"Source {ended(self.name)}", rows)
+
+
+def _fills_in(node: OnnxNode) -> bool:
+    gap = node.attributes.get("replaced_value_float", 0.0)
+    return node.op_type == "Imputer" and bool(np.isnan(gap))

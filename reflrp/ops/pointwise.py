@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import pi, sqrt
+from math import isnan, pi, sqrt
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -131,6 +131,11 @@ def _swish_slope(x: Array, alpha: float = 1.0) -> Array:
     return s + alpha * x * s * (1 - s)
 
 
+def _missing(x: Array, gap: float) -> Array:
+    """Return where an entry is missing: where it is NaN, which is not itself, or the number that stands for a gap."""
+    return x != x if isnan(gap) else x == gap  # noqa: PLR0124 (fractions have no `isnan`)
+
+
 def _fake_quant(x: Array, scale: Array, low: Array, high: Array) -> Array:
     return _clip(namespace(x).round(x / scale), low, high) * scale
 
@@ -195,6 +200,10 @@ FUNCTIONS: dict[str, Function] = {
         keeps_sign=True,
     ),
     "dynamic_quant": Function(_dynamic_quant, ones_like, keeps_sign=True),
+    "impute": Function(
+        lambda x, gap, value: where(_missing(x, gap), value + 0 * ones_like(x), x),
+        lambda x, gap, value: where(_missing(x, gap), 0 * ones_like(x), ones_like(x)),
+    ),
     "shrink": Function(_shrink, lambda x, lambd, bias: _step(abs(x) > lambd, x)),
     "erf": Function(erf, lambda x: 2 / sqrt(pi) * _exp(-x * x), keeps_sign=True),
     "exp": Function(_exp, _exp, nonneg=True),

@@ -42,6 +42,7 @@ def explanation_html(e: Explanation) -> str:
     rows = [[k, described(R), number(float(R.sum()))] for k, R in (*e.relevances.items(), *e.layers.items())]
     target = listed(map(str, e.target), 8) if e.target else "none, the initial relevance was given"
     lines = [f"{e.score} {described(e.output)}, target {target}", *(f"note: {n}" for n in e.notes)]
+    lines += [f"advice: {text}" for text in e.advice]
     parts = [_html(["relevance of", "array", ">sum"], rows), *map(_line, lines)]
     return "\n".join([*parts, *map(_part, totals_parts(e.conservation)), *_pictures(e)])
 

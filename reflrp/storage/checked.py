@@ -28,6 +28,7 @@ class Fields(NamedTuple):
     inputs: Mapping[str, np.ndarray]
     layout: Mapping[str, Layout] | None
     score: str
+    advice: tuple[str, ...]
 
 
 class Wrong(ValueError):
@@ -45,10 +46,11 @@ def checked(found: Fields) -> Fields:
     output = _array("the output", found.output, "f")
     ledger = _checked_ledger(found.conservation, relevances)
     notes = tuple(_text("a note", note) for note in found.notes)
+    advice = tuple(_text("an advice", text) for text in found.advice)
     rules = {_text("a node", k): _text("a rule", v) for k, v in found.rules.items()}
     targets, layout = _targets(found.target, output), _layout(found.layout, {**layers, **relevances})
     must(found.score in ("output", "logit"), f"its 'score' is {short(found.score)}")
-    return Fields(relevances, output, targets, layers, ledger, rules, notes, inputs, layout, found.score)
+    return Fields(relevances, output, targets, layers, ledger, rules, notes, inputs, layout, found.score, advice)
 
 
 def _parts(found: Fields) -> tuple[tuple[str, Mapping[str, np.ndarray]], ...]:
