@@ -116,5 +116,5 @@ def test_a_registered_preset_takes_values_too(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_dict_that_leaves_nodes_out_says_what_to_add() -> None:
-    with pytest.raises(reflrp.UnassignedNodes, match=r"to a dict, names or '\*'"):
+    with pytest.raises(reflrp.UnassignedNodes, match=r"In a dict of rules, name them, or add '\*'"):
         reflrp.explain(PATH, X, rules={"conv*": "gamma"})

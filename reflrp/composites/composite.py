@@ -22,6 +22,9 @@ from reflrp.rules.base import Rule
 
 Pairs = tuple[tuple[Matcher, Rule], ...]
 
+GIVEN = "the given rules"
+"""The title of what a dict of rules means."""
+
 
 @dataclass(frozen=True)
 class Composite:
@@ -100,7 +103,8 @@ def _matching(pairs: Pairs, node: Node, survey: Survey) -> Rule | None:
 def _unassigned(title: str, missing: list[Node], count: int) -> str:
     lines = ", ".join(f"{n.name!r} ({n.kind}, onnx {n.op_type})" for n in missing)
     kinds = ", ".join(f"kind({k!r})" for k in dict.fromkeys(n.kind for n in missing))
-    return f"{len(missing)} of {count} nodes have no rule in {title!r}: {lines}. Add pairs for {kinds}; to a dict, names or '*'."
+    dict_ = " In a dict of rules, name them, or add '*'." if title == GIVEN else ""
+    return f"{len(missing)} of {count} nodes have no rule in {title!r}: {lines}. Add pairs for {kinds}.{dict_}"
 
 
 def _served(rule: Rule, kind: str) -> str:

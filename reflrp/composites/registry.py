@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from reflrp import rules as library
-from reflrp.composites.composite import Composite, defaults, uniform
+from reflrp.composites.composite import GIVEN, Composite, defaults, uniform
 from reflrp.composites.matchers import Matcher, kind, name
 from reflrp.composites.texts import Call, nearest, read_call
 from reflrp.errors import RuleError
@@ -112,7 +112,7 @@ def resolve(rules: Any) -> Composite:
         means = (REGISTRY.meanings[c] for c in type(rules).__mro__ if c in REGISTRY.meanings)
         return next(means, uniform)(rules)
     if isinstance(rules, Mapping):
-        return Composite((*(_pair(k, _rule(k, v)) for k, v in rules.items()), *defaults()), "the given rules")
+        return Composite((*(_pair(k, _rule(k, v)) for k, v in rules.items()), *defaults()), GIVEN)
     hint = f"; give a rule of the class, as {rules.__name__}()" if isinstance(rules, type) else ""
     raise RuleError(
         f"rules={checks.shown(rules)} is no preset name, Rule, Composite or dict of rules by node name{hint}"
