@@ -238,3 +238,23 @@ def test_html_and_command_line(tmp_path, monkeypatch):
     done = CliRunner().invoke(app, ["explain", "net.onnx", "x.npy", "--target", "0"])
     assert "advice: " in done.output
     assert "AdviceWarning" not in done.output
+
+
+def test_the_share_of_each_sample_is_counted_where_its_relevance_is() -> None:
+    """With the time first and as many steps as samples, the first axis holds no sample."""
+    from reflrp.programs import _by_sample
+
+    proto = model("h, l = LSTM <hidden_size = 3>(x, w, r) y = Squeeze(l, zero)", "float[T,N,4] x", outputs="float[N,3] y",
+                  w=(1, 12, 4), r=(1, 12, 3), zero=np.array([0]))  # fmt: skip
+    e = reflrp.explain(proto, draw(3, 3, 4), "lstm")
+    np.testing.assert_array_equal(_by_sample(e)["x"], np.moveaxis(e.relevance, 1, 0))
+
+
+def test_a_contrast_has_a_share_of_its_difference() -> None:
+    """All of f_0 - f_2 arrives, so that nothing is to be advised; of 1 and -1 there is no share."""
+    proto = model("y = MatMul(x, w)", w=(4, 3))
+    for init in ("output", "one"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", reflrp.AdviceWarning)
+            e = reflrp.explain(proto, draw(5, 4), "epsilon", target=reflrp.Contrast(0, 2), init=init)
+        assert e.advice == ()
