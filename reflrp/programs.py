@@ -83,7 +83,8 @@ class Programs:
         program, values = self.run(feeds, step)
         graph = program.graph
         if watch is not None:
-            watch.see(graph, program.rules, values)
+            with np.errstate(all="ignore"):  # a sum of squares may overflow, and is then no reason
+                watch.see(graph, program.rules, values)
         name = graph.resolve(graph.outputs[0])
         y = to_host(values[name])
         where = targets(y, target) if isinstance(init, str) else []

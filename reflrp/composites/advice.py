@@ -165,15 +165,16 @@ def shares(relevances: Mapping[str, np.ndarray], seeds: np.ndarray, worth: np.nd
 
     Of a batch whose relevance is not one row a sample in every input, the share of all of it together.
     """
-    reached: Any = [float(sum(R.sum() for R in relevances.values()))]
+    reached: Any = [float(sum(R.sum(dtype=float) for R in relevances.values()))]
     if all(R.ndim and len(R) == len(seeds) for R in relevances.values()):
-        reached = sum(R.reshape(len(seeds), -1).sum(axis=1) for R in relevances.values())
+        reached = sum(R.reshape(len(seeds), -1).sum(axis=1, dtype=float) for R in relevances.values())
     elif not worth.all():
         return np.zeros(0)
     else:
         seeds, worth = seeds.sum(keepdims=True), np.abs(seeds.sum(keepdims=True)) > SMALL * np.abs(seeds).sum()
     found: np.ndarray = np.asarray(reached, dtype=float)[worth] / seeds[worth]
-    return found
+    finite: np.ndarray = found[np.isfinite(found)]
+    return finite
 
 
 def seeds_of(output: np.ndarray, target: Sequence[tuple[int, ...]], init: Any) -> tuple[np.ndarray, np.ndarray]:
