@@ -146,11 +146,9 @@ class Programs:
 
 def advised(e: Explanation, watch: Watch, init: Any, conditions: Mapping[str, Sequence[int]]) -> Explanation:
     """Return an explanation of all cuts with its advice, and warn of it. Under conditions a share is what was asked for."""
-    share = (
-        ()
-        if conditions
-        else on_share(shares(e.relevances, *seeds_of(e.output, e.target, init)), e.conservation, e.rules)
-    )
+    with np.errstate(all="ignore"):
+        found = shares(e.relevances, *seeds_of(e.output, e.target, init))
+    share = () if conditions else on_share(found, e.conservation, e.rules)
     advice = tuple(dict.fromkeys([*share, *watch.advice()]))
     if not advice:
         return e
