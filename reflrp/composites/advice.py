@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, sqrt
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ EDGE = 0.01
 
 WHITE, BRIGHT, CENTRED, FITTING = 200, 64, -16, 20
 """Pixels of 0..255: the brightest is beyond the first, or at least (whole numbers) the second; one that was centred may be
-below the third; outputs that were normalised by statistics of such pixels are (in the mean square) below the fourth."""
+below the third; outputs that were normalised by statistics of such pixels are, in each sample's mean square, below the fourth."""
 
 CURES = {
     "bias": "biases and other constants keep or supply the rest, as these rules have it (bias='ignore' of Epsilon and ZPlus "
@@ -54,13 +54,12 @@ CURES = {
 
 @dataclass
 class _Seen:
-    """The least and the largest number of what was seen, whether all were whole, and their mean square."""
+    """The least and the largest number of what was seen, whether all were whole, and the largest mean square of a sample."""
 
     low: float = inf
     high: float = -inf
     whole: bool = True
-    squares: float = 0.0
-    count: int = 0
+    square: float = -inf
 
     def add(self, x: Array) -> None:
         """See one more array."""
@@ -69,7 +68,7 @@ class _Seen:
         xp = namespace(x)
         self.low, self.high = min(self.low, float(xp.min(x))), max(self.high, float(xp.max(x)))
         self.whole = self.whole and bool(xp.all(x == xp.round(x)))
-        self.squares, self.count = self.squares + float(xp.sum(x * x)), self.count + int(np.prod(x.shape))
+        self.square = max(self.square, float(xp.max(xp.mean(x * x, axis=tuple(range(1, x.ndim))))))
 
 
 @dataclass
@@ -104,11 +103,17 @@ class Watch:
             box = rule.box(values[node.inputs[0]]) if rule else None
             if box is not None:
                 self._see_box(node, values[node.inputs[0]], *box)
-        for name in graph.inputs:
-            if values[name].ndim == 4 and graph.values[name].active:
-                self.pixels.setdefault(name, _Seen()).add(values[name])
-        if any(map(_pixels, self.pixels.values())):
+        images = [k for k in graph.inputs if values[k].ndim == 4 and graph.values[k].active]
+        bright = [self._see_pixels(name, values[name]) for name in images]
+        if any(bright):
             self._see_firsts(graph, values)
+
+    def _see_pixels(self, name: str, x: Array) -> bool:
+        """See an image, and return whether it may be one of several whose brightest is that of pixels of 0..255."""
+        one = _Seen()
+        for seen in (one, self.pixels.setdefault(name, _Seen())):
+            seen.add(x)
+        return one.low >= 0 and 1 < one.high <= 255
 
     def _see_box(self, node: Node, a: Array, low: Array, high: Array) -> None:
         xp, seen = namespace(a), self.boxes.setdefault(node.name, _Box())
@@ -148,7 +153,7 @@ class Watch:
                     "which are those behind all preprocessing, as low= and high= of the rule or preset"
                 )
         for (name, first), (taken, given) in self.firsts.items():
-            fits = given.count > 0 and sqrt(given.squares / given.count) < FITTING
+            fits = 0 <= given.square < FITTING**2
             if _pixels(self.pixels[name]) and taken.high > BRIGHT and taken.low > CENTRED and not fits:
                 yield (
                     f"input {name!r} goes up to {self.pixels[name].high:.0f}, as pixels of 0..255 do, and {first!r} takes them "
