@@ -67,7 +67,7 @@ class _Seen:
             return
         xp = namespace(x)
         self.low, self.high = min(self.low, float(xp.min(x))), max(self.high, float(xp.max(x)))
-        self.whole = self.whole and bool(xp.all(x == xp.round(x)))
+        self.whole = self.whole and bool(xp.all(x % 1 == 0))
         self.square = max(self.square, float(xp.max(xp.mean(x * x, axis=tuple(range(1, x.ndim))))))
 
 
