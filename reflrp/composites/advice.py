@@ -43,6 +43,9 @@ WHITE, BRIGHT, CENTRED, FITTING = 200, 64, -16, 20
 """Pixels of 0..255: the brightest is beyond the first, or at least (whole numbers) the second; one that was centred may be
 below the third; outputs that were normalised by statistics of such pixels are, in each sample's mean square, below the fourth."""
 
+SOME = 1000
+"""How many numbers are looked at first."""
+
 CURES = {
     "bias": "biases and other constants keep or supply the rest, as these rules have it (bias='ignore' of Epsilon and ZPlus "
     "leaves them out)",
@@ -61,14 +64,18 @@ class _Seen:
     whole: bool = True
     square: float = -inf
 
-    def add(self, x: Array) -> None:
-        """See one more array."""
-        if 0 in x.shape:
-            return
+    def add(self, x: Array, square: bool = False) -> tuple[float, float]:
+        """See one more array, and return its least and its largest number."""
         xp = namespace(x)
-        self.low, self.high = min(self.low, float(xp.min(x))), max(self.high, float(xp.max(x)))
-        self.whole = self.whole and bool(xp.all(x % 1 == 0))
-        self.square = max(self.square, float(xp.max(xp.mean(x * x, axis=tuple(range(1, x.ndim))))))
+        if 0 in x.shape:
+            return inf, -inf
+        low, high = float(xp.min(x)), float(xp.max(x))
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        for part in (xp.reshape(x, (-1,))[:SOME], x):  # most of what is not whole shows it at once
+            self.whole = self.whole and bool(xp.all(part % 1 == 0))
+        if square:
+            self.square = max(self.square, float(xp.max(xp.mean(x * x, axis=tuple(range(1, x.ndim))))))
+        return low, high
 
 
 @dataclass
@@ -110,10 +117,8 @@ class Watch:
 
     def _see_pixels(self, name: str, x: Array) -> bool:
         """See an image, and return whether it may be one of several whose brightest is that of pixels of 0..255."""
-        one = _Seen()
-        for seen in (one, self.pixels.setdefault(name, _Seen())):
-            seen.add(x)
-        return one.low >= 0 and 1 < one.high <= 255
+        low, high = self.pixels.setdefault(name, _Seen()).add(x)
+        return low >= 0 and 1 < high <= 255
 
     def _see_box(self, node: Node, a: Array, low: Array, high: Array) -> None:
         xp, seen = namespace(a), self.boxes.setdefault(node.name, _Box())
@@ -141,7 +146,7 @@ class Watch:
             else:
                 taken.add(values[node.inputs[0]])
             if behind is not None or "BatchNormalization" in operators:
-                given.add(values[behind.output if behind else node.output])
+                given.add(values[behind.output if behind else node.output], square=True)
 
     def advice(self) -> Iterator[str]:
         """Yield what is to be said of boxes and of images."""
