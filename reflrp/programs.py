@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,7 +102,8 @@ class Programs:
         """Explain one cut of a batch: forward once, and for each target and init the seed and the way back."""
         program, values = self.run(feeds, step)
         if watch is not None:
-            watch.see(program.graph, program.rules, values)
+            with np.errstate(all="ignore"):  # a sum of squares may overflow, and is then no reason
+                watch.see(program.graph, program.rules, values)
         y = to_host(values[program.graph.resolve(program.graph.outputs[0])])
         where = [targets(y, target) if isinstance(init, str) else [] for target, init in choices]
         seeds = [seed(y, goals, init) for goals, (_, init) in zip(where, choices, strict=True)]
@@ -188,9 +189,9 @@ class Programs:
 
 def advised(e: Explanation, watch: Watch, init: Any, conditions: Mapping[str, Sequence[int]]) -> Explanation:
     """Return an explanation of all cuts with its advice, and warn of it. Under conditions a share is what was asked for."""
-    share: Iterable[str] = ()
-    if not conditions:
-        share = on_share(shares(_by_sample(e), *seeds_of(e.output, e.target, init)), e.conservation, e.rules)
+    with np.errstate(all="ignore"):
+        found = shares(_by_sample(e), *seeds_of(e.output, e.target, init))
+    share = () if conditions else on_share(found, e.conservation, e.rules)
     advice = tuple(dict.fromkeys([*share, *watch.advice()]))
     if not advice:
         return e

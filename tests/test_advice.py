@@ -202,6 +202,18 @@ def test_cuts_change_nothing(tmp_path):
     assert reflrp.Explanation.concatenate([whole, cut]).advice == whole.advice
 
 
+def test_dark_samples_change_nothing():
+    """Whether a network normalises pixels is told by the brightest, in whichever cut they are."""
+    dark = np.zeros((1, 3, 6, 6))
+    for net_ in (UNSCALED["behind statistics that they do not fit"], AT_HOME["behind statistics that they fit"]):
+        x = np.concatenate([dark, PIXELS[:1] // 5, PIXELS[:1], dark]).astype(float)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AdviceWarning)
+            whole, cut = (about_pixels(reflrp.Explainer(net_, batch_size=n)(x)) for n in (None, 1))
+        assert whole == cut
+        assert bool(whole) is (net_ is UNSCALED["behind statistics that they do not fit"])
+
+
 def test_files_of_before_have_none(tmp_path):
     import json
     import zipfile

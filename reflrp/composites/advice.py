@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, sqrt
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,10 @@ EDGE = 0.01
 
 WHITE, BRIGHT, CENTRED, FITTING = 200, 64, -16, 20
 """Pixels of 0..255: the brightest is beyond the first, or at least (whole numbers) the second; one that was centred may be
-below the third; outputs that were normalised by statistics of such pixels are (in the mean square) below the fourth."""
+below the third; outputs that were normalised by statistics of such pixels are, in each sample's mean square, below the fourth."""
+
+SOME = 1000
+"""How many numbers are looked at first."""
 
 CURES = {
     "bias": "biases and other constants keep or supply the rest, as these rules have it (bias='ignore' of Epsilon and ZPlus "
@@ -55,22 +58,25 @@ CURES = {
 
 @dataclass
 class _Seen:
-    """The least and the largest number of what was seen, whether all were whole, and their mean square."""
+    """The least and the largest number of what was seen, whether all were whole, and the largest mean square of a sample."""
 
     low: float = inf
     high: float = -inf
     whole: bool = True
-    squares: float = 0.0
-    count: int = 0
+    square: float = -inf
 
-    def add(self, x: Array) -> None:
-        """See one more array."""
-        if 0 in x.shape:
-            return
+    def add(self, x: Array, square: bool = False) -> tuple[float, float]:
+        """See one more array, and return its least and its largest number."""
         xp = namespace(x)
-        self.low, self.high = min(self.low, float(xp.min(x))), max(self.high, float(xp.max(x)))
-        self.whole = self.whole and bool(xp.all(x == xp.round(x)))
-        self.squares, self.count = self.squares + float(xp.sum(x * x)), self.count + int(np.prod(x.shape))
+        if 0 in x.shape:
+            return inf, -inf
+        low, high = float(xp.min(x)), float(xp.max(x))
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        for part in (xp.reshape(x, (-1,))[:SOME], x):  # most of what is not whole shows it at once
+            self.whole = self.whole and bool(xp.all(part % 1 == 0))
+        if square:
+            self.square = max(self.square, float(xp.max(xp.mean(x * x, axis=tuple(range(1, x.ndim))))))
+        return low, high
 
 
 @dataclass
@@ -105,11 +111,15 @@ class Watch:
             box = rule.box(values[node.inputs[0]]) if rule else None
             if box is not None:
                 self._see_box(node, values[node.inputs[0]], *box)
-        for name in graph.inputs:
-            if values[name].ndim == 4 and graph.values[name].active:
-                self.pixels.setdefault(name, _Seen()).add(values[name])
-        if any(map(_pixels, self.pixels.values())):
+        images = [k for k in graph.inputs if values[k].ndim == 4 and graph.values[k].active]
+        bright = [self._see_pixels(name, values[name]) for name in images]
+        if any(bright):
             self._see_firsts(graph, values)
+
+    def _see_pixels(self, name: str, x: Array) -> bool:
+        """See an image, and return whether it may be one of several whose brightest is that of pixels of 0..255."""
+        low, high = self.pixels.setdefault(name, _Seen()).add(x)
+        return low >= 0 and 1 < high <= 255
 
     def _see_box(self, node: Node, a: Array, low: Array, high: Array) -> None:
         xp, seen = namespace(a), self.boxes.setdefault(node.name, _Box())
@@ -137,7 +147,7 @@ class Watch:
             else:
                 taken.add(values[node.inputs[0]])
             if behind is not None or "BatchNormalization" in operators:
-                given.add(values[behind.output if behind else node.output])
+                given.add(values[behind.output if behind else node.output], square=True)
 
     def advice(self) -> Iterator[str]:
         """Yield what is to be said of boxes and of images."""
@@ -149,7 +159,7 @@ class Watch:
                     "which are those behind all preprocessing, as low= and high= of the rule or preset"
                 )
         for (name, first), (taken, given) in self.firsts.items():
-            fits = given.count > 0 and sqrt(given.squares / given.count) < FITTING
+            fits = 0 <= given.square < FITTING**2
             if _pixels(self.pixels[name]) and taken.high > BRIGHT and taken.low > CENTRED and not fits:
                 yield (
                     f"input {name!r} goes up to {self.pixels[name].high:.0f}, as pixels of 0..255 do, and {first!r} takes them "
@@ -166,15 +176,16 @@ def shares(relevances: Mapping[str, np.ndarray], seeds: np.ndarray, worth: np.nd
 
     Of a batch whose relevance is not one row a sample in every input, the share of all of it together.
     """
-    reached: Any = [float(sum(R.sum() for R in relevances.values()))]
+    reached: Any = [float(sum(R.sum(dtype=float) for R in relevances.values()))]
     if all(R.ndim and len(R) == len(seeds) for R in relevances.values()):
-        reached = sum(R.reshape(len(seeds), -1).sum(axis=1) for R in relevances.values())
+        reached = sum(R.reshape(len(seeds), -1).sum(axis=1, dtype=float) for R in relevances.values())
     elif not worth.all():
         return np.zeros(0)
     else:
         seeds, worth = seeds.sum(keepdims=True), np.abs(seeds.sum(keepdims=True)) > SMALL * np.abs(seeds).sum()
     found: np.ndarray = np.asarray(reached, dtype=float)[worth] / seeds[worth]
-    return found
+    finite: np.ndarray = found[np.isfinite(found)]
+    return finite
 
 
 def seeds_of(output: np.ndarray, target: Sequence[Goal], init: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays.looks import block, counted, ended, listed
+from reflrp.ground.caches import Kept
 from reflrp.importer.node import OnnxNode
 
 
@@ -43,11 +44,13 @@ class Source:
     opsets: Mapping[str, int] = field(default_factory=dict)
     made: int = 0
 
-    @property
+    @Kept
     def with_gaps(self) -> frozenset[str]:
         """The inputs in which a NaN is a gap: all that read them fill it in."""
-        readers = {name: [node for node in self.nodes if name in node.inputs] for name in self.inputs}
-        return frozenset(name for name, nodes in readers.items() if nodes and all(map(_fills_in, nodes)))
+        read = {fills: set[str]() for fills in (True, False)}
+        for node in self.nodes:
+            read[_fills_in(node)].update(node.inputs)
+        return frozenset(name for name in self.inputs if name in read[True] - read[False])
 
     @property
     def size(self) -> int:

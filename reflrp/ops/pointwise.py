@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import isnan, pi, sqrt
+from math import isnan, nan, pi, sqrt
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -201,8 +201,8 @@ FUNCTIONS: dict[str, Function] = {
     ),
     "dynamic_quant": Function(_dynamic_quant, ones_like, keeps_sign=True),
     "impute": Function(
-        lambda x, gap, value: where(_missing(x, gap), value + 0 * ones_like(x), x),
-        lambda x, gap, value: where(_missing(x, gap), 0 * ones_like(x), ones_like(x)),
+        lambda x, gap=nan, value=0.0: where(_missing(x, gap), value + 0 * ones_like(x), x),
+        lambda x, gap=nan, value=0.0: where(_missing(x, gap), 0 * ones_like(x), ones_like(x)),
     ),
     "shrink": Function(_shrink, lambda x, lambd, bias: _step(abs(x) > lambd, x)),
     "erf": Function(erf, lambda x: 2 / sqrt(pi) * _exp(-x * x), keeps_sign=True),
