@@ -21,7 +21,7 @@ SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo bench bench-bert scaling clean
+.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo bench bench-bert study scaling clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -80,6 +80,9 @@ bench: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Measure time and memory b
 
 bench-bert: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package  ## Measure AttnLRP on a BERT-base shape beside onnxruntime's forward pass
 	PYTHONPATH=tests $(ZOO_VENV)/bin/python benchmarks/bench_bert.py $(ZOO_VENV)/nets
+
+study: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package  ## Train small networks of many kinds and measure which rules are faithful on them
+	$(ZOO_VENV)/bin/python -W ignore benchmarks/study_rules.py $(ZOO_VENV)/study
 
 scaling: $(VENV)/.dev $(VENV)/.package  ## Print how time grows with the number of nodes
 	$(VENV)/bin/python benchmarks/bench_import.py

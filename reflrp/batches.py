@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from math import prod
@@ -14,7 +14,7 @@ from reflrp.errors import DependsOnData, InputError, ReflrpError, TooLarge
 from reflrp.ground import checks
 from reflrp.ir import Graph, Shape
 from reflrp.passes.samples import Samples, alike, fewer, trace
-from reflrp.seeds import Target
+from reflrp.seeds import Target, one_each
 
 Feeds = dict[str, np.ndarray]
 
@@ -251,17 +251,6 @@ def told_where(where: str) -> Iterator[None]:
         raise
 
 
-def joined(name: str, parts: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
-    """Return what the cuts of a batch gave for a value as one array. Raises InputError where they do not fit together."""
-    try:
-        return np.concatenate(parts, axis=axis)
-    except ValueError as error:
-        raise InputError(
-            f"the parts of {name!r}, of the shapes {[p.shape for p in parts[:3]]}, do not make one batch ({error}); "
-            "give fewer samples at a time"
-        ) from error
-
-
 def _shape(graph: Graph, output: str) -> Shape:
     if output in graph.constants:
         return tuple(np.shape(graph.constants[output]))
@@ -285,10 +274,11 @@ def choices(target: Target, init: Any, cuts: list[dict[str, np.ndarray]]) -> lis
     if len(cuts) == 1:
         return [(target, init)]
     ends = np.cumsum([max(len(a) for a in cut.values() if a.ndim) for cut in cuts])
-    one_each = target is not None and not isinstance(target, tuple) and checks.array("target", target).ndim == 1
-    targets_ = _parts("target", target, ends) if one_each else [target] * len(cuts)
+    each = one_each(target, int(ends[-1]))
+    starts = [0, *ends[:-1]]
+    targets = [target if each is None else each[i:j] for i, j in zip(starts, ends, strict=True)]
     inits = [init] * len(cuts) if isinstance(init, str) else _parts("init", init, ends)
-    return list(zip(targets_, inits, strict=True))
+    return list(zip(targets, inits, strict=True))
 
 
 def _parts(name: str, given: Any, ends: np.ndarray) -> list[np.ndarray]:

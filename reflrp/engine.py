@@ -18,7 +18,7 @@ from reflrp.gated import gated_values
 from reflrp.ground.caches import Cache, Kept
 from reflrp.ground.progress import Step
 from reflrp.guards import check_dtype, check_finite, check_sum, like
-from reflrp.ir import Graph, Node, Op
+from reflrp.ir import Graph, Layout, Node, Op
 from reflrp.ledger import Row
 from reflrp.ops.linear import Absorbed, LinearMap
 from reflrp.ops.norms import Statistic
@@ -27,6 +27,7 @@ from reflrp.ops.product import Product
 from reflrp.ops.quantised import Units
 from reflrp.ops.selection import Selection
 from reflrp.ops.stabilizer import Overflow
+from reflrp.passes.layout import layouts
 from reflrp.rules import LinearRule
 from reflrp.rules.base import Rule
 from reflrp.witness import compare
@@ -222,6 +223,11 @@ class Program:
             if node.output in found and isinstance(node.op, MovedIds):
                 found.update(node.inputs[i] for i in node.op.tokens)
         return frozenset(i for i in self.graph.inputs if i in found or self.graph.values[i].active)
+
+    @Kept
+    def layout(self) -> Mapping[str, Layout]:
+        """Which axes of inputs and values hold samples and channels, where that is proven."""
+        return layouts(self.graph)
 
     @Kept
     def _tokens(self) -> frozenset[str]:

@@ -35,6 +35,8 @@ from reflrp.arrays import Array
 from reflrp.arrays.looks import Brief, block, counted, described, listed, shortened
 
 Shape = tuple[int, ...]
+Layout = Mapping[str, int | None]
+"""{"sample": axis, "channel": axis} of one array, as far as known. The axis of samples is None where all samples share it."""
 
 LINEAR = ("dense", "conv", "diagonal", "sum", "pool", "max")
 """The kinds that a linear rule can serve."""

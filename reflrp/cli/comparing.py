@@ -26,6 +26,7 @@ def compare(
         str | None,
         typer.Option(help='Index; "3,5,1", one a sample; "(1,4)" in an output of more axes. Else: arg-max.'),
     ] = None,
+    against: Annotated[str | None, typer.Option(help="Explain the target against this one.")] = None,
     init: Annotated[str, typer.Option(help="The relevance to start from: output (its value) or one.")] = "output",
     output: Annotated[str | None, typer.Option(help="Which output, where the model has several.")] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
@@ -40,7 +41,7 @@ def compare(
     from reflrp.model import load
     from reflrp.show.compared import parts
 
-    where = arguments.target(target)
+    (where,) = arguments.targets(None if target is None else [target], against)
     if out is not None:
         check_place(out)
     loaded = load(model)

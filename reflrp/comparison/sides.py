@@ -20,6 +20,7 @@ from reflrp.ir import Graph, Node
 from reflrp.model import Model
 from reflrp.programs import Programs
 from reflrp.rules.base import Rule
+from reflrp.seeds import Goal
 
 Relevances = dict[str, Array]
 """Relevance by the name of a value."""
@@ -109,7 +110,7 @@ class Given:
 
     title: str
     relevances: Mapping[str, np.ndarray]
-    target: tuple[tuple[int, ...], ...] = ()
+    target: tuple[Goal, ...] = ()
 
 
 Side = Ruled | Given

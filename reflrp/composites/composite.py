@@ -6,12 +6,14 @@ A node that matches nothing is an error: there is no silent default. The presets
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 from reflrp import rules as r
 from reflrp.arrays.looks import block
 from reflrp.composites.matchers import Matcher, Survey, kind, op_type
+from reflrp.composites.preprocessing import CHOICES, preprocessing, remarks
 from reflrp.errors import ReflrpError, RuleError, UnassignedNodes
 from reflrp.ground import checks
 from reflrp.ir import UNRULED, WEIGHTED, Graph, Node
@@ -20,6 +22,9 @@ from reflrp.ops.stabilizer import Looks, StabilizerLike
 from reflrp.rules.base import Rule, furthest
 
 Pairs = tuple[tuple[Matcher, Rule], ...]
+
+GIVEN = "the given rules"
+"""The title of what a dict of rules means."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,20 @@ class Composite:
         _check_kinds(graph, found)
         return found
 
+    def preprocessed(self, choice: str | None) -> Composite:
+        """Return the composite with another choice for preprocessing: "pass", "absorb", or None for its own."""
+        if choice is None:
+            return self
+        passing = checks.choice("preprocess", choice, CHOICES) == "pass"
+        others = tuple(pair for pair in self.pairs if pair[0] != preprocessing())
+        found = copy(self)  # of any subclass, whose own arguments are not these fields
+        object.__setattr__(found, "pairs", ((preprocessing(), r.Pass()), *others) if passing else others)
+        return found
+
+    def remarks(self, graph: Graph, assigned: Mapping[str, Rule]) -> tuple[str, ...]:
+        """Return what there is to know of the rules that `assign` gave to a graph's nodes."""
+        return remarks(graph, assigned) if any(matcher == preprocessing() for matcher, _ in self.pairs) else ()
+
 
 def _pair(value: Any) -> tuple[Matcher, Rule]:
     """Return a pair (matcher, rule). Raises RuleError for what is none."""
@@ -95,7 +114,8 @@ def _matching(pairs: Pairs, node: Node, survey: Survey) -> Rule | None:
 def _unassigned(title: str, missing: list[Node], count: int) -> str:
     lines = ", ".join(f"{n.name!r} ({n.kind}, onnx {n.op_type})" for n in missing)
     kinds = ", ".join(f"kind({k!r})" for k in dict.fromkeys(n.kind for n in missing))
-    return f"{len(missing)} of {count} nodes have no rule in {title!r}: {lines}. Add pairs for {kinds}."
+    dict_ = " In a dict of rules, name them, or add '*'." if title == GIVEN else ""
+    return f"{len(missing)} of {count} nodes have no rule in {title!r}: {lines}. Add pairs for {kinds}.{dict_}"
 
 
 def _served(rule: Rule, kind: str) -> str:
@@ -129,9 +149,10 @@ def defaults(stabilizer: StabilizerLike = 1e-6) -> Pairs:
     """Return the families' defaults, which end every preset: everything but dense and conv nodes.
 
     Sums, pools and scales share in proportion (Norm); BatchNormalization and activations pass; maxima give all to the
-    winner; products share in halves, but a gate gets none; Softmax by its Taylor expansion.
+    winner; products share in halves, but a gate gets none; Softmax by its Taylor expansion. Preprocessing passes.
     """
     return (
+        (preprocessing(), r.Pass()),
         (op_type("BatchNormalization") & kind("diagonal"), r.Pass()),
         (kind("sum", "pool", "diagonal"), r.Norm(stabilizer)),
         (kind("max"), r.WinnerTakesAll()),

@@ -54,7 +54,9 @@ def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarr
         except Unbuildable as error:
             failed.append(node.offender(str(error)))
     if failed or waiting:
-        raise (UnsupportedOperator if failed else DependsOnData)([*failed, *waiting])
+        found = (UnsupportedOperator if failed else DependsOnData)([*failed, *waiting])
+        found.final = not waiting and not work.samples
+        raise found
     for sample in work.samples.values():
         limits.release(sample)
     return _finish(source, work, lost)

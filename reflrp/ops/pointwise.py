@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import pi, sqrt
+from math import isnan, nan, pi, sqrt
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -131,6 +131,11 @@ def _swish_slope(x: Array, alpha: float = 1.0) -> Array:
     return s + alpha * x * s * (1 - s)
 
 
+def _missing(x: Array, gap: float) -> Array:
+    """Return where an entry is missing: where it is NaN, which is not itself, or the number that stands for a gap."""
+    return x != x if isnan(gap) else x == gap  # noqa: PLR0124 (fractions have no `isnan`)
+
+
 def _power(x: Array, exponent: Array) -> Array:
     return namespace(x).pow(x, exponent)
 
@@ -175,6 +180,10 @@ FUNCTIONS: dict[str, Function] = {
     "mish": Function(lambda x: x * _tanh(_softplus(x)), _mish_slope),
     "swish": Function(_swish, _swish_slope),
     "clip": Function(_clip, lambda x, low, high: _step((x >= low) & (x <= high), x)),
+    "impute": Function(
+        lambda x, gap=nan, value=0.0: where(_missing(x, gap), value + 0 * ones_like(x), x),
+        lambda x, gap=nan, value=0.0: where(_missing(x, gap), 0 * ones_like(x), ones_like(x)),
+    ),
     "shrink": Function(_shrink, lambda x, lambd, bias: _step(abs(x) > lambd, x)),
     "erf": Function(erf, lambda x: 2 / sqrt(pi) * _exp(-x * x), keeps_sign=True),
     "exp": Function(_exp, _exp, nonneg=True),

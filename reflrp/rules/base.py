@@ -48,6 +48,10 @@ class Rule(Comparable):
         """Return the relevance of the input."""
         raise NotImplementedError
 
+    def box(self, a: Array) -> tuple[Array, Array] | None:
+        """Return the bounds that the rule takes its input `a` to lie in; None for a rule without any."""
+        return None
+
     def fits(self, node: Node) -> bool:
         """Return whether the rule can stand on a node."""
         return node.kind in self.serves

@@ -258,9 +258,13 @@ class ZBox(LinearRule):
         if outside if isinstance(outside, bool) else outside.any():
             raise RuleError(f"zbox needs low <= high, not low={self.low!r}, high={self.high!r}")
 
+    def box(self, a: Array) -> tuple[Array, Array]:
+        """Return low and high."""
+        return full_like(a, self.low), full_like(a, self.high)
+
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        low, high = full_like(a, self.low), full_like(a, self.high)
+        low, high = self.box(a)
         wp, wn = L.weights(pos), L.weights(neg)
         s = L.ratio(R, add(L(a, L.w), -L(low, wp), -L(high, wn)), self.stabilizer)
         return add(L.pull(a, s, L.w), -L.pull(low, s, wp), -L.pull(high, s, wn))

@@ -12,9 +12,10 @@ import numpy as np
 
 from reflrp.errors import InputError
 from reflrp.ground import checks
+from reflrp.show.axes import CHANNELS
 from reflrp.show.drawable import check_range
 from reflrp.show.figures import require_matplotlib, write_figure
-from reflrp.show.images import CHANNELS, COLOURS, INK
+from reflrp.show.images import COLOURS, INK
 from reflrp.show.notebook import as_html
 from reflrp.show.tables import Part, grid, plain
 from reflrp.show.text import inline

@@ -17,6 +17,7 @@ from reflrp.explainer import Explainer
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
 from reflrp.ir import Graph, Node
+from reflrp.seeds import value
 
 Relevance = np.ndarray | tuple[np.ndarray, ...]
 """Of one value, or of each input of a layer that has several."""
@@ -30,7 +31,7 @@ def convergence_delta(e: Explanation) -> np.ndarray:
 
 
 def _delta(e: Explanation, relevances: Sequence[np.ndarray]) -> np.ndarray:
-    y = np.array([e.output[(n, *index)] for n, index in enumerate(e.target)])
+    y = np.array([value(e.output, n, goal) for n, goal in enumerate(e.target)])
     return np.asarray(y - sum(R.reshape(len(R), -1).sum(axis=1) for R in relevances))
 
 

@@ -30,6 +30,16 @@ def scaler(site: Site) -> Ref:
     return diagonal(site, site.ref(), scale, -offset * scale)
 
 
+@builds("Imputer", domain=ML)
+def imputer(site: Site) -> Ref:
+    """Another value, a feature each, where one is missing: where it is NaN, or a number that stands for it."""
+    x, value = site.ref(), np.asarray(site.attr("imputed_value_floats") or (), dtype=np.float64)
+    if value.size not in (1, x.shape[-1]):
+        raise Unbuildable(f"it has {value.size} floats to fill in for the {x.shape[-1]} features of {x.shape}")
+    value = value.reshape(()) if value.size == 1 else value
+    return site.emit(Pointwise("impute", (float(site.attr("replaced_value_float", 0.0)), value)), x)
+
+
 def _linear(site: Site, part: str = "") -> Ref:
     """Return x W + b with the coefficients of a linear model, one row an output."""
     x = site.ref()
