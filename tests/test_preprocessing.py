@@ -1,5 +1,7 @@
 """Preprocessing at the input: what counts as it, and that relevance passes it or is shared, as asked."""
 
+import warnings
+
 import numpy as np
 import onnx
 import pytest
@@ -190,3 +192,28 @@ def test_nan_is_refused_where_nothing_fills_it_in():
 def test_defaults_begin_with_it():
     assert defaults()[0] == (preprocessing(), Pass())
     assert repr(preprocessing()) == "preprocessing()"
+
+
+def test_command_line(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from reflrp.cli.main import app
+
+    monkeypatch.chdir(tmp_path)
+    proto = scaled("subtracted and divided")
+    (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
+    np.save("x.npy", X)
+    for choice in (None, "pass", "absorb"):
+        options = ["--preprocess", choice] if choice else []
+        done = CliRunner().invoke(app, ["explain", "net.onnx", "x.npy", "-o", "e.npz", *options])
+        assert done.exit_code == 0, done.output
+        assert ("preprocessing: relevance passes 'Sub_0', 'Div_1'" in " ".join(done.output.split())) is (
+            choice != "absorb"
+        )
+        assert reflrp.Explanation.load("e.npz") == quietly(proto, preprocess=choice)
+
+
+def quietly(proto, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", reflrp.AdviceWarning)
+        return reflrp.explain(proto, X, **options)
