@@ -15,8 +15,9 @@ from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.ground.views import Picture, shown
 from reflrp.ir import Layout
-from reflrp.joined import inner, inputs, joined, layout_of, relevances
-from reflrp.ledger import NUMBERS, Ledger, Row
+from reflrp.joined import all_layers, check_parts, inner, inputs, joined, layout_of, relevances
+from reflrp.ledger import Ledger
+from reflrp.rounding import rounded
 from reflrp.seeds import Goal
 from reflrp.storage import saved
 from reflrp.storage.checked import Fields
@@ -132,17 +133,7 @@ class Explanation:
 
     def rounded(self) -> Explanation:
         """Return an exact explanation with each fraction as the nearest float64; any other as it is."""
-        ledger = self.conservation
-        rows = tuple(Row(r.node, r.kind, r.rule, *(float(getattr(r, k)) for k in NUMBERS)) for r in ledger.rows)
-        totals = {k: float(v) for k, v in ledger.inputs.items()}
-        return replace(
-            self,
-            relevances={k: _floats(v) for k, v in self.relevances.items()},
-            output=_floats(self.output),
-            layers={k: _floats(v) for k, v in self.layers.items()},
-            conservation=Ledger(rows, float(ledger.seed), totals),
-            inputs={k: _floats(v) for k, v in self.inputs.items()},
-        )
+        return replace(self, **rounded(self)) if self.output.dtype == object else self
 
     def plot(
         self,
@@ -277,12 +268,15 @@ class Explanation:
         Inputs are put together where samples are proven to be, else on the first axis, which must be as long as there are
         samples; `axes` says it of inner values. Raises InputError where that does not hold.
         """
-        _check_parts(parts)
+        listed: Any = parts
+        if not isinstance(listed, Sequence) or not listed or not all(isinstance(p, Explanation) for p in listed):
+            raise checks.refuse("parts", parts, "a list of explanations")
+        check_parts(parts)
         given = checks.mapping("axes", {} if axes is None else axes, "a dict of axes by the value's name")
         places = {k: checks.whole(f"axes[{k!r}]", axis) for k, axis in given.items()}
         if len(parts) == 1:
             return parts[0]
-        ledger, (names, more) = parts[0].conservation, _apart(parts)
+        ledger, (names, more) = parts[0].conservation, all_layers(parts)
         for part in parts[1:]:
             ledger = ledger + part.conservation
         return cls(
@@ -298,30 +292,6 @@ class Explanation:
             parts[0].score,
             tuple(dict.fromkeys(text for p in parts for text in p.advice)),
         )
-
-
-def _floats(x: np.ndarray) -> np.ndarray:
-    return x.astype(np.float64) if x.dtype == object else x
-
-
-def _check_parts(parts: Any) -> None:
-    if not isinstance(parts, Sequence) or not parts or not all(isinstance(p, Explanation) for p in parts):
-        raise checks.refuse("parts", parts, "a list of explanations")
-    if any((p.relevances.keys(), p.score) != (parts[0].relevances.keys(), parts[0].score) for p in parts):
-        raise InputError("the explanations are not of one model")
-
-
-def _apart(parts: Sequence[Explanation]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the layers of all parts, and what to say of those that some samples do not pass."""
-    names = list(dict.fromkeys(k for p in parts for k in p.layers))
-    some = [k for k in names if any(k not in p.layers for p in parts)]
-    if some and len({len(p.output) for p in parts}) > 1:
-        raise InputError(
-            f"not all samples have the layers {some[:5]}: they take different ways through the model; explain the samples one by "
-            "one, or ask for layers that all have"
-        )
-    note = f"samples take different ways: the layers {some[:5]} are zeros where a sample does not pass them"
-    return names, (note,) if some else ()
 
 
 def _as_text(rules: Mapping[str, Rule | str]) -> dict[str, str]:

@@ -27,6 +27,10 @@ class Part(Protocol):
         """The relevance of inner values."""
 
     @property
+    def score(self) -> str:
+        """What was explained: the output, or a logit."""
+
+    @property
     def inputs(self) -> Mapping[str, np.ndarray]:
         """The explained inputs."""
 
@@ -115,3 +119,22 @@ def layout_of(parts: Sequence[Part], axes: Mapping[str, int]) -> dict[str, Layou
             sample = {"sample": None if axis == SHARED else axis}
         found[name] = {**sample, **channel}
     return found
+
+
+def check_parts(parts: Sequence[Part]) -> None:
+    """Raise InputError for explanations of several models."""
+    if any((p.relevances.keys(), p.score) != (parts[0].relevances.keys(), parts[0].score) for p in parts):
+        raise InputError("the explanations are not of one model")
+
+
+def all_layers(parts: Sequence[Part]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the layers of all parts, and what to say of those that some samples do not pass."""
+    names = list(dict.fromkeys(k for p in parts for k in p.layers))
+    some = [k for k in names if any(k not in p.layers for p in parts)]
+    if some and len({len(p.output) for p in parts}) > 1:
+        raise InputError(
+            f"not all samples have the layers {some[:5]}: they take different ways through the model; explain the samples one by "
+            "one, or ask for layers that all have"
+        )
+    note = f"samples take different ways: the layers {some[:5]} are zeros where a sample does not pass them"
+    return names, (note,) if some else ()

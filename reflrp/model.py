@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Rational
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from reflrp.arrays.convert import converter, shared
 from reflrp.batches import Batch
 from reflrp.engine import Program
 from reflrp.errors import InputError, ModelError, UnsupportedOperator
+from reflrp.feeding import checked
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache, tried
 from reflrp.ground.views import shown
@@ -157,7 +157,7 @@ class Model:
         from reflrp.importer.build import check_shapes
 
         active, gaps = self.source.active, self.source.with_gaps
-        feeds = {k: _checked(k, x[k], port, k in active, k in gaps, exact) for k, port in ports.items()}
+        feeds = {k: checked(k, x[k], port, k in active, k in gaps, exact) for k, port in ports.items()}
         check_shapes(self.source, {name: a.shape for name, a in feeds.items()}, free_batch=True)
         return feeds
 
@@ -275,36 +275,3 @@ def load(model: ModelLike | Model) -> Model:
     source = parse(model)
     check_supported(source)
     return Model(source)
-
-
-def _checked(name: str, x: Any, port: Any, active: bool, gaps: bool, exact: bool) -> np.ndarray:
-    """Return one input as a host array whose numbers fit the port; what carries relevance is of a floating dtype.
-
-    With `gaps`, a NaN is one that the model fills in; with `exact`, fractions are taken too.
-    """
-    array = checks.array(f"input {name!r}", x)
-    if (
-        exact
-        and array.dtype.kind == "O"
-        and port.dtype.kind == "f"
-        and all(isinstance(v, Rational) for v in array.ravel())
-    ):
-        return array
-    if "float" in array.dtype.name and array.dtype.kind != "f":  # bfloat16 and the 8-bit formats
-        array = array.astype(np.float32)
-    want_float = port.dtype.kind == "f" or "float" in port.dtype.name
-    if array.dtype.name in ("int2", "int4", "uint2", "uint4"):
-        array = array.astype(np.int8)
-    if array.dtype.kind not in "fiub" or (not want_float and array.dtype.kind == "f"):
-        raise InputError(f"input {name!r} has dtype {array.dtype}, but the model expects {port}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all() and not (gaps and not np.isinf(array).any()):
-        bad = tuple(int(i) for i in np.argwhere(np.isinf(array) if gaps else ~np.isfinite(array))[0])
-        raise InputError(f"input {name!r} holds a NaN or an infinity, first at index {bad}")
-    if array.ndim and not array.shape[0]:
-        raise InputError(f"input {name!r} has shape {array.shape}: there is no sample in it")
-    if want_float:  # counted in whole numbers, they would overflow as such
-        return array if array.dtype.kind == "f" else array.astype(np.float64)
-    cast = array if array.dtype == port.dtype else array.astype(port.dtype)
-    if cast is not array and (cast != array).any():
-        raise InputError(f"input {name!r} holds numbers that {port.dtype} cannot, and the model expects {port}")
-    return cast.astype(np.float64) if active else cast

@@ -149,7 +149,7 @@ FLOORS = (
     ("rules", "neurons", "storage"),
     ("passes",),
     ("composites", "importer"),
-    ("guards", "gated", "witness", "engine", "batches", "exactness", "joined"),
+    ("guards", "gated", "witness", "engine", "batches", "exactness", "joined", "feeding", "rounding"),
     ("model", "explanation"),
     ("explainer", "explaining", "programs"),
     ("comparison",),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from reflrp.importer.branches import RUN, run_subgraphs
 from reflrp.importer.computing import computed
 from reflrp.importer.dtypes import in_one_dtype, is_integer, widened
 from reflrp.importer.estimate import check_outputs
-from reflrp.importer.misread import FLAT, MISREAD
-from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
+from reflrp.importer.misread import FLAT, MISREAD, flat
+from reflrp.importer.node import Arrays, Body, OnnxNode
 from reflrp.importer.placing import PLACED, as_array, does_nothing, place
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.read import FREE, NODE
@@ -264,19 +263,10 @@ def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:
     feeds = in_one_dtype(feeds) if node.op_type == "Range" else feeds
     if node.domain == "" and node.opset < MISREAD.get(node.op_type, 0):
         check_outputs(f"node {node.name!r} ({node.op_type})", node.proto, node.opset, feeds, by_reference=False)
-        made = (_flat(node, feeds),) if node.op_type in FLAT else _by_builder(node, feeds)
+        made = (flat(node, feeds),) if node.op_type in FLAT else _by_builder(node, feeds)
         if made is not None:
             return made
     return node.run(feeds)
-
-
-def _flat(node: OnnxNode, feeds: Arrays) -> np.ndarray:
-    """Return a Softmax (or kin) of an old opset: over all axes from its axis on."""
-    data = feeds[node.inputs[0]]
-    axis = node.attributes.get("axis", 1) % max(data.ndim, 1)
-    flat = data.reshape(prod(data.shape[:axis]), prod(data.shape[axis:]))
-    (found,) = made_node(node.op_type, ("x",), 13, axis=1).evaluate(flat)
-    return np.asarray(found.reshape(data.shape))
 
 
 def _by_builder(node: OnnxNode, feeds: Arrays) -> tuple[np.ndarray | None, ...] | None:
