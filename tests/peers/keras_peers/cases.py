@@ -203,7 +203,7 @@ def refused(library: str, net: str, title: str, mode: str) -> str:
     if library == "signxai" and mode == "max_activation" and title == "LRPAlpha2Beta1":
         return "give its index"
     counting = ("Flat", "WSquare", "Bounded", "boxed", "Stdx", "UntilIndex", "until", "conditions")
-    if net in ("padded", "concat") and any(part in title for part in counting):
+    if net in ("padded", "concat", "conv1d") and any(part in title for part in counting):
         return "ZeroPadding"
     if net == "folded":
         return "no node of the layers"
