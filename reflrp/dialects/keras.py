@@ -22,6 +22,7 @@ from reflrp.errors import RuleError
 from reflrp.ground.caches import Cache, Kept
 from reflrp.ground.checks import shown
 from reflrp.ir import UNRULED, WEIGHTED, Node
+from reflrp.ops.routing import Pad
 
 KERNEL = (
     "Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose",
@@ -145,9 +146,12 @@ class KerasModel:
             )
 
     def reads_padding(self, node: Node, survey: Survey) -> bool:
-        """Return whether a layer ZeroPadding before a node's layer is no node, but the padding of that node itself."""
+        """Return whether a layer ZeroPadding before a node's layer is no node, or a layer's own padding is one."""
         layer = self.layer(node, survey)
-        there = {k.name for k in self._placed.made(survey, lambda: self._place(survey)).values()}
+        placed = self._placed.made(survey, lambda: self._place(survey))
+        there = {k.name for k in placed.values()}
+        if any(isinstance(n.op, Pad) and placed.get(n.name) is layer for n in survey.graph.nodes):
+            return True  # a causal convolution's own padding, which is a node of its own
         before = [self.by_name[name] for name in layer.sources if name in self.by_name]
         return any(k.kind.startswith("ZeroPadding") and k.name not in there for k in before)
 

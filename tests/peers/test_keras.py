@@ -98,12 +98,12 @@ def test_networks_are_what_keras_computes(net: str) -> None:
 @pytest.mark.parametrize(("library", "net", "title", "mode"), PLANNED)
 def test_relevance(library: str, net: str, title: str, mode: str) -> None:
     want = answers(library, net)[f"{title}|{mode}"]
-    error = cases.raises(library, net, title, mode)
-    if error:
-        assert isinstance(want, str)
-        assert want.startswith(error)
+    if isinstance(want, str):
+        assert want.startswith(cases.raises(library, net, title)), want
         return
-    assert isinstance(want, np.ndarray), want
+    if (library, net) == ("signxai", "embedding"):  # it knows no Embedding, and returns the input
+        assert np.array_equal(want, network(net).x)
+        return
     try:
         got = answered(library, net, title, mode)
     except reflrp.ReflrpError as error:
@@ -118,7 +118,6 @@ def test_relevance(library: str, net: str, title: str, mode: str) -> None:
         assert scale <= 1e-6 * np.abs(network(net).y).max()
         assert not got.any()
         return
-    assert scale > 0
     limit = 1e-9 if want.dtype == np.float64 else 1e-5
     difference = np.abs(got - want).max()
     assert difference <= limit * scale, f"{difference / scale:.2g} of the largest relevance"

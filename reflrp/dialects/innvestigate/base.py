@@ -136,7 +136,7 @@ class Setting:
             pairs.append((until[0], self.rule(until[1])))
         pairs += self._rules(rule)
         kernels = KERNELS & contains_kernel.bound(self.model, self.pads)
-        why = "counts the zeros of the layer ZeroPadding before it, which the exporter made part of the convolution"
+        why = "counts zeros: the exporter moved a ZeroPadding into the convolution, or a causal one's own padding out of it"
         edges = ((Refused(kernels & m & JoinedPadding(self.model), f"{type(v).__name__} {why}"), v) for m, v in pairs)
         whole = ((kernels & matcher, found) for matcher, found in pairs)
         return tuple(

@@ -135,5 +135,6 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         steps[sys.argv[2]](kept)
     else:
-        for step in steps:
-            subprocess.run([sys.executable, __file__, str(kept), step], check=True)
+        subprocess.run([sys.executable, __file__, str(kept), "export"], check=True)
+        both = [subprocess.Popen([sys.executable, __file__, str(kept), k]) for k in ("innvestigate", "signxai")]
+        sys.exit(max(abs(process.wait()) for process in both))

@@ -154,11 +154,11 @@ def transposed(L: Any) -> Net:
 @net(4)
 def concat(L: Any) -> Net:
     """Branches, and all that moves values: pads, crops, upsampling, Permute, Reshape."""
-    x = L.Input((6, 6, 2), name="x")
+    x = L.Input((6, 8, 2), name="x")  # SignXAI does not go back through a Permute that keeps the shape
     a = L.Conv2D(3, 3, padding="same", activation="relu", name="c1")(x)
     b = L.Conv2D(2, 1, name="c2")(L.ZeroPadding2D(1, name="pad")(a))
     b = L.Cropping2D(((1, 1), (2, 0)), name="crop")(b)
-    h = L.Concatenate(name="cat")([b, a])  # SignXAI joins branches in the order in which it comes to them
+    h = L.Concatenate(name="cat")([b, a])  # the order in which SignXAI comes to them, which it takes for theirs
     h = L.UpSampling2D(2, name="up")(L.MaxPooling2D(2, name="mp")(h))
     h = L.Reshape((-1, 6), name="shape")(L.Permute((2, 1, 3), name="perm")(h))
     h = L.Conv1D(4, 2, strides=3, activation="relu", name="c3")(h)
