@@ -1,6 +1,6 @@
 """reflrp against iNNvestigate 2.1.2 and SignXAI2 0.14.1: the same network, the same input, the same names and arguments.
 
-The libraries answered beforehand, where TensorFlow is installed (`keras_peers/answer.py`, run by `make peers`); each case
+The libraries answered beforehand, where TensorFlow is installed (`keras_peers/answer.py`, run by `make peers-tf`); each case
 is written once, as a function of the library (`keras_peers/cases.py`). The networks are Keras models, exported by tf2onnx.
 Limit: 1e-9 of the largest relevance, and 1e-5 where SignXAI adds in float32.
 """
