@@ -3,12 +3,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 PEERS_VENV ?= .venv-peers
+KERAS_ANSWERS ?= $(PEERS_VENV)-tf/answers
 ZOO_VENV ?= .venv-zoo
 ZOO_EXPORTS ?= $(ZOO_VENV)/exports
 COUNT ?= 50000
 SEED ?= 0
 KINDS ?= all
 KEEP ?=
+SECONDS ?= 300
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Keeps the checkout off sys.path, in `python -m ...` and in the subprocesses of tests too.
@@ -19,7 +21,7 @@ SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz fuzz-ci lint lint-check lint-format lint-types format peers zoo bench bench-bert scaling clean
+.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo bench bench-bert study scaling clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -30,11 +32,14 @@ demo: $(VENV)/.demo $(VENV)/.package  ## Explain a few shipped digits and say wh
 test: $(VENV)/.dev $(VENV)/.package  ## Run the tests
 	$(VENV)/bin/pytest -n 2
 
-fuzz: $(VENV)/.dev $(VENV)/.package  ## Try COUNT=50000 hostile cases from SEED=0, of KINDS=bytes,saved,..., faults into KEEP=folder
+fuzz: $(VENV)/.dev $(VENV)/.package differential  ## Random graphs, then COUNT=50000 hostile cases of KINDS=bytes,saved,..., faults into KEEP=folder
 	PYTHONPATH=tests $(VENV)/bin/python -m fuzz --count $(COUNT) --seed $(SEED) --kinds $(KINDS) $(if $(KEEP),--keep $(KEEP))
 
 fuzz-ci: $(VENV)/.dev $(VENV)/.package  ## Two minutes of it
 	PYTHONPATH=tests $(VENV)/bin/python -m fuzz --seconds 120 --seed $(SEED)
+
+differential: $(VENV)/.dev $(VENV)/.package  ## Try random graphs for SECONDS=300 from SEED=0: forward and relevance, each in two ways
+	PYTHONPATH=tests $(VENV)/bin/python -m differential --seconds $(SECONDS) --seed $(SEED)
 
 lint: lint-check lint-format lint-types  ## Run ruff and mypy
 
@@ -52,8 +57,14 @@ format: $(VENV)/.dev  ## Let ruff repair what it can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Compare with zennit, captum, LXT and pnpxai (installs torch)
-	$(PEERS_VENV)/bin/pytest tests/peers tests/zoo
+peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Compare with zennit, captum, LXT, pnpxai
+	$(PEERS_VENV)/bin/pytest tests/peers tests/zoo --ignore tests/peers/test_keras.py
+
+# iNNvestigate and SignXAI want a NumPy that reflrp does not; so they answer in an environment of their own, and the tests
+# read what they wrote. ALL=1 asks for every case on every network (an hour).
+peers-tf: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package $(PEERS_VENV)-tf/.peers-tf  ## Compare with iNNvestigate, SignXAI (installs TensorFlow)
+	$(PEERS_VENV)-tf/bin/python tests/peers/keras_peers/answer.py $(KERAS_ANSWERS)
+	KERAS_ANSWERS=$(abspath $(KERAS_ANSWERS)) $(PEERS_VENV)/bin/pytest tests/peers/test_keras.py
 
 # Exports are kept, and made again where the script that they come from has changed.
 zoo: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package $(ZOO_VENV)-keras/.zoo-keras  ## Export many architectures, explain each, write docs/coverage.md
@@ -71,11 +82,14 @@ bench: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Measure time and memory b
 bench-bert: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package  ## Measure AttnLRP on a BERT-base shape beside onnxruntime's forward pass
 	PYTHONPATH=tests $(ZOO_VENV)/bin/python benchmarks/bench_bert.py $(ZOO_VENV)/nets
 
+study: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package  ## Train small networks of many kinds and measure which rules are faithful on them
+	$(ZOO_VENV)/bin/python -W ignore benchmarks/study_rules.py $(ZOO_VENV)/study
+
 scaling: $(VENV)/.dev $(VENV)/.package  ## Print how time grows with the number of nodes
 	$(VENV)/bin/python benchmarks/bench_import.py
 
 clean:  ## Remove the virtual environments and all that was built
-	rm -rf $(VENV) $(PEERS_VENV) $(ZOO_VENV) $(ZOO_VENV)-keras build dist reflrp.egg-info
+	rm -rf $(VENV) $(PEERS_VENV) $(PEERS_VENV)-tf $(ZOO_VENV) $(ZOO_VENV)-keras build dist reflrp.egg-info
 
 %/bin/python:
 	$(PYTHON) -m venv $*
@@ -92,6 +106,13 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 $(PEERS_VENV)/.peers: pyproject.toml | $(PEERS_VENV)/bin/python
 	$(call INSTALL,".[peers]")
 	$(@D)/bin/pip install --quiet --no-deps lxt==2.1 pnpxai==0.1.4
+
+# Both libraries name versions of their dependencies that do not go together; what they import is this.
+$(PEERS_VENV)-tf/.peers-tf: tests/peers/keras_peers/requirements.txt | $(PEERS_VENV)-tf/bin/python
+	$(@D)/bin/pip install --quiet -r tests/peers/keras_peers/requirements.txt
+	$(@D)/bin/pip install --quiet --no-deps innvestigate==2.1.2
+	$(@D)/bin/pip install --quiet --no-deps --ignore-requires-python signxai2==0.14.1
+	touch $@
 
 $(ZOO_VENV)/.zoo: pyproject.toml | $(ZOO_VENV)/bin/python
 	$(call INSTALL,".[zoo]")

@@ -1,7 +1,7 @@
 """reflrp: the framework-neutral reference engine for Layer-wise Relevance Propagation on ONNX networks.
 
 >>> import reflrp
->>> e = reflrp.explain("model.onnx", x, rules="epsilon_plus_flat")  # doctest: +SKIP
+>>> e = reflrp.explain("model.onnx", x)  # doctest: +SKIP
 >>> e.relevance  # doctest: +SKIP
 """
 
@@ -10,9 +10,11 @@ from reflrp import starting as _starting  # noqa: F401, I001 (first: Ctrl-C is q
 from importlib.metadata import version as _version
 
 from reflrp import composites, dialects, limits, rules, show
+from reflrp.comparison import Comparison, compare
 from reflrp.composites import Composite
 from reflrp.compiler import compile
 from reflrp.errors import (
+    AdviceWarning,
     ForwardChanged,
     InputError,
     ModelError,
@@ -23,16 +25,21 @@ from reflrp.errors import (
     UnassignedNodes,
     UnsupportedOperator,
 )
-from reflrp.explainer import Explainer, explain
+from reflrp.explainer import Explainer
+from reflrp.explaining import explain
 from reflrp.explanation import Explanation
 from reflrp.ledger import Ledger
 from reflrp.model import Model, load
 from reflrp.rules.base import Rule
+from reflrp.seeds import Contrast
 
 __version__ = _version("reflrp")
 
 __all__ = [
+    "AdviceWarning",
+    "Comparison",
     "Composite",
+    "Contrast",
     "Explainer",
     "Explanation",
     "ForwardChanged",
@@ -47,6 +54,7 @@ __all__ = [
     "TooLarge",
     "UnassignedNodes",
     "UnsupportedOperator",
+    "compare",
     "compile",
     "composites",
     "dialects",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from reflrp.errors import DependsOnData, InputError, ReflrpError, TooLarge
 from reflrp.ground import checks
 from reflrp.ir import Graph, Shape
 from reflrp.passes.samples import Samples, alike, fewer, trace
-from reflrp.seeds import Target
+from reflrp.seeds import Target, one_each
 
 Feeds = dict[str, np.ndarray]
 
@@ -28,6 +28,12 @@ class Network(Protocol):
 
     def graph(self, shapes: Mapping[str, Shape], x: Feeds | None = None) -> Graph:
         """Return the graph at the given input shapes, or that of an input."""
+
+
+def samples_in(feeds: Feeds) -> int:
+    """Return how many samples there are; 0 where the inputs do not agree on it."""
+    counts = {a.shape[0] for a in feeds.values() if a.ndim}
+    return counts.pop() if len(counts) == 1 else 0
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,7 @@ class Batch:
     @property
     def count(self) -> int:
         """How many samples there are; 0 where the inputs do not agree on it."""
-        counts = {a.shape[0] for a in self.feeds.values() if a.ndim}
-        return counts.pop() if len(counts) == 1 else 0
+        return samples_in(self.feeds)
 
     def cut(self, size: int) -> list[Feeds]:
         """Return the inputs in cuts of so many samples."""
@@ -109,19 +114,21 @@ class Batch:
         return size if self.leads(1) else self.count
 
     def settled(
-        self, asked: int | None, allowed: int, itemsize: int, inner: bool = False
+        self, asked: int | None, allowed: int, itemsize: int, inner: bool = False, together: str = ""
     ) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it: `asked`, or what fits into `allowed` bytes.
 
-        With `inner`, inner values are wanted too, which must be put together again.
+        With `inner`, inner values are wanted too, which must be put together again. `together` says of a rule that it looks
+        at all samples of a batch.
 
         Raises InputError where the samples that were asked for would change the answer.
         """
         wanted = asked or self.fitting(allowed, itemsize)
         baked = self.baked(wanted) if self.count > 1 else None
         if baked:
-            return baked, (baked_note(baked, self.count),) if baked < self.count else ()
-        met = self.meeting(wanted, inner) if wanted < self.count else ""
+            more = f"; {together}, and here at those of each part only" if together else ""
+            return baked, (baked_note(baked, self.count) + more,) if baked < self.count else ()
+        met = (together or self.meeting(wanted, inner)) if wanted < self.count else ""
         if not met:
             return wanted, ()
         if asked:
@@ -136,13 +143,15 @@ class Batch:
 
         Proven on the graph, by `passes/samples.py`: the samples meet nowhere in the graph of them all on the way to the
         outputs, which hold them on their first axis, and the graphs of the cuts do the same to each sample. Where all
-        samples are too many to build a graph for, the largest cut and twice that are compared.
+        samples are too many to build a graph for, the largest cut and twice that are compared. With `inner` the samples
+        must meet nowhere, not even in values that the outputs do not depend on.
         """
-        whole = self._traced(self.count, 2 * size)
+        whole = self._traced(self.count, inner, 2 * size)
         if whole is None:
             return "no graph is to be had for all samples from their shapes alone"
         graph, seen = whole
-        met = next((seen.meetings[n] for n in map(graph.resolve, self.outputs) if n in seen.meetings), None)
+        ends = seen.meetings if inner else map(graph.resolve, self.outputs)
+        met = next((seen.meetings[n] for n in ends if n in seen.meetings), None)
         if met is not None:
             return f"samples meet in node {met}"
         if any(seen.axis(graph.resolve(o)) != 0 for o in self.outputs):
@@ -150,40 +159,70 @@ class Batch:
         odd = next((k for k, p in seen.places.items() if p is not None and p.before > 1), None)
         if inner and odd is not None:
             return f"layers= asks for inner values, of which {odd!r} has each sample's entries in several places"
-        return next(filter(None, (self._another(n, *whole) for n in {size, self.count % size or size})), "")
+        return next(filter(None, (self._another(n, inner, *whole) for n in {size, self.count % size or size})), "")
 
-    def _another(self, size: int, graph: Graph, seen: Samples) -> str:
+    def _another(self, size: int, inner: bool, graph: Graph, seen: Samples) -> str:
         """Return how the graph for so many samples differs from that for more; "" where it does the same to each."""
         try:
-            few = self._needed(size)
+            few = self._shown(size, inner)
         except ReflrpError as error:
             return f"for {size} at a time the graph cannot be built: {error}"
         return "" if alike(graph, few, seen, fewer(few, seen, size)) else f"for {size} at a time the graph is another"
 
-    def _needed(self, size: int) -> Graph:
-        """Return the part of the graph for so many samples that the outputs depend on."""
+    def _shown(self, size: int, inner: bool = False) -> Graph:
+        """Return the graph for so many samples, as shapes alone tell it: all of it, or what the outputs depend on."""
         graph = self.network.graph({k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()})
-        return graph.restricted_to(*self.outputs)
+        return graph if inner else graph.restricted_to(*self.outputs)
 
-    def _traced(self, size: int, instead: int | None = None) -> tuple[Graph, Samples] | None:
+    def _traced(self, size: int, inner: bool, instead: int) -> tuple[Graph, Samples] | None:
         """Return the graph for so many samples, and where it holds them; None where there is none from shapes alone.
 
         Where so many are too many within the limits, that for as many as are to be taken `instead`.
         """
         try:
-            graph = self._needed(size)
+            graph = self._shown(size, inner)
         except TooLarge:
-            return None if instead is None or instead >= size else self._traced(instead)
+            return None if instead >= size else self._traced(instead, inner, instead)
         except ReflrpError:
             return None
-        return graph, trace(graph, {k: 0 for k in graph.inputs if self.feeds[k].ndim})
+        return graph, self._seen(graph)
+
+    def _seen(self, graph: Graph) -> Samples:
+        """Return where a graph holds the samples."""
+        return trace(graph, {k: 0 for k in graph.inputs if self.feeds[k].ndim})
 
     def axes(self, size: int) -> dict[str, int]:
-        """Return the axis that the samples are on, for each inner value where that is known; of one sample alone it is not."""
-        whole = self._traced(self.count) or (self._traced(size) if size > 1 else None)
-        if whole is None:
+        """Return the axis that the samples are on, for each inner value where that is known.
+
+        One sample alone does not show it; two in its place do. Values that the outputs do not depend on are among them: they
+        have relevance too, zeros.
+        """
+        if not self.count:
             return {}
-        return {k: place.axis for k, place in whole[1].places.items() if place is not None and place.before == 1}
+        for count in dict.fromkeys([max(self.count, 2), size]):
+            with suppress(ReflrpError):
+                if count > 1:
+                    places = self._seen(self._shown(count, inner=True)).places
+                    return {k: place.axis for k, place in places.items() if place is not None and place.before == 1}
+        return {}
+
+    def turned(self) -> str:
+        """Return what is to be said of an output that holds the samples on another axis than the first; "" for none.
+
+        Targets are counted on the first. Where samples meet or no axis is theirs alone, its entries are what is explained.
+        """
+        if self.count == 0 or (self.count == 1 and self.leads(1)):
+            return ""
+        count = max(self.count, 2)
+        whole = self._traced(count, inner=False, instead=count)
+        for output in self.outputs if whole else ():
+            axis = whole[1].axis(whole[0].resolve(output)) if whole else 0
+            if axis:
+                return (
+                    f"the samples are on axis {axis} of the output {output!r}, and not on the first, where target= counts them: "
+                    "give init=, the relevance to start from, shaped like the output"
+                )
+        return ""
 
     def baked(self, wanted: int) -> int | None:
         """Return the batch size that the file fixes, by its inputs or inside, where that is not the one wanted.
@@ -212,17 +251,6 @@ def told_where(where: str) -> Iterator[None]:
         raise
 
 
-def joined(name: str, parts: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
-    """Return what the cuts of a batch gave for a value as one array. Raises InputError where they do not fit together."""
-    try:
-        return np.concatenate(parts, axis=axis)
-    except ValueError as error:
-        raise InputError(
-            f"the parts of {name!r}, of the shapes {[p.shape for p in parts[:3]]}, do not make one batch ({error}); "
-            "give fewer samples at a time"
-        ) from error
-
-
 def _shape(graph: Graph, output: str) -> Shape:
     if output in graph.constants:
         return tuple(np.shape(graph.constants[output]))
@@ -246,10 +274,11 @@ def choices(target: Target, init: Any, cuts: list[dict[str, np.ndarray]]) -> lis
     if len(cuts) == 1:
         return [(target, init)]
     ends = np.cumsum([max(len(a) for a in cut.values() if a.ndim) for cut in cuts])
-    one_each = target is not None and not isinstance(target, tuple) and checks.array("target", target).ndim == 1
-    targets_ = _parts("target", target, ends) if one_each else [target] * len(cuts)
+    each = one_each(target, int(ends[-1]))
+    starts = [0, *ends[:-1]]
+    targets = [target if each is None else each[i:j] for i, j in zip(starts, ends, strict=True)]
     inits = [init] * len(cuts) if isinstance(init, str) else _parts("init", init, ends)
-    return list(zip(targets_, inits, strict=True))
+    return list(zip(targets, inits, strict=True))
 
 
 def _parts(name: str, given: Any, ends: np.ndarray) -> list[np.ndarray]:

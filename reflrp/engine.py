@@ -18,14 +18,16 @@ from reflrp.gated import gated_values
 from reflrp.ground.caches import Cache, Kept
 from reflrp.ground.progress import Step
 from reflrp.guards import check_dtype, check_finite, check_sum, like
-from reflrp.ir import Graph, Node, Op
-from reflrp.ledger import Row
+from reflrp.ir import Graph, Layout, Node, Op
+from reflrp.ledger import Row, restricted
 from reflrp.ops.linear import Absorbed, LinearMap
 from reflrp.ops.norms import Statistic
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.product import Product
+from reflrp.ops.quantised import Units
 from reflrp.ops.selection import Selection
 from reflrp.ops.stabilizer import Overflow
+from reflrp.passes.layout import layouts
 from reflrp.rules import LinearRule
 from reflrp.rules.base import Rule
 from reflrp.witness import compare
@@ -76,6 +78,9 @@ class Program:
         try:
             with np.errstate(all="ignore"):  # a NaN or an infinity is reported below, with the node's name
                 y = self.ops[node.name].forward(*(values[i] for i in node.inputs))
+        except InputError as error:
+            error.args = (f"node {node.name!r} (onnx {node.op_type}): {error}",)
+            raise
         except ReflrpError:
             raise
         except MemoryError as error:
@@ -186,9 +191,24 @@ class Program:
             parts = _share_linear(op, rule, xs, y, r, absorbed)
         elif isinstance(op, Product):
             parts = rule(replace(op, absorbed=absorbed), xs, y, r)
+        elif isinstance(op, Units):
+            parts = (rule(op.held(*xs[1:]), xs[0], y, r), *(None for _ in xs[1:]))
         else:
             parts = (rule(op, xs[0], y, r),)
         return parts
+
+    def handed_down(self, node: Node, values: Values, r: Array) -> Values:
+        """Return what one node gives to each of its inputs, by name, of relevance r at its output."""
+        found: Values = {}
+        with limits.guarded(f"the relevance of node {node.name!r} (onnx {node.op_type})"):
+            parts, _ = self._share(node, values, r)
+            self._hand_down(node, parts, found, r)
+        return found
+
+    def ungated(self) -> Program:
+        """Return the same program for relevance of any origin: without what is proven of the relevance that its own rules make."""
+        ops = {k: replace(op, gated=False) if isinstance(op, LinearMap) else op for k, op in self.ops.items()}
+        return replace(self, ops=ops)
 
     def _reached(self, node: Node, name: str) -> bool:
         """Return whether relevance goes from a node to an input: to what is active, and to token ids."""
@@ -204,6 +224,11 @@ class Program:
             if node.output in found and isinstance(node.op, MovedIds):
                 found.update(node.inputs[i] for i in node.op.tokens)
         return frozenset(i for i in self.graph.inputs if i in found or self.graph.values[i].active)
+
+    @Kept
+    def layout(self) -> Mapping[str, Layout]:
+        """Which axes of inputs and values hold samples and channels, where that is proven."""
+        return layouts(self.graph)
 
     @Kept
     def _tokens(self) -> frozenset[str]:
@@ -241,16 +266,6 @@ class Program:
 def rule_name(rule: Rule | None) -> str:
     """Return what the ledger calls a rule; a node without one has its transpose."""
     return type(rule).__name__ if rule else "transpose"
-
-
-def restricted(name: str, r: Array, mask: Array) -> tuple[Array, Row]:
-    """Return a value's relevance at the chosen neurons only, and the account of what is left out."""
-    if is_symbolic(r):
-        return r * mask, Row(f"{name}:condition", "condition", "restrict", 0.0, 0.0)
-    before, after = total(r), total(r * mask)
-    return r * mask, Row(
-        f"{name}:condition", "condition", "restrict", before, after, dropped=before - after, flow=magnitude(r)
-    )
 
 
 def _share_linear(

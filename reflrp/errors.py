@@ -57,6 +57,13 @@ class ForwardChanged(ReflrpError):
     """A canonizing pass, or recognising a function, changed the network's values, so it is wrong for this network."""
 
 
+class AdviceWarning(UserWarning):
+    """What an explanation shows of itself that its reader should know; `Explanation.advice` has it too.
+
+    It is never an error where all warnings are (`python -W error`), only where a filter names this class.
+    """
+
+
 @dataclass(frozen=True)
 class Offender:
     """One ONNX node that stands in the way: its name, operator, domain, opset version, and why."""
@@ -81,7 +88,14 @@ class UnsupportedOperator(ReflrpError):
     nodes : iterable of Offender
         Every node in the way.
 
+    Attributes
+    ----------
+    final : bool
+        Whether the numbers of the inputs could change nothing: the graph was built without looking at any.
+
     """
+
+    final = False
 
     def __init__(self, nodes: Iterable[Offender]) -> None:
         self.nodes = tuple(nodes)

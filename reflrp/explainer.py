@@ -10,22 +10,26 @@ import numpy as np
 
 from reflrp.arrays.convert import converter
 from reflrp.arrays.looks import block, ended
-from reflrp.batches import Batch, choices
+from reflrp.batches import Batch
 from reflrp.composites import Composite, resolve
+from reflrp.composites.advice import Watch
 from reflrp.engine import Program
+from reflrp.errors import InputError
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache
-from reflrp.ground.progress import bar
 from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
+from reflrp.passes.apart import Together
 from reflrp.passes.canonize import check_passes
-from reflrp.programs import Programs, Shapes
+from reflrp.programs import Programs, Shapes, advised
 from reflrp.rules.base import Rule
 from reflrp.seeds import Target
 
 if TYPE_CHECKING:
     from reflrp.importer.read import ModelLike
+
+RulesLike = str | Rule | Composite | Mapping[str, Rule | str]
 
 MEMORY = 512 * 2**20
 """The values of one cut of the batch take at most this many bytes (or one sample's, where that is more)."""
@@ -41,22 +45,27 @@ class Explainer:
     ----------
     model : path, bytes, onnx.ModelProto or Model
         What to explain: an ONNX file, its bytes, a parsed proto, or what `reflrp.load` returned.
-    rules : str, Rule, Composite or dict, default "epsilon_plus_flat"
-        A preset's name (`reflrp.composites.presets()` lists them); the name of another library's composite, as
-        "zennit.EpsilonPlusFlat"; a Rule (it on every dense and convolution node, the families' defaults elsewhere); a
-        Composite; or {node name pattern: Rule}, again with the defaults elsewhere.
+    rules : str, Rule, Composite or dict, default "auto"
+        "auto", which chooses by what the graph is made of and says so in `notes`; another preset's name
+        (`reflrp.composites.presets()` lists them); the name of another library's composite, as
+        "zennit.Gamma(gamma=0.5)"; a Rule or its name (it on every dense and convolution node, the families' defaults
+        elsewhere); a Composite; or {node name pattern: Rule or name}, again with the defaults elsewhere.
     output : str, optional
         Which output to explain. None: the only one; with several, it must be named.
     backend : str, default "numpy"
         "numpy" or "cupy".
     dtype : str or NumPy dtype, default "float64"
-        "float64" or "float32": what everything is computed in.
+        "float64" or "float32": what everything is computed in; "exact": fractions, for graphs of rational operators.
     strip : bool, default True
         Explain what goes into a final Softmax, LogSoftmax or Sigmoid, not what comes out.
     canonize : str or sequence of str, optional
         Canonizing passes. None: the composite's own; () for none.
     batch_size : int, optional
         How many samples to run at once. None: as many as keep their values within 512 MiB.
+    preprocess : str, optional
+        What becomes of the relevance of a scaler or a normalisation by constants before the first layer. "pass": it goes
+        on to the input unchanged; "absorb": the constants keep their part, as at any other node. None: as the composite
+        says, which is "pass" for reflrp's own rules, and each library's own way in the dialects.
 
     Attributes
     ----------
@@ -87,7 +96,7 @@ class Explainer:
     def __init__(
         self,
         model: ModelLike | Model,
-        rules: str | Rule | Composite | dict[str, Rule] = "epsilon_plus_flat",
+        rules: RulesLike = "auto",
         *,
         output: str | None = None,
         backend: str = "numpy",
@@ -95,17 +104,19 @@ class Explainer:
         strip: bool = True,
         canonize: Sequence[str] | None = None,
         batch_size: int | None = None,
+        preprocess: str | None = None,
     ) -> None:
         self.batch_size = None if batch_size is None else checks.whole("batch_size", batch_size, 1)
         self.strip = checks.flag("strip", strip)
-        self.backend, self.dtype = checks.text("backend", backend), checks.float_name(dtype)
+        self.backend, self.dtype = checks.text("backend", backend), checks.number_name(dtype)
         self.model = load(model)
-        self.composite = resolve(rules)
+        self.composite = resolve(rules).preprocessed(preprocess)
         self.output = self.model.output(output)
         self.passes = check_passes(self.composite.canonize if canonize is None else canonize)
         self._convert = converter(self.backend, self.dtype)
         self._programs = Programs(self.model, self.composite, self.output, self.strip, self.passes, self._convert)
         self._sizes: Cache[tuple[bool, Shapes], tuple[int, tuple[str, ...]]] = Cache(64)
+        self._turned: Cache[Shapes, str] = Cache(64)
 
     @guarded("the explanation")
     def __call__(
@@ -124,9 +135,10 @@ class Explainer:
         ----------
         x : array, or dict of arrays by input name
             Shapes as the model declares them, the batch of N samples first. A dict where the model has several inputs.
-        target : int, sequence of int, or tuple of int, optional
+        target : int, sequence of int, tuple of int, or Contrast, optional
             Which entry of the output (N, *shape) to explain. None: each sample's arg-max. An int: that entry, for an
-            output (N, K). Ints, N of them: one a sample. A tuple: an index after the batch axis, the same for all.
+            output (N, K). Ints, N of them: one a sample. A tuple: an index after the batch axis, the same for all. A
+            `reflrp.Contrast(3, 5)`: the first against the second. An explanation's `target`: the same again.
         init : str or array, default "output"
             The relevance to start from. "output": R = f(x) at the target; "one": R = 1 at the target; or an array
             shaped like the output, and then `target` is not used.
@@ -156,20 +168,51 @@ class Explainer:
             Where a canonizing pass changed the output, or a recognised function is not what the file's nodes compute.
 
         """
+        return self._explained(x, [target], init, layers, conditions, progress)[0]
+
+    @guarded("the explanation")
+    def each(
+        self,
+        x: Inputs,
+        targets: Sequence[Target],
+        *,
+        init: Any = "output",
+        layers: bool | str | Sequence[str] | None = False,
+        conditions: Mapping[str, Sequence[int]] | None = None,
+        progress: bool | None = None,
+    ) -> list[Explanation]:
+        """Explain one batch for several targets, with one forward pass: what calls for each of them give, one by one.
+
+        `targets` is a list of what `target=` takes, as [3, 5, None, reflrp.Contrast(3, 5)]; the rest is as in a call.
+
+        Examples
+        --------
+        >>> three, five = explainer.each(x, [3, 5])  # doctest: +SKIP
+
+        """
+        wanted = "a list of targets, one an explanation"
+        listed = checks.listed_things("targets", _plain(targets), wanted)
+        if not listed:
+            raise checks.refuse("targets", targets, wanted)
+        if not isinstance(init, str):
+            raise InputError(
+                "init is an array, so that targets say nothing; call the explainer with it instead of each()"
+            )
+        return self._explained(x, listed, init, layers, conditions, progress)
+
+    def _explained(
+        self, x: Inputs, targets: Sequence[Target], init: Any, layers: Any, conditions: Any, progress: bool | None
+    ) -> list[Explanation]:
+        """Return the explanations of one batch, one for each target."""
         progress = checks.optional_flag("progress", progress)
-        conditions = {} if conditions is None else conditions
-        feeds = self.model.feeds(x)
-        batch = Batch(self.model, feeds, (self.output,))
+        conditions = checks.mapping("conditions", {} if conditions is None else conditions, "a dict {pattern: neurons}")
+        batch = Batch(self.model, self.model.feeds(x, exact=self.dtype == "exact"), (self.output,))
         size, notes = self._size(batch, inner=layers is not None and layers is not False)
-        cuts = batch.cut(size)
-        chosen = choices(target, init, cuts)
-        parts = []
-        with bar(progress, 2 * len(self.model.source.nodes) * len(cuts)) as step:
-            for (cut, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
-                with where:
-                    parts.append(self._programs.explained(cut, *choice, layers, conditions, step))
-        e = Explanation.concatenate(parts, batch.axes(size) if len(cuts) > 1 else {})
-        return replace(e, notes=(*e.notes, *notes)) if notes else e
+        if isinstance(init, str) and size >= batch.count and (why := self._turned.made(_key(batch), batch.turned)):
+            raise InputError(why)
+        watch = Watch({node.name: node.op_type for node in self.model.source.nodes})
+        found = self._programs.of_batch(batch, size, targets, init, layers, conditions, progress, watch)
+        return [advised(replace(e, notes=(*notes, *e.notes)) if notes else e, watch, init, conditions) for e in found]
 
     def __repr__(self) -> str:
         """Return the model in brief, the rules, and what else was chosen."""
@@ -192,87 +235,27 @@ class Explainer:
 
     def _size(self, batch: Batch, inner: bool = False) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it."""
-        asked, itemsize = self.batch_size, np.dtype(self.dtype).itemsize
-        key = inner, tuple((k, a.shape) for k, a in batch.feeds.items())
-        return self._sizes.made(key, lambda: batch.settled(asked, MEMORY, itemsize, inner))
+        return self._sizes.made((inner, _key(batch)), lambda: self._settled(batch, inner))
+
+    def _settled(self, batch: Batch, inner: bool) -> tuple[int, tuple[str, ...]]:
+        looks, itemsize = self.composite.looks, self._convert.itemsize
+        together = f"a rule of {self.composite.title!r} looks at all samples of a batch" if looks == "batch" else ""
+        size, notes = batch.settled(self.batch_size, MEMORY, itemsize, inner, together)
+        try:
+            if size > 1 and looks == "sample":
+                self._programs.of(batch.cut(size)[0])
+        except Together as error:
+            if batch.meeting(1, inner):
+                raise
+            return 1, (f"the samples are explained one by one: {error}",)
+        return size, notes
 
 
-def explain(
-    model: ModelLike | Model,
-    x: Inputs,
-    rules: str | Rule | Composite | dict[str, Rule] = "epsilon_plus_flat",
-    target: Target = None,
-    init: Any = "output",
-    output: str | None = None,
-    backend: str = "numpy",
-    dtype: str = "float64",
-    layers: bool | str | Sequence[str] | None = False,
-    progress: bool | None = None,
-    conditions: Mapping[str, Sequence[int]] | None = None,
-) -> Explanation:
-    """Explain what a model says of a batch: how much each entry of the input contributed to the output.
+def _key(batch: Batch) -> Shapes:
+    return tuple((k, a.shape) for k, a in batch.feeds.items())
 
-    It is `Explainer(model, rules, ...)(x, target=..., ...)`; who explains several batches keeps the `Explainer`.
 
-    Parameters
-    ----------
-    model : path, bytes, onnx.ModelProto or Model
-        What to explain: an ONNX file, its bytes, a parsed proto, or what `reflrp.load` returned.
-    x : array, or dict of arrays by input name
-        Shapes as the model declares them, the batch of N samples first. A dict where the model has several inputs.
-    rules : str, Rule, Composite or dict, default "epsilon_plus_flat"
-        A preset's name (`reflrp.composites.presets()` lists them); the name of another library's composite, as
-        "zennit.EpsilonPlusFlat"; a Rule (it on every dense and convolution node, the families' defaults elsewhere); a
-        Composite; or {node name pattern: Rule}, again with the defaults elsewhere.
-    target : int, sequence of int, or tuple of int, optional
-        Which entry of the output (N, *shape) to explain. None: each sample's arg-max. An int: that entry, for an output
-        (N, K). Ints, N of them: one a sample. A tuple: an index after the batch axis, the same for all samples.
-    init : str or array, default "output"
-        The relevance to start from. "output": R = f(x) at the target; "one": R = 1 at the target; or an array shaped
-        like the output, and then `target` is not used.
-    output : str, optional
-        Which output to explain. None: the only one; with several, it must be named.
-    backend : str, default "numpy"
-        "numpy" or "cupy".
-    dtype : str, default "float64"
-        "float64" or "float32": what everything is computed in.
-    layers : bool, str or sequence of str, default False
-        Keep the relevance of inner values too. True: of all; or patterns of value names, node names or ONNX node names.
-    progress : bool, optional
-        Whether to show a bar. None: on a terminal, when the work takes more than a second.
-    conditions : dict of sequences of int, optional
-        {pattern: neurons}: let relevance through these neurons or channels only, at the values that match a pattern as
-        in `layers`.
-
-    Returns
-    -------
-    Explanation
-        `relevance` is shaped like `x`; `relevances` has it by input name, `output` what was explained, `target` where,
-        `layers` the inner values, `conservation` the account of where relevance went, `rules` what was applied.
-
-    Raises
-    ------
-    ModelError
-        Where the file is missing, no ONNX model, truncated, or its graph invalid.
-    UnsupportedOperator
-        With every node on a path of relevance that reflrp cannot explain.
-    InputError
-        For an input, target, init or other argument that does not fit the model.
-    RuleError, UnassignedNodes
-        For an unknown preset, a rule on a node that it cannot serve, and nodes without a rule.
-    TooLarge
-        Where the model asks for more than `reflrp.limits` allow.
-    NonFiniteError
-        Where a NaN or an infinity arises; names the node.
-    ForwardChanged
-        Where a canonizing pass changed the output, or a recognised function is not what the file's nodes compute.
-
-    Examples
-    --------
-    >>> e = reflrp.explain("model.onnx", x, rules="epsilon_plus", target=3)  # doctest: +SKIP
-    >>> e.relevance.shape == x.shape  # doctest: +SKIP
-    True
-
-    """
-    explainer = Explainer(model, rules, output=output, backend=backend, dtype=dtype)
-    return explainer(x, target=target, init=init, layers=layers, conditions=conditions, progress=progress)
+def _plain(targets: Any) -> Any:
+    """Return an array of ints as a list of them, and anything else as it is."""
+    flat = isinstance(targets, np.ndarray) and targets.ndim == 1 and targets.dtype.kind in "iu"
+    return targets.tolist() if flat else targets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflrp.arrays.looks import block, counted, described, listed, same
-from reflrp.batches import joined
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.ground.views import Picture, shown
+from reflrp.ir import Layout
+from reflrp.joined import all_layers, check_parts, inner, inputs, joined, layout_of, relevances
 from reflrp.ledger import Ledger
+from reflrp.rounding import rounded
+from reflrp.seeds import Goal
 from reflrp.storage import saved
+from reflrp.storage.checked import Fields
 from reflrp.storage.files import named
 
 if TYPE_CHECKING:
@@ -39,7 +43,8 @@ class Explanation:
     output : array (N, ...)
         The explained output (what goes into a final Softmax, where that is stripped).
     target : tuple
-        Each sample's target, as an index after the batch axis; empty where the initial relevance was given.
+        Each sample's target, as an index after the batch axis or a Contrast of two; empty where the initial relevance was
+        given. `target=e.target` explains the same again.
     layers : dict of array
         The relevance of inner values by name, where asked for.
     conservation : Ledger
@@ -51,6 +56,14 @@ class Explanation:
         fixes, a graph that depends on the data.
     inputs : dict of array
         The explained inputs.
+    layout : dict of dict, optional
+        {name: {"sample": axis, "channel": axis}}, of each input and inner value what is proven on the graph; the axis of
+        samples is None where all share the array. None altogether: nobody looked, and samples count as the first axis.
+    score : str
+        What `output` holds: "output", or "logit" where a final Softmax, LogSoftmax or Sigmoid is stripped.
+    advice : tuple of str
+        What the reader should know, and do: where far less or far more than the seed reaches the input, where an input
+        leaves the box of its ZBox rule, where pixels of 0..255 are given as they are.
 
     Examples
     --------
@@ -63,12 +76,15 @@ class Explanation:
 
     relevances: Mapping[str, np.ndarray]
     output: np.ndarray
-    target: tuple[tuple[int, ...], ...]
+    target: tuple[Goal, ...]
     layers: Mapping[str, np.ndarray]
     conservation: Ledger
     rules: Mapping[str, Rule | str]
     notes: tuple[str, ...] = ()
     inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    layout: Mapping[str, Layout] | None = None
+    score: str = "output"
+    advice: tuple[str, ...] = ()
 
     @property
     def relevance(self) -> np.ndarray:
@@ -102,24 +118,35 @@ class Explanation:
             "relevance": listed(
                 (f"{k!r} {described(v)}, sum {v.sum():.6g}" for k, v in self.relevances.items()), 3, 60
             ),
-            "output": described(self.output),
+            self.score: described(self.output),
             "target": listed(map(str, self.target), 8) if self.target else "none, the initial relevance was given",
             "layers": listed(map(repr, self.layers)),
             "conservation": kept[1].strip(),
             "rules": counted(str(r).split("(")[0] for r in self.rules.values()),
         }
-        return block("Explanation", rows | ({"notes": "; ".join(self.notes)} if self.notes else {}))
+        said = {"notes": "; ".join(self.notes), "advice": "; ".join(self.advice)}
+        return block("Explanation", rows | {k: text for k, text in said.items() if text})
 
     def _repr_html_(self) -> str:
         html: str = shown("explanation_html", self)
         return html
 
-    def plot(self, path: str | Path | None = None, *, sample: int | Sequence[int] | None = None) -> Any:
+    def rounded(self) -> Explanation:
+        """Return an exact explanation with each fraction as the nearest float64; any other as it is."""
+        return replace(self, **rounded(self)) if self.output.dtype == object else self
+
+    def plot(
+        self,
+        path: str | Path | None = None,
+        *,
+        sample: int | Sequence[int] | None = None,
+        time_first: bool | None = None,
+    ) -> Any:
         """Draw the relevance beside the input: an image, a time series, or bars, by the input's shape.
 
         See `reflrp.show.images.plot`. Returns the matplotlib figure; with `path`, also writes it there.
         """
-        return shown("plot", self, path, sample=sample)
+        return shown("plot", self.rounded(), path, sample=sample, time_first=time_first)
 
     def tokens(
         self,
@@ -145,7 +172,7 @@ class Explanation:
         name : str, optional
             Which input, where there are several; or an inner value in `layers`, as a layer's hidden states.
         time_first : bool, optional
-            Whether the first axis is time, the second the batch. None: as the number of samples says.
+            Whether the first axis is time, the second the batch. None: where the samples are proven to be.
 
         Returns
         -------
@@ -205,6 +232,10 @@ class Explanation:
         Keys: relevance/<input>, in/<input>, out, layer/<value>, and `meta`, a JSON text; docs/security.md says what stands
         for a name that cannot be part of a key. Raises InputError where the file cannot be written.
         """
+        if self.output.dtype == object:
+            raise InputError(
+                "fractions are not saved: their digits have no bound; save the nearest floats, e.rounded().save(path)"
+            )
         rules = _as_text(self.rules)
         kept = (
             self.relevances,
@@ -215,8 +246,11 @@ class Explanation:
             rules,
             self.notes,
             self.inputs,
+            self.layout,
+            self.score,
+            self.advice,
         )
-        return saved.write(named(path), saved.Fields(*kept))
+        return saved.write(named(path), Fields(*kept))
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
@@ -231,58 +265,33 @@ class Explanation:
     def concatenate(cls, parts: Sequence[Explanation], axes: Mapping[str, int] | None = None) -> Explanation:
         """Return the explanations of the cuts of one batch as one.
 
-        `axes` says which axis of an inner value the samples are on; without it, that is the first. Raises InputError for one
-        whose first axis has not as many entries as the cut has samples.
+        Inputs are put together where samples are proven to be, else on the first axis, which must be as long as there are
+        samples; `axes` says it of inner values. Raises InputError where that does not hold.
         """
-        _check_parts(parts)
+        listed: Any = parts
+        if not isinstance(listed, Sequence) or not listed or not all(isinstance(p, Explanation) for p in listed):
+            raise checks.refuse("parts", parts, "a list of explanations")
+        check_parts(parts)
         given = checks.mapping("axes", {} if axes is None else axes, "a dict of axes by the value's name")
         places = {k: checks.whole(f"axes[{k!r}]", axis) for k, axis in given.items()}
         if len(parts) == 1:
             return parts[0]
-        ledger = parts[0].conservation
+        ledger, (names, more) = parts[0].conservation, all_layers(parts)
         for part in parts[1:]:
             ledger = ledger + part.conservation
         return cls(
-            {k: _whole(k, [p.relevances[k] for p in parts]) for k in parts[0].relevances},
+            relevances(parts),
             joined("the output", [p.output for p in parts]),
             tuple(t for p in parts for t in p.target),
-            {k: _inner(k, parts, places.get(k)) for k in parts[0].layers},
+            {k: inner(k, parts, places.get(k)) for k in names},
             ledger,
             {name: rule for p in reversed(parts) for name, rule in p.rules.items()},
-            tuple(dict.fromkeys(note for p in parts for note in p.notes)),
-            {k: _whole(k, [p.inputs[k] for p in parts], same=True) for k in parts[0].inputs},
+            tuple(dict.fromkeys((*(note for p in parts for note in p.notes), *more))),
+            inputs(parts),
+            layout_of(parts, places),
+            parts[0].score,
+            tuple(dict.fromkeys(text for p in parts for text in p.advice)),
         )
-
-
-def _check_parts(parts: Any) -> None:
-    if not isinstance(parts, Sequence) or not parts or not all(isinstance(p, Explanation) for p in parts):
-        raise checks.refuse("parts", parts, "a list of explanations")
-    if any(p.relevances.keys() != parts[0].relevances.keys() for p in parts):
-        raise InputError("the explanations are not of one model")
-    apart = sorted({k for p in parts for k in p.layers.keys() ^ parts[0].layers.keys()})
-    if apart:
-        raise InputError(
-            f"not all samples have the layers {apart[:5]}: they are not of one model, or take different ways through it; "
-            "explain the samples one by one, or ask for layers that all have"
-        )
-
-
-def _whole(name: str, parts: Sequence[np.ndarray], same: bool = False, axis: int = 0) -> np.ndarray:
-    """Return the cuts of an input, or of its relevance, as one; an input without axes is the same for all of them."""
-    if parts[0].ndim:
-        return joined(name, parts, axis)
-    return parts[0] if same else np.asarray(sum(parts), dtype=parts[0].dtype)
-
-
-def _inner(name: str, parts: Sequence[Explanation], axis: int | None) -> np.ndarray:
-    """Return the cuts of an inner value's relevance as one."""
-    found = [p.layers[name] for p in parts]
-    if axis is None and any(R.ndim and R.shape[0] != len(p.output) for R, p in zip(found, parts, strict=True)):
-        raise InputError(
-            f"which axis of {name!r}, of shape {found[0].shape}, holds the samples is not known, so that the parts of the "
-            "batch are not put together: leave it out of layers=, or explain one part at a time"
-        )
-    return _whole(name, found, axis=axis or 0)
 
 
 def _as_text(rules: Mapping[str, Rule | str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import isfinite
+from numbers import Rational
 
 import numpy as np
 
@@ -54,8 +55,13 @@ def _symbolic(part: Array, node: Node, shape: Shape, rule: str) -> Array:
 def check_finite(x: Array, node: Node, what: str, allow_minus_infinity: bool = False) -> None:
     """Raise NonFiniteError with the node's name where x holds a NaN or an infinity."""
     xp = namespace(x)
-    if x.dtype == object or bool(xp.isfinite(xp.sum(x))):
+    if x.dtype == object:
+        if not all(isinstance(v, Rational) for v in x.ravel()):
+            raise ModelError(f"the {what} of node {node.name!r} (onnx {node.op_type}) holds more than fractions")
         return
+    with np.errstate(all="ignore"):  # infinities of both signs add up to a NaN, which is what is looked for
+        if bool(xp.isfinite(xp.sum(x))):
+            return
     bad = xp.isnan(x) | ((x == np.inf) if allow_minus_infinity else xp.isinf(x))
     if bool(xp.any(bad)):
         found = "NaN" if bool(xp.any(xp.isnan(x))) else "an infinity"

@@ -12,7 +12,7 @@ sum            Add, Sub, Sum of values                                reflrp/ops
 pool           AveragePool; ReduceMean, ReduceSum; Resize, CumSum ... reflrp/ops/conv.py, sums.py, axismap.py
 max            MaxPool, ReduceMax, GlobalMaxPool, Max                 reflrp/ops/selection.py
 routing        Reshape, Transpose, Slice, Concat, Pad, Gather ...     reflrp/ops/routing.py, picking.py
-pointwise      Relu, Gelu, Sigmoid, Clip ...                          reflrp/ops/pointwise.py
+pointwise      Relu, Gelu, Sigmoid, Clip ...; QuantizeLinear ...      reflrp/ops/pointwise.py, quantised.py
 product        Mul, MatMul and Einsum of two values                   reflrp/ops/product.py, einsum.py
 normaliser     Softmax, LogSoftmax; LayerNorm, RMSNorm, GroupNorm ... reflrp/ops/normaliser.py, norms.py
 embedding      Gather of a constant table by token ids                reflrp/ops/routing.py
@@ -35,6 +35,8 @@ from reflrp.arrays import Array
 from reflrp.arrays.looks import Brief, block, counted, described, listed, shortened
 
 Shape = tuple[int, ...]
+Layout = Mapping[str, int | None]
+"""{"sample": axis, "channel": axis} of one array, as far as known. The axis of samples is None where all samples share it."""
 
 LINEAR = ("dense", "conv", "diagonal", "sum", "pool", "max")
 """The kinds that a linear rule can serve."""
@@ -103,7 +105,7 @@ class Op(Brief):
 
 def _convert(value: Any, convert: Callable[[Array], Array]) -> Any:
     if isinstance(value, np.ndarray | np.generic):
-        return convert(np.asarray(value))
+        return convert(np.asanyarray(value))
     if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
         return tuple(_convert(v, convert) for v in value)
     return value

@@ -11,13 +11,15 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import Array, to_host
 from reflrp.arrays.convert import converter, shared
-from reflrp.batches import Batch, joined
+from reflrp.batches import Batch
 from reflrp.engine import Program
 from reflrp.errors import InputError, ModelError, UnsupportedOperator
+from reflrp.feeding import checked
 from reflrp.ground import checks
-from reflrp.ground.caches import Cache
+from reflrp.ground.caches import Cache, tried
 from reflrp.ground.views import shown
 from reflrp.ir import Graph, Shape
+from reflrp.joined import joined
 from reflrp.limits import guarded
 from reflrp.passes.bias import fuse_affine
 from reflrp.passes.gates import mark_gates
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from reflrp.importer.source import Source
 
 Inputs = Array | Mapping[str, Array]
+Key = tuple[tuple[str, Shape], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +48,8 @@ class Model:
     """
 
     source: Source
-    _graphs: Cache[tuple[tuple[str, Shape], ...], Graph] = field(default_factory=lambda: Cache(4), repr=False)
+    _graphs: Cache[Key, Graph] = field(default_factory=lambda: Cache(4), repr=False)
+    _refused: Cache[tuple[Key, int, float], Exception | None] = field(default_factory=lambda: Cache(16), repr=False)
 
     def __repr__(self) -> str:
         """Return what the file holds: nodes, numbers, inputs, outputs, opsets."""
@@ -100,7 +104,8 @@ class Model:
         if x is not None:
             return self._built(shapes, x)
         key = tuple((name, shapes[name]) for name in self.source.inputs)
-        return self._graphs.made(key, lambda: self._built(shapes))
+        limited, refused = (key, limits.MEMORY, limits.TIME), (ModelError, InputError, UnsupportedOperator)
+        return tried(self._refused, limited, lambda: self._graphs.made(key, lambda: self._built(shapes)), refused)
 
     def _built(self, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarray] | None = None) -> Graph:
         from reflrp.importer.build import build, check_shapes
@@ -138,8 +143,8 @@ class Model:
         return found
 
     @guarded("the check of the inputs")
-    def feeds(self, x: Inputs) -> dict[str, np.ndarray]:
-        """Return the inputs by name as host arrays, checked against what the model expects.
+    def feeds(self, x: Inputs, exact: bool = False) -> dict[str, np.ndarray]:
+        """Return the inputs by name as host arrays, checked against what the model expects; `exact` takes fractions too.
 
         Raises InputError, which says what was expected.
         """
@@ -151,7 +156,8 @@ class Model:
         self._check_names(checks.mapping("x", x, "an array, or a dict of arrays by input name"), "inputs")
         from reflrp.importer.build import check_shapes
 
-        feeds = {name: _checked(name, x[name], port) for name, port in ports.items()}
+        active, gaps = self.source.active, self.source.with_gaps
+        feeds = {k: checked(k, x[k], port, k in active, k in gaps, exact) for k, port in ports.items()}
         check_shapes(self.source, {name: a.shape for name, a in feeds.items()}, free_batch=True)
         return feeds
 
@@ -180,10 +186,8 @@ class Model:
 
         Raises
         ------
-        InputError
-            For inputs that do not fit, and an unknown dtype or backend.
-        UnsupportedOperator
-            With every node that cannot be built at these shapes.
+        InputError, UnsupportedOperator
+            For arguments that do not fit; with every node that cannot be built at these shapes.
         NonFiniteError
             Where a NaN or an infinity arises; names the node.
 
@@ -207,8 +211,12 @@ class Model:
         shapes = {name: a.shape for name, a in feeds.items()}
         try:
             return self._forward(self.graph(shapes), feeds, dtype, backend)
-        except (ModelError, UnsupportedOperator):  # what fails for a sample of zeros may be right for what is observed
-            return self._forward(self.graph(shapes, feeds), feeds, dtype, backend)
+        except (ModelError, UnsupportedOperator) as error:
+            if getattr(error, "final", False):
+                raise
+            return self._forward(
+                self.graph(shapes, feeds), feeds, dtype, backend
+            )  # what fails for zeros may be right here
 
     def _forward(self, graph: Graph, feeds: dict[str, np.ndarray], dtype: str, backend: str) -> dict[str, np.ndarray]:
         convert = converter(backend, dtype)
@@ -240,8 +248,7 @@ def load(model: ModelLike | Model) -> Model:
     Parameters
     ----------
     model : path, bytes, onnx.ModelProto or Model
-        What to import: a file, external data beside it included; its bytes; a parsed proto. A Model is returned as it
-        is.
+        What to import: a file, external data beside it included; its bytes; a parsed proto. A Model comes back as it is.
 
     Returns
     -------
@@ -252,10 +259,8 @@ def load(model: ModelLike | Model) -> Model:
     ------
     ModelError
         Where the file is missing, no ONNX model, truncated, or its graph invalid.
-    UnsupportedOperator
-        With every node on a path of relevance that reflrp cannot explain.
-    TooLarge
-        Where the file asks for more than `reflrp.limits` allow.
+    UnsupportedOperator, TooLarge
+        With every node on a path of relevance that reflrp cannot explain; where it asks for more than `reflrp.limits` allow.
 
     Examples
     --------
@@ -270,26 +275,3 @@ def load(model: ModelLike | Model) -> Model:
     source = parse(model)
     check_supported(source)
     return Model(source)
-
-
-def _checked(name: str, x: Any, port: Any) -> np.ndarray:
-    """Return one input as a host array whose numbers fit the port."""
-    array = checks.array(f"input {name!r}", x)
-    if "float" in array.dtype.name and array.dtype.kind != "f":  # bfloat16 and the 8-bit formats
-        array = array.astype(np.float32)
-    want_float = port.dtype.kind == "f" or "float" in port.dtype.name
-    if array.dtype.kind not in "fiub" or (not want_float and array.dtype.kind == "f"):
-        raise InputError(f"input {name!r} has dtype {array.dtype}, but the model expects {port}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise InputError(f"input {name!r} holds a NaN or an infinity, first at index {bad}")
-    if array.ndim and not array.shape[0]:
-        raise InputError(f"input {name!r} has shape {array.shape}: there is no sample in it")
-    if want_float:  # counted in whole numbers, they would overflow as such
-        return array if array.dtype.kind == "f" else array.astype(np.float64)
-    if array.dtype == port.dtype:
-        return array
-    cast = array.astype(port.dtype)
-    if (cast != array).any():
-        raise InputError(f"input {name!r} holds numbers that {port.dtype} cannot, and the model expects {port}")
-    return cast

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from reflrp.errors import InputError
 from reflrp.ground import checks
-from reflrp.ir import Graph
+from reflrp.ir import Graph, Shape
 from reflrp.ops.conv import Conv, ConvTranspose, WindowMean
 from reflrp.ops.linear import Dense, LeftDense
 from reflrp.ops.routing import Reshape, Transpose
 from reflrp.ops.selection import MaxPool
 
+NOWHERE: Mapping[str, int] = {}
+"""Of no value it is known which axis holds the samples: then it is the first."""
+
 WINDOWED = (Conv, ConvTranspose, WindowMean, MaxPool)
 """What reads and makes images (batch, channels, places), of one dimension too."""
 
 
-def matching(patterns: Sequence[str], graph: Graph, argument: str) -> set[str]:
+def matching(patterns: Sequence[str], graph: Graph, argument: str, elsewhere: Collection[str] = ()) -> set[str]:
     """Return the values that a glob matches: by their name, an alias, or the name of their node or its ONNX nodes.
 
-    Raises InputError for a pattern that matches nothing.
+    Raises InputError for a pattern that matches nothing, and none of the names in branches that this input does not take.
     """
     labels = {i: {i} for i in graph.inputs}
     for node in graph.nodes:
@@ -31,34 +34,72 @@ def matching(patterns: Sequence[str], graph: Graph, argument: str) -> set[str]:
     for alias, value in graph.aliases.items():
         labels.get(value, set()).add(alias)
     found = {p: {v for v, names in labels.items() if any(fnmatchcase(n, p) for n in names)} for p in patterns}
-    unmatched = [p for p, values in found.items() if not values]
+    missing = [p for p, values in found.items() if not values]
+    unmatched = [p for p in missing if not any(fnmatchcase(n, p) for n in elsewhere)]
     if unmatched:
         raise InputError(f"{argument}={unmatched} match no value or node; Model.summary() lists their names")
     return set().union(*found.values())
 
 
-def keeper(layers: bool | str | Sequence[str] | None, graph: Graph) -> Callable[[str], bool]:
+class OfBodies(Protocol):
+    """A node of the file, maybe with subgraphs."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The values that it makes."""
+
+    @property
+    def bodies(self) -> Mapping[str, Any]:
+        """Its subgraphs, by the attribute that holds them."""
+
+
+def in_branches(nodes: Iterable[OfBodies], prefix: str = "") -> Iterator[str]:
+    """Yield the names of the nodes and values in subgraphs, at any depth, as a graph that takes them has them."""
+    for node in nodes:
+        for body in node.bodies.values():
+            within = f"{prefix}{node.name}/"
+            yield from (within + name for inner in body.nodes for name in (inner.name, *inner.outputs) if name)
+            yield from in_branches(body.nodes, within)
+
+
+def keeper(
+    layers: bool | str | Sequence[str] | None, graph: Graph, elsewhere: Collection[str] = ()
+) -> Callable[[str], bool]:
     """Return whether to keep a value's relevance, as a function of its name."""
     if layers is None or isinstance(layers, bool | np.bool_):
         return lambda name: bool(layers)
-    return matching(checks.texts("layers", layers), graph, "layers").__contains__
+    return matching(checks.texts("layers", layers), graph, "layers", elsewhere).__contains__
 
 
-def masks_of(conditions: Mapping[str, Sequence[int]], graph: Graph) -> dict[str, np.ndarray]:
+def masks_of(
+    conditions: Mapping[str, Sequence[int]],
+    graph: Graph,
+    samples: Mapping[str, int] = NOWHERE,
+    elsewhere: Collection[str] = (),
+) -> dict[str, np.ndarray]:
     """Return, for each value under a condition, what its relevance is multiplied with: 1 at the chosen neurons.
 
-    Neurons are counted along axis 1 (units, channels), in sequences (batch, time, features) along the last axis.
-    Raises InputError for a pattern without a match that carries relevance, or a neuron out of range.
+    Neurons are counted along axis 1 (units, channels), in sequences (batch, time, features) along the last axis. `samples`
+    says which axis of a value holds the samples, where that is known.
+    Raises InputError for a pattern without a match that carries relevance, a value that has samples where its neurons would
+    be, or a neuron out of range.
     """
     checks.mapping("conditions", conditions, "a dict {pattern: neurons}")
     found: dict[str, np.ndarray] = {}
     images = _channels_first(graph)
     for pattern, neurons in conditions.items():
-        names = [name for name in matching([pattern], graph, "conditions") if graph.values[name].active]
-        if not names:
+        matched = matching([pattern], graph, "conditions", elsewhere)
+        names = [name for name in matched if graph.values[name].active]
+        if matched and not names:
             raise InputError(f"conditions: what matches {pattern!r} carries no relevance")
         for name in names:
-            mask = _mask(name, graph.values[name].shape, name in images, neurons)
+            shape = graph.values[name].shape
+            axis = _axis(name, shape, name in images, samples.get(name, 0))
+            mask = _mask(name, shape, axis, neurons)
             found[name] = np.maximum(found[name], mask) if name in found else mask
     return found
 
@@ -74,8 +115,15 @@ def _channels_first(graph: Graph) -> set[str]:
     return found
 
 
-def _mask(name: str, shape: tuple[int, ...], image: bool, neurons: Any) -> np.ndarray:
+def _axis(name: str, shape: Shape, image: bool, samples: int) -> int:
+    """Return the axis of a value's neurons, which is not that of its samples."""
     axis = len(shape) - 1 if len(shape) == 3 and not image else min(1, len(shape) - 1)
+    if axis == samples:
+        raise InputError(f"conditions: {name!r} of shape {shape} has its samples, and no neurons, on axis {axis}")
+    return axis
+
+
+def _mask(name: str, shape: Shape, axis: int, neurons: Any) -> np.ndarray:
     try:
         chosen = np.atleast_1d(checks.array("neurons", neurons))
     except InputError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,20 +11,24 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import to_host, total
 from reflrp.arrays.convert import Converter, shared
-from reflrp.batches import Feeds
+from reflrp.batches import Batch, Feeds, choices, samples_in
 from reflrp.composites import Composite
+from reflrp.composites.advice import Watch, on_share, seeds_of, shares
 from reflrp.engine import Program, Values, prepare
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
+from reflrp.exactness import exact_graph, exact_input, exact_rules
 from reflrp.explanation import Explanation
-from reflrp.ground.caches import Cache
-from reflrp.ground.progress import Step
+from reflrp.ground.advising import advise
+from reflrp.ground.caches import Cache, Kept
+from reflrp.ground.progress import Step, bar
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger
 from reflrp.model import Model
-from reflrp.neurons import keeper, masks_of
+from reflrp.neurons import in_branches, keeper, masks_of
+from reflrp.passes.apart import told
 from reflrp.passes.canonize import canonize, strip_output
 from reflrp.passes.sizes import check_size
-from reflrp.seeds import Target, seed, targets
+from reflrp.seeds import Goal, Target, seed, targets
 
 Shapes = tuple[tuple[str, Shape], ...]
 
@@ -50,15 +54,14 @@ class Programs:
         with limits.blamed_on(self.model.source.name):
             try:
                 return self.kept.made(key, lambda: self._set_up(feeds))
-            except (
-                ModelError,
-                UnsupportedOperator,
-            ):  # what fails for a sample of zeros may be right for what is observed
-                return self._set_up(feeds, observed=True)
+            except (ModelError, UnsupportedOperator) as error:
+                if getattr(error, "final", False):
+                    raise
+                return self._set_up(feeds, observed=True)  # what fails for a sample of zeros may be right here
 
     def run(self, feeds: Feeds, step: Step | None = None) -> tuple[Program, Values]:
         """Return the program for these inputs, and all values of its forward pass."""
-        inputs, program = {k: self.convert(a) for k, a in feeds.items()}, self.of(feeds)
+        inputs, program = self._inputs(feeds), self.of(feeds)
         try:
             return program, program.forward(inputs, step)
         except OtherWay:
@@ -66,26 +69,73 @@ class Programs:
                 program = self._set_up(feeds, observed=True)
             return program, program.forward(inputs)
 
+    def of_batch(
+        self,
+        batch: Batch,
+        size: int,
+        goals: Sequence[Target],
+        init: Any,
+        layers: Any,
+        conditions: Mapping[str, Sequence[int]],
+        progress: bool | None,
+        watch: Watch,
+    ) -> list[Explanation]:
+        """Explain a batch, so many samples at once, for each of the goals: each cut runs forward once, seen by `watch`."""
+        cuts = batch.cut(size)
+        chosen = list(zip(*(choices(goal, init, cuts) for goal in goals), strict=True))
+        axes = batch.axes(size) if len(cuts) > 1 or conditions else {}
+        parts = []
+        with bar(progress, (1 + len(goals)) * len(self.model.source.nodes) * len(cuts)) as step:
+            for (cut, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
+                with where:
+                    parts.append(self.explained(cut, choice, layers, conditions, axes, step, watch))
+        return [Explanation.concatenate(of_one, axes) for of_one in zip(*parts, strict=True)]
+
     @limits.budget()
     def explained(
         self,
         feeds: Feeds,
-        target: Target,
-        init: Any,
+        choices: Sequence[tuple[Target, Any]],
         layers: Any,
         conditions: Mapping[str, Sequence[int]],
+        axes: Mapping[str, int],
+        step: Step,
+        watch: Watch | None = None,
+    ) -> list[Explanation]:
+        """Explain one cut of a batch: forward once, and for each target and init the seed and the way back.
+
+        `axes` are those of the samples in inner values, where they are known.
+        """
+        program, values = self.run(feeds, step)
+        if watch is not None and not self.convert.exact:
+            with np.errstate(all="ignore"):  # a sum of squares may overflow, and is then no reason
+                watch.see(program.graph, program.rules, values)
+        y = to_host(values[program.graph.resolve(program.graph.outputs[0])])
+        where = [targets(y, target) if isinstance(init, str) else [] for target, init in choices]
+        seeds = [seed(y, goals, init) for goals, (_, init) in zip(where, choices, strict=True)]
+        keep = keeper(layers, program.graph, self._branches)
+        masks = {k: self.convert(v) for k, v in masks_of(conditions, program.graph, axes, self._branches).items()}
+        found = []
+        for i, (goals, R) in enumerate(zip(where, seeds, strict=True)):
+            own = values if i == len(seeds) - 1 else dict(values)  # what goes back gives memory back
+            found.append(self._back(program, feeds, own, y, goals, R, keep, masks, step))
+        return found
+
+    def _back(
+        self,
+        program: Program,
+        feeds: Feeds,
+        values: Values,
+        y: np.ndarray,
+        goals: list[Goal],
+        R: np.ndarray,
+        keep: Callable[[str], bool],
+        masks: Mapping[str, Any],
         step: Step,
     ) -> Explanation:
-        """Explain one cut of a batch: forward, the seed, and the way back."""
-        program, values = self.run(feeds, step)
         graph = program.graph
-        name = graph.resolve(graph.outputs[0])
-        y = to_host(values[name])
-        where = targets(y, target) if isinstance(init, str) else []
-        R = seed(y, where, init)
-        keep = keeper(layers, graph)
-        masks = {k: self.convert(v) for k, v in masks_of(conditions, graph).items()}
-        found, rows = program.backward(values, {name: self.convert(R.astype(y.dtype))}, keep, step, masks)
+        output = graph.resolve(graph.outputs[0])
+        found, rows = program.backward(values, {output: self.convert(R.astype(y.dtype))}, keep, step, masks)
         relevances = {
             k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)
             for k, a in feeds.items()
@@ -95,7 +145,17 @@ class Programs:
         reached = {k: to_host(v) for k, v in found.items() if keep(k)}
         unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
         inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
-        return Explanation(relevances, y, tuple(where), inner, ledger, dict(program.rules), graph.notes, dict(feeds))
+        layout = {k: program.layout.get(k, {}) for k in (*relevances, *inner)}
+        score = "output" if graph.outputs == (self.output,) else "logit"
+        rules = dict(program.rules)
+        return Explanation(
+            relevances, y, tuple(goals), inner, ledger, rules, graph.notes, dict(feeds), layout, score
+        )  # fmt: skip
+
+    @Kept
+    def _branches(self) -> frozenset[str]:
+        """The names in all branches and loops of the file, which one input may not take."""
+        return frozenset(in_branches(self.model.source.nodes))
 
     @limits.budget()
     def _set_up(self, feeds: Feeds, observed: bool = False) -> Program:
@@ -108,9 +168,13 @@ class Programs:
             )
         whole = whole.restricted_to(self.output)
         stripped = strip_output(whole) if self.strip else whole
-        check_size(stripped, np.dtype(self.convert.dtype).itemsize)
+        check_size(stripped, self.convert.itemsize)
+        if self.convert.exact:
+            stripped = exact_graph(stripped, shared(self.convert))
         graph = canonize(stripped, self.passes)
-        program = prepare(graph, self.composite.assign(graph), self.convert)
+        rules = told(graph, self.composite.assign(graph), samples_in(feeds))
+        graph = replace(graph, notes=(*graph.notes, *self.composite.remarks(graph, rules)))
+        program = prepare(graph, exact_rules(rules) if self.convert.exact else rules, self.convert)
         if not program.carriers:
             raise InputError(
                 f"the relevance of output {self.output!r} leads to no input: it ends at rows of a table that are looked up by "
@@ -120,17 +184,49 @@ class Programs:
             self._check_unchanged(stripped, program, feeds)
         return program
 
+    def _inputs(self, feeds: Feeds) -> Values:
+        if self.convert.exact:
+            return {k: exact_input(a) for k, a in feeds.items()}
+        return {k: self.convert(a) for k, a in feeds.items()}
+
     def _check_unchanged(self, before: Graph, program: Program, feeds: Feeds) -> None:
         """Check the passes' postcondition: the same output, before and after, on the first input."""
-        inputs = {k: self.convert(a) for k, a in feeds.items()}
+        inputs = self._inputs(feeds)
         share = shared(self.convert)
         plain = Program(before, {n.name: n.op.to(share) for n in before.nodes}, {})
         (name,) = before.outputs
         old = to_host(plain.forward(inputs, keep=False)[before.resolve(name)])
         new = to_host(program.forward(inputs, keep=False)[program.graph.resolve(name)])
-        scale, limit = np.abs(old).max(initial=0), 1e-9 if self.convert.dtype == "float64" else 1e-3
+        if self.convert.exact and bool((old == new).all()):
+            return
+        scale, limit = (
+            np.abs(old).max(initial=0),
+            0 if self.convert.exact else 1e-9 if self.convert.dtype == "float64" else 1e-3,
+        )
         if np.abs(old - new).max(initial=0) > limit * max(scale, 1e-30):
             raise ForwardChanged(
                 f"canonizing by {self.passes} changed the output {name!r} by {np.abs(old - new).max():.3g} "
                 f"(largest entry {scale:.3g}); pass canonize=()"
             )
+
+
+def advised(e: Explanation, watch: Watch, init: Any, conditions: Mapping[str, Sequence[int]]) -> Explanation:
+    """Return an explanation of all cuts with its advice, and warn of it. Under conditions a share is what was asked for."""
+    with np.errstate(all="ignore"):
+        near = e.rounded()
+        found = shares(_by_sample(near), *seeds_of(near.output, e.target, init))
+    share = () if conditions else on_share(found, near.conservation, e.rules)
+    advice = tuple(dict.fromkeys([*share, *watch.advice()]))
+    if not advice:
+        return e
+    advise("\n".join(advice))
+    return replace(e, advice=advice)
+
+
+def _by_sample(e: Explanation) -> dict[str, np.ndarray]:
+    """Return the relevance of the inputs with the samples first, where that is proven; else as one number."""
+    axes = {k: (e.layout or {}).get(k, {}).get("sample") for k in e.relevances}
+    if e.output.ndim and len(e.output) == 1:
+        return {k: R.reshape(1, -1) for k, R in e.relevances.items()}
+    found = {k: (R, axes[k]) for k, R in e.relevances.items()}
+    return {k: np.asarray(R.sum()) if axis is None else np.moveaxis(R, axis, 0) for k, (R, axis) in found.items()}

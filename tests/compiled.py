@@ -42,11 +42,13 @@ def part(found, wanted):
 def off(model, feeds, rules, output=None, **options):
     """How far the compiled model's relevance is from the engine's, for each input and each kept layer."""
     asked = {k: v for k, v in options.items() if k in ("layers", "conditions", "target", "init")}
-    once = {k: v for k, v in asked.items() if v != "input"}
+    once = {k: v for k, v in asked.items() if not (isinstance(v, str) and v == "input")}
     exact, single = (
         reflrp.Explainer(model, rules, output=output, dtype=dtype)(feeds, progress=False, **once)
         for dtype in ("float64", "float32")
     )
+    if not isinstance(options.get("init", ""), str):
+        feeds, options = {**feeds, "init": options["init"]}, {**options, "init": "input"}
     found = run(reflrp.compile(model, rules, output=output, **options), feeds)
     named = {f"relevance/{k}": v for k, v in exact.relevances.items()} | {
         f"layer/{k}": v for k, v in exact.layers.items()

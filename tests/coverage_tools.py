@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from models import Weights, draw, onnxruntime
 from onnx import ModelProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 import reflrp
 
@@ -48,3 +49,25 @@ def assert_closed(e: reflrp.Explanation) -> None:
     seed = totals.pop("seed")
     scale = sum(abs(row.flow) for row in e.conservation.rows) + 1
     assert abs(seed - sum(totals.values())) < 1e-9 * scale
+
+
+def assert_quantised(
+    proto: ModelProto, feeds: Weights, reference: bool = False, rtol: float = 1e-6
+) -> reflrp.Explanation:
+    """Compare the forward pass, integers to the bit, and look into the ledger."""
+    model = reflrp.load(proto)
+    found = model.run(feeds)
+    names = [o.name for o in proto.graph.output]
+    wants = ReferenceEvaluator(proto).run(None, feeds) if reference else onnxruntime(proto, feeds).values()
+    for name, want in zip(names, wants, strict=True):
+        assert found[name].shape == want.shape
+        if want.dtype.kind == "f":
+            scale = np.abs(want).max(initial=0)
+            np.testing.assert_allclose(found[name], want.astype(float), rtol=rtol, atol=rtol * scale)
+        else:
+            np.testing.assert_array_equal(found[name], want.astype(float))
+    named = next(o for o in model.outputs if o in model.source.active)
+    e = reflrp.explain(model, feeds, "epsilon", output=named, init=draw(*found[named].shape, seed=9).astype(float))
+    assert_closed(e)
+    assert all(r.shape == np.shape(feeds[k]) for k, r in e.relevances.items())
+    return e

@@ -70,6 +70,7 @@ EXPLAINED = EXPLAINER(X, layers=True)
 GOOD: dict[str, Any] = {
     "model": MODEL, "x": X, "rules": "epsilon", "title": "epsilon", "rule": rules.Epsilon(), "pattern": "*", "low": 1.0,
     "high": 2.0, "matcher": anything(), "pairs": ((anything(), rules.Gradient()),), "name": "r", "heads": 1,
+    "targets": [0, None], "target": 0, "against": 1,
     "shapes": {"x": (2, 4)}, "parts": [EXPLAINED, EXPLAINED], "graph": MODEL.graph({"x": (2, 4)}),
 }  # fmt: skip
 DATA = {"Explanation", "Ledger", "Model", "Survey"}
@@ -80,6 +81,7 @@ FORMULAS = {"safe_div", "stabilize"}
 
 METHODS: dict[str, Callable[..., Any]] = {
     "Explainer()": EXPLAINER.__call__,
+    "Explainer.each": EXPLAINER.each,
     "Explainer.program": EXPLAINER.program,
     "Model.feeds": MODEL.feeds,
     "Model.run": MODEL.run,
@@ -223,7 +225,7 @@ def test_call_says_what_it_expects(arguments: dict[str, Any], text: str) -> None
     ("arguments", "text"),
     [
         ({"rules": {1: rules.Epsilon()}}, "a name's pattern=1 must be a text"),
-        ({"rules": {"conv*": "epsilon"}}, "what 'conv*' maps to is 'epsilon', and no rule"),
+        ({"rules": {"conv*": "epsilom"}}, "rule 'epsilom' is unknown; did you mean 'Epsilon'?"),
         ({"rules": rules.Epsilon}, "give a rule of the class, as Epsilon()"),
         ({"canonize": 3}, "canonize=3 must be a text or a list of texts"),
         ({"canonize": ("nope",)}, "canonizing pass 'nope' is unknown"),

@@ -64,7 +64,6 @@ ARGS = {
     "abs_power": (2.0,),
     "root": (2.0,),
     "exponential": (2.0,),
-    "fake_quant": (0.25, -8.0, 7.0),
 }
 
 

@@ -74,6 +74,47 @@ def test_what_is_no_model_at_all(given: Any) -> None:
     refused(given, "cannot import a", "path, bytes or an onnx.ModelProto")
 
 
+class _Module:
+    """As a module of PyTorch, which need not be installed for this."""
+
+
+@pytest.mark.parametrize(
+    ("home", "words"),
+    [
+        ("torch.nn.modules.module", "a PyTorch module: give reflrp.converters.from_torch(model, x)"),
+        ("sklearn.neural_network._multilayer_perceptron", "reflrp.converters.from_sklearn(estimator, n_features)"),
+        (
+            "keras.src.models.sequential",
+            "a Keras model: write it as ONNX with model.export('model.onnx', format='onnx')",
+        ),
+        ("tensorflow.python.module", "a TensorFlow model: write it as ONNX with tf2onnx"),
+        ("flax.linen.module", "jax2onnx"),
+        ("onnxruntime.capi.session", "give the .onnx file that it was made of"),
+    ],
+)
+def test_models_of_other_frameworks_name_the_converter(home: str, words: str) -> None:
+    """By the module of a base class: what a user derives from it is defined elsewhere."""
+    base = type("Base", (_Module,), {"__module__": home})
+    mine = type("Net", (base,), {"__module__": "__main__"})
+    with pytest.raises(ModelError) as caught:
+        reflrp.load(mine())
+    assert words in str(caught.value)
+    with pytest.raises(ModelError, match="the class Net, and no object of it"):
+        reflrp.explain(mine, np.ones((1, 2)))
+    similar = type("Net", (_Module,), {"__module__": home.split(".", maxsplit=1)[0] + "ish.nn"})
+    with pytest.raises(ModelError, match="cannot import a model from"):
+        reflrp.load(similar())
+
+
+def test_real_models_of_other_frameworks_name_the_converter() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ModelError, match="from_torch"):
+        reflrp.explain(torch.nn.Linear(2, 1), np.ones((1, 2)))
+    neighbours = pytest.importorskip("sklearn.linear_model")
+    with pytest.raises(ModelError, match="from_sklearn"):
+        reflrp.explain(neighbours.LogisticRegression(), np.ones((1, 2)))
+
+
 def test_truncated_anywhere() -> None:
     data = small_net(13).SerializeToString()
     for length in [*range(1, 200), *range(200, len(data), 97), len(data) - 1]:

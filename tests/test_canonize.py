@@ -294,7 +294,7 @@ def test_final_activations_are_stripped(op, stripped):
     model = build(f"net (float[N, 4] x) => (float[N, 3] y) <float[4, 3] w> {{ h = MatMul(x, w) [last] y = {op}(h) }}")
     x = np.ones((2, 4))
     logits, kept = reflrp.Explainer(model)(x), reflrp.Explainer(model, strip=False)(x)
-    assert bool(logits.notes) is stripped
+    assert any("stripped" in note for note in logits.notes) is stripped
     assert (("last" in logits.rules), ("last" in kept.rules)) == (not stripped, True)
     assert np.allclose(kept.output, reflrp.load(model).run(x)["y"])
     if stripped:

@@ -31,6 +31,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pixels = (images[n, 0] * 255).round().astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"digit{n}.png")
         Image.fromarray(np.kron(pixels, np.ones((4, 8), np.uint8))).convert("RGB").save(tmp_path / f"large{n}.png")
+    (tmp_path / "one.txt").write_text("a b c\n" * 97, "utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -76,8 +77,9 @@ def test_explain_prints_targets_scores_notes_and_conservation(work: Path) -> Non
     assert row[1] == str(e.target[2][0])
     assert float(row[2]) == pytest.approx(e.output[2].max(), rel=1e-5)
     assert float(row[3]) == pytest.approx(e.relevance[2].sum(), rel=1e-5)
-    place = np.unravel_index(np.abs(e.relevance[2]).argmax(), e.relevance[2].shape)
-    assert f"[{','.join(map(str, place))}]=" in result.stdout
+    place = np.unravel_index(np.abs(e.relevance[2, 0]).argmax(), (8, 8))
+    assert f"({place[0]},{place[1]})=" in result.stdout
+    assert result.stdout.split("\n\n")[1].split()[:3] == ["sample", "target", "logit"]
     assert f"{e.conservation.totals['bias']:.6g}" in result.stdout
 
 
@@ -94,6 +96,13 @@ def test_explain_writes_what_python_gives(work: Path) -> None:
     assert (work / "e.png").read_bytes().startswith(PNG)
     assert f"wrote {work / 'e.npz'}" in result.stdout
     assert f"wrote {work / 'e.png'}" in result.stdout
+
+
+def test_relevance_through_chosen_neurons(work: Path) -> None:
+    result = reflrp_command("explain", "model.onnx", "x.npy", "--through", "relu1=9,3", "-o", "e.npz")
+    assert result.exit_code == 0, result.output
+    expected = reflrp.explain("model.onnx", np.load("x.npy"), conditions={"relu1": [9, 3]})
+    assert reflrp.Explanation.load("e.npz") == expected
 
 
 def test_ledger_lists_each_node(work: Path) -> None:
@@ -250,13 +259,31 @@ ERRORS = {
     "not an array": ("explain model.onnx model.onnx", 1, "model.onnx is no .npy, .npz or image"),
     "wrong shape": ("explain model.onnx wide.npy", 1, "the model expects float32 (batch, 1, 8, 8)"),
     "unknown array": ("explain model.onnx x.npz:foo", 1, "holds no 'foo', but images, labels"),
-    "unknown preset": ("explain model.onnx x.npy --rules epsilon_plos", 1, "did you mean 'epsilon_plus'?"),
-    "unknown parameter": ("explain model.onnx x.npy --rules epsilon(foo=1)", 1, "foo"),
-    "unnamed parameter": ("explain model.onnx x.npy --rules epsilon(1)", 2, "name(key=value, ...)"),
+    "unknown preset": ("explain model.onnx x.npy --rules epsilon_plos", 2, "did you mean 'epsilon_plus'?"),
+    "unknown parameter": ("explain model.onnx x.npy --rules epsilon(foo=1)", 2, "foo"),
+    "rules cut short": ("explain model.onnx x.npy --rules epsilon(1", 2, "name(key=value, ...)"),
+    "rules that call": ("explain model.onnx x.npy --rules epsilon(open('x'))", 2, "with plain values"),
+    "a dict cut short": ("explain model.onnx x.npy --rules {'*':", 2, "{'pattern': 'rule', ...}"),
     "target out of range": ("explain model.onnx x.npy --target 10", 1, "target (10,) is out of range"),
     "target of other count": ("explain model.onnx x.npy --target 1,2", 1, "2 ints for 4 samples"),
     "target no number": ("explain model.onnx x.npy --target seven", 2, "--target"),
-    "unknown init": ("explain model.onnx x.npy --init two", 1, "init='two'"),
+    "unknown init": ("explain model.onnx x.npy --init two", 2, "--init: 'two' is unknown; use 'output' or 'one'"),
+    "unknown dtype": ("explain model.onnx x.npy --dtype float16", 2, "use 'float64' or 'float32'"),
+    "unknown backend": ("explain model.onnx x.npy --backend tpu", 2, "--backend: 'tpu' is unknown"),
+    "unknown pass": ("explain model.onnx x.npy --canonize fold", 2, "there is fold_batchnorm"),
+    "a target twice": ("explain model.onnx x.npy --target 3 --target 3", 2, "each target once"),
+    "a target against itself": ("explain model.onnx x.npy --target 3 --against 3", 1, "sets no entry against another"),
+    "through no neuron": ("explain model.onnx x.npy --through relu1", 2, "PATTERN=NEURON"),
+    "through what is not there": ("explain model.onnx x.npy --through foo=1", 1, "foo"),
+    "against no number": ("explain model.onnx x.npy --against five", 2, "--against"),
+    "tokens of no file": ("explain model.onnx x.npy --tokens no.txt --plot a.html", 1, "no.txt cannot be read"),
+    "tokens of other count": (
+        "explain model.onnx x.npy --tokens one.txt --plot a.html",
+        1,
+        "no input has so many samples",
+    ),
+    "a name that is no input's": ("explain model.onnx x.npy --name y --plot a.html", 2, "'y' is no input; use 'image'"),
+    "tokens without a picture": ("explain model.onnx x.npy --tokens one.txt", 2, "give --plot"),
     "unknown output": ("explain model.onnx x.npy --output foo", 1, "the model has ['probabilities']"),
     "unknown layer": ("explain model.onnx x.npy --layers foo", 1, "layers=['foo']"),
     "unknown picture": ("explain model.onnx x.npy --plot a.foo", 1, "end the name with one of"),
@@ -273,13 +300,27 @@ ERRORS = {
         1,
         "an array of shape (3,) does not fit",
     ),
-    "a depth that is none": ("explain model.onnx x.npy --rules until_index(index='a')", 1, "a depth must be an int"),
+    "a depth that is none": ("explain model.onnx x.npy --rules until_index(index='a')", 2, "a depth must be an int"),
     "over a device": ("explain model.onnx x.npy -o /dev/null", 1, "/dev/null exists and is no regular file"),
     "size beyond all bounds": ("explain model.onnx digit0.png --size 99999x99999", 1, "is beyond the limit"),
     "no input": ("explain model.onnx", 2, "INPUT"),
     "unknown option": ("explain --foo", 2, "--foo"),
     "unknown command": ("foo", 2, "foo"),
 }
+
+
+BEFORE = (
+    "unknown preset", "unknown init", "unknown dtype", "unknown pass", "through no neuron", "over the input", "no folder",
+    "tokens of no file", "tokens of other count", "a name that is no input's", "a target twice", "unknown picture",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BEFORE)
+def test_what_can_be_seen_before_the_work_is(work: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reflrp.explainer.Explainer.each", lambda *_, **__: pytest.fail("it has run"))
+    command, code, text = ERRORS[case]
+    result = reflrp_command(*command.split(" "))
+    assert (result.exit_code, text in result.stderr) == (code, True)
 
 
 @pytest.mark.parametrize("case", ERRORS)
@@ -319,8 +360,11 @@ def test_in_a_pipe_text_is_plain_and_whole(work: Path) -> None:
 
 def test_in_a_process_errors_have_no_traceback(work: Path) -> None:
     done = run("explain", "model.onnx", "x.npy", "--rules", "epsilon_plos")
-    assert done.returncode == 1
-    assert done.stderr == "error: preset 'epsilon_plos' is unknown; did you mean 'epsilon_plus'?\n"
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: Invalid value for --rules: preset 'epsilon_plos' is unknown; did you mean 'epsilon_plus'?; "
+        "see `reflrp explain --help`\n"
+    )
 
 
 HELP = """

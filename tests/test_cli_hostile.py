@@ -56,7 +56,7 @@ USAGE = {
     "--channels": ["0", "-1", "2", "5", "9" * 30, "x"],
     "--batch-size": ["0", "-1", "x", "1.5"],
     "--rules": ["epsilon((", '__import__("os")', '__import__("os").system("touch ran")', "epsilon(epsilon=f())", "epsilon(**{})",
-                "epsilon(1)", "(", "lambda: (1)", "epsilon(epsilon={[]:(1)})", "epsilon(epsilon=[[1],[1,2]])",
+                "epsilon(1", "(", "lambda: (1)", "epsilon(epsilon={[]:(1)})", "epsilon(epsilon=[[1],[1,2]])",
                 f"epsilon(epsilon={'(' * 3000}1{')' * 3000})", f"epsilon(epsilon={'-' * 50_000}1)",
                 f"epsilon(epsilon={'9' * 6000})"],
 }  # fmt: skip

@@ -19,6 +19,7 @@ from reflrp.compiler.observe import confirmed
 from reflrp.compiler.values import shared
 
 CASES = dict(models.cases())
+NORM = rules.Stabilizer(0.3, norm_scale=True)
 PRESETS = ["epsilon_plus_flat", "epsilon_alpha2_beta1", "attnlrp"]
 
 REFUSED = {
@@ -58,7 +59,11 @@ def test_operators(name, preset):
     assert REFUSED.get(name, "") in said
     if not said:
         check(proto, feeds, preset, output, shapes=shapes)
-    elif "fix it, as by shapes=" in said or "holds samples on another axis" in said:
+    elif "holds samples on another axis" in said:
+        fixed = {k: x.shape for k, x in feeds.items()}
+        y = reflrp.load(proto).run(feeds)[output]
+        check(proto, feeds, preset, output, shapes=fixed, init=single(y))
+    elif "fix it, as by shapes=" in said:
         check(proto, feeds, preset, output, shapes={k: x.shape for k, x in feeds.items()})
     else:
         assert name in REFUSED
@@ -139,6 +144,44 @@ def explained(**options):
 def test_targets(target, init):
     proto, x = nets.net("resnet")
     check(proto, {"x": single(x)}, "epsilon_plus", target=target, init=init)
+
+
+@pytest.mark.parametrize("init", ["output", "one"])
+@pytest.mark.parametrize("target", [reflrp.Contrast(0, 2), reflrp.Contrast(-1, (1,))])
+def test_one_entry_against_another(target, init):
+    proto, x = nets.net("resnet")
+    check(proto, {"x": single(x)}, "epsilon_plus", target=target, init=init)
+
+
+@pytest.mark.parametrize("target", [[1], [1, 1, 1], ((1,),), True, reflrp.Contrast(None, 2), reflrp.Contrast([1], 2)])
+def test_a_target_is_the_same_in_all_samples(target):
+    with pytest.raises(reflrp.InputError, match="target"):
+        reflrp.compile(nets.net("resnet")[0], "epsilon", target=target)
+
+
+@pytest.mark.parametrize("shapes", [None, {"x": (3, 4)}])
+@pytest.mark.parametrize("rule", [rules.StdxEpsilon(0.3), rules.Epsilon(stabilizer=NORM), rules.Norm(NORM)])
+def test_statistics_are_of_each_sample(rule, shapes):
+    """Of samples that differ by orders of magnitude, so that a statistic over all would show."""
+    proto = models.model("a = MatMul(x, w) h = Relu(a) y = MatMul(h, v)", w=(4, 5), v=(5, 3))
+    x = single(models.draw(3, 4) * np.array([[0.01], [1], [100]]))
+    check(proto, {"x": x}, rule, layers=True, shapes=shapes)
+
+
+@pytest.mark.parametrize("preprocess", [None, "pass", "absorb"])
+def test_preprocessing(preprocess):
+    proto = models.model("a = Sub(x, m) b = Div(a, s) h = MatMul(b, w) y = Relu(h)", w=(4, 3), m=(4,), s=(4,))
+    x = models.draw(3, 4)
+    R = reflrp.explain(proto, x, "epsilon", preprocess=preprocess).relevance
+    found = run(reflrp.compile(proto, "epsilon", preprocess=preprocess), {"x": single(x)})["relevance/x"]
+    np.testing.assert_allclose(found, R, atol=1e-5 * np.abs(R).max())
+
+
+def test_targets_are_counted_on_the_first_axis():
+    proto = models.model("h = MatMul(x, w) y = Transpose <perm = [1, 0]>(h)", "float[3,4] x", w=(4, 5))
+    with pytest.raises(reflrp.InputError, match=r"axis 1 of the output 'y'.*give init='input'"):
+        reflrp.compile(proto, "epsilon")
+    check(proto, {"x": models.draw(3, 4)}, "epsilon", init=models.draw(5, 3))
 
 
 def test_target_as_an_input():

@@ -80,8 +80,8 @@ def test_static(name: str, per_channel: bool, tmp_path: Path) -> None:
     proto, x = static(name, tmp_path, per_channel=per_channel), draw(*shape_of(name), seed=7)
     assert "QuantizeLinear" in {n.op_type for n in proto.graph.node}
     e = assert_explained(proto, {"x": x})
-    assert "relevance passes each rounding unchanged" in " ".join(e.notes)
-    assert "relevance passes each rounding unchanged" in reflrp.load(proto).summary()
+    assert "relevance passes each change of units unchanged" in " ".join(e.notes)
+    assert "relevance passes each change of units unchanged" in reflrp.load(proto).summary()
     if name != "products":  # where shares of sums near zero let a small change of values be a large one of relevance
         near(*(reflrp.explain(m, x, "epsilon_plus_flat", target=0) for m in (proto, NETS[name])))
 
@@ -106,7 +106,7 @@ def test_dynamic(name: str, per_channel: bool, tmp_path: Path) -> None:
     proto, x = dynamic(name, tmp_path, per_channel=per_channel), draw(*shape_of(name), seed=7)
     assert {"MatMulInteger", "ConvInteger"} & {n.op_type for n in proto.graph.node}
     e = assert_explained(proto, {"x": x})
-    assert "through their dequantised weights" in " ".join(e.notes)
+    assert "relevance passes each change of units unchanged" in " ".join(e.notes)
     if name != "products":  # where shares of sums near zero let a small change of values be a large one of relevance
         near(*(reflrp.explain(m, x, "epsilon_plus_flat", target=0) for m in (proto, NETS[name])))
 
@@ -141,16 +141,20 @@ def test_channels_with_a_scale_each() -> None:
     assert (e.output[:, 2] <= 0).all()
 
 
-@pytest.mark.parametrize("format_", ["QOperator"])
-def test_integer_operators_are_refused_with_a_hint(format_: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("name", NETS)
+def test_integer_operators(name: str, per_channel: bool, tmp_path: Path) -> None:
+    """QLinearConv and kin."""
     quantization = pytest.importorskip("onnxruntime.quantization")
-    proto = static("dense", tmp_path, quant_format=getattr(quantization.QuantFormat, format_))
-    with pytest.raises(reflrp.UnsupportedOperator, match=r"export with QuantizeLinear and DequantizeLinear .* \(QDQ\)"):
-        reflrp.load(proto)
+    form = quantization.QuantFormat.QOperator
+    proto, x = static(name, tmp_path, quant_format=form, per_channel=per_channel), draw(*shape_of(name), seed=7)
+    assert {"QLinearConv", "QGemm", "QLinearMatMul"} & {n.op_type for n in proto.graph.node}
+    assert_explained(proto, {"x": x})
+    if name != "products":
+        near(*(reflrp.explain(m, x, "epsilon_plus_flat", target=0) for m in (proto, NETS[name])))
 
 
-def test_integer_product_with_a_fixed_scale_is_refused() -> None:
-    """There the activations' scale comes later; taking them in real units would count it twice."""
+def test_integer_product_with_a_fixed_scale() -> None:
     proto = net(
         "q = QuantizeLinear(x, s, z) i = MatMulInteger(q, w, z) f = Cast <to = 1>(i) y = Mul(f, t)",
         "float[2,3] x",
@@ -159,8 +163,7 @@ def test_integer_product_with_a_fixed_scale_is_refused() -> None:
         w=np.ones((3, 2), np.int8),
         t=np.float32(0.1),
     )
-    with pytest.raises(reflrp.UnsupportedOperator, match="integer arithmetic on activations of a fixed scale"):
-        reflrp.load(proto).run(draw(2, 3))
+    assert_explained(proto, {"x": draw(2, 3)})
 
 
 def test_ledger_of_a_preset(tmp_path: Path) -> None:

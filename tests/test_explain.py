@@ -247,10 +247,11 @@ def test_cutting_by_hand(size):
 
 
 @pytest.mark.parametrize(
-    ("choice", "name"), [({"target": [0, 1, 2, 0]}, "target"), ({"init": np.ones((4, 3))}, "init")]
+    ("choice", "words"),
+    [({"target": [0, 1, 2, 0]}, "target holds 4 ints"), ({"init": np.ones((4, 3))}, "init has shape")],
 )
-def test_what_is_cut_is_counted(choice, name):
-    with pytest.raises(InputError, match=f"{name} has shape .* for 3 samples"):
+def test_what_is_cut_is_counted(choice, words):
+    with pytest.raises(InputError, match=f"{words}.* for 3 samples"):
         reflrp.Explainer(mlp(), batch_size=2)(X, **choice)
 
 

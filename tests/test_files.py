@@ -249,3 +249,36 @@ def test_reading_waits_for_nobody(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"\xff")
     with pytest.raises(InputError, match="text cannot be read as text"):
         read_text(tmp_path / "text")
+
+
+def test_without_locks_files_are_written_too(tmp_path: Path) -> None:
+    """As on Windows, which has neither `fcntl` nor rights nor SIGHUP, and renames no file that is open."""
+    script = """
+import os, signal, sys
+sys.modules["fcntl"] = None
+del os.fchown, os.fchmod, os.O_NONBLOCK, os.O_CLOEXEC, os.O_NOCTTY, signal.SIGHUP
+os.O_BINARY = 0
+from pathlib import Path
+from reflrp.storage import files
+replace = Path.replace
+def renamed(part, place):
+    held = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")]
+    assert str(part) not in held, "it is open"
+    return replace(part, place)
+if os.path.isdir("/proc/self/fd"):
+    Path.replace = renamed
+place = Path("e.npz")
+for text in (b"one", b"two"):
+    files.write_beside(place, lambda file: file.write(text))
+    with files.opened(place) as file:
+        assert file.read() == text
+try:
+    files.write_beside(place, lambda file: 1 / 0)
+except ZeroDivisionError:
+    pass
+assert place.read_bytes() == b"two"
+assert [p.name for p in Path().iterdir()] == ["e.npz"]
+import reflrp
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -364,7 +364,7 @@ def test_no_memory_error_escapes_from_the_graph_and_its_table(monkeypatch: pytes
     monkeypatch.setattr("reflrp.show.tables.grid", Exhausted())
     with pytest.raises(TooLarge, match="the table of layers needs more memory"):
         loaded.summary()
-    for where in ("reflrp.model.recognise", "reflrp.importer.builders.linear._matmul"):
+    for where in ("reflrp.model.recognise", "reflrp.importer.builders.linear.product_of"):
         loaded = reflrp.load(model(SMALL, w=(4, 3)))
         monkeypatch.setattr(where, Exhausted())
         with pytest.raises(TooLarge, match="needs more memory"):

@@ -266,10 +266,6 @@ REFUSED = {
     "ReduceSum of one axis twice": (model("y = ReduceSum(x, a)", a=ints(1, -1)), "duplicate value in 'axis'"),
     "Slice of one axis twice": (model("y = Slice(x, a, b, c)", a=ints(0, 1), b=ints(3, 4), c=ints(1, -1)), "name one twice"),
     "PRelu of more axes": (model("y = PRelu(x, w)", w=(1, 1, 1)), "its slope of shape (1, 1, 1) does not broadcast"),
-    "MatMulInteger with a vector": (
-        model("q, s, z = DynamicQuantizeLinear(x) i = MatMulInteger(q, w, z) y = Cast<to=1>(i)", w=np.ones(4, np.int8)),
-        "it multiplies a vector",
-    ),
     "Cast to eight bits": (model("t = Cast<to=17>(x) y = Cast<to=1>(t)", opset=19), "it rounds to float8_e4m3fn"),
 }  # fmt: skip
 

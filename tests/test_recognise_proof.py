@@ -342,3 +342,15 @@ def test_a_variance_that_cancels_is_no_mismatch():
     loaded = reflrp.load(net(body))
     assert types(net(body), 2, 4) == ["LayerNorm"]
     loaded.run(1e3 + draw(2, 4))
+
+
+@pytest.mark.parametrize(
+    "function", ["LeakyRelu<alpha = 0.1>", "Relu", "Elu", "Celu", "Selu", "HardSigmoid", "Sigmoid"]
+)
+def test_a_factor_for_each_feature_is_no_parameter(function):
+    """The skeleton is that of a function with one number where the file has four."""
+    proto = model(f"r = {function}(x) d = Mul(r, k) y = Add(d, r)", k=np.float32([3, 0.7, 1.3, 2]))
+    x = draw(3, 4)
+    wanted = onnxruntime(proto, {"x": x})["y"]
+    assert np.allclose(reflrp.load(proto).run(x)["y"], wanted, rtol=1e-6, atol=1e-7)
+    assert reflrp.explain(proto, x, "epsilon").relevance.shape == x.shape

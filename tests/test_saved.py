@@ -237,7 +237,7 @@ META: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a seed without end": lambda m: {**m, "conservation": {**m["conservation"], "seed": 10**400}},
     "a seed that is none": lambda m: {**m, "conservation": {**m["conservation"], "seed": float("inf")}},
     "inputs that are none": lambda m: {**m, "conservation": {**m["conservation"], "inputs": {"foo": 1.0}}},
-    "a later format": lambda m: {**m, "format": 3},
+    "a later format": lambda m: {**m, "format": 4},
     "no format": lambda m: {**m, "format": "x"},
 }  # fmt: skip
 
@@ -367,3 +367,12 @@ def test_letters_that_unicode_has_not(tmp_path: Path, members: dict[str, bytes])
     data[-2:] = b"\xff\xff"
     with pytest.raises(InputError, match="'meta' holds what is no letter"):
         Explanation.load(zipped(tmp_path / "e.npz", {**members, "meta.npy": bytes(data)}))
+
+
+def test_a_file_that_is_not_there_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        Explanation.load(tmp_path / "nope.npz")
+    assert (
+        str(caught.value)
+        == f"{tmp_path / 'nope.npz'} is no saved explanation: it cannot be read: No such file or directory"
+    )

@@ -12,6 +12,8 @@ from models import ints, model
 from onnx import ModelProto
 
 import reflrp
+from reflrp.passes import recognise
+from reflrp.passes.algebra import WORK, Algebra, Unproven
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "bench_import.py"
 TOLERATED = 3
@@ -95,3 +97,32 @@ def test_import_of_1000_nodes(name: str) -> None:
     loaded = reflrp.load(data)
     loaded.graph({"x": (1, bench().WIDTH)})
     assert time.process_time() - start < 2
+
+
+CHAINED = {
+    "sigmoid": "v{0} = Sigmoid({1}) w{0} = Mul(v{0}, {1})",
+    "tanh": "v{0} = Tanh({1}) w{0} = Mul(v{0}, {1})",
+    "exp": "v{0} = Exp({1}) w{0} = Neg(v{0})",
+}
+
+
+@pytest.mark.parametrize("name", CHAINED)
+def test_regions_spelled_alike_are_looked_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain of one function has no more regions to look at than its first few nodes; it took 20 ms a node."""
+    looked: list[object] = []
+    known = recognise.identified
+    monkeypatch.setattr(recognise, "identified", lambda region: (looked.append(region), known(region))[1])
+    found = []
+    for count in (20, 300):
+        lines = [CHAINED[name].format(i, f"w{i - 1}" if i else "x") for i in range(count)]
+        looked.clear()
+        reflrp.load(model(" ".join([*lines, f"y = Identity(w{count - 1})"]))).graph({"x": (1, 4)})
+        found.append(len(looked))
+    assert 0 < found[0] == found[1] < 60
+
+
+def test_a_normal_form_takes_so_much_work_and_no_more() -> None:
+    a = Algebra((4,), 1e-6, work=WORK - 2)
+    assert a.add(a.x, a.number(1.0))
+    with pytest.raises(Unproven):
+        a.add(a.x, a.number(1.0))

@@ -117,6 +117,13 @@ def astype(x: Array, dtype: Any, copy: bool = True) -> Array:
 
 
 @_mixed
+def trunc(x: Array) -> Array:
+    """Return x, rounded towards zero."""
+    if not isinstance(x, Symbolic):
+        return np.trunc(x)
+    return _unary("Sign", x) * _unary("Floor", _unary("Abs", x))
+
+
 def log1p(x: Array) -> Array:
     """Return log(1 + x)."""
     return _unary("Log", 1 + x)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import typer
 
 from reflrp.cli.images import MODES, Pixels
-from reflrp.composites import Composite, preset
+from reflrp.composites import Composite, resolve
+from reflrp.composites.texts import read_rules
 from reflrp.errors import InputError, RuleError
+from reflrp.ground.checks import listed, shown
+from reflrp.passes.canonize import check_passes
+from reflrp.seeds import Contrast
 
 if TYPE_CHECKING:
     from reflrp.model import Model
@@ -25,35 +26,77 @@ NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?\s*", r
 
 
 def rules(text: str) -> Composite:
-    """Return the composite of `name` or `name(key=value, ...)`; a list stands for an array."""
-    name, parameters = _call(text) if "(" in text else (text, {})
+    """Return the composite of `name`, of `name(key=value, ...)`, or of `{'pattern': 'rule', ...}`."""
     try:
-        return preset(name, **parameters)
-    except TypeError as error:
-        raise RuleError(f"--rules {text}: {error}") from error
+        return resolve(read_rules(text))
+    except RuleError as error:
+        raise typer.BadParameter(str(error), param_hint="--rules") from error
 
 
-def _call(text: str) -> tuple[str, dict[str, Any]]:
+CHOICES = {
+    "init": ("output", "one"),
+    "backend": ("numpy", "cupy"),
+    "dtype": ("float64", "float32", "exact"),
+    "preprocess": ("pass", "absorb"),
+}
+"""The options that take one of a few words."""
+
+
+def one_of(option: str, text: str) -> None:
+    """Check an option that takes one of a few words."""
+    if text not in CHOICES[option]:
+        raise typer.BadParameter(f"{shown(text)} is unknown; use {listed(CHOICES[option])}", param_hint=f"--{option}")
+
+
+def passes(texts: list[str] | None) -> tuple[str, ...] | None:
+    """Return the canonizing passes; none at all for the word none."""
+    if texts is None:
+        return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # what Python has to say of the style of a text
-            call: Any = ast.parse(text.strip(), mode="eval").body
-        found = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
-        if call.args or None in found:
-            raise ValueError("not all arguments have names")
-        return ast.unparse(call.func), {k: np.asarray(v) if isinstance(v, list) else v for k, v in found.items()}
-    except (SyntaxError, ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
-        raise typer.BadParameter("write name(key=value, ...)", param_hint="--rules") from error
+        return check_passes([t for t in texts if t != "none"])
+    except RuleError as error:
+        raise typer.BadParameter(str(error), param_hint="--canonize") from error
 
 
-def target(text: str | None) -> Any:
+def conditions(texts: list[str] | None) -> dict[str, list[int]] | None:
+    """Return the neurons that relevance goes through, by pattern; None where none are given."""
+    found = {}
+    for text in texts or ():
+        pattern, equals, numbers = text.rpartition("=")
+        chosen = [int(n) for n in numbers.split(",") if WHOLE.fullmatch(n)]
+        if not equals or len(chosen) <= numbers.count(","):
+            raise typer.BadParameter("give PATTERN=NEURON,..., as relu1=3,5", param_hint="--through")
+        found[pattern] = chosen
+    return found or None
+
+
+def targets(texts: list[str] | None, against: str | None) -> list[Any]:
+    """Return what is to be explained: one target an explanation, each against another where one is given."""
+    goals = [_target(text, "--target") for text in texts] if texts else [None]
+    if against is None:
+        return goals
+    other = _target(against, "--against")
+    return [Contrast(goal, other) for goal in goals]
+
+
+def suffixes(texts: list[str] | None) -> list[str]:
+    """Return what to add to the names of files for each target, where there are several."""
+    if texts is None or len(texts) < 2:
+        return [""]
+    found = [f"-target{re.sub('[^0-9-]+', '_', text).strip('_')[:60]}" for text in texts]
+    if len(set(found)) < len(found):
+        raise typer.BadParameter("each target once", param_hint="--target")
+    return found
+
+
+def _target(text: str | None, option: str) -> Any:
     """Return None, an int, a list of ints (one a sample) or, in brackets, an index tuple."""
     if text is None:
         return None
     inner = TUPLE.fullmatch(text)
     found = [int(t) for t in (inner[1] if inner else text).split(",") if WHOLE.fullmatch(t)]
     if len(found) < 1 + (inner[1] if inner else text).count(","):
-        raise typer.BadParameter('give an index, "3,5,1" or "(1,4)"', param_hint="--target")
+        raise typer.BadParameter('give an index, "3,5,1" or "(1,4)"', param_hint=option)
     if inner:
         return tuple(found)
     return found if "," in text else found[0]

@@ -6,28 +6,22 @@ Ctrl-C, 141 nobody reads the output any more.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from reflrp.cli import arguments
+from reflrp.cli import arguments, compiling
+from reflrp.cli.comparing import compare
 from reflrp.cli.output import STOPPED, complain, say, show, status
-from reflrp.errors import ReflrpError, UnsupportedOperator
+from reflrp.errors import AdviceWarning, ReflrpError, UnsupportedOperator
 from reflrp.starting import end_quietly
-from reflrp.storage.files import check_place
-
-if TYPE_CHECKING:
-    from reflrp.explanation import Explanation
-
-PAGES = (".html", ".htm")
-"""Endings of pictures that no library is needed for: pages of tokens."""
 
 SAMPLES = 10
 """How many samples the tables list."""
@@ -103,16 +97,30 @@ def _start(
 def explain(
     model: ModelFile,
     x: Annotated[list[str], typer.Argument(metavar="INPUT...", help=".npy, .npz (or x.npz:NAME), or images.")],
-    rules: Rules = "epsilon_plus_flat",
+    rules: Rules = "auto",
     target: Annotated[
-        str | None,
-        typer.Option(help='Index; "3,5,1", one a sample; "(1,4)" in an output of more axes. Else: arg-max.'),
+        list[str] | None,
+        typer.Option(
+            help='Index; "3,5,1", one a sample; "(1,4)" in an output of more axes. Else: arg-max. May be repeated: '
+            "each has its own answer."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Explain the target against this one: what speaks for it and not for the other.")
     ] = None,
     init: Annotated[str, typer.Option(help="The relevance to start from: output (its value) or one.")] = "output",
     output: Output = None,
     backend: Annotated[str, typer.Option(help="numpy or cupy.")] = "numpy",
-    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    dtype: Annotated[str, typer.Option(help="float64, float32, or exact (fractions).")] = "float64",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples at once. Else what fits into 512 MiB.")] = None,
+    strip: Annotated[bool, typer.Option(help="Explain the logits before a final Softmax or Sigmoid.")] = True,
+    canonize: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PASS", help="A canonizing pass, or none. May be repeated. Else what the rules want."),
+    ] = None,
+    preprocess: Annotated[
+        str | None, typer.Option(help="Scalers at the input: pass or absorb. Else as the rules say (pass).")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write everything to this .npz file.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write a picture: .png, .pdf, .svg ...; of tokens also .html.")
@@ -120,9 +128,23 @@ def explain(
     tokens: Annotated[
         Path | None, typer.Option(help="Sequences: a text file, a line of tokens for each sample (or a vocabulary).")
     ] = None,
-    time_first: Annotated[bool, typer.Option("--time-first", help="Sequences: the first axis is time.")] = False,
+    name: Annotated[
+        str | None, typer.Option(help="Sequences: the input that the picture of tokens is of, where there are several.")
+    ] = None,
+    time_first: Annotated[
+        bool | None,
+        typer.Option(
+            "--time-first/--batch-first", help="Whether samples are on an input's second axis. Else as is proven."
+        ),
+    ] = None,
     layers: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Keep inner values' relevance too; may be repeated.")
+    ] = None,
+    through: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN=N,...", help="Relevance through these neurons or channels only; may be repeated."
+        ),
     ] = None,
     ledger: Annotated[bool, typer.Option("--ledger", help="Print the account of each node.")] = False,
     mean: Annotated[str | None, typer.Option(help="Images: what to subtract after scaling; one a channel.")] = None,
@@ -132,46 +154,51 @@ def explain(
     channels: Annotated[int | None, typer.Option(help="Images: 1 (grey) or 3, where the model leaves it open.")] = None,
 ) -> None:
     """Explain what a network says of an input."""
+    from reflrp.cli import outputs, report
     from reflrp.cli.inputs import read
     from reflrp.explainer import Explainer
     from reflrp.model import load
 
     pixels = arguments.pixels(mean, std, scale, size, channels)
-    where = arguments.target(target)
-    _check_outputs(out, plot, [model, *x])
-    if tokens is not None and plot is None:
-        raise typer.BadParameter("the tokens are for a picture; give --plot", param_hint="--tokens")
+    goals = arguments.targets(target, against)
+    for option, given in (("init", init), ("backend", backend), ("dtype", dtype), ("preprocess", preprocess or "pass")):
+        arguments.one_of(option, given)
+    composite = arguments.rules(rules)
+    files = [outputs.Files(out, plot, tokens, name, time_first).of(suffix) for suffix in arguments.suffixes(target)]
+    outputs.check(files, [model, *x, *([tokens] if tokens else [])])
+    passes, chosen = arguments.passes(canonize), arguments.conditions(through)
     loaded = load(model)
     feeds, notes = read(loaded, x, pixels)
+    outputs.check_tokens(files[0], feeds, bool(layers))
     explainer = Explainer(
-        loaded, arguments.rules(rules), output=output, backend=backend, dtype=dtype, batch_size=batch_size
+        loaded,
+        composite,
+        output=output,
+        backend=backend,
+        dtype=dtype,
+        strip=strip,
+        canonize=passes,
+        batch_size=batch_size,
+        preprocess=preprocess,
     )
-    e = explainer(feeds, target=where, init=init, layers=layers or False)
-    from reflrp.cli import report
-
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdviceWarning)  # it is printed below
+        found = explainer.each(feeds, goals, init=init, layers=layers or False, conditions=chosen)
     how = f"{rules}, {dtype} on {backend}"
-    show(*report.explanation(e, explainer.output, how, [*notes, *e.notes], SAMPLES, ledger))
-    if out is not None:
-        say(f"wrote {e.save(out).resolve()}")
-    if plot is not None:
-        _plot(e, plot, tokens, time_first)
-        say(f"wrote {plot.resolve()}")
+    for e, places in zip(found, files, strict=True):
+        shown = [*notes, *e.notes]
+        show(*report.explanation(e, explainer.output, how, shown, SAMPLES, ledger, time_first))
+        for path in places.write(e):
+            say(f"wrote {path.resolve()}")
 
 
-def _plot(e: Explanation, path: Path, words: Path | None, time_first: bool) -> None:
-    """Write a picture: of tokens where these are given, or where a page is wanted."""
-    from reflrp.show.tokens import labelled
-
-    if words is None and path.suffix.lower() not in PAGES:
-        e.plot(path)
-    else:
-        labelled(e, words, time_first or None).save(path)
+app.command()(compare)
 
 
 @app.command()
 def inspect(
     model: ModelFile,
-    rules: Rules = "epsilon_plus_flat",
+    rules: Rules = "auto",
     output: Output = None,
     shape: Annotated[
         list[str] | None,
@@ -193,41 +220,7 @@ def inspect(
     show(*parts, f"{model} can be explained.")
 
 
-@app.command("compile")
-def compile_(
-    model: ModelFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Write the compiled model to this .onnx file.")],
-    rules: Rules = "auto",
-    target: Annotated[
-        str | None, typer.Option(help='Index, "(1,4)" in an output of more axes, or input: an input `target` is added.')
-    ] = None,
-    init: Annotated[str, typer.Option(help="The relevance to start from: output, one, or input.")] = "output",
-    output: Output = None,
-    layers: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="Inner values whose relevance is an output too.")
-    ] = None,
-    opset: Annotated[int | None, typer.Option(help="The opset, 17 or later. Else the model's own.")] = None,
-    derived: Annotated[str, typer.Option(help="Weights made of others: in the graph, or stored.")] = "graph",
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[NAME=]N,3,...", help="An input's shape; N keeps the batch size open. May be repeated."),
-    ] = None,
-) -> None:
-    """Write one ONNX model that computes the output and its relevance, to run without reflrp."""
-    from reflrp.compiler import compile
-    from reflrp.compiler.store import store
-    from reflrp.model import load
-
-    check_place(out)
-    if os.path.realpath(out) == os.path.realpath(model):
-        raise typer.BadParameter(f"{out} is read already", param_hint="--out")
-    where = target if target == "input" else arguments.target(target)
-    shapes = arguments.open_shapes(load(model), shape)
-    how: Any = derived
-    compiled = compile(model, arguments.rules(rules), where, init, output, layers or False, opset, how, shapes=shapes)
-    store(compiled, out)
-    outputs = ", ".join(o.name for o in compiled.graph.output)
-    say(f"wrote {out.resolve()}: {len(compiled.graph.node)} nodes; outputs {outputs}")
+app.command("compile")(compiling.compile_)
 
 
 @app.command()
@@ -252,23 +245,6 @@ def demo(
 
 def _kinds(rows: Sequence[Sequence[str]]) -> str:
     return ", ".join(dict.fromkeys(row[1] for row in rows))
-
-
-def _check_outputs(out: Path | None, plot: Path | None, inputs: Sequence[str | Path]) -> None:
-    """Refuse, before any work, files that cannot be written or that would overwrite an input."""
-    from reflrp.cli.inputs import split_name
-
-    if plot is not None and plot.suffix.lower() not in PAGES:
-        from reflrp.show.figures import require_matplotlib
-
-        require_matplotlib(plot)
-    taken = {os.path.realpath(split_name(str(p))[0]) for p in inputs}
-    for path in (p for p in (out, plot) if p is not None):
-        place = os.path.realpath(path)
-        if place in taken:
-            raise typer.BadParameter(f"{path} is read or written already", param_hint="--out or --plot")
-        check_place(path)
-        taken.add(place)
 
 
 def main() -> None:

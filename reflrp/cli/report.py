@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reflrp.composites import REGISTRY
+from reflrp.seeds import label, value
+from reflrp.show.axes import by_sample, check_told, count_of, names_of, pixels, shared, unknown
 from reflrp.show.tables import Part, grid, ledger_parts, number, totals_parts
 
 if TYPE_CHECKING:
@@ -17,36 +19,80 @@ STRONGEST = 3
 """How many inputs are named for each sample."""
 
 
-def explanation(e: Explanation, output: str, how: str, notes: Sequence[str], samples: int, ledger: bool) -> list[Part]:
+def explanation(
+    e: Explanation,
+    output: str,
+    how: str,
+    notes: Sequence[str],
+    samples: int,
+    ledger: bool,
+    time_first: bool | None = None,
+) -> list[Part]:
     """Return what was explained, a line for each of the first samples, the layers, and where the relevance went."""
-    count = len(e.output)
-    head = f"explained {output!r} of {count} sample{'s' * (count != 1)} by {how}"
-    several = len(e.relevances) > 1
-    batched = [name for name, R in e.relevances.items() if R.ndim and len(R) == count]
-    rows = [_sample(e, n, name, several) for n in range(min(count, samples)) for name in batched]
-    notes = [*notes, *(f"{name!r} is not one for each sample" for name in e.relevances if name not in batched)]
-    columns = ["sample", "target", ">output", *(["input"] * several), ">relevance", ">positive", ">negative"]
-    parts: list[Part] = [head, *(f"note: {n}" for n in notes), grid([*columns, "strongest inputs"], rows)]
-    if count > samples:
+    check_told(e, time_first)
+    count, several = count_of(e), len(e.relevances) > 1
+    found = {name: by_sample(e, name, R, time_first) for name, R in e.relevances.items()}
+    known = {name: R for name, R in found.items() if R is not None}
+    rest = [name for name in found if name not in known]
+    rows = [
+        [*_explained(e, n), *([name] * several), *_relevance(R[n], *pixels(e, name, R[n], time_first))]
+        for n in range(min(count, samples))
+        for name, R in known.items()
+    ]
+    rows += [
+        ["all", "-", "-", *([name] * several), *_relevance(e.relevances[name], e.relevances[name])] for name in rest
+    ]
+    columns = ["sample", "target", f">{e.score}", *(["input"] * several), ">relevance", ">positive", ">negative"]
+    told = [f"note: {n}" for n in (*notes, *(_untold(e, name) for name in rest))]
+    told += [f"advice: {text}" for text in e.advice]
+    parts: list[Part] = [_head(e, output, how, bool(known)), *told, grid([*columns, "strongest inputs"], rows)]
+    parts += [_legend(e, name, R[0], time_first, several) for name, R in known.items() if R.ndim > 2]
+    if known and count > samples:
         parts.append(f"and {count - samples} more samples (-o keeps all)")
     if e.layers:
         parts.append(_layers(e))
     return [*parts, *(ledger_parts(e.conservation) if ledger else totals_parts(e.conservation))]
 
 
-def _sample(e: Explanation, n: int, name: str, several: bool) -> list[str]:
-    R = e.relevances[name][n]
-    index = e.target[n] if e.target else ()
-    target = str(index[0] if len(index) == 1 else index) if index else "-"
-    score = number(float(e.output[(n, *index)])) if e.target else "-"
+def _head(e: Explanation, output: str, how: str, by_sample: bool) -> str:
+    count = count_of(e)
+    logits = " (the logits before it)" if e.score == "logit" else ""
+    where = f"of {count} sample{'s' * (count != 1)}" if by_sample else f"at {count} places along its first axis"
+    return f"explained {output!r} {where} by {how}{logits}"
+
+
+def _legend(e: Explanation, name: str, R: np.ndarray, time_first: bool | None, several: bool) -> str:
+    """Return what the numbers of an entry, or of a pixel, count."""
+    channels = pixels(e, name, R, time_first)[1]
+    axes = ",".join(names_of(e, name, time_first))
+    what = (
+        f"({axes}): a pixel{f', its {channels} channels summed' * (channels > 1)}"
+        if channels
+        else f"[{axes}]: an entry"
+    )
+    return what + (f" of {name!r}" if several else "")
+
+
+def _untold(e: Explanation, name: str) -> str:
+    """Return why an input has one line for all samples."""
+    tell = "" if shared(e, name) else ", and its sums are over all of them; --batch-first or --time-first says it"
+    return unknown(e, name) + tell
+
+
+def _explained(e: Explanation, n: int) -> list[str]:
+    """Return the sample, its target, and what the output says of it."""
+    target = label(e.target[n]) if e.target and e.target[n] != () else "-"
+    return [str(n), target, number(value(e.output, n, e.target[n])) if e.target else "-"]
+
+
+def _relevance(R: np.ndarray, places: np.ndarray, channels: int = 0) -> list[str]:
+    """Return the sums over entries, and the strongest places: entries, or pixels of so many channels."""
     sums = [number(float(s)) for s in (R.sum(), R[R > 0].sum(), R[R < 0].sum())]
-    return [str(n), target, score, *([name] * several), *sums, _strongest(R)]
-
-
-def _strongest(R: np.ndarray) -> str:
-    order = np.argsort(-np.abs(R), axis=None, kind="stable")[:STRONGEST]
-    places = [np.unravel_index(k, R.shape) for k in order]
-    return "  ".join(f"[{','.join(str(int(i)) for i in p)}]={R[p]:.3g}" for p in places)
+    order = np.argsort(-np.abs(places), axis=None, kind="stable")[:STRONGEST]
+    left, right = "()" if channels else "[]"
+    indices = [np.unravel_index(k, places.shape) for k in order]
+    named = (f"{left}{','.join(str(int(i)) for i in index)}{right}={places[index]:.3g}" for index in indices)
+    return [*sums, "  ".join(named)]
 
 
 def _layers(e: Explanation) -> Part:
@@ -59,7 +105,10 @@ def presets() -> list[Part]:
     rows = [[name, _line(make)] for name, make in sorted(REGISTRY.presets.items())]
     for library in REGISTRY.dialects:
         rows += _of_dialect(library)
-    return [grid(["name", "rules"], rows), 'Parameters go in brackets: "epsilon_gamma_box(low=0, high=1)".']
+    return [
+        grid(["name", "rules"], rows),
+        'Parameters go in brackets: "epsilon_gamma_box(low=0, high=1)". A rule has its own name: "gamma(0.25)".',
+    ]
 
 
 def _of_dialect(library: str) -> list[list[str]]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from reflrp.composites import Composite
+from reflrp.explainer import RulesLike
 from reflrp.model import Model
-from reflrp.rules.base import Rule
 from reflrp.seeds import Target
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ __all__ = ["compile"]
 
 def compile(
     model: ModelLike | Model,
-    rules: str | Rule | Composite | dict[str, Rule] = "auto",
+    rules: RulesLike = "auto",
     target: Target | Literal["input"] = None,
     init: str = "output",
     output: str | None = None,
@@ -34,6 +33,7 @@ def compile(
     *,
     conditions: Mapping[str, Sequence[int]] | None = None,
     shapes: Mapping[str, Sequence[int | None]] | None = None,
+    preprocess: str | None = None,
 ) -> ModelProto:
     """Return one ONNX model that computes the relevance: the model's own graph, unchanged and first, and what LRP adds.
 
@@ -47,9 +47,10 @@ def compile(
         What to compile. Of a Model that was loaded from a file, that file is read again.
     rules : str, Rule, Composite or dict, default "auto"
         As for `explain`.
-    target : None, int, tuple of int, or "input"
-        None: each sample's arg-max, in the graph. An int, or an index after the batch axis: that entry. "input": an int64
-        input `target` (batch,) is added; entries that are out of range start from no relevance.
+    target : None, int, tuple of int, Contrast, or "input"
+        None: each sample's arg-max, in the graph. An int, or an index after the batch axis: that entry. A
+        `reflrp.Contrast(3, 5)` of two such: the first against the second. "input": an int64 input `target` (batch,) is
+        added; entries that are out of range start from no relevance.
     init : str, default "output"
         "output": start from the output's value at the target; "one": from 1; "input": from an input `init` that is added,
         shaped like the output.
@@ -66,6 +67,8 @@ def compile(
         As for `explain`.
     shapes : dict, optional
         Input shapes by name, where the model leaves lengths open: None for the batch axis keeps the batch size open.
+    preprocess : str, optional
+        As for `explain`.
 
     Returns
     -------
@@ -87,4 +90,4 @@ def compile(
     """
     from reflrp.compiler.build import compiled
 
-    return compiled(model, rules, target, init, output, layers, opset, derived, conditions, shapes)
+    return compiled(model, rules, target, init, output, layers, opset, derived, conditions, shapes, preprocess)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -14,24 +15,25 @@ from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import Dim
 from reflrp.arrays.tracing.terms import Trace, still
+from reflrp.batches import Batch, Feeds
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.lift import lifted
 from reflrp.compiler.observe import confirmed
 from reflrp.compiler.source import Given, check, given, opset_of
-from reflrp.compiler.tracing import Tracer, backward, remember, seeded, tracer
+from reflrp.compiler.tracing import Missing, Tracer, backward, check_target, remember, seeded, tracer
 from reflrp.compiler.values import shared
-from reflrp.composites import Composite
+from reflrp.engine import Program
 from reflrp.errors import InputError
-from reflrp.explainer import Explainer
+from reflrp.explainer import Explainer, RulesLike
 from reflrp.ground import checks
 from reflrp.importer.sizes import sized_by_data
 from reflrp.ir import Graph, Shape
 from reflrp.limits import guarded
 from reflrp.neurons import keeper, masks_of
 from reflrp.ops.routing import Plumbing
+from reflrp.passes.apart import told
 from reflrp.passes.canonize import canonize, strip_output
 from reflrp.passes.plumbing_laws import recipe
-from reflrp.rules.base import Rule
 from reflrp.seeds import Target
 from reflrp.witness import compare
 
@@ -42,7 +44,7 @@ RELEVANCE, LAYER = "relevance/", "layer/"
 @guarded("the compilation")
 def compiled(
     model: Any,
-    rules: str | Rule | Composite | dict[str, Rule],
+    rules: RulesLike,
     target: Target,
     init: str,
     output: str | None,
@@ -51,20 +53,29 @@ def compiled(
     derived: str,
     conditions: Mapping[str, Sequence[int]] | None,
     shapes: Mapping[str, Sequence[int | None]] | None,
+    preprocess: str | None,
 ) -> ModelProto:
     """Return the compiled model; `reflrp.compile` says of what."""
     checks.choice("derived", derived, ("graph", "stored"))
     if init not in ("output", "one", "input"):
         raise InputError(f"init={checks.shown(init)} is unknown; use 'output', 'one' or 'input'")
-    if isinstance(target, str) and target != "input":
-        raise InputError(f"target={checks.shown(target)} is unknown; use None, an int, a tuple of ints, or 'input'")
+    check_target(target)
     source = given(model, opset)
-    explainer = Explainer(source.model, rules, output=output, dtype="float32")
-    program, trace, named = _program(explainer, source, shapes)
+    fixed, is_open = _shapes(source.model, shapes)
+    feeds = {k: _example(s, source.model.source.inputs[k].dtype) for k, s in fixed.items()}
+    batch = Batch(source.model, feeds, (source.model.output(output),))
+    explainer = Explainer(
+        source.model, rules, output=output, dtype="float32", batch_size=max(batch.count, 1), preprocess=preprocess
+    )
+    if not is_open and init != "input" and (turned := batch.turned()):
+        raise InputError(turned.replace("give init=", "give init='input'"))
+    program, trace, named = _program(explainer, source, feeds, is_open)
     graph = program.graph
     values = program.arguments(trace, _dtypes(source), named)
     (name,) = graph.outputs
     y = values[graph.resolve(name)]
+    if isinstance(y, Missing):
+        raise InputError(f"output {name!r} cannot be compiled: {y}")
     R, added = seeded(y, trace, target, init, trace.batch)
     _check_names(source.proto, [a[0] for a in added])
     keep = keeper(layers, graph)
@@ -73,22 +84,24 @@ def compiled(
     return _written(source, program, trace, found, added, keep, explainer, derived)
 
 
-def _program(explainer: Explainer, source: Given, shapes: Any) -> tuple[Tracer, Trace, set[str]]:
+def _program(
+    explainer: Explainer, source: Given, feeds: Feeds, is_open: Collection[str]
+) -> tuple[Tracer, Trace, set[str]]:
     """Return the program to trace, and the values that it takes from the file.
 
     It is for N samples where the model leaves the batch size open, else for its own.
     """
     model, own = source.model, opset_of(source.proto)
-    fixed, is_open = _shapes(model, shapes)
+    fixed = {k: a.shape for k, a in feeds.items()}
 
     def built(count: int) -> Graph:
         sizes = {k: (count, *s[1:]) if k in is_open else s for k, s in fixed.items()}
         whole = model.graph(sizes).restricted_to(explainer.output)
         return canonize(strip_output(whole), explainer.passes)
 
-    feeds = {k: _example(s, model.source.inputs[k].dtype) for k, s in fixed.items()}
     model.graph(fixed)  # refuses, by name, what depends on the data
     plain = explainer.program(feeds)
+    _whole(plain, fixed)
     _witnessed(plain.graph)
     _sized_by_shapes(plain.graph)
     named = shared(plain.graph, source.model.source, source.named)
@@ -97,6 +110,9 @@ def _program(explainer: Explainer, source: Given, shapes: Any) -> tuple[Tracer, 
     if not is_open:
         return tracer(plain, plain.graph, lambda name, op: op, own), trace, named
     graph, lift = lifted(built, is_open)
+    two = built(2)
+    rules = told(two, explainer.composite.assign(two), 2)
+    plain = replace(plain, rules={name: rule.plain() for name, rule in rules.items()})
     first = sorted(is_open)[0]
     values = graph.values[first]
     trace.batch = trace.named(first, values.shape, values.dtype), 0
@@ -134,6 +150,17 @@ def _shapes(model: Any, shapes: Any) -> tuple[dict[str, Shape], set[str]]:
             "fix all but one of them: shapes={...}"
         )
     return found, is_open
+
+
+def _whole(program: Program, shapes: Mapping[str, Shape]) -> None:
+    """Refuse what can be explained in parts of the batch only, as the graph would be that of a part."""
+    for name, shape in shapes.items():
+        found = program.graph.values[name].shape if name in program.graph.values else shape
+        if found != shape:
+            raise InputError(
+                f"a batch of the shape {shape} of input {name!r} is explained in parts of {found[0]} samples, and cannot be "
+                f"compiled; give shapes={{{name!r}: {found}}}"
+            )
 
 
 def _example(shape: Shape, dtype: Any) -> np.ndarray:

@@ -20,15 +20,17 @@ from reflrp.compiler.plumbing import plumbed
 from reflrp.compiler.source import OLDEST
 from reflrp.engine import Program, Values, rule_name
 from reflrp.errors import InputError, ReflrpError
+from reflrp.ground import checks
 from reflrp.importer.tokens import Sharing
 from reflrp.ir import Graph, Node, Op, Shape, arrays_of
 from reflrp.ledger import Row
 from reflrp.ops.linear import LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.picking import MovedIds
+from reflrp.ops.quantised import Wrap
 from reflrp.ops.routing import Plumbing
 from reflrp.rules.base import Rule
-from reflrp.seeds import Target, targets
+from reflrp.seeds import Contrast, Target, one_each, seed, targets
 
 TARGET, INIT = "target", "init"
 """The names of the inputs that a compiled graph may have beside the model's own."""
@@ -89,6 +91,8 @@ class Tracer(Program):
         missing = next((x for x in xs if isinstance(x, Missing)), None)
         if missing is not None:
             return missing
+        if isinstance(node.op, Wrap):  # float32 has not all of its numbers
+            return Missing(node)
         try:
             y = node.op.forward(*xs)
         except (ReflrpError, NotImplementedError, TypeError, AttributeError) as error:
@@ -127,6 +131,8 @@ class Missing:
 
     def __str__(self) -> str:
         """Return what is missing."""
+        if isinstance(self.node.op, Wrap):
+            return f"it reads the whole numbers of node {self.node.name!r} (onnx {self.node.op_type}), which are not exact in float32"
         return (
             f"it reads what node {self.node.name!r} (onnx {self.node.op_type}) works out of the data on the way, which no "
             "value of the file holds"
@@ -169,6 +175,19 @@ def _finite(program: Program) -> set[str]:
     return found
 
 
+def check_target(target: Target) -> None:
+    """Refuse a target that is not one for all samples: a graph has no list of them."""
+    if target is None or (isinstance(target, str) and target == "input"):
+        return
+    sides = (target.target, target.against) if isinstance(target, Contrast) else (target,)
+    for side in sides:
+        if not isinstance(side, int | np.integer | tuple) or one_each(side, 1) is not None:
+            raise InputError(
+                f"target={checks.shown(target)} is not the same entry in all samples; use None, an int, a tuple of ints, "
+                "a Contrast of two such, or 'input'"
+            )
+
+
 def seeded(y: Array, trace: Trace, target: Target, init: str, batch: Any) -> tuple[Array, list[tuple[str, Any, Any]]]:
     """Return the initial relevance of an output y, and the inputs that it adds: name, dtype and shape."""
     if init == "input":
@@ -180,6 +199,7 @@ def seeded(y: Array, trace: Trace, target: Target, init: str, batch: Any) -> tup
     if isinstance(count, Dim):
         raise InputError("the output holds samples on another axis than the first; use init='input'")
     flat = xp.reshape(y, (y.shape[0], count))
+    sign: Any = 1
     if target is None:
         chosen = xp.arange(count) == xp.argmax(flat, axis=1, keepdims=True)
     elif isinstance(target, str):
@@ -190,13 +210,13 @@ def seeded(y: Array, trace: Trace, target: Target, init: str, batch: Any) -> tup
         asked = xp.where(asked < 0, asked + count, asked)
         chosen = xp.arange(count) == xp.reshape(asked, (y.shape[0], 1))
     else:
-        one = np.zeros((1, *y.shape[1:]))
-        one[(0, *targets(one, target)[0])] = 1
-        chosen = one.reshape(1, -1) == 1
+        zeros = np.zeros((1, *y.shape[1:]), np.float32)
+        sign = seed(zeros, targets(zeros, target), "one").reshape(1, -1)
+        chosen = sign != 0
     if init == "one":
-        R = xp.astype(chosen, np.float32)
+        R = xp.astype(chosen, np.float32) * sign
     else:
-        R = xp.where(chosen, flat, xp.zeros_like(flat))
+        R = xp.where(chosen, flat * sign, xp.zeros_like(flat))
     return xp.reshape(array(expand(term_of(R, trace), flat.shape)), y.shape), added
 
 

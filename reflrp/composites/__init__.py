@@ -18,6 +18,7 @@ from reflrp.composites.matchers import (
     name,
     op_type,
 )
+from reflrp.composites.preprocessing import preprocessing
 from reflrp.composites.presets import SHIPPED
 from reflrp.composites.registry import REGISTRY, Preset, preset, presets, register, resolve
 
@@ -39,6 +40,7 @@ __all__ = [
     "last",
     "name",
     "op_type",
+    "preprocessing",
     "preset",
     "presets",
     "register",

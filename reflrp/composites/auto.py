@@ -1,42 +1,65 @@
-"""`rules="auto"`: the rules that suit what a graph is made of, chosen part by part; `e.rules` says what stands where.
+"""`rules="auto"`, the default: the rules that suit what a graph is made of, chosen part by part.
 
 | what a part is made of | how it is told | its rules |
 |---|---|---|
 | recurrent | nodes out of LSTM, GRU, RNN | as in `lstm`: epsilon 1e-3, of a product the signal takes all |
+| recurrent, spelled out | layers whose weights act again; no attention | the same |
 | attention | a product of two values, one of them out of a Softmax | as in `attnlrp`: Softmax by Taylor, products in halves |
-| convolutions | Conv and ConvTranspose, but for those that cut an image into patches | z+, on images flat on the first layer |
-| the rest | dense layers, as of a table; patches | epsilon |
+| convolutions on images | windows that slide over two axes or more | as in `epsilon_plus_flat`: z+, flat on the first layer |
+| convolutions over time | windows that slide over one axis | as in `epsilon_plus`: z+ |
+| patches of images | a first layer whose windows stand side by side | flat |
+| the rest | dense layers, as of a table | epsilon |
 
-`benchmarks/study_rules.py` measures which presets are faithful on which of these.
+All of it is read from the graph's operators and their geometry, never from names. `e.notes` says what was found, `e.rules`
+what stands where. docs/auto.md has the study of which rules are faithful on which of these, and its command.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reflrp import rules as r
 from reflrp.composites.composite import Composite, Pairs, defaults
 from reflrp.composites.matchers import Matcher, Survey, first, kind, op_type
 from reflrp.composites.registry import register
-from reflrp.ir import WEIGHTED, Node
+from reflrp.ir import WEIGHTED, Graph, Node
 from reflrp.ops.conv import Conv, ConvTranspose
 from reflrp.ops.einsum import EinsumProduct
-from reflrp.ops.product import MatrixProduct, Product
+from reflrp.ops.normaliser import Softmax
+from reflrp.ops.product import MatrixProduct, Multiply, Product
+from reflrp.rules.base import Rule
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 
 
-def convolves(node: Node) -> bool:
-    """Return whether a node is a convolution whose windows overlap or touch pixel by pixel: not one that cuts patches."""
-    op = node.op
-    if isinstance(op, ConvTranspose):
-        return True
-    return isinstance(op, Conv) and not (op.windows.strides == op.windows.kernel and max(op.windows.kernel) > 1)
+def axes_slid(node: Node) -> int | None:
+    """Return over how many axes the windows of a convolution slide; None for what is no convolution.
+
+    Not over an axis that has one entry only, nor over one that a window spans: two axes are an image, one is time, and
+    none (a layer behind a global pool, or one that makes a map of a vector) is a dense layer, written as a convolution.
+    """
+    if not isinstance(node.op, Conv | ConvTranspose):
+        return None
+    taken, given = node.op.source[2:], node.op.shape(node.op.source)[2:]
+    return sum(min(pair) > 1 for pair in zip(taken, given, strict=True))
+
+
+def slides(node: Node) -> bool:
+    """Return whether a node is a convolution over any axis."""
+    return bool(axes_slid(node))
 
 
 def on_images(node: Node) -> bool:
-    """Return whether a node is such a convolution over two axes or more."""
-    return convolves(node) and len(node.op.windows.size) > 1  # type: ignore[attr-defined]
+    """Return whether a node is a convolution over two axes or more."""
+    return (axes_slid(node) or 0) > 1
+
+
+def cuts_patches(node: Node) -> bool:
+    """Return whether a node is a convolution on images whose windows stand side by side: it cuts them into patches."""
+    op = node.op
+    ones = (1,) * len(op.windows.kernel) if isinstance(op, Conv) else ()
+    return on_images(node) and isinstance(op, Conv) and op.windows.strides == op.windows.kernel != ones
 
 
 def attends(node: Node) -> bool:
@@ -44,34 +67,96 @@ def attends(node: Node) -> bool:
     return isinstance(node.op, MatrixProduct | EinsumProduct) and node.op.gate(3) is not None
 
 
+def gates_channels(node: Node) -> bool:
+    """Return whether a node weighs the channels of maps, one number for all places (as squeeze-and-excite does)."""
+    op = node.op
+    return (
+        isinstance(op, Multiply)
+        and op.gate(3) is not None
+        and len(op.sources[0]) > 3
+        and op.sources[0] != op.sources[1]
+    )
+
+
 @dataclass(frozen=True)
-class _Convolution(Matcher):
-    images: bool = False
+class _Told(Matcher):
+    """The nodes that one of the functions of this file tells."""
+
+    by: Callable[[Node], bool]
+
+    def __repr__(self) -> str:
+        return f"{self.by.__name__}()"
 
     def __call__(self, node: Node, survey: Survey) -> bool:
-        return on_images(node) if self.images else convolves(node)
+        return self.by(node)
 
 
 @dataclass(frozen=True)
-class _BesideAttention(Matcher):
-    """The products of a graph that has attention somewhere."""
+class _WithAttention(Matcher):
+    """The nodes of a graph that has attention somewhere."""
 
     def __call__(self, node: Node, survey: Survey) -> bool:
-        return isinstance(node.op, Product) and any(map(attends, survey.graph.nodes))
+        return survey.earliest(_Told(attends)) is not None
+
+
+@dataclass(frozen=True)
+class _ActsAgain(Matcher):
+    """The layers of a spelled-out recurrence. Where there is attention, blocks may share their weights by depth instead."""
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return node.name in survey.recurring and not _WithAttention()(node, survey)
+
+
+@dataclass(frozen=True, repr=False)
+class Auto(Composite):
+    """The composite of `auto`: it says what it found."""
+
+    def remarks(self, graph: Graph, assigned: Mapping[str, Rule]) -> tuple[str, ...]:
+        """Return what the graph is made of, in one line, before what every composite says."""
+        nodes = [node for node in graph.nodes if node.name in assigned]
+        survey = Survey(graph)
+        patches = [node for node in nodes if survey.is_first(node, WEIGHTED) and cuts_patches(node)]
+        again = [node for node in nodes if _ActsAgain()(node, survey)]
+        return (
+            f"auto: {'; '.join(_found(nodes, patches, again)) or 'no layers found'}",
+            *super().remarks(graph, assigned),
+        )
+
+
+def _found(nodes: Sequence[Node], patches: Sequence[Node], again: Sequence[Node]) -> Iterator[str]:
+    """Yield a few words for each part of a graph: what was found, and which preset's rules stand on how many nodes."""
+    recurrent = [n for n in nodes if n.op_type in RECURRENT]
+    spelled = [n for n in again if n.op_type not in RECURRENT]
+    others = [n for n in nodes if n.op_type not in RECURRENT and n not in spelled]
+    layers = [n for n in others if n.kind in WEIGHTED]
+    over_time = [n for n in layers if axes_slid(n) == 1]
+    images = [n for n in layers if on_images(n) and n not in patches]
+    attention = any(map(attends, others))
+    beside = [n for n in others if isinstance(n.op, Softmax) or (isinstance(n.op, Product) and not gates_channels(n))]
+    parts = {
+        f"recurrence found ({', '.join(dict.fromkeys(n.op_type for n in recurrent))}), lstm": recurrent,
+        "recurrence found (weights that act again), lstm": spelled,
+        "convolutions on images found, epsilon_plus_flat": images,
+        "patches of images found, flat": patches,
+        "convolutions over time found, epsilon_plus": over_time,
+        "attention found, attnlrp": beside if attention else [],
+        "dense layers, epsilon": [n for n in layers if not axes_slid(n)],
+    }
+    return (f"{words} on {len(found)} node{'s' * (len(found) != 1)}" for words, found in parts.items() if found)
 
 
 @register("auto")
 def auto(epsilon: float = 1e-6, recurrent_epsilon: float = 1e-3) -> Composite:
-    """Choose by what the graph is made of: convolutions, attention, recurrence, tables; part by part."""
-    recurrent = op_type(*RECURRENT)
+    """The default: choose by what the graph is made of, part by part, and say so in the notes."""
+    recurrent, image = op_type(*RECURRENT), _Told(on_images)
     pairs: Pairs = (
-        (recurrent & kind(*WEIGHTED), r.Epsilon(recurrent_epsilon)),
+        ((recurrent | _ActsAgain()) & kind(*WEIGHTED), r.Epsilon(recurrent_epsilon)),
         (recurrent & kind("sum", "pool", "diagonal"), r.Norm(recurrent_epsilon)),
         (recurrent & kind("product"), r.SignalTakesAll("auto", recurrent_epsilon)),
-        (first() & _Convolution(images=True), r.Flat(epsilon)),
-        (_Convolution(), r.ZPlus(stabilizer=epsilon)),
+        (first() & image, r.Flat(epsilon)),
+        (_Told(slides), r.ZPlus(stabilizer=epsilon)),
         (kind(*WEIGHTED), r.Epsilon(epsilon)),
         (op_type("Softmax"), r.Taylor()),
-        (_BesideAttention(), r.Half(epsilon)),
+        (kind("product") & _WithAttention() & ~_Told(gates_channels), r.Half(epsilon)),
     )
-    return Composite((*pairs, *defaults(epsilon)), "auto")
+    return Auto((*pairs, *defaults(epsilon)), "auto")

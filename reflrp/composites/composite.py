@@ -6,19 +6,25 @@ A node that matches nothing is an error: there is no silent default. The presets
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 from reflrp import rules as r
 from reflrp.arrays.looks import block
 from reflrp.composites.matchers import Matcher, Survey, kind, op_type
+from reflrp.composites.preprocessing import CHOICES, preprocessing, remarks
 from reflrp.errors import ReflrpError, RuleError, UnassignedNodes
 from reflrp.ground import checks
 from reflrp.ir import UNRULED, WEIGHTED, Graph, Node
-from reflrp.ops.stabilizer import StabilizerLike
-from reflrp.rules.base import Rule
+from reflrp.ops.quantised import Units
+from reflrp.ops.stabilizer import Looks, StabilizerLike
+from reflrp.rules.base import Rule, furthest
 
 Pairs = tuple[tuple[Matcher, Rule], ...]
+
+GIVEN = "the given rules"
+"""The title of what a dict of rules means."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,11 @@ class Composite:
         canonize = f", canonize={self.canonize!r}" if self.canonize != ("fold_batchnorm",) else ""
         return block(f"Composite {self.title!r}{canonize}", [f"{m!r}: {rule!r}" for m, rule in self.pairs])
 
+    @property
+    def looks(self) -> Looks:
+        """How far the rule looks that looks furthest: at all of a sample, or at all samples of a batch."""
+        return furthest(rule for _, rule in self.pairs)
+
     def assign(self, graph: Graph) -> dict[str, Rule]:
         """Return {node name: rule} for every node that leaves a choice."""
         survey, found, missing = Survey(graph), {}, []
@@ -54,11 +65,25 @@ class Composite:
             if rule is None:
                 missing.append(node)
             else:
-                found[node.name] = rule
+                found[node.name] = _in_any_units(node, rule)
         if missing:
             raise UnassignedNodes(_unassigned(self.title, missing, len(graph.nodes)))
         _check_kinds(graph, found)
         return found
+
+    def preprocessed(self, choice: str | None) -> Composite:
+        """Return the composite with another choice for preprocessing: "pass", "absorb", or None for its own."""
+        if choice is None:
+            return self
+        passing = checks.choice("preprocess", choice, CHOICES) == "pass"
+        others = tuple(pair for pair in self.pairs if pair[0] != preprocessing())
+        found = copy(self)  # of any subclass, whose own arguments are not these fields
+        object.__setattr__(found, "pairs", ((preprocessing(), r.Pass()), *others) if passing else others)
+        return found
+
+    def remarks(self, graph: Graph, assigned: Mapping[str, Rule]) -> tuple[str, ...]:
+        """Return what there is to know of the rules that `assign` gave to a graph's nodes."""
+        return remarks(graph, assigned) if any(matcher == preprocessing() for matcher, _ in self.pairs) else ()
 
 
 def _pair(value: Any) -> tuple[Matcher, Rule]:
@@ -69,6 +94,11 @@ def _pair(value: Any) -> tuple[Matcher, Rule]:
     if not isinstance(pair[1], Rule):
         raise RuleError(f"{checks.shown(pair[1])} is no rule; use one of reflrp.rules, with its brackets")
     return pair
+
+
+def _in_any_units(node: Node, rule: Rule) -> Rule:
+    """Return the rule of a node; of one that changes units only the chain rule is told, since it has no layer to share in."""
+    return rule if not isinstance(node.op, Units) or isinstance(rule, r.Gradient | r.Stop) else r.Pass()
 
 
 def _matching(pairs: Pairs, node: Node, survey: Survey) -> Rule | None:
@@ -84,7 +114,8 @@ def _matching(pairs: Pairs, node: Node, survey: Survey) -> Rule | None:
 def _unassigned(title: str, missing: list[Node], count: int) -> str:
     lines = ", ".join(f"{n.name!r} ({n.kind}, onnx {n.op_type})" for n in missing)
     kinds = ", ".join(f"kind({k!r})" for k in dict.fromkeys(n.kind for n in missing))
-    return f"{len(missing)} of {count} nodes have no rule in {title!r}: {lines}. Add pairs for {kinds}."
+    dict_ = " In a dict of rules, name them, or add '*'." if title == GIVEN else ""
+    return f"{len(missing)} of {count} nodes have no rule in {title!r}: {lines}. Add pairs for {kinds}.{dict_}"
 
 
 def _served(rule: Rule, kind: str) -> str:
@@ -109,7 +140,8 @@ def _check_kinds(graph: Graph, assigned: Mapping[str, Rule]) -> None:
 
 
 def _keeps_shape(node: Node, graph: Graph) -> bool:
-    shapes = [graph.values[i].shape for i in node.inputs if graph.values[i].active]
+    inputs = node.inputs[:1] if isinstance(node.op, Units) else node.inputs
+    shapes = [graph.values[i].shape for i in inputs if graph.values[i].active]
     return shapes == [graph.values[node.output].shape]
 
 
@@ -117,9 +149,10 @@ def defaults(stabilizer: StabilizerLike = 1e-6) -> Pairs:
     """Return the families' defaults, which end every preset: everything but dense and conv nodes.
 
     Sums, pools and scales share in proportion (Norm); BatchNormalization and activations pass; maxima give all to the
-    winner; products share in halves, but a gate gets none; Softmax by its Taylor expansion.
+    winner; products share in halves, but a gate gets none; Softmax by its Taylor expansion. Preprocessing passes.
     """
     return (
+        (preprocessing(), r.Pass()),
         (op_type("BatchNormalization") & kind("diagonal"), r.Pass()),
         (kind("sum", "pool", "diagonal"), r.Norm(stabilizer)),
         (kind("max"), r.WinnerTakesAll()),

@@ -10,6 +10,8 @@ from reflrp.errors import RuleError
 from reflrp.ground import checks
 from reflrp.ground.caches import Kept
 from reflrp.ir import KINDS, UNRULED, WEIGHTED, Graph, Node
+from reflrp.passes.preprocessing import preprocessing
+from reflrp.passes.recurrence import recurring
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,16 @@ class Survey:
             )
             self._earliest[matcher] = next(found, None)
         return self._earliest[matcher]
+
+    @Kept
+    def preprocessing(self) -> frozenset[str]:
+        """The names of the nodes that preprocess the inputs."""
+        return frozenset(node.name for node in preprocessing(self.graph))
+
+    @Kept
+    def recurring(self) -> frozenset[str]:
+        """The names of the layers whose weights act again on what comes of them."""
+        return recurring(self.graph)
 
     @Kept
     def _earliest(self) -> dict[Matcher, str | None]:

@@ -1,18 +1,19 @@
-"""The registry of presets, and what `rules=` means: a name, a Rule, a Composite, or {name pattern: Rule}."""
+"""The registry of presets, and what `rules=` means: a text, a Rule, a Composite, or {name pattern: Rule or text}."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from inspect import signature
 from types import ModuleType
 from typing import Any
 
-from reflrp.composites.composite import Composite, defaults, uniform
-from reflrp.composites.matchers import name
+from reflrp import rules as library
+from reflrp.composites.composite import GIVEN, Composite, defaults, uniform
+from reflrp.composites.matchers import Matcher, kind, name
+from reflrp.composites.texts import Call, nearest, read_call
 from reflrp.errors import RuleError
 from reflrp.ground import checks
+from reflrp.ir import KINDS, UNRULED, WEIGHTED
 from reflrp.rules.base import Rule
 
 Preset = Callable[..., Composite]
@@ -65,59 +66,97 @@ def preset(title: str, **parameters: Any) -> Composite:
 
     Raises RuleError for an unknown name, and suggests the nearest.
     """
-    library, dot, rest = checks.text("a preset's name", title, RuleError).partition(".")
-    if dot:
-        return _from_dialect(library, rest, parameters)
-    make = REGISTRY.presets.get(_canonical(title))
-    if make is None:
-        near = get_close_matches(_canonical(title), presets(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(presets())}"
-        raise RuleError(f"preset {title!r} is unknown; {hint}")
-    return _made(title, make, parameters)
+    return _composite(Call(checks.text("a preset's name", title, RuleError), named=parameters))
 
 
-def _made(title: str, make: Preset, parameters: dict[str, Any]) -> Composite:
-    """Return what a preset's maker makes, as a composite. Raises RuleError for parameters that it does not have."""
-    try:
-        signature(make).bind(**parameters)
-    except TypeError as error:
-        raise RuleError(f"preset {title!r}: {error}") from error
-    return resolve(make(**parameters))
+def _composite(call: Call) -> Composite:
+    """Return the composite that a preset, a dialect's composite, or a rule makes of the values in brackets."""
+    if "." in call.name:
+        return resolve(_from_dialect(call))
+    make = REGISTRY.presets.get(_canonical(call.name))
+    if make is not None:
+        return resolve(call.made(make, f"preset {call.name!r}"))
+    rule = _rules().get(_squeezed(call.name))
+    if rule is not None:
+        return resolve(call.made(rule, f"rule {call.name!r}"))
+    names = (*presets(), *(rule.__name__ for rule in _rules().values() if _squeezed(rule.__name__) not in presets()))
+    raise RuleError(f"preset {checks.shown(call.name)} is unknown; {nearest(_canonical(call.name), names)}")
 
 
-def _from_dialect(library: str, title: str, parameters: dict[str, Any]) -> Composite:
+def _from_dialect(call: Call) -> Any:
+    """Return what a dialect's name makes: a rule or a composite."""
+    library, _, title = call.name.partition(".")
     if library not in REGISTRY.dialects:
-        raise RuleError(f"dialect {library!r} is unknown; there is {', '.join(REGISTRY.dialects)}")
+        raise RuleError(f"dialect {checks.shown(library)} is unknown; {nearest(library, REGISTRY.dialects)}")
     module = REGISTRY.dialects[library]()
     make = getattr(module, title, None) if title in module.__all__ else None
     if make is None:
-        near = get_close_matches(title, module.__all__, n=1)
-        raise RuleError(f"{library} has no {title!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise RuleError(f"{library} has no {checks.shown(title)}; {nearest(title, module.__all__)}")
     if not callable(make):
         raise RuleError(f"{library}.{title} is no rule or composite")
-    return _made(f"{library}.{title}", make, parameters)
+    return call.made(make, f"{library}.{title}")
 
 
 def resolve(rules: Any) -> Composite:
-    """Return the composite that `rules=` means: a name, a Rule, a Composite, or {name pattern: Rule}."""
+    """Return the composite that `rules=` means: a text, a Rule, a Composite, or {name pattern: Rule or text}.
+
+    A text is the name of a preset, of a rule, or of what a dialect has, with its values in brackets where they are not the
+    defaults: "epsilon_gamma_box(low=-2, high=2)", "gamma(0.25)", "zennit.Gamma(gamma=0.5)". In a dict the pattern "*" alone
+    means what a bare rule means: all dense and conv nodes (or what else the rule can serve), with the defaults on the rest.
+    """
     if isinstance(rules, Composite):
         return rules
     if isinstance(rules, str):
-        return preset(rules)
+        return _composite(read_call(rules))
     if isinstance(rules, Rule):
         means = (REGISTRY.meanings[c] for c in type(rules).__mro__ if c in REGISTRY.meanings)
         return next(means, uniform)(rules)
     if isinstance(rules, Mapping):
-        return Composite((*((name(k), _rule(k, v)) for k, v in rules.items()), *defaults()), "the given rules")
+        return Composite((*(_pair(k, _rule(k, v)) for k, v in rules.items()), *defaults()), GIVEN)
     hint = f"; give a rule of the class, as {rules.__name__}()" if isinstance(rules, type) else ""
     raise RuleError(
         f"rules={checks.shown(rules)} is no preset name, Rule, Composite or dict of rules by node name{hint}"
     )
 
 
+def _pair(pattern: Any, rule: Rule) -> tuple[Matcher, Rule]:
+    """Return what a pattern and its rule stand for: a rule for "*" stands where it would as a bare rule."""
+    every = all(k in rule.serves for k in KINDS if k not in UNRULED)
+    if pattern != "*" or every:
+        return name(pattern), rule
+    layers = any(k in rule.serves for k in WEIGHTED)
+    return kind(*(WEIGHTED if layers else sorted(rule.serves))), rule
+
+
 def _rule(pattern: Any, value: Any) -> Rule:
-    if not isinstance(value, Rule):
+    """Return the rule that a pattern maps to, given as one or as a text."""
+    made = _named_rule(pattern, read_call(value)) if isinstance(value, str) else value
+    if not isinstance(made, Rule):
+        what = "a composite" if isinstance(made, Composite) else checks.shown(made)
         raise RuleError(
-            f"rules: what {pattern!r} maps to is {checks.shown(value)}, and no rule; use one of reflrp.rules, as Epsilon()"
+            f"rules: what {checks.shown(pattern)} maps to is {what}, and no rule; use one of reflrp.rules, as Epsilon()"
         )
-    return value
+    return made
+
+
+def _named_rule(pattern: Any, call: Call) -> Any:
+    if "." in call.name:
+        return _from_dialect(call)
+    make = _rules().get(_squeezed(call.name))
+    if make is not None:
+        return call.made(make, f"rule {call.name!r}")
+    if _canonical(call.name) in REGISTRY.presets:
+        raise RuleError(f"rules: what {checks.shown(pattern)} maps to is the preset {call.name!r}, and no rule")
+    names = (rule.__name__ for rule in _rules().values())
+    raise RuleError(f"rule {checks.shown(call.name)} is unknown; {nearest(_squeezed(call.name), names)}")
+
+
+def _rules() -> dict[str, type[Rule]]:
+    """Return the rules of `reflrp.rules` by name, as `_squeezed` has it."""
+    found = (getattr(library, name) for name in library.__all__)
+    rules = (c for c in found if isinstance(c, type) and issubclass(c, Rule) and c not in (Rule, library.LinearRule))
+    return {_squeezed(c.__name__): c for c in rules}
+
+
+def _squeezed(title: str) -> str:
+    return _canonical(title).replace("_", "")

@@ -8,6 +8,18 @@ from importlib import import_module
 
 from reflrp.composites.registry import REGISTRY
 
-LIBRARIES = ("lczerolens", "lrp_for_lstm", "lxt", "pnpxai", "zennit")
+LIBRARIES = (
+    "captum",
+    "innsight",
+    "innvestigate",
+    "lczerolens",
+    "lrp_for_lstm",
+    "lrp_toolbox",
+    "lxt",
+    "pnpxai",
+    "relevance_propagation_jl",
+    "signxai",
+    "zennit",
+)
 
 REGISTRY.dialects.update({name: partial(import_module, f"{__name__}.{name}") for name in LIBRARIES})

@@ -124,7 +124,7 @@ def LRP(eps: Any = 0.001, bias_factor: Any = 0.0) -> Composite:  # noqa: N802
             *defaults(eps),
         ),
         "lrp_for_lstm.LRP",
-    )
+    ).preprocessed("absorb")
 
 
 COMPOSITES = {"LRP": LRP}

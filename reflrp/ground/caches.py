@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable
+from copy import copy
 from threading import Lock, RLock
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
@@ -108,6 +109,22 @@ class Cache(Generic[K, V]):
         """Take new locks in a forked child: a thread that held the old ones is not there to give them back."""
         self._lock = Lock()
         self._slots = {key: slot for key, slot in self._slots.items() if slot.done}
+
+
+def tried(refused: Cache[K, Exception | None], key: K, make: Callable[[], V], kinds: tuple[type[Exception], ...]) -> V:
+    """Return what `make` makes. An error of these kinds is kept, and whoever asks again gets it without another try."""
+
+    def attempt() -> Exception | None:
+        try:
+            make()
+        except kinds as error:
+            return copy(error)  # without what it would keep alive: the frames that it came through
+        return None
+
+    error = refused.made(key, attempt)
+    if error is not None:
+        raise copy(error)
+    return make()
 
 
 _LIVE: WeakSet[Cache[Any, Any]] = WeakSet()

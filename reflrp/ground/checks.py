@@ -147,6 +147,11 @@ def array(name: str, value: Any) -> np.ndarray:
     return found
 
 
+def number_name(dtype: Any) -> str:
+    """Return the name of a float dtype, or "exact"."""
+    return "exact" if isinstance(dtype, str) and dtype == "exact" else float_name(dtype)
+
+
 def float_name(dtype: Any) -> str:
     """Return the name of a float dtype, given by name or as np.float32, np.dtype("float64") and the like.
 

@@ -66,11 +66,11 @@ def _loop(node: OnnxNode, feeds: Arrays, evaluate: Evaluate) -> tuple[Any, ...]:
             limits.check_array(what, (len(scan), *value.shape), value.itemsize)
         step += 1
     if not step:
-        return (*state, *(_nothing(node, 1 + len(state) + i) for i in range(len(scans))))
+        return (*state, *(nothing(node, 1 + len(state) + i) for i in range(len(scans))))
     return (*state, *(np.stack(scan) for scan in scans))
 
 
-def _nothing(node: OnnxNode, i: int) -> np.ndarray:
+def nothing(node: OnnxNode, i: int) -> np.ndarray:
     """Return what a loop without turns stacks up: no entries, of the shape and dtype that its body declares."""
     graph = next(a.g for a in node.proto.attribute if a.name == "body")
     kind = graph.output[i].type.tensor_type

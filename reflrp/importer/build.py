@@ -9,6 +9,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.errors import DependsOnData, InputError, ModelError, Offender, TooLarge, UnsupportedOperator
+from reflrp.importer.byhand import by_hand
 from reflrp.importer.construction import Construction
 from reflrp.importer.dequantise import dequantised
 from reflrp.importer.placing import place
@@ -53,7 +54,9 @@ def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarr
         except Unbuildable as error:
             failed.append(node.offender(str(error)))
     if failed or waiting:
-        raise (UnsupportedOperator if failed else DependsOnData)([*failed, *waiting])
+        found = (UnsupportedOperator if failed else DependsOnData)([*failed, *waiting])
+        found.final = not waiting and not work.samples
+        raise found
     for sample in work.samples.values():
         limits.release(sample)
     return _finish(source, work, lost)
@@ -90,7 +93,7 @@ def _finish(source: Source, work: Construction, lost: Mapping[str, str]) -> Grap
         constants,
         tuple(dict.fromkeys(work.notes)),
     )
-    return dequantised(graph)
+    return by_hand(dequantised(graph))
 
 
 def check_shapes(source: Source, shapes: Mapping[str, Shape], *, free_batch: bool = False) -> None:

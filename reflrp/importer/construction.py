@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from reflrp import limits
-from reflrp.errors import TooLarge
+from reflrp.errors import ModelError, TooLarge
 from reflrp.importer.branches import RUN, run_subgraphs
 from reflrp.importer.computing import computed
-from reflrp.importer.dtypes import widened
+from reflrp.importer.dtypes import in_one_dtype, is_integer, widened
 from reflrp.importer.estimate import check_outputs
-from reflrp.importer.misread import FLAT, MISREAD
-from reflrp.importer.node import Arrays, Body, OnnxNode, made_node
+from reflrp.importer.misread import FLAT, MISREAD, flat
+from reflrp.importer.node import Arrays, Body, OnnxNode
 from reflrp.importer.placing import PLACED, as_array, does_nothing, place
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.read import FREE, NODE
@@ -39,9 +38,10 @@ class Construction:
     shapes are given; `order` says which value came when.
 
     `tokens` are the graph's inputs, whose integers may be ids that relevance leads back to; `samples` are arrays that show
-    the shape and dtype of values without relevance; `derived` are those that the network works out itself, and
-    `sized_by_data` those whose shape depends on the data. `taken` are the names of the nodes so far, `reserved` those of
-    the file's nodes and of its values: names that are made up (`NODE:part`, `NODE/inner`) keep clear of both.
+    the shape and dtype of values without relevance; `derived` are those that the network works out itself,
+    `sized_by_data` those whose shape depends on the data; `bounds` says how small and large quantised integers can be.
+    `taken` are the names of the nodes so far, `reserved` those of the file's nodes and of its values: names that are made up
+    (`NODE:part`, `NODE/inner`) keep clear of both.
 
     Inside a loop, a branch or a function, `prefix` is put before the names of what is built, `origin` names the ONNX
     node that stands in the file, and `scope` is its module path.
@@ -58,6 +58,7 @@ class Construction:
     makers: dict[str, Node] = field(default_factory=dict)
     derived: set[str] = field(default_factory=set)
     sized_by_data: set[str] = field(default_factory=set)
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     steps: list[int] = field(default_factory=lambda: [0])
     taken: set[str] = field(default_factory=set)
@@ -124,13 +125,15 @@ class Construction:
         inputs = tuple(a for a in args if isinstance(a, Ref))
         places = tuple(i for i, a in enumerate(args) if isinstance(a, Ref))
         given = tuple(None if isinstance(a, Ref) else a for a in args)
-        samples = evaluated(node, *(self.sample(a) if isinstance(a, Ref) else a for a in args))
+        samples = self._sampled(node, args)
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
 
-        tokens = sharing(node, tuple(p for p in places if self._is_token(args[p])))
+        ids = tuple(p for p in places if self._is_token(args[p]))
+        types = tuple(a.value.dtype if a.value.active and is_integer(a.value.dtype) else None for a in inputs)
 
         def function(i: int) -> Any:
-            run = Filled(evaluated, (node, *given), tuple(1 + p for p in places), i)
+            run = Filled(evaluated, (node, *given), tuple(1 + p for p in places), i, given=types)
+            tokens = sharing(node, ids, i)
             share = Sharing(evaluated, node, given, places, tokens, i)
             return MovedIds(run, tuple(map(places.index, tokens)), share) if tokens else run
 
@@ -141,6 +144,17 @@ class Construction:
         if sized_by_data(node, places):
             self.sized_by_data.update(ref.name for ref in found if ref)
         return found
+
+    def _sampled(self, node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Any, ...]:
+        """Return a node's outputs at what is observed, or at a sample of zeros, where that an error says nothing."""
+        try:
+            return evaluated(node, *(self.sample(a) if isinstance(a, Ref) else a for a in args))
+        except ModelError as error:
+            if self.feeds is not None:
+                raise
+            raise NeedsData(
+                f"it cannot be tried on zeros ({error}); give the input, and not its shape alone"
+            ) from error
 
     def _is_token(self, ref: Arg) -> bool:
         """Return whether a value is token ids: numbers of an input, or what such are moved to."""
@@ -246,21 +260,13 @@ def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:
     """
     if node.domain == "" and node.op_type in RUN:
         return run_subgraphs(node, feeds, evaluate)
+    feeds = in_one_dtype(feeds) if node.op_type == "Range" else feeds
     if node.domain == "" and node.opset < MISREAD.get(node.op_type, 0):
         check_outputs(f"node {node.name!r} ({node.op_type})", node.proto, node.opset, feeds, by_reference=False)
-        made = (_flat(node, feeds),) if node.op_type in FLAT else _by_builder(node, feeds)
+        made = (flat(node, feeds),) if node.op_type in FLAT else _by_builder(node, feeds)
         if made is not None:
             return made
     return node.run(feeds)
-
-
-def _flat(node: OnnxNode, feeds: Arrays) -> np.ndarray:
-    """Return a Softmax (or kin) of an old opset: over all axes from its axis on."""
-    data = feeds[node.inputs[0]]
-    axis = node.attributes.get("axis", 1) % max(data.ndim, 1)
-    flat = data.reshape(prod(data.shape[:axis]), prod(data.shape[axis:]))
-    (found,) = made_node(node.op_type, ("x",), 13, axis=1).evaluate(flat)
-    return np.asarray(found.reshape(data.shape))
 
 
 def _by_builder(node: OnnxNode, feeds: Arrays) -> tuple[np.ndarray | None, ...] | None:

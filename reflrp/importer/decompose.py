@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 import onnx
 
+from reflrp.importer.geometry import conv_windows, window_places
 from reflrp.importer.node import node_of
 from reflrp.importer.placing import make
-from reflrp.importer.site import Arg, Made, Ref, Site
+from reflrp.importer.site import Arg, Made, Ref, Site, Unbuildable
+from reflrp.ops.picking import Index
 
 OPSET = 20
 """The opset in whose terms operators are taken apart."""
@@ -64,3 +67,31 @@ def normalised_by_values(site: Site) -> Ref | np.ndarray:
     root = one(call(site, "Sqrt", raised, part="root"))
     scaled = one(call(site, "Mul", one(call(site, "Div", centred, root, part="normed")), gamma, part="scaled"))
     return one(call(site, "Add", scaled, beta))
+
+
+def convolved_by_values(site: Site) -> Ref | np.ndarray:
+    """Return a convolution whose weights the network works out: the windows, as columns, times the weights."""
+    x, w, groups = site.arg(0), site.ref(1), site.attr("group", 1)
+    fits = len(w.shape) == len(x.shape) > 2 and groups > 0 and x.shape[1] == w.shape[1] * groups
+    if not fits or w.shape[0] % groups or tuple(site.attr("kernel_shape") or w.shape[2:]) != w.shape[2:]:
+        raise Unbuildable(f"weights of shape {w.shape} in {groups} groups do not fit an input of shape {x.shape}")
+    windows = conv_windows(site, x.shape[2:], w.shape[2:])
+    pads = [0, 0, *windows.begin, 0, 0, *windows.end]
+    padded = one(call(site, "Pad", x, pads, part="padded")) if any(pads) else x
+    columns = (x.shape[0], groups, prod(w.shape[1:]), prod(windows.out))
+    site.room((2, *columns))
+    numbers = site.numbers(padded.shape).reshape(*x.shape[:2], -1)
+    index = numbers[:, :, window_places(windows, np.arange(prod(windows.padded)).reshape(windows.padded))].reshape(
+        columns
+    )
+    taken = (
+        site.emit(Index(padded.shape, index), padded, part="windows")
+        if isinstance(padded, Ref)
+        else padded.ravel()[index]
+    )
+    rows = call(site, "Reshape", w, [1, groups, w.shape[0] // groups, columns[2]], part="weights")
+    z, biased = one(call(site, "MatMul", rows, taken, part="product")), site.has(2)
+    y = one(call(site, "Reshape", z, [x.shape[0], w.shape[0], *windows.out], part="" if not biased else "image"))
+    if not biased:
+        return y
+    return one(call(site, "Add", y, call(site, "Reshape", site.arg(2), [-1, *(1,) * len(windows.out)], part="bias")))

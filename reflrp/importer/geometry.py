@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import reduce
+from math import prod
 
 import numpy as np
 
 from reflrp.arrays.kernels import Ints, Windows
+from reflrp.arrays.provenance import over
 from reflrp.importer.site import Site, Unbuildable, sized
 
 
@@ -119,7 +121,7 @@ def average_share(site: Site, windows: Windows) -> np.ndarray:
     if site.attr("count_include_pad", 0):
         begin, end = _pads(site, windows.size, _span(windows.kernel, windows.dilations), windows.strides)
         low, high = tuple(-b for b in begin), tuple(n + e for n, e in zip(windows.size, end, strict=True))
-    return 1 / counts(windows, low, high)
+    return over(1.0, counts(windows, low, high))
 
 
 def counts(windows: Windows, low: Ints, high: Ints) -> np.ndarray:
@@ -136,3 +138,16 @@ def counts(windows: Windows, low: Ints, high: Ints) -> np.ndarray:
     if any(not c.all() for c in found):
         raise Unbuildable(f"its padding {windows.begin}, {windows.end} leaves a window of {windows.kernel} empty")
     return np.asarray(reduce(np.multiply, np.ix_(*found), 1), dtype=float)
+
+
+def window_places(windows: Windows, numbers: np.ndarray) -> np.ndarray:
+    """Return which entry of the padded image each entry of each window is: (entries of a window, windows)."""
+    along = [
+        (d * np.arange(k)[:, None] + s * np.arange(n)).ravel()
+        for k, n, s, d in zip(windows.kernel, windows.out, windows.strides, windows.dilations, strict=True)
+    ]
+    pairs = [n for both in zip(windows.kernel, windows.out, strict=True) for n in both]
+    rank = len(along)
+    split = numbers[np.ix_(*along)].reshape(pairs)
+    found: np.ndarray = split.transpose([*range(0, 2 * rank, 2), *range(1, 2 * rank, 2)])
+    return found.reshape(prod(windows.kernel), prod(windows.out))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from reflrp import limits
 from reflrp.importer.allowed import RANDOM
-from reflrp.importer.dtypes import dtype_of, is_float
+from reflrp.importer.dtypes import dtype_of, is_float, is_integer, is_narrow
 from reflrp.importer.node import Arrays, Body, OnnxNode
 
 INERT = RANDOM | frozenset(
@@ -40,15 +41,36 @@ TABLES = ("Gather", "GatherND")
 """Operators that look up rows of a table; of a constant table, these are embeddings."""
 
 
+QUANTISES = frozenset(["ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QuantizeLinear"])
+"""Operators that make integers of numbers that carry relevance, which the integers then carry; QLinear... are others."""
+
+DEQUANTISES = frozenset(["CastLike", "DequantizeLinear", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention"])
+"""Operators that make real numbers of integers."""
+
+QGEMM_SCALE = 7
+"""Which input of a QGemm is the scale of its output, without which that is real."""
+
+
+POSITIONS = {
+    **dict.fromkeys(["Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements", "ScatterND"], slice(1, 2)),
+    "EmbedLayerNormalization": slice(2),
+    "OneHot": slice(1),
+}
+"""Operator -> those of its inputs that say where to look something up."""
+
+NOWHERE = slice(0)
+
+
 @dataclass(frozen=True)
 class Labels:
     """Which values carry relevance, in the graph and in all subgraphs.
 
     Subgraphs stand in one another, and what comes round in one is asked for again with each step of those around it. What
     carries relevance only grows on the way, so each subgraph is worked out again only where more comes in than before:
-    `floats` are the values that come in as active, `found` what is active inside then.
+    `floats` are the values that come in as active, `found` what is active inside then; `integers` those that are quantised.
     """
 
+    integers: set[str] = field(default_factory=set)
     floats: dict[Body, set[str]] = field(default_factory=dict)
     found: dict[Body, frozenset[str]] = field(default_factory=dict)
 
@@ -65,10 +87,22 @@ class Labels:
                 own.update(node.outputs)
             if node.bodies:
                 active.update(self._from_bodies(node, constants, active))
-            elif not is_inert(node) and (_looks_up(node, constants, own) or _reads_active(node, active)):
+            elif not self._is_inert(node) and (_looks_up(node, constants, own) or _reads_active(node, active)):
                 inert = INERT_OUTPUTS.get(node.op_type, ())
-                active.update(o for i, o in enumerate(node.outputs) if o and i not in inert)
+                found = [o for i, o in enumerate(node.outputs) if o and i not in inert]
+                active.update(found)
+                self.integers.update(found if self._is_quantised(node) else ())
         return frozenset(active)
+
+    def _is_inert(self, node: OnnxNode) -> bool:
+        return is_inert(node, node.op_type == "Cast" and node.inputs[0] in self.integers)
+
+    def _is_quantised(self, node: OnnxNode) -> bool:
+        """Return whether what a node makes of active values is integers."""
+        if node.op_type == "Cast":
+            return not is_float(dtype_of(node.attributes.get("to", 1)) or np.dtype(float))
+        real = node.op_type in DEQUANTISES or (node.op_type == "QGemm" and len(node.inputs) <= QGEMM_SCALE)
+        return node.op_type in QUANTISES or (not real and any(i in self.integers for i in node.reads))
 
     def _from_bodies(self, node: OnnxNode, constants: Arrays, active: set[str]) -> set[str]:
         """Return the outputs that come out of a node's subgraphs as active."""
@@ -85,6 +119,7 @@ class Labels:
         """Return which values of a subgraph carry relevance, those that come round from one step to the next included."""
         floats = {i for n in body.nodes for i in n.reads if i in active}
         floats |= {i for i, outer in zip(body.inputs, node.inputs, strict=False) if outer in active}
+        self.integers.update(i for i, outer in zip(body.inputs, node.inputs, strict=False) if outer in self.integers)
         if body in self.found and floats <= self.floats[body]:
             return self.found[body]
         known = within(body, constants)
@@ -111,14 +146,22 @@ def _rounds(node: OnnxNode, body: Body) -> list[tuple[str, str]]:
     return list(zip(body.inputs[first : first + states], body.outputs[first // 2 :], strict=False))
 
 
-def is_inert(node: OnnxNode) -> bool:
-    """Return whether no output of a node carries relevance, whatever comes in."""
-    return node.op_type in INERT or _casts_away(node)
+def is_inert(node: OnnxNode, from_integer: bool = False) -> bool:
+    """Return whether no output of a node carries relevance, whatever comes in; of a Cast, a float or a quantised integer."""
+    return node.op_type in INERT or _casts_away(node, from_integer)
 
 
-def _casts_away(node: OnnxNode) -> bool:
+def _casts_away(node: OnnxNode, from_integer: bool) -> bool:
     dtype = dtype_of(node.attributes.get("to", 1)) if node.op_type == "Cast" else None
-    return dtype is not None and not is_float(dtype)
+    return dtype is not None and not keeps_number(dtype, from_integer)
+
+
+def keeps_number(to: np.dtype[Any], from_integer: bool) -> bool:
+    """Return whether a cast of a number that carries relevance leaves it a number, and does not make a position of it.
+
+    Of floats, those to 16 bits and fewer do: nothing counts in so few, but models are quantised to them.
+    """
+    return is_float(to) or is_narrow(to) or (from_integer and is_integer(to))
 
 
 def _reads_active(node: OnnxNode, active: set[str]) -> bool:
@@ -131,3 +174,30 @@ def _looks_up(node: OnnxNode, constants: Mapping[str, np.ndarray], own: set[str]
         return True
     table = constants.get(node.inputs[0]) if node.op_type in TABLES else None
     return table is not None and is_float(table.dtype) and node.inputs[1] not in constants and node.inputs[1] not in own
+
+
+def numbers(nodes: Iterable[OnnxNode], ports: Mapping[str, np.dtype[Any]]) -> set[str]:
+    """Return the inputs of a few bits that are numbers, as pixels and quantised values: those that nothing is looked up by."""
+    narrow = {name: {name} for name, dtype in ports.items() if is_narrow(dtype)}
+    return set(narrow) - _ids(nodes, narrow) if narrow else set()
+
+
+def _ids(nodes: Iterable[OnnxNode], came: Mapping[str, set[str]]) -> set[str]:
+    """Return which inputs something is looked up by; `came` says for a value of integers which inputs it comes from."""
+    known, found = ChainMap[str, set[str]]({}, came), set[str]()  # type: ignore[arg-type]
+    for node in nodes:
+        limits.step(f"node {node.name!r} ({node.op_type})")
+        for body in node.bodies.values():
+            inner = {i: known[o] for i, o in zip(body.inputs, node.inputs, strict=False) if o in known}
+            found |= _ids(body.nodes, ChainMap(inner, known))
+        found.update(*(known.get(i, ()) for i in node.inputs[POSITIONS.get(node.op_type, NOWHERE)]))
+        sources = set[str]().union(*(known.get(i, ()) for i in node.reads))
+        if sources and node.op_type not in INERT and not _is_real(node):
+            known.update(dict.fromkeys(node.outputs, sources))
+    return found
+
+
+def _is_real(node: OnnxNode) -> bool:
+    """Return whether a node makes real numbers, by which nothing is looked up."""
+    to = dtype_of(node.attributes.get("to", 1)) if node.op_type == "Cast" else None
+    return node.op_type in DEQUANTISES or (to is not None and is_float(to))

@@ -22,6 +22,9 @@ from reflrp.importer.read import array_in, domain_of
 
 Arrays = Mapping[str, np.ndarray]
 
+STANDARDISED = {"QuantizeLinear": 21, "DequantizeLinear": 21}
+"""Operators of com.microsoft that are the standard's, of this opset: with 16 and 4 bits, where the file's opset has none."""
+
 READ = 10
 """What reading one node counts for, in turns of a loop."""
 
@@ -191,6 +194,7 @@ def node_of(node: NodeProto, name: str, opsets: Mapping[str, int]) -> OnnxNode:
     texts = (name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
     if any(isinstance(text, bytes) for text in texts):
         raise ModelError(f"the names of node {name!r} are no valid UTF-8: {[t for t in texts if isinstance(t, bytes)]}")
+    node, opsets = _as_standard(node, opsets)
     domain = domain_of(node.domain)
     inputs = tuple(node.input)
     while inputs and not inputs[-1]:
@@ -203,6 +207,16 @@ def node_of(node: NodeProto, name: str, opsets: Mapping[str, int]) -> OnnxNode:
     return OnnxNode(
         name, node.op_type, domain, opset, inputs, tuple(node.output), attributes, node, reads, scope, opsets
     )
+
+
+def _as_standard(node: NodeProto, opsets: Mapping[str, int]) -> tuple[NodeProto, Mapping[str, int]]:
+    """Return a node of com.microsoft that is the standard's of a later opset as that, and with which opsets."""
+    if node.domain != "com.microsoft" or node.op_type not in STANDARDISED:
+        return node, opsets
+    same = NodeProto()
+    same.CopyFrom(node)
+    same.domain = ""
+    return same, {**opsets, "": STANDARDISED[node.op_type]}
 
 
 def made_node(op_type: str, inputs: tuple[str, ...], opset: int, **attributes: Any) -> OnnxNode:
@@ -234,17 +248,24 @@ def _captured(graph: GraphProto) -> set[str]:
     return read.union(*(_captured(g) for n in graph.node for g in _graphs(n))) - made
 
 
+WITHDRAWN = frozenset(["GroupNormalization"])
+"""Operators whose first version the standard has withdrawn: they are checked by the schema of their next, which is alike."""
+
+
 def check_nodes(nodes: Iterable[OnnxNode], proto: ModelProto, name: str) -> None:
     """Raise ModelError with each node of the standard that breaks its operator's schema."""
     context = onnx.checker.C.CheckerContext()
     context.ir_version = max(3, proto.ir_version)
     context.opset_imports = {domain_of(o.domain): o.version for o in proto.opset_import}
+    later = onnx.checker.C.CheckerContext()
+    later.ir_version, later.opset_imports = context.ir_version, {"": 21}
     wrong = []
     for node in nodes:
-        if node.domain != "" or not node.standard or node.op_type == "Constant" or any(_graphs(node.proto)):
+        own = node.opset == context.opset_imports.get("", node.opset)
+        if node.domain != "" or not own or not node.standard or node.op_type == "Constant" or any(_graphs(node.proto)):
             continue
         try:
-            onnx.checker.check_node(node.proto, context)
+            onnx.checker.check_node(node.proto, later if node.op_type in WITHDRAWN else context)
         except onnx.checker.ValidationError as error:
             wrong.append(f"{node.name!r} ({node.op_type}): " + str(error).split("\n")[0])
     if wrong:

@@ -18,7 +18,7 @@ from reflrp.importer.construction import evaluate
 from reflrp.importer.defaults import completed
 from reflrp.importer.dtypes import dtype_of, is_float
 from reflrp.importer.external import Files
-from reflrp.importer.labels import Labels
+from reflrp.importer.labels import Labels, numbers
 from reflrp.importer.node import OnnxNode, check_nodes, nodes_of
 from reflrp.importer.read import (
     FREE,
@@ -68,7 +68,9 @@ def _parsed(proto: onnx.ModelProto, constants: dict[str, np.ndarray], files: Fil
     if missing:
         raise ModelError(f"{name} is invalid: nothing produces its outputs {missing}")
     floats = {k for k, port in inputs.items() if is_float(port.dtype)}
-    return Source(name, tuple(nodes), constants, inputs, outputs, Labels().of(nodes, constants, floats), opsets)
+    quantised = numbers(nodes, {k: port.dtype for k, port in inputs.items()})
+    active = Labels({*quantised}).of(nodes, constants, floats | quantised)
+    return Source(name, tuple(nodes), constants, inputs, outputs, active, opsets)
 
 
 def _ports(proto: onnx.ModelProto, constants: Mapping[str, np.ndarray], name: str) -> dict[str, Port]:

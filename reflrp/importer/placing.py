@@ -12,6 +12,7 @@ from reflrp.errors import ModelError, ReflrpError
 from reflrp.importer.allowed import BUILT, RANDOM
 from reflrp.importer.dtypes import is_float
 from reflrp.importer.functions import defined_by_function, function_of
+from reflrp.importer.integers import build_on_integers, is_number, on_integers
 from reflrp.importer.labels import INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
 from reflrp.importer.node import OnnxNode
 from reflrp.importer.site import BUILDERS, Arg, Items, Ref, Site, Unbuildable, Work
@@ -79,7 +80,7 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
         if build_ is None:
             raise Unbuildable("no builder")
         return build_(Site(node, args, work))
-    carries = _carries(node, args, work)
+    carries, integers = _carries(node, args, work), on_integers(node, args)
     if not carries and not node.evaluable and defined_by_function(node):
         return _expanded(node, args, work)
     known = _known(node, args, work)
@@ -89,7 +90,7 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
         return work.plumb(node, args)
     if build_ is None:
         return _expanded(node, args, work)
-    made = build_(Site(node, args, work))
+    made = build_on_integers(build_, node, args, work) if integers else build_(Site(node, args, work))
     inert = tuple(i for i in INERT_OUTPUTS.get(node.op_type, ()) if i < len(node.outputs) and node.outputs[i])
     return (made, *work.plumb(node, args, inert)[1:]) if inert and not isinstance(made, tuple) else made
 
@@ -115,7 +116,7 @@ def _known(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
 
 def _carries(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> bool:
     """Return whether a node's outputs carry relevance: what `labelled` said by name, now for the values."""
-    if is_inert(node) or node.op_type in LOOKUPS:
+    if is_inert(node, node.op_type == "Cast" and is_number(args[0])) or node.op_type in LOOKUPS:
         return node.op_type in LOOKUPS
     if node.op_type in TABLES and isinstance(args[0], np.ndarray) and isinstance(args[1], Ref):
         return is_float(args[0].dtype) and not work.worked_out(args[1])

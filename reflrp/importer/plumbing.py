@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from reflrp.ops.selection import MaxPool
 class Filled:
     """Output number `output` of `function(*args)`, with what is observed put in at `places`; as `dtype`, if one is given.
 
+    What is observed is cast to the types of `given`, where there are such: quantised integers, which the engine has as floats.
     The function is one of a module, or a method of an ONNX node, so that it can be pickled by its name.
     """
 
@@ -25,12 +27,13 @@ class Filled:
     places: tuple[int, ...]
     output: int = 0
     dtype: type | None = None
+    given: tuple[np.dtype[Any] | None, ...] = ()
 
     def __call__(self, *observed: np.ndarray) -> Any:
         """Return the output for these arrays."""
         args = list(self.args)
-        for i, array in zip(self.places, observed, strict=True):
-            args[i] = array
+        for i, array, dtype in zip_longest(self.places, observed, self.given):
+            args[i] = array if dtype is None else array.astype(dtype)
         found = self.function(*args)[self.output]
         return found if self.dtype is None else np.asarray(found, dtype=self.dtype)
 

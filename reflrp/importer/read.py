@@ -14,8 +14,10 @@ from onnx.external_data_helper import uses_external_data
 
 from reflrp import limits
 from reflrp.errors import ModelError, TooLarge
+from reflrp.ground.checks import shown
 from reflrp.importer.dtypes import widened
 from reflrp.importer.external import Files
+from reflrp.importer.foreign import advice
 
 ModelLike = str | Path | bytes | ModelProto
 """What can be imported: a path, the bytes of a file, or a parsed proto."""
@@ -42,7 +44,8 @@ def read(model: ModelLike) -> tuple[ModelProto, Path | None, str]:
     if isinstance(model, bytes | bytearray | memoryview):
         return _decode(bytes(model), "the model"), None, "the model"
     if not isinstance(model, str | Path):
-        raise ModelError(f"cannot import a {type(model).__name__}: give a path, bytes or an onnx.ModelProto")
+        what = advice(model) or f"a model from {shown(model)}: give a path, bytes or an onnx.ModelProto"
+        raise ModelError(f"cannot import {what}")
     path = Path(model)
     try:
         if not path.is_file():

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays.provenance import own
 from reflrp.errors import TooLarge
 from reflrp.importer.node import Body, OnnxNode
 from reflrp.ir import Node, Op, Shape, Value
@@ -102,6 +103,7 @@ class Work(Protocol):
     notes: list[str]
     steps: list[int]
     sized_by_data: set[str]
+    bounds: dict[str, tuple[float, float]]
     reserved: tuple[frozenset[str], frozenset[str]]
     prefix: str
     origin: tuple[str, ...]
@@ -172,6 +174,13 @@ class Site:
         """Return an attribute."""
         return self.node.attributes.get(name, default)
 
+    def needed(self, name: str) -> Any:
+        """Return an attribute that the operator cannot do without."""
+        found = self.attr(name)
+        if found is None:
+            raise Unbuildable(f"its attribute {name!r} is missing")
+        return found
+
     def has(self, i: int) -> bool:
         """Return whether input i is there."""
         return i < len(self.args) and self.args[i] is not None
@@ -183,7 +192,7 @@ class Site:
             raise Unbuildable(f"its input {i} is a sequence")
         if found is None:
             raise Unbuildable(f"its input {i} is missing")
-        return found
+        return own(found) if isinstance(found, np.ndarray) else found
 
     def ref(self, i: int = 0) -> Ref:
         """Return input i, which must be a value."""
@@ -199,7 +208,7 @@ class Site:
         found = self.args[i]
         if isinstance(found, Ref) and found.value.active:
             raise Unbuildable(f"its input {i} ({found.name!r}) depends on the data, and carries relevance")
-        return self.work.observe(found) if isinstance(found, Ref) else found
+        return own(self.work.observe(found) if isinstance(found, Ref) else found)
 
     def ints(self, name: str, i: int | None = None) -> tuple[int, ...] | None:
         """Return integers that are an attribute in old opsets and input i in new ones."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays.looks import block, counted, ended, listed
+from reflrp.ground.caches import Kept
 from reflrp.importer.node import OnnxNode
 
 
@@ -43,6 +44,14 @@ class Source:
     opsets: Mapping[str, int] = field(default_factory=dict)
     made: int = 0
 
+    @Kept
+    def with_gaps(self) -> frozenset[str]:
+        """The inputs in which a NaN is a gap: all that read them fill it in."""
+        read = {fills: set[str]() for fills in (True, False)}
+        for node in self.nodes:
+            read[_fills_in(node)].update(node.inputs)
+        return frozenset(name for name in self.inputs if name in read[True] - read[False])
+
     @property
     def size(self) -> int:
         """How many numbers the constants hold."""
@@ -58,3 +67,8 @@ class Source:
             "opset": ", ".join(f"{k or 'ai.onnx'} {v}" for k, v in self.opsets.items()),
         }
         return block(f"Source {ended(self.name)}", rows)
+
+
+def _fills_in(node: OnnxNode) -> bool:
+    gap = node.attributes.get("replaced_value_float", 0.0)
+    return node.op_type == "Imputer" and bool(np.isnan(gap))

@@ -68,7 +68,7 @@ def _why(node: OnnxNode) -> str:
     if node.domain == "com.microsoft.nchwc":
         return "a layout of one processor; save the model with onnxruntime's optimisation level extended or lower"
     if "Integer" in node.op_type or node.op_type.startswith(("QLinear", "QGemm", "QAttention", "DynamicQuant")):
-        return f"integer arithmetic; {QDQ}"
+        return f"a kernel of integers; {QDQ}"
     if not node.standard:
         return "not an operator of the ONNX standard"
     if "Sequence" in node.op_type or "Optional" in node.op_type:

@@ -3,6 +3,7 @@
 - A move (Reshape, Gather, Concat, Where ...) gives each entry's relevance to the id that came there, as observed: an id that
   a mask replaced gets nothing, and what a constant brought in stays with the node.
 - Arithmetic on one id leaves it in its place. Where a bound of Clip, Max or Min wins, or a factor is 0, the id is replaced.
+- TopK moves ids as it finds them.
 - Of several ids that are added (a token and its field's offset, as inputs) none comes before the other: equal parts. The
   same holds for a product; but a factor of 1 changes nothing, and gets nothing.
 """
@@ -36,10 +37,12 @@ ENTRYWISE = frozenset(
 Evaluate = Callable[..., tuple[Any, ...]]
 
 
-def sharing(node: OnnxNode, tokens: tuple[int, ...]) -> tuple[int, ...]:
+def sharing(node: OnnxNode, tokens: tuple[int, ...], output: int) -> tuple[int, ...]:
     """Return which of the operands `tokens` get some of the relevance of a node's output; none where it is no such node."""
     if node.op_type in ENTRYWISE:
         return tokens
+    if node.op_type == "TopK":
+        return tokens if output == 0 else ()  # the other one is positions
     if node.op_type not in DATA or node.attributes.get("reduction", "none") != "none":  # of a scatter
         return ()
     data = DATA[node.op_type]
@@ -78,8 +81,16 @@ class Sharing:
         run = partial(self.evaluate, self.node)
         if self.node.op_type in ENTRYWISE:
             return _in_place(self.node.op_type, operands, run(*operands)[self.output], self.tokens)
+        if self.node.op_type == "TopK":
+            return [Share(0, _along(operands[0], run(*operands)[1], self.node.attributes.get("axis", -1)))]
         data = DATA[self.node.op_type]
         return [Share(t, _origins(run, operands, data, t)[self.output]) for t in self.tokens]
+
+
+def _along(ids: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
+    """Return the numbers of the entries at some positions along an axis."""
+    found: np.ndarray = np.take_along_axis(np.arange(ids.size).reshape(ids.shape), positions, axis)
+    return found
 
 
 def _origins(

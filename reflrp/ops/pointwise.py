@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import pi, sqrt
+from math import isnan, nan, pi, sqrt
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -131,18 +131,9 @@ def _swish_slope(x: Array, alpha: float = 1.0) -> Array:
     return s + alpha * x * s * (1 - s)
 
 
-def _fake_quant(x: Array, scale: Array, low: Array, high: Array) -> Array:
-    return _clip(namespace(x).round(x / scale), low, high) * scale
-
-
-def _dynamic_quant(x: Array) -> Array:
-    """Round to 256 steps that reach from the least to the largest entry, zero included: DynamicQuantizeLinear."""
-    xp = namespace(x)
-    low, high = xp.min(x) + 0 * xp.max(x), xp.max(x)
-    low, high = where(low > 0, 0 * low, low), where(high < 0, 0 * high, high)
-    scale = where(high > low, (high - low) / 255, ones_like(high))
-    start = xp.round(-low / scale)
-    return (_clip(xp.round(x / scale) + start, 0, 255) - start) * scale
+def _missing(x: Array, gap: float) -> Array:
+    """Return where an entry is missing: where it is NaN, which is not itself, or the number that stands for a gap."""
+    return x != x if isnan(gap) else x == gap  # noqa: PLR0124 (fractions have no `isnan`)
 
 
 def _power(x: Array, exponent: Array) -> Array:
@@ -189,12 +180,10 @@ FUNCTIONS: dict[str, Function] = {
     "mish": Function(lambda x: x * _tanh(_softplus(x)), _mish_slope),
     "swish": Function(_swish, _swish_slope),
     "clip": Function(_clip, lambda x, low, high: _step((x >= low) & (x <= high), x)),
-    "fake_quant": Function(
-        _fake_quant,
-        lambda x, scale, low, high: _step((x >= low * scale) & (x <= high * scale), x),
-        keeps_sign=True,
+    "impute": Function(
+        lambda x, gap=nan, value=0.0: where(_missing(x, gap), value + 0 * ones_like(x), x),
+        lambda x, gap=nan, value=0.0: where(_missing(x, gap), 0 * ones_like(x), ones_like(x)),
     ),
-    "dynamic_quant": Function(_dynamic_quant, ones_like, keeps_sign=True),
     "shrink": Function(_shrink, lambda x, lambd, bias: _step(abs(x) > lambd, x)),
     "erf": Function(erf, lambda x: 2 / sqrt(pi) * _exp(-x * x), keeps_sign=True),
     "exp": Function(_exp, _exp, nonneg=True),
@@ -251,8 +240,6 @@ class Pointwise(Op):
         """Whether f(x) is 0 wherever x <= 0, as the rectifier's is."""
         if self.name == "clip":
             return bool(np.all(self.args[0] == 0) and np.all(self.args[1] >= 0))
-        if self.name == "fake_quant":
-            return bool(np.all(self.args[1] == 0) and np.all(self.args[2] >= 0))
         if self.name == "thresholded_relu":
             return bool(self.args[0] >= 0)
         return FUNCTIONS[self.name].gates
@@ -264,8 +251,8 @@ class Pointwise(Op):
     def nonneg(self, *flags: bool) -> bool:
         """Return whether f >= 0 always, or keeps the sign of an input that is."""
         known = FUNCTIONS[self.name]
-        if self.name in ("clip", "fake_quant"):
-            low, high = self.args[-2:]
+        if self.name == "clip":
+            low, high = self.args
             return (flags[0] or bool(np.all(low >= 0))) and bool(np.all(high >= 0))
         if self.name == "selu" and self.args and self.args[-1] < 0:
             return False

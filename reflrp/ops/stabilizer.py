@@ -12,12 +12,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reflrp.arrays import Array, away_from_zero, is_symbolic, namespace, sign, where
+from reflrp.arrays import Array, away_from_zero, is_exact, is_symbolic, namespace, sign, where
+from reflrp.arrays.levels import divided
 from reflrp.arrays.namespaces import fits
 from reflrp.errors import NonFiniteError, RuleError
 from reflrp.ground import checks
 
 Form = Literal["signed", "plain", "clip", "nonzero"]
+
+Looks = Literal["", "sample", "batch"]
+"""What something sees beside the entry that it works on: nothing, all of the entry's sample, or all samples of a batch."""
+
+
+def looks(value: Any) -> Looks:
+    """Return what a field of a rule looks at: a function of an array that does not say so may look at all samples."""
+    found: Looks = getattr(value, "looks", "batch") if callable(value) else ""
+    return found
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class Stabilizer:
     ============  =============================================  ==============================
 
     with sgn 0 = +1. `norm_scale` replaces epsilon by epsilon * sqrt(mean z^2), the mean being over the axes `dim`
-    (default: all but the first).
+    (default: each sample's, over all axes but that of the samples; of an array alone, the first).
 
     Parameters
     ----------
@@ -80,6 +90,11 @@ class Stabilizer:
         if self.form == "clip":
             return sign(z) * namespace(z).maximum(abs(z), epsilon)
         return away_from_zero(z, epsilon)
+
+    @property
+    def looks(self) -> Looks:
+        """All of a sample, by its mean; over axes of the caller's own these may be of several samples."""
+        return "" if not self.norm_scale else "sample" if self.dim is None else "batch"
 
     def _scaled(self, z: Array) -> Array:
         axes = self.dim if self.dim is not None else tuple(range(1, z.ndim))
@@ -132,6 +147,8 @@ def ratio(R: Array, z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
     Shapes: R, z, result (N, *out). Raises NonFiniteError where st(z) is infinite. Clauses: STAB-1, STAB-2.
     """
     denominator = stabilize(z, stabilizer)
+    if is_exact(R):
+        return divided(R, denominator)
     _check(denominator, R)
     if isinstance(stabilizer, Real) and stabilizer > 0:
         return R / denominator

@@ -34,6 +34,9 @@ Sum = dict[Product, Array]
 TERMS = 64
 """How many terms a sum may have."""
 
+WORK = 2000
+"""How many terms may be added up on the way: what exporters spell takes a few hundred."""
+
 DEGREE = 8
 """Up to which whole power a sum is multiplied out."""
 
@@ -76,6 +79,7 @@ class Algebra:
     atoms: list[Atom] = field(default_factory=list)
     exponents: list[float] = field(default_factory=lambda: [k / 2 for k in range(-8, 9) if k])
     partial: set[int] = field(default_factory=set)
+    work: int = 0
 
     def __post_init__(self) -> None:
         self.atoms.append(Atom("x", {}, NOWHERE, frozenset(range(len(self.shape))), 0))
@@ -141,10 +145,11 @@ class Algebra:
     def add(self, *sums: Sum) -> Sum:
         """Return a sum of sums; a term that cancels up to rounding is gone."""
         found: dict[Product, list[Array]] = {}
+        self.work += sum(map(len, sums))
         for s in sums:
             for m, c in s.items():
                 found.setdefault(m, []).append(c)
-        if len(found) > TERMS:
+        if len(found) > TERMS or self.work > WORK:
             raise Unproven("too many terms")
         return {m: sum(cs[1:], cs[0]) for m, cs in found.items() if len(cs) == 1 or not self._cancel(cs)}
 

@@ -21,6 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
+from reflrp.arrays.convert import wide
 from reflrp.ir import Graph, Node
 from reflrp.ops.linear import Diagonal, LeftDense
 from reflrp.ops.routing import Concat
@@ -48,6 +49,34 @@ def batchnorms_joined(graph: Graph) -> Graph:
         whole = replace(chain[-1], op=op, inputs=first.inputs, op_type="BatchNormalization", onnx=names)
         nodes[place[chain[-1].output]] = whole
     return closed(graph, nodes)
+
+
+def batchnorms_named(graph: Graph) -> Graph:
+    """Join scales and shifts in a row that the exporter's names say are one BatchNormalization, wherever it stands.
+
+    Keras and tf2onnx call them `net/bn/batchnorm/mul_1`, `net/bn/batchnorm/add_1`. Nothing is folded into a neighbour.
+    """
+    nodes, place, readers = opened(graph)
+    for i, node in enumerate(graph.nodes):
+        module = _batchnorm_of(node)
+        if not module:
+            continue
+        nodes[i] = replace(node, op_type="BatchNormalization")
+        name = node.inputs[0]
+        before = nodes[place[name]] if name in place else None
+        if before is not None and readers[name] == 1 and _batchnorm_of(before) == module:
+            op = _composed([before.op, node.op])  # type: ignore[list-item]
+            nodes[i] = replace(nodes[i], op=op, inputs=before.inputs, onnx=(*before.onnx, *node.onnx))
+            nodes[place[name]] = None
+    return closed(graph, nodes)
+
+
+def _batchnorm_of(node: Node) -> str:
+    """Return the name of the BatchNormalization that a scale or a shift is a part of, or ""."""
+    if not isinstance(node.op, Diagonal):
+        return ""
+    found = {match[1] if match else "" for match in (re.match(r"(.*/batchnorm)/[^/]*$", n) for n in node.onnx)}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _channels(first: Node, graph: Graph, makers: Mapping[str, Node], readers: Counter[str]) -> tuple[int, int] | None:
@@ -103,5 +132,5 @@ def _composed(maps: list[Diagonal]) -> Diagonal:
     """Return one map for several, one after the other."""
     w, b = np.ones(()), np.zeros(())
     for d in maps:
-        w, b = w * d.w.astype(np.float64), b * d.w + (0 if d.b is ZERO else d.b)
+        w, b = w * wide(d.w), b * d.w + (0 if d.b is ZERO else d.b)
     return Diagonal(w, b, maps[0].source)

@@ -14,6 +14,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array
+from reflrp.arrays.convert import wide
 from reflrp.errors import RuleError
 from reflrp.ground.caches import Cache
 from reflrp.ground.checks import shown, texts
@@ -22,9 +23,12 @@ from reflrp.ops.conv import Conv, ConvTranspose
 from reflrp.ops.linear import Dense, Diagonal, LeftDense, LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.quantised import Units
 from reflrp.ops.routing import Concat
-from reflrp.passes.batchnorm import batchnorms_joined
+from reflrp.passes.batchnorm import batchnorms_joined, batchnorms_named
 from reflrp.passes.bias import WITH_BIAS, closed, opened, part_bias
+from reflrp.passes.readers import part_readers
+from reflrp.passes.separable import join_separable
 
 
 def fold_batchnorm(graph: Graph) -> Graph:
@@ -67,8 +71,8 @@ def scaled_after(op: LinearMap, d: LinearMap) -> LinearMap | None:
     scale = _channel_scale(d.w, rank)
     if scale is None or isinstance(op, LeftDense) or not _shifts_channels(d, rank):
         return None
-    w = np.asarray(op.w, dtype=np.float64) * _along_outputs(scale, op)
-    b = np.asarray(op.b, dtype=np.float64) * d.w if op.b is not ZERO else ZERO
+    w = wide(op.w) * _along_outputs(scale, op)
+    b = wide(op.b) * d.w if op.b is not ZERO else ZERO
     return replace(op, w=w, b=b + d.b, derived=Cache())
 
 
@@ -130,7 +134,7 @@ def _scaled_before(op: LinearMap, d: LinearMap) -> LinearMap | None:
     if scale is None:
         return None
     shift = np.broadcast_to(d.b, (1, *op.source[1:])) if d.b is not ZERO else ZERO
-    w = np.asarray(op.w, dtype=np.float64)
+    w = wide(op.w)
     return replace(op, w=w * _along_inputs(scale, op), b=op(shift, w) + op.b, derived=Cache())
 
 
@@ -186,23 +190,31 @@ def _section(x: Array, shape: tuple[int, ...], start: int, end: int) -> Array:
 
 
 def strip_output(graph: Graph) -> Graph:
-    """Let the output end before its final Softmax, LogSoftmax or Sigmoid, and say so in `notes`."""
+    """Let the output end before its final Softmax, LogSoftmax or Sigmoid, rounded or not, and say so in `notes`."""
     (output,) = graph.outputs
-    node = graph.producers().get(graph.resolve(output))
+    makers = graph.producers()
+    node = makers.get(graph.resolve(output))
+    rounding = set[str]()
+    while node is not None and isinstance(node.op, Units):
+        rounding.add(node.name)
+        node = makers.get(node.inputs[0])
     final = node is not None and (
         isinstance(node.op, Softmax | LogSoftmax) or (isinstance(node.op, Pointwise) and node.op.name == "sigmoid")
     )
     if not final or node is None:
         return graph
     note = f"the final {node.op_type} {node.name!r} is stripped: its input {node.inputs[0]!r} is explained"
-    kept = tuple(n for n in graph.nodes if n is not node)
+    kept = tuple(n for n in graph.nodes if n is not node and n.name not in rounding)
     return replace(graph, nodes=kept, outputs=node.inputs[:1], notes=(*graph.notes, note))
 
 
 PASSES: dict[str, Callable[[Graph], Graph]] = {
     "fold_batchnorm": fold_batchnorm,
+    "join_batchnorm": batchnorms_named,
     "merge_batchnorm": merge_batchnorm,
+    "join_separable": join_separable,
     "part_bias": part_bias,
+    "part_readers": part_readers,
 }
 """The passes that a composite may name."""
 

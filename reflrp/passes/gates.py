@@ -13,6 +13,7 @@ from reflrp.ops.linear import Diagonal
 from reflrp.ops.normaliser import Softmax
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply, Product
+from reflrp.ops.quantised import Units
 from reflrp.ops.routing import Routing
 from reflrp.ops.sums import SumAxes
 
@@ -34,8 +35,8 @@ def _marked(node: Node, degrees: Mapping[str, int]) -> Node:
 def _degree(node: Node, graph: Graph, degrees: Mapping[str, int]) -> int:
     """Return how much of a gate a node's output is, given that of the values before it.
 
-    Routing of one value that carries relevance, masks and scales (a factor of constants, or of values without relevance, as
-    a head mask between softmax and values), and a scalar shift as in 1 - z are looked through.
+    Routing of one value that carries relevance, its rounding to integers, masks and scales (a factor of constants, or of
+    values without relevance, as a head mask between softmax and values), and a scalar shift as in 1 - z are looked through.
     """
     source, op = _looked_through(node, graph), node.op
     if source is not None:
@@ -59,4 +60,4 @@ def _looked_through(node: Node, graph: Graph) -> str | None:
     if isinstance(node.op, Diagonal):
         return node.inputs[0] if np.size(node.op.w) == 1 or node.op.b is ZERO else None
     sources = [name for name in node.inputs if graph.values[name].active]
-    return sources[0] if isinstance(node.op, Routing | Multiply) and len(sources) == 1 else None
+    return sources[0] if isinstance(node.op, Routing | Multiply | Units) and len(sources) == 1 else None

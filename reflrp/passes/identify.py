@@ -66,6 +66,8 @@ def _known(region: Region) -> Op | None:
 
 
 def _activation(a: Algebra, form: Sum) -> Op | None:
+    if any(np.size(c) > 1 for c in form.values()):
+        return None  # a number for each channel, as a BatchNormalization behind an activation has, is no parameter
     for name in _by_skeleton().get(skeleton(a, form), ()):
         for args in _parameters(a, form, name):
             if a.same(functions.SPELLINGS[name](a, a.x, *args), form):
@@ -94,16 +96,18 @@ def _bones(a: Algebra, k: int) -> str:
 
 
 def _parameters(a: Algebra, form: Sum, name: str) -> Iterator[tuple[float, ...]]:
-    """Yield what the parameters of an activation can be, given a form of its skeleton."""
+    """Yield what the parameters of an activation can be, given a form of its skeleton; they are single numbers."""
+    if any(np.size(c) != 1 for c in form.values()):
+        return
     if name == "swish":
         rates = {
             abs(e) for atom in a.atoms if atom.name == "sum" for m in atom.arg for k, e in m if a.atoms[k].name == "exp"
         }
         yield from ((rate,) for rate in sorted(rates))
     elif name == "hard_sigmoid":
-        yield from ((float(c), 0.5) for c in form.values() if c > 0)
+        yield from ((_float(c), 0.5) for c in form.values() if c > 0)
     elif name == "leaky_relu":
-        slope = float(form.get(a.lead(a.x), 0.0))
+        slope = _float(form.get(a.lead(a.x), 0.0))
         yield from [(slope,)] if 0 < slope < 1 else []
     elif name in ("elu", "celu", "selu"):
         yield from _exponential_parameters(a, form, name)
@@ -113,12 +117,17 @@ def _parameters(a: Algebra, form: Sum, name: str) -> Iterator[tuple[float, ...]]
 
 def _exponential_parameters(a: Algebra, form: Sum, name: str) -> Iterator[tuple[float, ...]]:
     """Yield the parameters of gamma max(x, 0) + c (exp(rate min(x, 0)) - 1), as one of its names has them."""
-    c = -float(form.get((), 0.0))
-    gamma = next(float(d) for m, d in form.items() if len(m) == 1)
+    c = -_float(form.get((), 0.0))
+    gamma = next(_float(d) for m, d in form.items() if len(m) == 1)
     if (name == "elu" and a.close(gamma, 1.0)) or (name == "celu" and c > 0):
         yield (c,)
     elif name == "selu" and gamma:
         yield (c / gamma, gamma)
+
+
+def _float(c: Array) -> float:
+    """Return a coefficient of one entry as a number."""
+    return float(np.asarray(c).item())
 
 
 def _softmax(a: Algebra, form: Sum) -> Op | None:

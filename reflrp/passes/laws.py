@@ -19,6 +19,7 @@ from reflrp.ops.norms import LocalResponse, Standardise
 from reflrp.ops.picking import Index, Pick, ScatterSum, Take
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import MatrixProduct, Multiply
+from reflrp.ops.quantised import Scaled, Truncate, Units
 from reflrp.ops.routing import Concat, Embedding, Expand, Pad, Reshape, Slice, Transpose, Where
 from reflrp.ops.selection import MaxAxes, MaxOf, MaxPool
 from reflrp.ops.sums import SumAxes, SumOf
@@ -34,6 +35,12 @@ def law(op: Op, see: Sight) -> Place:
 @law.register
 def _pointwise(op: Pointwise, see: Sight) -> Place:
     return see.broadcast(*op.args)
+
+
+@law.register
+def _units(op: Units, see: Sight) -> Place:
+    held = (op.scale, op.zero) if isinstance(op, Scaled) else (op.divisor,) if isinstance(op, Truncate) else ()
+    return see.broadcast(*held)
 
 
 @law.register(Softmax)

@@ -136,9 +136,14 @@ def _cumsum(known: Recipe, see: Sight) -> Place:
     return see.off(see.one(), _axes(known.ints("axis", 1), len(see.shapes[0])))
 
 
+def _dynamic(known: Recipe, see: Sight) -> Place:
+    raise Meeting("it rounds all samples to one scale, that of the largest")
+
+
 LAWS: dict[str, Callable[[Recipe, Sight], Place]] = {
     "Concat": _concat,
     "CumSum": _cumsum,
+    "DynamicQuantizeLinear": _dynamic,
     "Expand": _expand,
     "Gather": _gather,
     "GatherND": _gather_nd,

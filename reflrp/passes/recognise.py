@@ -3,7 +3,8 @@
 Exporters spell GELU, SiLU, LayerNorm and RMSNorm in dozens of ways. So the pass does not match spellings. It looks for
 regions with one input and one output whose inner values nobody else reads, brings each to an algebraic normal form, and
 asks whether that is the normal form of a known function (`identify`): a proof, no trial. A region has at most `LARGEST`
-nodes, so that the pass is linear in the size of the graph.
+nodes, a normal form at most `WORK` terms on its way, and regions that are spelled alike are looked at once, so that the pass is
+linear in the size of the graph.
 
 What was replaced stays with the graph (`Graph.replaced`): the first time such a node runs, the nodes that it stands for
 run beside it, and must give the same values.
@@ -11,7 +12,7 @@ run beside it, and must give the same values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -37,7 +38,7 @@ No exporter needs as many; the bounds keep the search linear on chains of thousa
 
 def recognise(graph: Graph) -> Graph:
     """Return the graph with each recognised region as one node; `Node.onnx` names what it was made of."""
-    view = _View(graph)
+    view, known = _View(graph), dict[Hashable, Op | None]()
     made: dict[str, Node] = {}
     replaced: dict[str, Replaced] = {}
     gone: set[str] = set()
@@ -45,7 +46,7 @@ def recognise(graph: Graph) -> Graph:
         if node.name in gone or not _may_end(node):
             continue
         limits.step(f"recognising what ends in node {node.name!r} (onnx {node.op_type})", LARGEST)
-        found = [(region, op) for region in view.regions(node, gone) if (op := identified(region)) is not None]
+        found = [(region, op) for region in view.regions(node, gone) if (op := _once(region, known)) is not None]
         if found:
             region, op = found[-1]
             made[node.name] = _one_node(region, op)
@@ -54,6 +55,14 @@ def recognise(graph: Graph) -> Graph:
     nodes = [made.get(n.name, n) for n in graph.nodes if n.name not in gone or n.name in made]
     found_in = replace(graph, nodes=tuple(nodes), replaced=replaced)
     return _to_be_checked(_take_in_affine(_with_signs(found_in)))
+
+
+def _once(region: Region, known: dict[Hashable, Op | None]) -> Op | None:
+    """Return the function that a region is; one that is spelled as another before it is the same."""
+    spelling = region.spelling()
+    if spelling not in known:
+        known[spelling] = identified(region)
+    return known[spelling]
 
 
 def _to_be_checked(graph: Graph) -> Graph:

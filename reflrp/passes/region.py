@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, fields
 from math import prod, sqrt
 from struct import pack, unpack
 from typing import Any, NamedTuple
@@ -45,6 +45,15 @@ class Region:
         """The node whose output is the region's."""
         return self.nodes[-1]
 
+    def spelling(self) -> Hashable:
+        """Return what the region's normal form follows from: its shape, and how its ops hang together.
+
+        Large constants stand there by their identity: the graph keeps them.
+        """
+        places = {self.entry: 0}
+        places |= {node.output: i for i, node in enumerate(self.nodes, 1)}
+        return self.shape, *((tuple(places[i] for i in n.inputs), type(n.op), _fields(n.op)) for n in self.nodes)
+
     def normal_form(self) -> tuple[Algebra, Sum]:
         """Return what the region computes. Raises Unproven where it has no normal form, or not the input's shape."""
         a = Algebra(self.shape, self.tolerance())
@@ -79,6 +88,23 @@ class Region:
                 c = single(value)
                 if c is not None and np.isfinite(c):
                     yield c
+
+
+SMALL = 1024
+"""Up to how many bytes of a constant are compared, and not its identity."""
+
+WORKED_OUT = frozenset(["absorbed", "derived", "gated", "positive"])
+"""Fields of ops that do not say what they compute."""
+
+
+def _fields(op: Op) -> tuple[Hashable, ...]:
+    return tuple(_field(getattr(op, f.name)) for f in fields(op) if f.name not in WORKED_OUT)
+
+
+def _field(value: Any) -> Hashable:
+    if isinstance(value, np.ndarray):
+        return (value.shape, value.dtype.str, value.tobytes()) if value.nbytes <= SMALL else id(value)
+    return tuple(map(_field, value)) if isinstance(value, tuple) else value
 
 
 class Form(NamedTuple):

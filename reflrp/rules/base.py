@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -15,7 +15,19 @@ from reflrp.arrays.looks import Comparable, brief
 from reflrp.errors import RuleError
 from reflrp.ground.checks import choice, is_number, number, refuse
 from reflrp.ir import Node
-from reflrp.ops.stabilizer import Stabilizer
+from reflrp.ops.stabilizer import Looks, Stabilizer, looks
+
+
+class Seat(NamedTuple):
+    """Which axis of a value of some rank holds the samples; None where there is one sample, whose all of the value is."""
+
+    axis: int | None
+    rank: int
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """The axes of one sample."""
+        return tuple(i for i in range(self.rank) if i != self.axis)
 
 
 @dataclass(frozen=True)
@@ -36,15 +48,32 @@ class Rule(Comparable):
         """Return the relevance of the input."""
         raise NotImplementedError
 
+    def box(self, a: Array) -> tuple[Array, Array] | None:
+        """Return the bounds that the rule takes its input `a` to lie in; None for a rule without any."""
+        return None
+
     def fits(self, node: Node) -> bool:
         """Return whether the rule can stand on a node."""
         return node.kind in self.serves
 
+    @property
+    def looks(self) -> Looks:
+        """What the rule sees beside the sample's own entries at each output: all of the sample, or all of the batch.
+
+        Such a rule changes with the cut of a batch, or must be told where the samples are. A rule of your own that takes a
+        statistic over the batch says so here.
+        """
+        return furthest(getattr(self, f.name) for f in fields(self))
+
+    def told(self, a: Seat, z: Seat) -> Self:
+        """Return the same rule for a layer that holds the samples there in its input, and there in its output."""
+        found = {f.name: _told(getattr(self, f.name), a, z) for f in fields(self)}
+        return replace(self, **{k: v for k, v in found.items() if v is not getattr(self, k)})
+
     def __repr__(self) -> str:
         """Return the rule as it is written, with arrays by their dtype and shape."""
-        return (
-            f"{type(self).__name__}({', '.join(f'{f.name}={brief(getattr(self, f.name), 200)}' for f in fields(self))})"
-        )
+        shown = (f"{f.name}={brief(getattr(self, f.name), 200)}" for f in fields(self) if f.repr)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def exact(self) -> Self:
         """Return the same rule with each float in its fields as the fraction that its digits say: 0.1 is 1/10."""
@@ -54,6 +83,18 @@ class Rule(Comparable):
         """Return the same rule with NumPy's numbers as Python's, which leave the dtype of arrays that they meet alone."""
         changed = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
         return replace(self, **changed) if any(v is not getattr(self, k) for k, v in changed.items()) else self
+
+
+def furthest(values: Iterable[Any]) -> Looks:
+    """Return how far what looks furthest among some fields or rules looks."""
+    found = [v.looks if isinstance(v, Rule) else looks(v) for v in values]
+    return "batch" if "batch" in found else "sample" if "sample" in found else ""
+
+
+def _told(value: Any, a: Seat, z: Seat) -> Any:
+    if isinstance(value, Rule):
+        return value.told(a, z)
+    return replace(value, dim=z.others) if callable(value) and looks(value) == "sample" else value
 
 
 def _exact(value: Any) -> Any:

@@ -22,8 +22,8 @@ Montavon2019 : Montavon et al., "Layer-Wise Relevance Propagation: An Overview",
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
 
 from reflrp.arrays import ZERO, Array, add, full_like, namespace, neg, ones_like, pos, sign, square, where
 from reflrp.errors import RuleError
@@ -31,8 +31,8 @@ from reflrp.ground.checks import flag, number, refuse
 from reflrp.ir import LINEAR, Node
 from reflrp.ops.linear import LinearMap
 from reflrp.ops.norms import Standardise, Statistic
-from reflrp.ops.stabilizer import StabilizerLike, check_epsilon, check_stabilizer
-from reflrp.rules.base import Rule, check_choice, check_numbers
+from reflrp.ops.stabilizer import Looks, StabilizerLike, check_epsilon, check_stabilizer
+from reflrp.rules.base import Rule, Seat, check_choice, check_numbers
 
 Pair = tuple[Array, Array]
 """An input and the parameter it meets."""
@@ -258,9 +258,13 @@ class ZBox(LinearRule):
         if outside if isinstance(outside, bool) else outside.any():
             raise RuleError(f"zbox needs low <= high, not low={self.low!r}, high={self.high!r}")
 
+    def box(self, a: Array) -> tuple[Array, Array]:
+        """Return low and high."""
+        return full_like(a, self.low), full_like(a, self.high)
+
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        low, high = full_like(a, self.low), full_like(a, self.high)
+        low, high = self.box(a)
         wp, wn = L.weights(pos), L.weights(neg)
         s = L.ratio(R, add(L(a, L.w), -L(low, wp), -L(high, wn)), self.stabilizer)
         return add(L.pull(a, s, L.w), -L.pull(low, s, wp), -L.pull(high, s, wn))
@@ -368,7 +372,8 @@ class StdxEpsilon(LinearRule):
     """LRP-epsilon with epsilon = factor * std(a), the population standard deviation of the layer's input.
 
     over: "sample" (each sample's own), "batch" (all entries of the batch, as SignXAI; then samples of one batch
-    change one another's relevance). bias="ignore" leaves b out of z.
+    change one another's relevance). bias="ignore" leaves b out of z. `seats` says where the layer's input and output hold
+    the samples, and is set where the rule stands on a node; without it they are on the first axis.
 
     Conserves up to bias and stabiliser. Raises RuleError for factor < 0. Clauses: STDX-1, STDX-2.
     """
@@ -376,6 +381,7 @@ class StdxEpsilon(LinearRule):
     factor: Any = 0.25
     over: Literal["sample", "batch"] = "sample"
     bias: Literal["absorb", "ignore"] = "absorb"
+    seats: tuple[Seat, Seat] | None = field(default=None, repr=False, compare=False)
     reweights: ClassVar[bool] = False
     multiple: ClassVar[bool] = True
 
@@ -385,13 +391,22 @@ class StdxEpsilon(LinearRule):
         check_choice("over", self.over, ("sample", "batch"))
         check_choice("bias", self.bias, ("absorb", "ignore"))
 
+    @property
+    def looks(self) -> Looks:
+        """What the standard deviation is over."""
+        return self.over
+
+    def told(self, a: Seat, z: Seat) -> Self:
+        """Return the same rule for a layer that holds the samples there in its input, and there in its output."""
+        return replace(self, seats=(a, z))
+
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
         xp = namespace(a)
-        batch = 1 if L.stacked else 0
-        axes = tuple(i for i in range(a.ndim) if self.over == "batch" or i != batch)
+        one, two = self.seats or (Seat(1 if L.stacked else 0, a.ndim), Seat(0, z.ndim))
+        axes = tuple(range(a.ndim)) if self.over == "batch" else one.others
         spread = xp.std(a, axis=axes, keepdims=True)
-        epsilon = self.factor * xp.reshape(spread, (-1,) + (1,) * (z.ndim - 1))
+        epsilon = self.factor * xp.reshape(spread, tuple(-1 if i == (two.axis or 0) else 1 for i in range(z.ndim)))
         z = z if self.bias == "absorb" else L(a, L.w)
         s = L.ratio(R, z, lambda z: z + epsilon * sign(z), L.b if self.bias == "absorb" else ZERO)
         return L.pull(a, s, L.w)
@@ -427,8 +442,8 @@ class AlphaBetaX(LinearRule):
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        for field in ("alpha", "beta"):
-            _check_pair(field, getattr(self, field))
+        for part in ("alpha", "beta"):
+            _check_pair(part, getattr(self, part))
         check_stabilizer(self.stabilizer)
         check_choice("bias", self.bias, ("split", "ignore"))
         check_choice("second", self.second, ("alpha", "beta"))

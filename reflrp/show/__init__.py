@@ -27,4 +27,8 @@ VIEWS.update(
     explanation_html=_late("notebook", "explanation_html"),
     model_html=_late("notebook", "model_html"),
     ledger_html=_late("notebook", "ledger_html"),
+    comparison=_late("compared", "text"),
+    comparison_html=_late("compared", "html"),
+    comparison_page=_late("compared", "page"),
+    comparison_plot=_late("compared", "plot"),
 )

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reflrp.errors import InputError
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
+from reflrp.seeds import label, value
+from reflrp.show.axes import CHANNELS, channel_of, check_told, names_of, needed, shared
 from reflrp.show.drawable import check_drawable, check_explanation, chosen
 from reflrp.show.figures import require_matplotlib, write_figure
 from reflrp.show.text import inline
@@ -27,7 +28,6 @@ COLOURS = ("#053061", "#2166ac", "#4393c3", "#a6cde3", "#ffffff", "#f6b99b", "#d
 """From blue over white to red."""
 
 INK = "#333333"
-CHANNELS = (1, 3, 4)
 BARS = 20
 """At most so many features of a vector are drawn: those with the largest |R|."""
 
@@ -50,6 +50,7 @@ class Panel:
     R: np.ndarray
     title: str
     wide: bool
+    axes: tuple[str, str] = ("axis 0", "axis 1")
 
     @property
     def limit(self) -> float:
@@ -62,7 +63,11 @@ Draw = Callable[[Any, Panel], None]
 
 
 def plot(
-    explanation: Explanation, path: str | Path | None = None, *, sample: int | Sequence[int] | None = None
+    explanation: Explanation,
+    path: str | Path | None = None,
+    *,
+    sample: int | Sequence[int] | None = None,
+    time_first: bool | None = None,
 ) -> Figure:
     """Draw the relevance beside the input, one row a sample, one panel an input.
 
@@ -78,6 +83,8 @@ def plot(
         Where to write the picture too; the ending says the format (.png, .pdf, .svg ...).
     sample : int or ints, optional
         Which samples. None: all, up to 20.
+    time_first : bool, optional
+        Whether the samples are on the second axis of the inputs, or on the first. None: where it is proven that they are.
 
     Returns
     -------
@@ -88,7 +95,8 @@ def plot(
     ReflrpError
         Where matplotlib is not installed.
     InputError
-        For a sample that is not there, or an ending that matplotlib cannot write.
+        For a sample that is not there, an ending that matplotlib cannot write, and where it is not known which axis holds
+        the samples.
 
     """
     check_explanation(explanation)
@@ -96,7 +104,9 @@ def plot(
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    rows = [_panels(explanation, n) for n in chosen(explanation, sample)]
+    time_first = checks.optional_flag("time_first", time_first)
+    check_told(explanation, time_first)
+    rows = [_panels(explanation, n, time_first) for n in chosen(explanation, sample)]
     across = 2 if len(rows) > 3 and not any(p.wide for p in rows[0]) else 1
     down = -(-len(rows) // across)
     widths = [6.4 if p.wide else 4.6 for p in rows[0]]
@@ -112,15 +122,16 @@ def plot(
     return figure
 
 
-def _panels(e: Explanation, n: int) -> list[Panel]:
+def _panels(e: Explanation, n: int, time_first: bool | None) -> list[Panel]:
     found = []
-    for name, R in e.relevances.items():
-        if not R.ndim or len(R) != len(e.output):
-            raise InputError(f"input {name!r} has no batch axis of {len(e.output)} samples, so it cannot be drawn")
-        x = np.asarray(e.inputs.get(name, np.zeros_like(R)))[n]
-        check_drawable(name, x, R[n])
+    drawn = [name for name in e.relevances if not shared(e, name)] or list(e.relevances)
+    for name, array in ((name, e.relevances[name]) for name in drawn):
+        R = needed(e, name, array, time_first)[n]
+        given = np.asarray(e.inputs.get(name, np.zeros_like(array)))
+        x = needed(e, name, given, time_first)[n] if given.shape == array.shape else given
+        check_drawable(name, x, R)
         title = title_of(e, n) + (f" · {inline(name, 80)}" if len(e.relevances) > 1 else "")
-        found.append(_panel(name, x, R[n], title))
+        found.append(_panel(e, name, x, R, title, time_first))
     return found
 
 
@@ -129,20 +140,20 @@ def title_of(e: Explanation, n: int) -> str:
     which = f"sample {n}: " if len(e.output) > 1 else ""
     if not e.target:
         return f"{which}initial relevance as given"
-    index = e.target[n]
-    label = index[0] if len(index) == 1 else index
-    score = float(e.output[(n, *index)])
-    return f"{which}target {label}, output {score:.4g}" if index else f"{which}output {score:.4g}"
+    score = f"{e.score} {value(e.output, n, e.target[n]):.4g}"
+    return f"{which}target {label(e.target[n])}, {score}" if e.target[n] != () else f"{which}{score}"
 
 
-def _panel(name: str, x: np.ndarray, R: np.ndarray, title: str) -> Panel:
+def _panel(e: Explanation, name: str, x: np.ndarray, R: np.ndarray, title: str, time_first: bool | None) -> Panel:
     """Return a panel with the arrays in the form in which they are drawn."""
     if x.ndim == 3:
-        axis = 2 if x.shape[0] not in CHANNELS and x.shape[2] in CHANNELS else 0
+        axis = channel_of(e, name, time_first) or 0
         return Panel(name, np.moveaxis(x, axis, 2), R.sum(axis=axis), title, wide=False)
     if x.ndim == 2:
-        turned = x.shape[0] > x.shape[1]
-        return Panel(name, x.T if turned else x, R.T if turned else R, title, wide=True)
+        first, second = names_of(e, name, time_first)[:2]
+        turned = first == "step" or (second != "step" and x.shape[0] > x.shape[1])
+        axes = (second, first) if turned else (first, second)
+        return Panel(name, x.T if turned else x, R.T if turned else R, title, wide=True, axes=axes)
     return Panel(name, x.reshape(-1), R.reshape(-1), title, wide=True)
 
 
@@ -173,7 +184,7 @@ def _draw_image(part: Any, panel: Panel) -> None:
     for axes in (left, right):
         axes.set_xticks([])
         axes.set_yticks([])
-    _label(left, panel.title.replace(", output", "\noutput"))
+    _label(left, panel.title.replace(", ", "\n", 1))
     over = f" over {channels} channels" if channels > 1 else ""
     _label(right, f"relevance\nsum {panel.R.sum():.4g}{over}")
 
@@ -183,9 +194,9 @@ def _draw_maps(part: Any, panel: Panel) -> None:
     left, right = part.subplots(1, 2, sharey=True)
     left.imshow(panel.x, cmap="gray", aspect="auto", interpolation="nearest")
     _map(part, right, panel, panel.R, aspect="auto")
-    left.set_ylabel("channel", color=INK, fontsize=8)
+    left.set_ylabel(panel.axes[0], color=INK, fontsize=8)
     for axes in (left, right):
-        axes.set_xlabel("step", color=INK, fontsize=8)
+        axes.set_xlabel(panel.axes[1], color=INK, fontsize=8)
         axes.tick_params(labelsize=7)
     _label(left, panel.title)
     _label(right, f"relevance, sum {panel.R.sum():.4g}")
@@ -200,8 +211,8 @@ def _draw_series(part: Any, panel: Panel) -> None:
         axes.plot(np.arange(steps), c + 0.9 - 0.8 * _stretched(course), color=INK, linewidth=1.2)
         if c:
             axes.axhline(c, color=INK, linewidth=0.5)
-    axes.set_yticks(np.arange(channels) + 0.5, [f"channel {c}" for c in range(channels)])
-    axes.set_xlabel("step", color=INK, fontsize=8)
+    axes.set_yticks(np.arange(channels) + 0.5, [f"{panel.axes[0]}: {c}" for c in range(channels)])
+    axes.set_xlabel(panel.axes[1], color=INK, fontsize=8)
     axes.tick_params(labelsize=8, colors=INK)
     _label(axes, f"{panel.title}; relevance, sum {panel.R.sum():.4g}")
 

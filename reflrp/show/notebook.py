@@ -17,7 +17,8 @@ from rich.table import Table
 
 from reflrp.arrays.looks import described, listed, shortened
 from reflrp.errors import ReflrpError
-from reflrp.show.images import CHANNELS, COLOURS, title_of
+from reflrp.show.axes import by_sample, channel_of
+from reflrp.show.images import COLOURS, title_of
 from reflrp.show.tables import Part, ledger_parts, number, summary_parts, totals_parts
 from reflrp.show.tokens import tokens
 
@@ -40,9 +41,10 @@ def explanation_html(e: Explanation) -> str:
     """Return what was explained, the relevance of each input, where the rest stayed, and the first sample's picture."""
     rows = [[k, described(R), number(float(R.sum()))] for k, R in (*e.relevances.items(), *e.layers.items())]
     target = listed(map(str, e.target), 8) if e.target else "none, the initial relevance was given"
-    lines = [f"output {described(e.output)}, target {target}", *(f"note: {n}" for n in e.notes)]
+    lines = [f"{e.score} {described(e.output)}, target {target}", *(f"note: {n}" for n in e.notes)]
+    lines += [f"advice: {text}" for text in e.advice]
     parts = [_html(["relevance of", "array", ">sum"], rows), *map(_line, lines)]
-    return "\n".join([*parts, *map(_part, totals_parts(e.conservation)), *_pictures(e)])
+    return "\n".join([*parts, *map(as_html, totals_parts(e.conservation)), *_pictures(e)])
 
 
 def model_html(model: Model) -> str:
@@ -51,15 +53,16 @@ def model_html(model: Model) -> str:
         parts: Sequence[Part] = summary_parts(model)
     except ReflrpError as error:
         parts = [repr(model), str(error)]
-    return "\n".join(map(_part, parts))
+    return "\n".join(map(as_html, parts))
 
 
 def ledger_html(ledger: Ledger) -> str:
     """Return the ledger as a table."""
-    return "\n".join(map(_part, ledger_parts(ledger)))
+    return "\n".join(map(as_html, ledger_parts(ledger)))
 
 
-def _part(part: Part) -> str:
+def as_html(part: Part) -> str:
+    """Return a table or a line as HTML."""
     if isinstance(part, str):
         return _line(part)
     heads = [f"{'>' if c.justify == 'right' else ''}{c.header}" for c in part.columns]
@@ -96,21 +99,19 @@ def _row(cells: Iterable[str], sides: Sequence[str], tag: str = "td") -> str:
 def _pictures(e: Explanation) -> list[str]:
     """Return the first sample of each input that is an image or a sequence of token ids."""
     found = []
-    for name, R in e.relevances.items():
-        if not e.output.ndim or not e.output.size or len(R) != len(e.output):
+    for name, array in e.relevances.items():
+        R = by_sample(e, name, array) if e.output.ndim and e.output.size else None
+        if R is None:
             continue
         if R.ndim == 4:
-            title = f"{title_of(e, 0)} · {name}"
-            found += [_line(title), _image(R[0])]
+            found += [_line(f"{title_of(e, 0)} · {name}"), _image(R[0].sum(axis=channel_of(e, name) or 0))]
         elif R.ndim == 2 and R.shape[1] <= LONGEST and np.asarray(e.inputs.get(name, R)).dtype.kind in "iu":
             found.append(tokens(e, sample=0, name=name)._repr_html_())
     return found
 
 
-def _image(R: np.ndarray) -> str:
+def _image(summed: np.ndarray) -> str:
     """Return the relevance of one image, summed over channels: red for the target, blue against it, white is zero."""
-    axis = 2 if R.shape[0] not in CHANNELS and R.shape[2] in CHANNELS else 0
-    summed = R.sum(axis=axis)
     step = max(1, max(summed.shape) // 1024)
     share = summed[::step, ::step] / (np.abs(summed).max(initial=0) or 1.0)
     stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS], dtype=float)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.box import Box
@@ -113,7 +113,8 @@ def _prepared(model: Model, rules: Any, shapes: Any, output: str | None) -> tupl
     composite = resolve(rules)
     one = strip_output(whole.restricted_to(names[0])) if len(names) == 1 else whole
     graph = canonize(one, composite.canonize)
-    return graph, composite.assign(graph)
+    assigned = composite.assign(graph)
+    return replace(graph, notes=(*graph.notes, *composite.remarks(graph, assigned))), assigned
 
 
 def _graph(model: Model, shapes: Mapping[str, Shape] | None) -> Graph:

@@ -17,6 +17,7 @@ from reflrp.arrays.looks import Brief
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation, Labels
 from reflrp.ground import checks
+from reflrp.show.axes import by_sample, check_told, needed
 from reflrp.show.drawable import ENTRIES, TOKENS, check_explanation, check_range, chosen
 from reflrp.show.figures import require_matplotlib, write_figure
 from reflrp.show.images import COLOURS, title_of
@@ -113,13 +114,13 @@ def tokens(
     name, R = _relevance(explanation, None if name is None else checks.text("name", name))
     labels = _labels(labels)
     samples = chosen(explanation, sample)
-    per_token = by_token(R, len(explanation.output), time_first, name)
+    per_token = _per_token(explanation, name, R, time_first)
     _check_tokens(name, per_token, len(samples))
     ids = _ids(explanation, name, per_token.shape, time_first)
     found = []
     for n in samples:
         texts = _texts(labels, n, per_token.shape, ids)
-        title = title_of(explanation, n) + ("" if name in explanation.relevances else f" · {inline(name, 80)}")
+        title = title_of(explanation, n) + ("" if [name] == list(explanation.relevances) else f" · {inline(name, 80)}")
         found.append(Sentence(f"{title}; relevance, sum {per_token[n].sum():.4g}", texts, per_token[n]))
     return TokenPicture(tuple(found))
 
@@ -134,10 +135,19 @@ def _check_tokens(name: str, per_token: np.ndarray, samples: int) -> None:
 def _relevance(e: Explanation, name: str | None) -> tuple[str, np.ndarray]:
     if name is None:
         if len(e.relevances) != 1:
-            raise InputError(f"the model has the inputs {list(e.relevances)}; say which one: name=")
+            names = ", ".join(inline(repr(k), 80) for k in list(e.relevances)[:8])
+            raise InputError(f"the inputs {names} have relevance; say which one: name= (--name)")
         name = next(iter(e.relevances))
     found = e.relevances.get(name)
     return name, found if found is not None else e.layer(name)
+
+
+def _per_token(e: Explanation, name: str, R: np.ndarray, time_first: bool | None) -> np.ndarray:
+    """Return relevance (samples, tokens), where the samples are known to be, or told."""
+    if e.layout is None:
+        return by_token(R, len(e.output), time_first, name)
+    check_told(e, time_first, name)
+    return by_token(needed(e, name, R, time_first), len(e.output), False, name)
 
 
 def by_token(R: np.ndarray, count: int, time_first: bool | None = None, name: str = "the input") -> np.ndarray:
@@ -177,8 +187,12 @@ def by_token(R: np.ndarray, count: int, time_first: bool | None = None, name: st
 def _ids(e: Explanation, name: str, shape: tuple[int, ...], time_first: bool | None) -> np.ndarray | None:
     """Return the token ids (samples, tokens) of an input of integers; of an inner value, those that it goes with."""
     names = [name] if name in e.inputs else list(e.relevances)
-    found = [e.inputs[k] for k in names if k in e.inputs and e.inputs[k].dtype.kind in "iu"]
-    fitting = [x for x in found if x.shape in (shape, shape[::-1])]
+    found = {k: e.inputs[k] for k in names if k in e.inputs and e.inputs[k].dtype.kind in "iu"}
+    if e.layout is not None:
+        turned = [by_sample(e, k, x, time_first) for k, x in found.items()]
+        fits = [x for x in turned if x is not None and x.shape == shape]
+        return fits[0] if len(fits) == 1 else None
+    fitting = [x for x in found.values() if x.shape in (shape, shape[::-1])]
     if len(fitting) != 1:
         return None
     return fitting[0].T if fitting[0].shape != shape or time_first else fitting[0]
@@ -235,12 +249,19 @@ def _span(token: str, relevance: float, share: float) -> str:
 # Pictures
 
 
-def labelled(explanation: Explanation, path: Path | None, time_first: bool | None = None) -> TokenPicture:
+def labelled(
+    explanation: Explanation, path: Path | None, time_first: bool | None = None, name: str | None = None
+) -> TokenPicture:
     """Return the picture of a sequence whose tokens stand in a text file (see `read_labels`)."""
-    name, R = _relevance(explanation, None)
-    shape = by_token(R, len(explanation.output), time_first, name).shape
+    name, R = _relevance(explanation, name)
+    shape = _per_token(explanation, name, R, time_first).shape
     labels = None if path is None else read_labels(path, shape, _ids(explanation, name, shape, time_first))
-    return tokens(explanation, labels, time_first=time_first)
+    return tokens(explanation, labels, time_first=time_first, name=name)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file of tokens."""
+    return read_text(path).splitlines()
 
 
 def read_labels(path: Path, shape: tuple[int, ...], ids: np.ndarray | None) -> Any:
@@ -249,7 +270,7 @@ def read_labels(path: Path, shape: tuple[int, ...], ids: np.ndarray | None) -> A
     As many lines as samples: the tokens of each, with spaces between them. As many lines as tokens, of one sample: a
     token each. For token ids, more lines than the largest id: a vocabulary.
     """
-    lines = read_text(path).splitlines()
+    lines = read_lines(path)
     count, length = shape
     if len(lines) == count:
         return [line.split() for line in lines]
@@ -261,4 +282,15 @@ def read_labels(path: Path, shape: tuple[int, ...], ids: np.ndarray | None) -> A
     raise InputError(
         f"{path} has {len(lines)} lines; give one of {count}, the tokens of each sample{vocabulary}"
         + (f", or of {length}, the tokens of the one sample" if count == 1 else "")
+    )
+
+
+def check_lines(path: Path, lines: Sequence[str], arrays: Sequence[np.ndarray]) -> None:
+    """Raise InputError where a file of tokens can be for none of these inputs, wherever they have their samples."""
+    ids = [int(x.max(initial=0)) for x in arrays if x.dtype.kind in "iu"]
+    if len(lines) in {n for x in arrays for n in x.shape[:2]} or any(len(lines) > most for most in ids):
+        return
+    vocabulary = f", or more than {max(ids)} lines, a vocabulary" if ids else ""
+    raise InputError(
+        f"{path} has {len(lines)} lines, and no input has so many samples; give a line of tokens for each{vocabulary}"
     )

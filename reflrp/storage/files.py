@@ -7,7 +7,6 @@ and the next one that writes to the same place removes it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
@@ -25,6 +24,11 @@ from reflrp import limits
 from reflrp.errors import InputError, TooLarge
 from reflrp.ground.checks import shown
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 PART = ".reflrp-part"
 """Ends the names of files that are being written: `.e.npz.0123abcd.reflrp-part` becomes `e.npz`."""
 
@@ -38,8 +42,12 @@ KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
-KILLING = (signal.SIGTERM, signal.SIGHUP)
+KILLING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that end a process without a chance to clean up, unless somebody handles them."""
+
+READ = os.O_RDONLY | sum(getattr(os, f"O_{name}", 0) for name in ("NONBLOCK", "CLOEXEC", "NOCTTY", "BINARY"))
+WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | sum(getattr(os, f"O_{name}", 0) for name in ("CLOEXEC", "BINARY"))
+"""How files are opened and made, with whatever of it a system knows."""
 
 
 def named(path: Any) -> Path:
@@ -56,7 +64,7 @@ def named(path: Any) -> Path:
 def opened(path: Path) -> BinaryIO:
     """Open a regular file. Raises InputError for any other: a pipe or a device may never end."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        handle = os.open(path, READ)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {why(error)}") from error
     mode = os.fstat(handle).st_mode
@@ -124,6 +132,8 @@ def write_beside(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())  # before the rename: a disk may fail, or be full, only when it really writes
+            if fcntl is None:  # Windows renames no file that is open
+                file.close()
             part.replace(place)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {why(error)}") from error
@@ -145,17 +155,21 @@ def _created(part: Path, before: os.stat_result | None) -> int:
     """Create a part and lock it; it has the rights and, where that is allowed, the owner of the file that was there."""
     handle = _locked(part, 0o666 if before is None else 0o600)
     if before is not None:
-        with suppress(OSError):  # another's file in a shared folder: its contents may be replaced, its owner may not
+        with suppress(
+            OSError, AttributeError
+        ):  # another's file in a shared folder may get new contents, but no new owner
             os.fchown(handle, before.st_uid, before.st_gid)
-        with suppress(OSError):  # a file system without rights
+        with suppress(OSError, AttributeError):  # a file system, or a system, without rights
             os.fchmod(handle, stat.S_IMODE(before.st_mode) & 0o777)
     return handle
 
 
 def _locked(part: Path, mode: int) -> int:
     while True:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with suppress(OSError):  # a file system without locks: there nobody takes this part for a stale one
+        handle = os.open(part, WRITE, mode)
+        if fcntl is None:  # nobody takes a part for a stale one where there are no locks
+            return handle
+        with suppress(OSError):  # a file system without locks: the same
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return handle
@@ -185,7 +199,9 @@ def _removed_when_killed(part: Path) -> Iterator[None]:
 
 
 def _remove_stale(place: Path) -> None:
-    """Remove parts of this file that no process holds any more."""
+    """Remove parts of this file that no process holds any more. Without locks nobody knows, and none is removed."""
+    if fcntl is None:
+        return
     named = re.compile(rf"{re.escape(_stem(place))}\.[0-9a-f]{{8}}{re.escape(PART)}")
     with suppress(OSError):  # a folder that may be written and not listed
         for name in os.listdir(place.parent):
@@ -195,7 +211,7 @@ def _remove_stale(place: Path) -> None:
 
 def _remove_unheld(part: Path) -> None:
     with suppress(OSError):  # held, or renamed or removed by another meanwhile
-        handle = os.open(part, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        handle = os.open(part, READ | os.O_NOFOLLOW)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(handle), os.lstat(part)):

@@ -11,46 +11,29 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
-from math import inf
-from numbers import Integral
 from pathlib import Path
 from sys import maxunicode
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from reflrp import limits
-from reflrp.errors import InputError, TooLarge, shortened
-from reflrp.ledger import NUMBERS, Ledger, Row
+from reflrp.errors import InputError, TooLarge
+from reflrp.ledger import Ledger, Row
+from reflrp.seeds import Contrast, Goal
 from reflrp.storage.archive import Archive, Unreadable
+from reflrp.storage.checked import Fields, Wrong, checked, must, short
 from reflrp.storage.files import opened, why, write_beside
 
-FORMAT = 2
-"""The version of the layout; the first had no `names` and no `format`."""
+FORMAT = 3
+"""The version of the layout; the first had no `names` and no `format`, the second no `layout`, `score` and contrasts."""
 
 PLAIN = 200
 """Characters up to which a name is part of a member's name."""
 
 SECTIONS = ("relevance", "layer", "in")
-
-
-class Fields(NamedTuple):
-    """What is kept of an explanation, in the order of its fields."""
-
-    relevances: Mapping[str, np.ndarray]
-    output: np.ndarray
-    target: tuple[tuple[int, ...], ...]
-    layers: Mapping[str, np.ndarray]
-    conservation: Ledger
-    rules: Mapping[str, str]
-    notes: tuple[str, ...]
-    inputs: Mapping[str, np.ndarray]
-
-
-class _Wrong(ValueError):
-    """What is not true of an explanation that should be."""
 
 
 # Writing
@@ -59,14 +42,14 @@ class _Wrong(ValueError):
 def write(path: Path, found: Fields) -> Path:
     """Write an explanation and return the path. Raises InputError where it could not be read again, or not be written."""
     try:
-        checked = _checked(found)
-        names = _listed(checked)
-        meta = json.dumps(_meta(checked, names), allow_nan=False)
-    except (_Wrong, TypeError, ValueError, OverflowError) as error:
+        good = checked(found)
+        names = _listed(good)
+        meta = json.dumps(_meta(good, names), allow_nan=False)
+    except (Wrong, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"the explanation cannot be saved to {path}: {why(error)}") from error
-    sections = zip(SECTIONS, (checked.relevances, checked.layers, checked.inputs), strict=True)
+    sections = zip(SECTIONS, (good.relevances, good.layers, good.inputs), strict=True)
     arrays = {_key(section, name, names): a for section, arrays in sections for name, a in arrays.items()}
-    write_beside(path, lambda file: _pack(file, {**arrays, "out": checked.output, "meta": np.asarray(meta)}))
+    write_beside(path, lambda file: _pack(file, {**arrays, "out": good.output, "meta": np.asarray(meta)}))
     return path
 
 
@@ -83,12 +66,19 @@ def _pack(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
 def _meta(found: Fields, names: Mapping[str, int]) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "target": found.target,
+        "target": [_written(goal) for goal in found.target],
+        "layout": found.layout,
+        "score": found.score,
+        "advice": found.advice,
         "notes": found.notes,
         "rules": found.rules,
         "conservation": found.conservation.as_dict(),
         "names": list(names),
     }
+
+
+def _written(goal: Goal) -> Any:
+    return {"target": goal.target, "against": goal.against} if isinstance(goal, Contrast) else goal
 
 
 def _listed(found: Fields) -> dict[str, int]:
@@ -114,26 +104,30 @@ def read(path: Path) -> Fields:
     """Return what `write` wrote. Raises InputError where a file is no saved explanation, TooLarge beyond the limit."""
     try:
         with opened(path) as file, limits.budget():
-            return _checked(_unpacked(Archive(file, str(path)), path))
-    except (InputError, Unreadable, _Wrong, OverflowError) as error:
-        raise InputError(f"{path} is no saved explanation: {error}") from error
+            return checked(_unpacked(Archive(file, str(path)), path))
+    except (InputError, Unreadable, Wrong, OverflowError) as error:
+        what = str(error)
+        what = f"it {what.removeprefix(f'{path} ')}" if what.startswith(f"{path} ") else what
+        raise InputError(f"{path} is no saved explanation: {what}") from error
 
 
 def _unpacked(archive: Archive, path: Path) -> Fields:
-    _must("meta" in archive.names and "out" in archive.names, "it lacks 'out' or 'meta'")
-    _must(not archive.others, f"it holds {_short(archive.others)}, which is no array")
+    must("meta" in archive.names and "out" in archive.names, "it lacks 'out' or 'meta'")
+    must(not archive.others, f"it holds {short(archive.others)}, which is no array")
     meta = _loaded(archive, path)
     names = meta.get("names", [])
     sections: dict[str, dict[str, np.ndarray]] = {section: {} for section in SECTIONS}
     for key in archive.names:
         if key not in ("meta", "out"):
             section, name = _meant(key, names if "format" in meta else None)
-            _must(name not in sections[section], f"it holds {section}/{_short(name)} twice")
+            must(name not in sections[section], f"it holds {section}/{short(name)} twice")
             sections[section][name] = archive.read(key)
     ledger = _ledger(_get(meta, "conservation", dict))
     return Fields(
         sections["relevance"], archive.read("out"), tuple(_get(meta, "target", list)), sections["layer"], ledger,
         _get(meta, "rules", dict), tuple(_get(meta, "notes", list)), sections["in"],
+        meta.get("layout"), meta.get("score", "output"),
+        tuple(_get({"advice": [], **meta}, "advice", list)),
     )  # fmt: skip
 
 
@@ -143,15 +137,15 @@ def _loaded(archive: Archive, path: Path) -> dict[str, Any]:
     if size > limits.MEMORY // 64:  # the objects that JSON becomes take up to 64 times the room of its letters
         raise TooLarge(f"{path}: 'meta' has {limits.in_words(size)} of text; {limits.limit()}")
     text = archive.read("meta", text=True)
-    _must(_is_text(text), "its 'meta' holds what is no letter")
+    must(_is_text(text), "its 'meta' holds what is no letter")
     try:
         meta = json.loads(str(text))
     except (ValueError, RecursionError) as error:
-        raise _Wrong(f"its 'meta' is no JSON: {why(error)}") from error
-    _must(isinstance(meta, dict), "its 'meta' is no JSON object")
+        raise Wrong(f"its 'meta' is no JSON: {why(error)}") from error
+    must(isinstance(meta, dict), "its 'meta' is no JSON object")
     version = meta.get("format", 1)
-    _must(type(version) is int and version >= 1, f"its 'format' is {_short(version)}")
-    _must(version <= FORMAT, f"it has the format {version}, and this reflrp reads up to {FORMAT}: upgrade reflrp")
+    must(type(version) is int and version >= 1, f"its 'format' is {short(version)}")
+    must(version <= FORMAT, f"it has the format {version}, and this reflrp reads up to {FORMAT}: upgrade reflrp")
     return dict(meta)
 
 
@@ -164,13 +158,13 @@ def _is_text(found: np.ndarray) -> bool:
 def _meant(key: str, names: Any) -> tuple[str, str]:
     """Return the section and the name that a key stands for; `names` is None in files of the first version."""
     section, slash, name = key.partition("/")
-    _must(section in SECTIONS and bool(slash), f"it holds {_short(key)}, which is no part of one")
+    must(section in SECTIONS and bool(slash), f"it holds {short(key)}, which is no part of one")
     if names is None or not name.startswith("#"):
         return section, name
     place = name[1:]
-    _must(place.isdecimal() and place.isascii() and len(place) < 10, f"it holds {_short(key)}, which is no part of one")
-    _must(isinstance(names, list) and int(place) < len(names), f"its 'names' do not say what {_short(key)} is")
-    _must(isinstance(names[int(place)], str), "its 'names' are no texts")
+    must(place.isdecimal() and place.isascii() and len(place) < 10, f"it holds {short(key)}, which is no part of one")
+    must(isinstance(names, list) and int(place) < len(names), f"its 'names' do not say what {short(key)} is")
+    must(isinstance(names[int(place)], str), "its 'names' are no texts")
     return section, names[int(place)]
 
 
@@ -178,7 +172,7 @@ def _ledger(found: Mapping[str, Any]) -> Ledger:
     """Return a ledger from JSON; its values are checked with the rest."""
     keys = {f.name for f in fields(Row)}
     rows = _get(found, "rows", list)
-    _must(
+    must(
         all(isinstance(row, dict) and set(row) == keys for row in rows),
         f"a row of its ledger lacks one of {sorted(keys)}",
     )
@@ -186,84 +180,5 @@ def _ledger(found: Mapping[str, Any]) -> Ledger:
 
 
 def _get(meta: Mapping[str, Any], key: str, kind: Any) -> Any:
-    _must(isinstance(meta.get(key), kind), f"its 'meta' has no {key!r}, or one of another kind")
+    must(isinstance(meta.get(key), kind), f"its 'meta' has no {key!r}, or one of another kind")
     return meta[key]
-
-
-# What must be true
-
-
-def _checked(found: Fields) -> Fields:
-    """Return the fields in the types that they have in an explanation; raise _Wrong where they are no explanation."""
-    relevances, layers = (_arrays(f"{what} of", part, "f") for what, part in _parts(found))
-    inputs = _arrays("input", found.inputs, "fiub")
-    _must(bool(relevances), "there is no relevance")
-    for name, R in relevances.items():
-        fits = name not in inputs or inputs[name].shape == R.shape
-        _must(fits, f"the relevance of {_short(name)} is not shaped like the input")
-    output = _array("the output", found.output, "f")
-    ledger = _checked_ledger(found.conservation, relevances)
-    notes = tuple(_text("a note", note) for note in found.notes)
-    rules = {_text("a node", k): _text("a rule", v) for k, v in found.rules.items()}
-    return Fields(relevances, output, _targets(found.target, output), layers, ledger, rules, notes, inputs)
-
-
-def _parts(found: Fields) -> tuple[tuple[str, Mapping[str, np.ndarray]], ...]:
-    return ("the relevance", found.relevances), ("the relevance of the layer", found.layers)
-
-
-def _arrays(what: str, found: Mapping[str, np.ndarray], kinds: str) -> dict[str, np.ndarray]:
-    return {_text("a name", k): _array(f"{what} {_short(k)}", v, kinds) for k, v in found.items()}
-
-
-def _array(what: str, found: Any, kinds: str) -> np.ndarray:
-    array = np.asarray(found)
-    fits = array.dtype.kind in kinds and (kinds != "f" or array.itemsize in (4, 8))
-    expected = "float32 or float64" if kinds == "f" else "numbers"
-    _must(fits, f"{what} is {array.dtype}, and should be {expected}")
-    return array
-
-
-def _targets(found: Sequence[Any], output: np.ndarray) -> tuple[tuple[int, ...], ...]:
-    shape = output.shape[1:]
-    _must(
-        not found or len(found) == (len(output) if output.ndim else 0),
-        f"it has {len(found)} targets for {output.shape}",
-    )
-    _must(all(isinstance(t, list | tuple) and len(t) == len(shape) for t in found), "a target does not fit the output")
-    for target in found:
-        for i, n in zip(target, shape, strict=True):
-            whole = isinstance(i, Integral) and not isinstance(i, bool)
-            _must(whole and 0 <= i < n, f"the target {_short(target)} is outside the output")
-    return tuple(tuple(int(i) for i in target) for target in found)
-
-
-def _checked_ledger(found: Ledger, relevances: Mapping[str, np.ndarray]) -> Ledger:
-    inputs = {_text("an input", k): _number(v) for k, v in found.inputs.items()}
-    _must(set(inputs) <= set(relevances), "the ledger has inputs that there is no relevance of")
-    return Ledger(tuple(_row(row) for row in found.rows), _number(found.seed), inputs)
-
-
-def _row(row: Row) -> Row:
-    node, kind, rule = (_text(f"the ledger's {k}", getattr(row, k)) for k in ("node", "kind", "rule"))
-    return Row(node, kind, rule, *(_number(getattr(row, k)) for k in NUMBERS))
-
-
-def _number(value: Any) -> float:
-    fits = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    _must(fits and abs(value) < inf, f"the ledger holds {_short(value)}, which is no finite number")
-    return float(value)
-
-
-def _text(what: str, value: Any) -> str:
-    _must(isinstance(value, str), f"{what} is {_short(value)} and no text")
-    return str(value)
-
-
-def _short(value: Any) -> str:
-    return shortened(repr(value), 200)
-
-
-def _must(true: bool, else_: str) -> None:
-    if not true:
-        raise _Wrong(else_)

@@ -33,8 +33,17 @@ class Stabilizer:
 
     def __call__(self, z: Array) -> Array:
         """Return st(z), of the shape of z."""
+        return self._native(z)
+
+    @property
+    def looks(self) -> native.Looks:
+        """What it sees beside the entry that it works on."""
+        return self._native.looks
+
+    @property
+    def _native(self) -> native.Stabilizer:
         form: native.Form = "clip" if self.clip else "signed"
-        return native.Stabilizer(self.epsilon, form, self.norm_scale, self.dim)(z)
+        return native.Stabilizer(self.epsilon, form, self.norm_scale, self.dim)
 
     @classmethod
     def ensure(cls, value: Any) -> native.StabilizerLike:

@@ -6,23 +6,20 @@ no pair has no hook in zennit, and here the rule Gradient. Each composite is a `
 
 from __future__ import annotations
 
-from ast import literal_eval
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from reflrp.composites import Composite, Pairs
-from reflrp.composites.matchers import Matcher, Survey, anything, earliest
+from reflrp.composites.matchers import anything, earliest
 from reflrp.dialects.zennit import types
 from reflrp.dialects.zennit.canonizers import Canonizer
-from reflrp.dialects.zennit.naming import matcher
+from reflrp.dialects.zennit.naming import Named, matcher
 from reflrp.dialects.zennit.rules import (
     Norm,
     Pass,
 )
 from reflrp.errors import RuleError
 from reflrp.ground.checks import listed_things, shown, texts
-from reflrp.ir import Node
 from reflrp.ops.stabilizer import StabilizerLike
 from reflrp.rules.base import Rule
 from reflrp.rules.other import Gradient
@@ -81,20 +78,6 @@ class SpecialFirstLayerMapComposite(_Mapped):
         super().__init__((*firsts, *_pairs("layer_map", layer_map)), canonizers)
 
 
-@dataclass(frozen=True)
-class _Named(Matcher):
-    names: tuple[str, ...]
-
-    def __call__(self, node: Node, survey: Survey) -> bool:
-        return any(name in self.names for name in (*_module(node), node.name, node.output, *node.onnx))
-
-
-def _module(node: Node) -> tuple[str, ...]:
-    """Return the name of the torch module that a node comes from, where the exporter wrote it down."""
-    scopes: list[str] = literal_eval(node.scope) if node.scope.startswith("[") else []
-    return tuple(filter(None, scopes[-2:-1]))
-
-
 class NameMapComposite(_Mapped):
     """Rules by name: of the torch module, where the exporter wrote it down, of the ONNX node, or of its output.
 
@@ -106,9 +89,7 @@ class NameMapComposite(_Mapped):
         for names, _ in pairs:
             if isinstance(names, str):
                 raise RuleError(f"name_map takes tuples of names: write ({names!r},)")
-        super().__init__(
-            tuple((_Named(texts("name_map", names, RuleError)), rule) for names, rule in pairs), canonizers
-        )
+        super().__init__(tuple((Named(texts("name_map", names, RuleError)), rule) for names, rule in pairs), canonizers)
 
 
 class MixedComposite(_Mapped):

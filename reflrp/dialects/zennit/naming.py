@@ -5,14 +5,17 @@ Classes are recognised by their names, so that neither library is imported.
 
 from __future__ import annotations
 
+from ast import literal_eval
+from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
-from reflrp.composites.matchers import Matcher
+from reflrp.composites.matchers import Matcher, Survey
 from reflrp.dialects.zennit import nn, types
 from reflrp.dialects.zennit.types import Types
 from reflrp.errors import RuleError
 from reflrp.ground.checks import shown
+from reflrp.ir import Node
 
 
 def matcher(kinds: Types) -> Matcher:
@@ -31,3 +34,20 @@ def matcher(kinds: Types) -> Matcher:
         f"{shown(kinds)} is no type of layer: use reflrp.dialects.zennit.types or .nn, a matcher of reflrp.composites, a "
         "class of torch.nn, or a tuple of these"
     )
+
+
+@dataclass(frozen=True)
+class Named(Matcher):
+    """The nodes of one of these names: of the torch module, of the ONNX node, or of its output."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        """Return whether the node has one of the names."""
+        return any(name in self.names for name in (*module(node), node.name, node.output, *node.onnx))
+
+
+def module(node: Node) -> tuple[str, ...]:
+    """Return the name of the torch module that a node comes from, where the exporter wrote it down."""
+    scopes: list[str] = literal_eval(node.scope) if node.scope.startswith("[") else []
+    return tuple(filter(None, scopes[-2:-1]))

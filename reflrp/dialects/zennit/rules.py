@@ -207,9 +207,16 @@ class ZBox(Modified):
     zero_params: ZeroParams = None
     multiple: ClassVar[bool] = False
 
+    def box(self, a: Array) -> tuple[Array, Array]:
+        """Return low and high."""
+        return self._plain(a).box(a)
+
+    def _plain(self, a: Array) -> r.ZBox:
+        return r.ZBox(expand(self.low, a.shape), expand(self.high, a.shape), self.stabilizer)
+
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        rule = r.ZBox(expand(self.low, a.shape), expand(self.high, a.shape), self.stabilizer)
+        rule = self._plain(a)
         if has_parameters(L):
             return rule(self.zeroed(L), a, z, R)
         box = rule.low + rule.high + 0 * a

@@ -10,9 +10,11 @@ from reflrp.importer.builders import (
     norm,
     pointwise,
     pool,
+    qlinear,
     quantised,
     recurrent,
     routing,
+    signal,
     tensor,
 )
 
@@ -26,8 +28,10 @@ __all__ = [
     "norm",
     "pointwise",
     "pool",
+    "qlinear",
     "quantised",
     "recurrent",
     "routing",
+    "signal",
     "tensor",
 ]

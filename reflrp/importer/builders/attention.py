@@ -82,7 +82,7 @@ def _padding(site: Site, mask: Any, columns: int) -> Any:
 @builds("Attention", domain=MS)
 def attention(site: Site) -> Any:
     """Self-attention with its projection: one matrix gives queries, keys and values."""
-    x, heads = site.arg(0), site.attr("num_heads")
+    x, heads = site.arg(0), site.needed("num_heads")
     if site.has(4) or site.attr("do_rotary", 0):
         raise Unbuildable("keys of the past, and rotary embeddings inside, are not served")
     z = one(call(site, "MatMul", x, site.arg(1), part="product" if site.has(2) else "projected"))
@@ -113,7 +113,7 @@ def _split(site: Site, z: Any, sizes: list[int]) -> Any:
 @builds("MultiHeadAttention", domain=MS)
 def multi_head_attention(site: Site) -> Any:
     """Attention of given queries, keys and values."""
-    heads = site.attr("num_heads")
+    heads = site.needed("num_heads")
     if any(site.has(i) for i in range(6, len(site.args))) or not site.has(1) or not site.has(2):
         raise Unbuildable("packed queries, and keys of the past, are not served")
     parts = [site.arg(i) for i in range(3)]
@@ -133,7 +133,7 @@ def multi_head_attention(site: Site) -> Any:
 @builds("GroupQueryAttention", domain=MS)
 def group_query_attention(site: Site) -> Any:
     """Causal attention in which several queries share keys and values, with the keys and values of earlier calls."""
-    heads, shared = site.attr("num_heads"), site.attr("kv_num_heads")
+    heads, shared = site.needed("num_heads"), site.needed("kv_num_heads")
     if site.attr("smooth_softmax", 0) or site.has(11):
         raise Unbuildable("a smooth softmax is not served")
     if site.has(1) and site.has(2):

@@ -13,7 +13,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.errors import UnsupportedOperator
-from reflrp.importer.branches import not_run, runs_through
+from reflrp.importer.branches import not_run, nothing, runs_through
 from reflrp.importer.decompose import call, one
 from reflrp.importer.site import Arg, Items, Made, Oversized, Ref, Site, Unbuildable, builds
 
@@ -76,6 +76,8 @@ def loop(site: Site) -> Any:
         for scan, value in zip(scans, found[1 + len(state) :], strict=True):
             scan.append(value)
         step += 1
+    if not step:
+        return (*state, *(nothing(site.node, 1 + len(state) + i) for i in range(len(scans))))
     return (*state, *(_stacked(site, s, 0, f"scan{i}") for i, s in enumerate(scans)))
 
 
@@ -131,7 +133,7 @@ def scan(site: Site) -> Any:
     """A loop over the entries of an axis, unrolled."""
     if site.opset < 9:
         raise Unbuildable("a Scan of opset 8 has a batch axis of its own; export with a later opset")
-    body, across = site.node.bodies["body"], site.attr("num_scan_inputs")
+    body, across = site.node.bodies["body"], site.needed("num_scan_inputs")
     states = len(site.args) - across
     state, sequences = [site.arg(i) for i in range(states)], [site.arg(states + i) for i in range(across)]
     axes = [a % len(x.shape) for a, x in zip(_each(site, "scan_input_axes", across), sequences, strict=True)]

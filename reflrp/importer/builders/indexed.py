@@ -25,7 +25,7 @@ ONE = np.ones(())
 @builds("TopK")
 def top_k(site: Site) -> Any:
     """The largest or smallest entries along an axis, by the indices that are observed; the indices are plumbing."""
-    x, count = site.ref(), site.const(1) if site.opset >= 10 else np.asarray([site.attr("k")])
+    x, count = site.ref(), site.const(1) if site.opset >= 10 else np.asarray([site.needed("k")])
     axis = site.axis(site.attr("axis", -1), x.ndim)
     rest = [np.asarray(count, dtype=np.int64).reshape(1)] if site.opset >= 10 else []
     numbers = site.numbers(x.shape)
@@ -41,11 +41,10 @@ def scatter(site: Site) -> Made:
     """Data with some entries replaced by updates, or with updates added to them."""
     data, index, updates = (site.arg(i) for i in range(3))
     how = site.attr("reduction", "none")
-    if how == "add" and isinstance(index, np.ndarray):
-        return _added(site, data, updates, index)
+    if how == "add":
+        return _added(site, data, updates, site.const(1))
     if how != "none":
-        found = "by indices that are found in the run " if isinstance(index, Ref) else ""
-        raise Unbuildable(f"a scatter {found}with the reduction {how!r} has no rule")
+        raise Unbuildable(f"a scatter with the reduction {how!r} has no rule")
     node = site.node
     if site.op_type == "Scatter":  # as ScatterElements was called
         node = made_node("ScatterElements", ("data", "indices", "updates"), 13, axis=site.attr("axis", 0))

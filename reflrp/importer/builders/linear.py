@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
-from reflrp.importer.decompose import normalised_by_values
+from reflrp.arrays.provenance import over, own, plus, times
+from reflrp.importer.decompose import convolved_by_values, normalised_by_values
 from reflrp.importer.geometry import conv_windows, transposed_windows
 from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
@@ -33,20 +36,20 @@ def gemm(site: Site) -> Made:
     if not isinstance(c, Ref) and not (isinstance(a, Ref) and isinstance(b, Ref)):
         bias = ZERO if c is None or not np.any(c) else _times(c, beta)
         a, b = (x if isinstance(x, Ref) else _times(x, alpha) for x in (a, b))
-        return _matmul(site, a, b, bias, has_bias=c is not None)
-    z = _matmul(site, a, b, part="" if c is None and alpha == 1 else "product")
+        return product_of(site, a, b, bias, has_bias=c is not None)
+    z = product_of(site, a, b, part="" if c is None and alpha == 1 else "product")
     z = scaled(site, z, alpha, part="" if c is None else "alpha")
     return z if c is None else _add_bias(site, z, c, beta)
 
 
 def _times(x: np.ndarray, factor: float) -> np.ndarray:
-    return x if factor == 1 else x * np.asarray(factor, dtype=x.dtype)
+    return x if factor == 1 else times(x, own(factor))
 
 
 def _add_bias(site: Site, z: Ref, c: Made, beta: float) -> Ref:
     if isinstance(c, Ref):
         return sum_of(site, [z, scaled(site, c, beta, part="beta")], [1, 1])
-    return diagonal(site, z, None, beta * c)
+    return diagonal(site, z, None, _times(c, beta))
 
 
 def _transposed(site: Site, i: int, attribute: str) -> Made:
@@ -62,10 +65,10 @@ def _transposed(site: Site, i: int, attribute: str) -> Made:
 @builds("MatMul")
 def matmul(site: Site) -> Made:
     """A B, either of them constant, or both values."""
-    return _matmul(site, site.arg(0), site.arg(1))
+    return product_of(site, site.arg(0), site.arg(1))
 
 
-def _matmul(site: Site, a: Made, b: Made, bias: Array = ZERO, part: str = "", has_bias: bool = False) -> Ref:
+def product_of(site: Site, a: Made, b: Made, bias: Array = ZERO, part: str = "", has_bias: bool = False) -> Ref:
     """Return a @ b + bias as one node; 1-d operands become matrices and are reduced again."""
     out = _matmul_shape(a.shape, b.shape)
     a2 = _as_matrix(site, a, (1, *a.shape), "row") if len(a.shape) == 1 else a
@@ -77,7 +80,7 @@ def _matmul(site: Site, a: Made, b: Made, bias: Array = ZERO, part: str = "", ha
         op = MatrixProduct((a2.shape, b2.shape), active)
         z = site.emit(op, a2, b2, part=inner)
     elif isinstance(a2, Ref):
-        z = site.emit(Dense(np.asarray(b2), bias, a2.shape, has_bias=has_bias), a2, part=inner)
+        z = site.emit(Dense(np.asanyarray(b2), bias, a2.shape, has_bias=has_bias), a2, part=inner)
     else:
         assert isinstance(b2, Ref)
         z = site.emit(LeftDense(a2, bias, b2.shape, has_bias=has_bias), b2, part=inner)
@@ -97,7 +100,9 @@ def _as_matrix(site: Site, x: Made, shape: Shape, part: str) -> Made:
 
 @builds("Conv")
 def conv(site: Site) -> Made:
-    """A convolution with constant weights."""
+    """A convolution with constant weights; by weights that carry relevance, a product."""
+    if isinstance(kernel := site.arg(1), Ref) and kernel.value.active:
+        return convolved_by_values(site)
     x, w, groups = _convolved(site)
     if x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
         raise Unbuildable(f"weights of shape {w.shape} in {groups} groups do not fit an input of shape {x.shape}")
@@ -144,9 +149,12 @@ def batch_normalization(site: Site) -> Made:
     gamma, beta, mean, var = (site.const(i).astype(np.float64) for i in range(1, 5))
     if {p.shape for p in (gamma, beta, mean, var)} != {x.shape[1:2]}:
         raise Unbuildable(f"its parameters, {gamma.size} numbers each, do not fit an input of shape {x.shape}")
-    w = gamma / np.sqrt(var + site.attr("epsilon", 1e-5))
     shape = (-1,) + (1,) * (x.ndim - 2)
-    return diagonal(site, x, w.reshape(shape), (beta - mean * w).reshape(shape))
+    gamma, beta, mean, root = (
+        own(p).reshape(shape) for p in (gamma, beta, mean, np.sqrt(var + site.attr("epsilon", 1e-5)))
+    )
+    w = over(gamma, root)
+    return diagonal(site, x, w, plus(beta, times(times(mean, -1.0), w)))
 
 
 @builds("Add", "Sum")
@@ -158,7 +166,8 @@ def add(site: Site) -> Made:
 @builds("Mean")
 def mean(site: Site) -> Made:
     """The mean of values and constants."""
-    return scaled(site, _sum(site, [1] * len(site.args), part="sum"), 1 / len(site.args))
+    z = _sum(site, [1] * len(site.args), part="sum")
+    return z if len(site.args) == 1 else diagonal(site, z, over(1.0, len(site.args)), None)
 
 
 @builds("Sub")
@@ -176,7 +185,8 @@ def neg(site: Site) -> Made:
 def _sum(site: Site, signs: list[int], part: str = "") -> Ref:
     pairs = list(zip(signs, map(site.arg, range(len(signs))), strict=True))
     values = [(s, a) for s, a in pairs if isinstance(a, Ref)]
-    bias = sum((s * a for s, a in pairs if isinstance(a, np.ndarray)), start=np.zeros(()))
+    constants = [a if s == 1 else times(a, s) for s, a in pairs if isinstance(a, np.ndarray)]
+    bias = reduce(plus, constants) if constants else np.zeros(())
     constant = len(values) < len(pairs)
     if len(values) == 1:
         sign, x = values[0]
@@ -199,7 +209,7 @@ def mul(site: Site) -> Made:
     a, b = site.arg(0), site.arg(1)
     if isinstance(a, Ref) and isinstance(b, Ref):
         return multiply(site, a, b)
-    return diagonal(site, a, np.asarray(b), None) if isinstance(a, Ref) else diagonal(site, site.ref(1), a, None)
+    return diagonal(site, a, site.const(1), None) if isinstance(a, Ref) else diagonal(site, site.ref(1), a, None)
 
 
 @builds("Div")
@@ -207,7 +217,7 @@ def div(site: Site) -> Made:
     """A quotient: by a constant a diagonal map, else a product with the reciprocal."""
     a, b = site.arg(0), site.arg(1)
     if isinstance(b, np.ndarray):
-        return diagonal(site, site.ref(0), 1 / b.astype(np.float64), None)
+        return diagonal(site, site.ref(0), over(1.0, b), None)
     inverse = site.emit(Pointwise("reciprocal"), b, part="reciprocal")
     if isinstance(a, Ref):
         return multiply(site, a, inverse)
@@ -222,7 +232,7 @@ def multiply(site: Site, a: Ref, b: Ref, part: str = "") -> Ref:
 
 def scaled(site: Site, x: Ref, factor: float, part: str = "") -> Ref:
     """Return factor * x."""
-    return x if factor == 1 else diagonal(site, x, np.asarray(float(factor)), None, part)
+    return x if factor == 1 else diagonal(site, x, own(float(factor)), None, part)
 
 
 def diagonal(site: Site, x: Ref, w: np.ndarray | None, b: np.ndarray | None, part: str = "") -> Ref:

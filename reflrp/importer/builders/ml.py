@@ -30,10 +30,20 @@ def scaler(site: Site) -> Ref:
     return diagonal(site, site.ref(), scale, -offset * scale)
 
 
+@builds("Imputer", domain=ML)
+def imputer(site: Site) -> Ref:
+    """Another value, a feature each, where one is missing: where it is NaN, or a number that stands for it."""
+    x, value = site.ref(), np.asarray(site.attr("imputed_value_floats") or (), dtype=np.float64)
+    if value.size not in (1, x.shape[-1]):
+        raise Unbuildable(f"it has {value.size} floats to fill in for the {x.shape[-1]} features of {x.shape}")
+    value = value.reshape(()) if value.size == 1 else value
+    return site.emit(Pointwise("impute", (float(site.attr("replaced_value_float", 0.0)), value)), x)
+
+
 def _linear(site: Site, part: str = "") -> Ref:
     """Return x W + b with the coefficients of a linear model, one row an output."""
     x = site.ref()
-    w = np.asarray(site.attr("coefficients"), dtype=np.float64).reshape(-1, x.shape[1]).T
+    w = np.asarray(site.needed("coefficients"), dtype=np.float64).reshape(-1, x.shape[1]).T
     b = np.asarray(site.attr("intercepts") or np.zeros(w.shape[1]), dtype=np.float64)
     return site.emit(Dense(w, b if np.any(b) else ZERO, x.shape), x, part=part)
 
@@ -51,7 +61,7 @@ def linear_classifier(site: Site) -> tuple[Any, ...]:
     """A linear model with a softmax or sigmoid; one row for two classes scores -s and s. The label is plumbing."""
     x, transform = site.ref(), site.attr("post_transform", "NONE")
     classes = max(len(site.attr("classlabels_ints") or ()), len(site.attr("classlabels_strings") or ()))
-    rows = np.asarray(site.attr("coefficients"), dtype=np.float64).reshape(-1, x.shape[1])
+    rows = np.asarray(site.needed("coefficients"), dtype=np.float64).reshape(-1, x.shape[1])
     if len(rows) == 1 and classes == 2:
         b = np.asarray(site.attr("intercepts") or (0.0,), dtype=np.float64)
         w, b = np.concatenate([-rows, rows]).T, np.concatenate([-b, b])
@@ -84,6 +94,12 @@ def normalizer(site: Site) -> Ref:
         total = site.emit(MaxAxes(ONE, ZERO, x.shape, axes=(1,)), size, part="max")
     floored = site.emit(Pointwise("clip", (1e-30, np.inf)), total, part="floor")
     return multiply(site, x, site.emit(Pointwise("reciprocal"), floored, part="reciprocal"))
+
+
+@builds("ZipMap", domain=ML)
+def zip_map(site: Site) -> Ref:
+    """The scores as they come in: a list of a dictionary for each row holds the same, by the names of the classes."""
+    return site.ref()
 
 
 @builds("ArrayFeatureExtractor", domain=ML)

@@ -54,18 +54,19 @@ def instance_normalization(site: Site) -> Ref:
 @builds("GroupNormalization")
 def group_normalization(site: Site) -> Ref:
     """Standardised over groups of channels; before opset 21 scale and bias are one a group."""
-    x, groups = site.ref(), site.attr("num_groups")
+    x, groups = site.ref(), site.needed("num_groups")
     if x.shape[1] % groups:
         raise Unbuildable(f"{x.shape[1]} channels do not fall into {groups} groups")
     grouped = (x.shape[0], groups, prod(x.shape[1:]) // groups)
-    w, b = (_per_channel(site.const(i), x, groups) for i in (1, 2))
+    w, b = (_per_channel(site, i, x, groups) for i in (1, 2))
     return _emitted(site, Standardise(w, _bias(b), (2,), site.attr("epsilon", 1e-5), grouped=grouped), x)
 
 
-def _per_channel(a: np.ndarray, x: Ref, groups: int) -> np.ndarray:
-    if a.size == groups != x.shape[1]:
-        a = np.repeat(a, x.shape[1] // groups)
-    return a.reshape(-1, *(1,) * (x.ndim - 2))
+def _per_channel(site: Site, i: int, x: Ref, groups: int) -> np.ndarray:
+    a, wanted = np.asarray(site.const(i)), groups if site.opset < 21 else x.shape[1]
+    if a.shape != (wanted,):
+        raise Unbuildable(f"its input {i} of shape {a.shape} must have {wanted} numbers at opset {site.opset}")
+    return np.repeat(a, x.shape[1] // wanted).reshape(-1, *(1,) * (x.ndim - 2))
 
 
 @builds("MeanVarianceNormalization")
@@ -92,7 +93,7 @@ def local_response(site: Site) -> Ref:
     op = LocalResponse(
         ONE,
         ZERO,
-        site.attr("size"),
+        site.needed("size"),
         site.attr("alpha", 1e-4),
         site.attr("beta", 0.75),
         site.attr("bias", 1.0),

@@ -6,6 +6,7 @@ import numpy as np
 
 from reflrp.arrays.namespaces import fits
 from reflrp.importer.builders.linear import widened
+from reflrp.importer.dtypes import is_float
 from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.pointwise import Pointwise
@@ -72,8 +73,8 @@ def clip(site: Site) -> Ref:
 
 @builds("Pow")
 def power(site: Site) -> Ref:
-    """A power with a constant exponent, or of a constant base: x**y = exp(y log x)."""
-    x, y = site.arg(0), site.arg(1)
+    """A power with a constant or observed exponent, or of such a base: x**y = exp(y log x)."""
+    x, y = (site.const(i) if isinstance(a := site.arg(i), Ref) and not a.value.active else a for i in (0, 1))
     if isinstance(y, np.ndarray) and isinstance(x, Ref):
         x = widened(site, x, y.shape)
         if y.size == 1 and float(y.item()) == 1:
@@ -81,11 +82,13 @@ def power(site: Site) -> Ref:
         exponent = float(y.item()) if y.size == 1 else y.astype(np.float64)
         return site.emit(Pointwise("power", (exponent,)), x)
     if isinstance(x, np.ndarray) and isinstance(y, Ref):
+        if not is_float(x.dtype):
+            raise Unbuildable(f"its base is of the type {x.dtype}, and so is its output, without its fraction")
         if (x <= 0).any():
             raise Unbuildable("its base is not positive everywhere")
         y, rate = widened(site, y, x.shape), np.log(x.astype(np.float64))
         return site.emit(Pointwise("exponential", (float(rate.item()) if rate.size == 1 else rate,)), y)
-    raise Unbuildable("neither its base nor its exponent is constant")
+    raise Unbuildable("its base and its exponent both carry relevance, and a power of two values has no rule")
 
 
 @builds("Softmax", "LogSoftmax")

@@ -38,13 +38,27 @@ def recurrent(site: Site) -> tuple[Ref | np.ndarray | None, ...]:
     if site.attr("layout", 0):
         x = site.emit(Transpose((1, 0, 2)), x, part="time_first")
     advance, states = STEPS[site.op_type]
-    directions = site.const(1).shape[0]
+    directions = _directions(site, x, states)
     runs = [_run(site, x, d, advance, states) for d in range(directions)]
     layout = site.attr("layout", 0)
     outputs: list[Ref | np.ndarray | None] = [_sequence(site, [steps for steps, _ in runs], layout)]
     for k in range(states):
         outputs.append(_last(site, [state[k] for _, state in runs], layout, k))
     return tuple(outputs)
+
+
+def _directions(site: Site, x: Ref, states: int) -> int:
+    """Return how many directions there are, with all parameters checked against one another."""
+    gates, both = {"LSTM": 4, "GRU": 3, "RNN": 1}[site.op_type], site.attr("direction") == "bidirectional"
+    _, batch, size = x.shape
+    d, hidden = 1 + both, site.attr("hidden_size") or site.const(2).shape[-1]
+    first = (batch, d, hidden) if site.attr("layout", 0) else (d, batch, hidden)
+    wanted = [(d, gates * hidden, size), (d, gates * hidden, hidden), (d, 2 * gates * hidden), (batch,)]
+    wanted += [first] * states + [(d, 3 * hidden)] * (site.op_type == "LSTM")
+    for i, shape in enumerate(wanted, 1):
+        if site.has(i) and site.arg(i).shape != shape:
+            raise Unbuildable(f"its input {i} of shape {site.arg(i).shape} must have the shape {shape}")
+    return int(d)
 
 
 def _functions(site: Site, direction: int) -> tuple[tuple[str, tuple[float, ...]], ...]:

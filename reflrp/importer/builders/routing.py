@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from reflrp.importer.dtypes import dtype_of, is_float
+from reflrp.importer.dtypes import is_float
 from reflrp.importer.observed import looked_up, picked
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
@@ -14,19 +14,11 @@ from reflrp.ops.picking import Index, Take
 from reflrp.ops.routing import Concat, Embedding, Expand, Pad, Reshape, Slice, Transpose, Where
 
 
-@builds("Identity", "Dropout", "Cast", "CastLike")
+@builds("Identity", "Dropout")
 def identity(site: Site) -> Made:
-    """Nothing to do: the value itself, under another name. A cast to integers ends the relevance."""
-    like = site.arg(1) if site.op_type == "CastLike" else None
-    if like is not None and not is_float(like.value.dtype if isinstance(like, Ref) else like.dtype):
-        cast = site.work.plumb(site.node, site.args)[0]
-        assert isinstance(cast, Ref)
-        return cast
+    """Nothing to do: the value itself, under another name."""
     if site.op_type == "Dropout" and site.opset >= 12 and bool(np.any(site.const(2, False))):
         raise Unbuildable("it was exported in training mode; call model.eval() before the export")
-    to = dtype_of(site.attr("to", 1)) if like is None else None
-    if to is not None and to.itemsize < 2:
-        raise Unbuildable(f"it rounds to {to}, of which too little is left to be taken as the same")
     return site.ref()
 
 

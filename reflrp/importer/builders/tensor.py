@@ -26,7 +26,7 @@ def einsum(site: Site) -> Ref:
         args.append(ONE)
     if len(args) > 2:
         raise Unbuildable(f"it has {len(args)} operands; reflrp has rules for two")
-    equation = _equation(site.attr("equation"), [len(a.shape) for a in args])
+    equation = _equation(site.needed("equation"), [len(a.shape) for a in args])
     sizes = _letters(equation, [a.shape for a in args])
     a, b = (_widened(site, x, t, sizes, i) for i, (x, t) in enumerate(zip(args, equation[:2], strict=True)))
     if isinstance(a, Ref) and isinstance(b, Ref):

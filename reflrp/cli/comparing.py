@@ -1,0 +1,57 @@
+"""The command `reflrp compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reflrp.cli import arguments
+from reflrp.cli.output import say, show
+from reflrp.storage.files import check_place
+
+PAGES = (".html", ".htm")
+"""Endings of a comparison's page; any other is a picture's."""
+
+SIDE = "A preset, as epsilon_plus or zennit.EpsilonPlusFlat, or a saved explanation, an .npz file."
+
+
+def compare(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The network, an .onnx file.")],
+    x: Annotated[list[str], typer.Argument(metavar="INPUT...", help=".npy, .npz (or x.npz:NAME), or images.")],
+    a: Annotated[str, typer.Option("--a", help=SIDE)],
+    b: Annotated[str, typer.Option("--b", help=SIDE)],
+    target: Annotated[
+        str | None,
+        typer.Option(help='Index; "3,5,1", one a sample; "(1,4)" in an output of more axes. Else: arg-max.'),
+    ] = None,
+    against: Annotated[str | None, typer.Option(help="Explain the target against this one.")] = None,
+    init: Annotated[str, typer.Option(help="The relevance to start from: output (its value) or one.")] = "output",
+    output: Annotated[str | None, typer.Option(help="Which output, where the model has several.")] = None,
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write a page (.html) or a picture (.png, .pdf, .svg ...).")
+    ] = None,
+) -> None:
+    """Say at which node two explanations part, and which of their settings make the difference."""
+    from reflrp.cli.images import Pixels
+    from reflrp.cli.inputs import read
+    from reflrp.comparison import compare as compared
+    from reflrp.model import load
+    from reflrp.show.compared import parts
+
+    (where,) = arguments.targets(None if target is None else [target], against)
+    if out is not None:
+        check_place(out)
+    loaded = load(model)
+    feeds, notes = read(loaded, x, Pixels())
+    c = compared(loaded, feeds, _side(a), _side(b), target=where, init=init, output=output, dtype=dtype)
+    show(*(f"note: {note}" for note in notes), *parts(c))
+    if out is not None:
+        c.to_html(out) if out.suffix.lower() in PAGES else c.plot(out)
+        say(f"wrote {out.resolve()}")
+
+
+def _side(text: str) -> Any:
+    return text if text.endswith(".npz") else arguments.rules(text)

@@ -1,0 +1,83 @@
+"""Preprocessing: what a file does to its inputs before the first layer, feature by feature, with constants.
+
+A scaler, a normalisation by a mean and a deviation, a rescaling of pixels. Nothing in a file says that a node is one, so this
+is the criterion, all of which is proven on the graph:
+
+1. the node is a scale and a shift by constants (Mul, Div, Add, Sub, Scaler ...) that keeps the input's shape, or fills in what
+   is missing (Imputer); a BatchNormalization is none: it is a layer that was learnt, and is folded into its neighbour,
+2. between it and the model's inputs there is nothing but routing and other such nodes,
+3. no scale is zero: what is multiplied with zero is masked, and does not come from the input,
+4. the constants do not tell the samples (the first axis) apart, and in sequences (three axes) they vary along one axis at most:
+   a number for each place and each feature is a table of positions, and a part of the network,
+5. something else follows: a model that is nothing but a scale and a shift is explained as such.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reflrp.arrays import ZERO, Array
+from reflrp.ir import Graph, Node, Shape
+from reflrp.ops.linear import Diagonal
+from reflrp.ops.pointwise import Pointwise
+
+
+def preprocessing(graph: Graph) -> tuple[Node, ...]:
+    """Return the nodes of a graph that preprocess its inputs, in order."""
+    raw = {name for name in graph.inputs if graph.values[name].active}
+    found = dict[str, Node]()
+    for node in graph.nodes:
+        sources = [name for name in node.inputs if graph.values[name].active]
+        if not sources or not raw.issuperset(sources):
+            continue
+        if _per_feature(node, graph):
+            found[node.name] = node
+        if node.name in found or node.kind == "routing":
+            raw.add(node.output)
+    used = _read_by_others(graph, found.keys())
+    return tuple(node for node in found.values() if node.output in used)
+
+
+def origins(graph: Graph) -> dict[str, str]:
+    """Return, for each value that is one input as it is, or moved or preprocessed, which input that is."""
+    named, found = {node.name for node in preprocessing(graph)}, {name: name for name in graph.inputs}
+    for node in graph.nodes:
+        sources = {found.get(name, "") for name in node.inputs if graph.values[name].active}
+        if len(sources) == 1 and (node.kind == "routing" or node.name in named):
+            found[node.output] = sources.pop()
+    return found
+
+
+def _read_by_others(graph: Graph, names: object) -> set[str]:
+    """Return the values that lead, through routing and the named nodes at most, to a node that is neither."""
+    used = set[str]()
+    for node in reversed(graph.nodes):
+        handed_on = node.kind == "routing" or node.name in names  # type: ignore[operator]
+        if graph.values[node.output].active and (not handed_on or node.output in used):
+            used.update(node.inputs)
+    return used
+
+
+def _per_feature(node: Node, graph: Graph) -> bool:
+    """Return whether a node is affine for each feature alone, by constants."""
+    op, shape = node.op, graph.values[node.output].shape
+    if isinstance(op, Pointwise):
+        return op.name == "impute" and _along_features(op.args[1], shape)
+    if not isinstance(op, Diagonal) or node.op_type == "BatchNormalization":
+        return False
+    if graph.values[node.inputs[0]].shape != shape or not np.all(np.asarray(op.w) != 0):
+        return False
+    return all(_along_features(c, shape) for c in (op.w, op.b))
+
+
+def _along_features(constant: Array, shape: Shape) -> bool:
+    """Return whether a constant that broadcasts to a shape is the same for all samples and, in sequences, on all axes but one."""
+    if constant is ZERO:
+        return True
+    own = np.shape(constant)
+    if len(own) == len(shape) > 1 and own[0] != 1:
+        return False
+    along = sum(
+        n == m for n, m in zip(own[::-1], shape[:0:-1], strict=False)
+    )  # of a single place, too, it may be a table
+    return len(shape) != 3 or along < 2

@@ -1,0 +1,140 @@
+"""What iNNvestigate and SignXAI2 answer: `python answer.py FOLDER` writes networks, ONNX files and relevances.
+
+It runs where TensorFlow is installed, and reflrp is not (they want different versions of NumPy); the tests read what it writes.
+iNNvestigate needs a process without eager execution, so it has one of its own; it computes in float64. So does SignXAI, but
+where one of its layers adds in float32 all is float32.
+"""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+warnings.simplefilter("ignore")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import cases  # noqa: E402
+import nets  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+keras = tf.keras
+
+
+def made(rule: Any, **arguments: Any) -> Any:
+    """A rule with arguments, as both libraries want one: a subclass."""
+    if not arguments:
+        return rule
+
+    def begin(self: Any, *args: Any, **more: Any) -> None:
+        rule.__init__(self, *args, **{**more, **arguments})
+
+    return type(f"{rule.__name__}WithArguments", (rule,), {"__init__": begin})
+
+
+def export(folder: Path) -> None:
+    """Write each network as an ONNX file in float64, its description, its input and its output."""
+    import tf2onnx
+
+    keras.backend.set_floatx("float64")
+    for name in sys.argv[3:] or nets.NETS:
+        model = nets.built(keras, name)
+        proto, _ = tf2onnx.convert.from_keras(model, opset=17)
+        (folder / f"{name}.onnx").write_bytes(proto.SerializeToString())
+        weights = {layer.name: layer.get_weights() for layer in model.layers}
+        x = nets.sample(model, name)
+        # Plain data: lists, dicts, numbers and arrays.
+        config = json.loads(model.to_json())["config"]
+        data = {"config": config, "weights": weights, "x": x, "y": model(x).numpy()}
+        (folder / f"{name}.pickle").write_bytes(pickle.dumps(data))
+
+
+CHOSEN = {"index": 4, "list": [1, 0, 3], "max_activation": None, "all": None}
+"""The neurons to explain, by the way to choose them."""
+
+
+def answers(library: Any, every: dict[str, Any], run: Any, kept: Path) -> None:
+    """Write all relevances of a library, and the class of the error where it raised; a file a network."""
+    planned = cases.plan(library.name, tuple(nets.NETS), bool(os.environ.get("ALL")))
+    for name in sys.argv[3:] or nets.NETS:
+        found: dict[str, Any] = {}
+        data = pickle.loads((kept / f"{name}.pickle").read_bytes())
+        x = data["x"][: cases.samples(library.name, name)]
+        for _, title, mode in (each for each in planned if each[0] == name):
+            try:
+                found[f"{title}|{mode}"] = run(library, every[title], name, x, mode, CHOSEN[mode])
+            except Exception as error:
+                found[f"{title}|{mode}"] = f"{type(error).__name__}: {error}"[:200]
+            keras.backend.clear_session()
+        (kept / f"{library.name}-{name}.pickle").write_bytes(pickle.dumps(found))
+
+
+def by_innvestigate(kept: Path) -> None:
+    tf.compat.v1.disable_eager_execution()
+    keras.backend.set_floatx("float64")
+    from innvestigate import analyzer
+    from innvestigate.analyzer.relevance_based import relevance_rule
+    from innvestigate.backend import checks
+
+    library = SimpleNamespace(
+        **{k: v for module in (checks, relevance_rule, analyzer) for k, v in vars(module).items() if k[0] != "_"}
+    )
+    from innvestigate.analyzer.relevance_based import relevance_analyzer
+
+    library.__dict__.update({k: getattr(relevance_analyzer, k) for k in relevance_analyzer.__all__})
+    library.made, library.name = made, "innvestigate"
+
+    def run(lib: Any, make: Any, name: str, x: Any, mode: str, chosen: Any) -> Any:
+        keras.backend.set_learning_phase(0)  # else the gradient of a BatchNorm asks for it
+        way = "index" if mode == "list" else mode
+        wrapped = SimpleNamespace(**vars(lib))
+        for k, v in vars(lib).items():
+            if isinstance(v, type) and issubclass(v, analyzer.base.AnalyzerBase):
+                wrapped.__dict__[k] = lambda m, v=v, **kw: v(
+                    m, neuron_selection_mode=way, disable_model_checks=True, **kw
+                )
+        return make(wrapped, nets.built(keras, name)).analyze(x, neuron_selection=chosen)
+
+    answers(library, cases.INNVESTIGATE, run, kept)
+
+
+def by_signxai(kept: Path) -> None:
+    from signxai.tf_signxai.methods_impl.innvestigate.analyzer.relevance_based import relevance_analyzer as analyzers
+    from signxai.tf_signxai.methods_impl.innvestigate.analyzer.relevance_based import relevance_rule_base as rules
+    from signxai.tf_signxai.methods_impl.innvestigate.utils.keras import checks
+
+    library = SimpleNamespace(
+        **{k: v for module in (checks, rules, analyzers) for k, v in vars(module).items() if k[0] != "_"}
+    )
+    library.made, library.name = made, "signxai"
+
+    def run(lib: Any, make: Any, name: str, x: Any, mode: str, chosen: Any) -> Any:
+        select = chosen if mode in ("index", "list") else mode
+        try:
+            keras.backend.set_floatx("float64")
+            found = make(lib, nets.built(keras, name)).analyze(x, neuron_selection=select)
+        except Exception:  # some of its layers add in float32 only
+            keras.backend.set_floatx("float32")
+            found = make(lib, nets.built(keras, name)).analyze(x.astype("float32"), neuron_selection=select)
+        (relevance,) = found.values()
+        return relevance
+
+    answers(library, cases.SIGNXAI, run, kept)
+
+
+if __name__ == "__main__":
+    steps = {"export": export, "innvestigate": by_innvestigate, "signxai": by_signxai}
+    kept = Path(sys.argv[1])
+    kept.mkdir(parents=True, exist_ok=True)
+    if len(sys.argv) > 2:
+        steps[sys.argv[2]](kept)
+    else:
+        subprocess.run([sys.executable, __file__, str(kept), "export"], check=True)
+        both = [subprocess.Popen([sys.executable, __file__, str(kept), k]) for k in ("innvestigate", "signxai")]
+        sys.exit(max(abs(process.wait()) for process in both))

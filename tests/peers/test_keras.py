@@ -1,0 +1,123 @@
+"""reflrp against iNNvestigate 2.1.2 and SignXAI2 0.14.1: the same network, the same input, the same names and arguments.
+
+The libraries answered beforehand, where TensorFlow is installed (`keras_peers/answer.py`, run by `make peers-tf`); each case
+is written once, as a function of the library (`keras_peers/cases.py`). The networks are Keras models, exported by tf2onnx.
+Limit: 1e-9 of the largest relevance, and 1e-5 where SignXAI adds in float32.
+"""
+
+import os
+import pickle
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from peers.keras_peers import cases, nets
+
+import reflrp
+from reflrp.composites import Composite
+from reflrp.dialects import innvestigate, signxai
+from reflrp.dialects.keras import KerasModel
+
+FOLDER = Path(os.environ.get("KERAS_ANSWERS", Path(__file__).parents[2] / ".venv-peers-tf" / "answers"))
+if not FOLDER.is_dir():
+    pytest.skip("iNNvestigate and SignXAI have not answered: run `make peers-tf`", allow_module_level=True)
+
+DIALECTS = {"innvestigate": innvestigate, "signxai": signxai}
+NETS = tuple(nets.NETS)
+PLANNED = [(library, *each) for library in DIALECTS for each in cases.plan(library, NETS, bool(os.environ.get("ALL")))]
+
+
+@cache
+def network(net: str) -> Any:
+    """The Keras model's description, the ONNX file, the input, the output."""
+    data = pickle.loads((FOLDER / f"{net}.pickle").read_bytes())
+    description = KerasModel.of({"config": data["config"], "weights": data["weights"]})
+    return SimpleNamespace(model=description, onnx=reflrp.load(FOLDER / f"{net}.onnx"), x=data["x"], y=data["y"])
+
+
+@cache
+def answers(library: str, net: str) -> dict[str, Any]:
+    """What a library answered, or what it raised, as a text."""
+    found: dict[str, Any] = pickle.loads((FOLDER / f"{library}-{net}.pickle").read_bytes())
+    return found
+
+
+def named(dialect: Any, **more: Any) -> Any:
+    """A dialect whose analyzers and rules have some arguments, where they know them."""
+    lib = SimpleNamespace(**{name: getattr(dialect, name) for name in dialect.__all__})
+
+    def made(rule: Any, **arguments: Any) -> Any:
+        if not arguments:
+            return rule
+        released = {f.name for f in fields(rule)} & {"as_released"} & set(more)
+        return rule(**arguments, **{k: more[k] for k in released})
+
+    def bound(kind: Any) -> Any:
+        known = more if "DeepTaylor" not in kind.__name__ else {k: v for k, v in more.items() if k != "as_released"}
+
+        def begin(self: Any, model: Any = None, *args: Any, **arguments: Any) -> None:
+            kind.__init__(self, model, *args, **{**known, **arguments})
+
+        return type(kind.__name__, (kind,), {"__init__": begin})
+
+    for name, value in list(vars(lib).items()):
+        if isinstance(value, type) and issubclass(value, Composite):
+            setattr(lib, name, bound(value))
+    lib.made = made
+    return lib
+
+
+INDEX = {"index": 4, "list": [1, 0, 3]}
+
+
+def answered(library: str, net: str, title: str, mode: str, as_released: bool = True) -> np.ndarray:
+    """The dialect's relevance."""
+    known, x = network(net), network(net).x[: cases.samples(library, net)]
+    if library == "innvestigate":
+        way = "index" if mode == "list" else mode
+        lib = named(innvestigate, as_released=as_released, neuron_selection_mode=way, disable_model_checks=True)
+        found = cases.INNVESTIGATE[title](lib, known.model).analyze(known.onnx, x, INDEX.get(mode))
+    else:
+        lib = named(signxai, as_released=as_released)
+        found = cases.SIGNXAI[title](lib, known.model).analyze(known.onnx, x, INDEX.get(mode, mode))
+    assert isinstance(found, np.ndarray)
+    return found
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_networks_are_what_keras_computes(net: str) -> None:
+    known = network(net)
+    (y,) = known.onnx.run({"x": known.x}).values()
+    assert np.abs(y - known.y).max() <= 1e-12 * np.abs(known.y).max()
+
+
+@pytest.mark.parametrize(("library", "net", "title", "mode"), PLANNED)
+def test_relevance(library: str, net: str, title: str, mode: str) -> None:
+    want = answers(library, net)[f"{title}|{mode}"]
+    if isinstance(want, str):
+        assert want.startswith(cases.raises(library, net, title)), want
+        return
+    if (library, net) == ("signxai", "embedding"):  # it knows no Embedding, and returns the input
+        assert np.array_equal(want, network(net).x)
+        return
+    try:
+        got = answered(library, net, title, mode)
+    except reflrp.ReflrpError as error:
+        refused = cases.refused(library, net, title, mode)
+        if not refused or refused not in str(error):
+            raise
+        return
+    scale = np.abs(want).max()
+    assert np.isfinite(want).all()
+    assert got.shape == want.shape
+    if cases.vanishes(library, title):
+        assert scale <= 1e-6 * np.abs(network(net).y).max()
+        assert not got.any()
+        return
+    limit = 1e-9 if want.dtype == np.float64 else 1e-5
+    difference = np.abs(got - want).max()
+    assert difference <= limit * scale, f"{difference / scale:.2g} of the largest relevance"

@@ -1,0 +1,222 @@
+"""`reflrp.compare`: where two answers part, and which of their settings explain how much of it."""
+
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from models import draw, model
+
+import reflrp
+from reflrp import rules
+from reflrp.comparison.causes import CLAUSES, RULE_CLAUSES
+from reflrp.composites import preset, uniform
+from reflrp.rules import AlphaBeta, Epsilon, Stabilizer, ZPlus
+
+SPEC = Path(__file__).parents[1] / "conformance" / "spec" / "clauses.toml"
+B1, B3 = np.float32([-0.3, 0.4, -0.2]), np.float32([-0.5, 0.3, -0.2, -0.1])
+CNN = model(
+    "c = Conv<kernel_shape = [2, 2]>(x, w1, b1) r = Relu(c) d = Conv<kernel_shape = [1, 1]>(r, w2) s = Add(d, r) "
+    "t = Relu(s) f = Flatten(t) y = Gemm(f, w3, b3)",
+    "float[N,2,4,4] x",
+    w1=draw(3, 2, 2, 2, seed=2), b1=B1, w2=draw(3, 3, 1, 1, seed=4), w3=draw(27, 4, seed=5), b3=B3,
+)  # fmt: skip
+for node in CNN.graph.node:
+    node.name = node.output[0]
+X = draw(2, 2, 4, 4, seed=9)
+
+
+def test_the_same_rules_agree():
+    c = reflrp.compare(CNN, X, "epsilon_plus", preset("epsilon_plus"))
+    assert (c.difference, c.first, c.causes) == (0, None, ())
+    assert all(row.arrives == row.adds == 0 for row in c.rows)
+    assert "They agree" in str(c)
+
+
+def test_one_field_of_one_rule():
+    """The nodes above agree to the bit, the node itself adds all, and the field explains all."""
+    layers = {"d": Epsilon(), "c": Epsilon(), "y": Epsilon()}
+    c = reflrp.compare(CNN, X, layers, {**layers, "d": Epsilon(bias="ignore", epsilon=0.5)})
+    rows = {row.node: row for row in c.rows}
+    assert c.first == "d"
+    assert [n for n, row in rows.items() if row.adds] == ["d"]
+    assert rows["y"].arrives == rows["s"].arrives == 0
+    assert rows["c"].arrives > 1e-3
+    (cause,) = c.causes  # this convolution has no bias, so that its treatment changes nothing
+    assert (cause.what, cause.a, cause.b, cause.nodes, cause.clause) == ("epsilon", "1e-06", "0.5", ("d",), "EPS-1")
+    assert cause.share == pytest.approx(1, abs=1e-12)
+
+
+def test_relevance_is_that_of_explain():
+    c = reflrp.compare(CNN, X, "epsilon", "epsilon_alpha2_beta1", target=1, init="one")
+    for side, name in (("a", "epsilon"), ("b", "epsilon_alpha2_beta1")):
+        e = reflrp.explain(CNN, X, name, target=1, init="one")
+        assert np.array_equal(c.relevances[side]["x"], e.relevance)
+
+
+def test_shares_are_what_switching_alone_does():
+    """Two fields at once: each share is measured by hand, added to a and taken from b."""
+    a, b = uniform(Epsilon(0.1)), uniform(Epsilon(0.7, bias="ignore"))
+    c = reflrp.compare(CNN, X, a, b)
+    assert {cause.what for cause in c.causes} == {"epsilon", "bias"}
+
+    def relevance(rule):
+        return reflrp.explain(CNN, X, rule).relevance.ravel()
+
+    D = relevance(b) - relevance(a)
+    for cause in c.causes:
+        with_it, without = {
+            "epsilon": (Epsilon(0.7), Epsilon(0.1, bias="ignore")),
+            "bias": (Epsilon(0.1, bias="ignore"), Epsilon(0.7)),
+        }[cause.what]
+        assert cause.added == pytest.approx(np.vdot(relevance(uniform(with_it)) - relevance(a), D) / np.vdot(D, D))
+        assert cause.removed == pytest.approx(np.vdot(relevance(b) - relevance(uniform(without)), D) / np.vdot(D, D))
+        assert cause.share == pytest.approx((cause.added + cause.removed) / 2)
+    assert [abs(x.share) for x in c.causes] == sorted((abs(x.share) for x in c.causes), reverse=True)
+
+
+def test_rules_of_two_libraries_that_differ_in_one_field():
+    """zennit's z+ has all of the bias' positive part, ours with bias="ignore" none: the field is named, not the classes."""
+    c = reflrp.compare(CNN, X, uniform(ZPlus(bias="ignore")), "zennit.ZPlus")
+    causes = {cause.what: cause for cause in c.causes}
+    assert causes["bias"].b == "'split'"
+    assert causes["bias"].clause == "ZP-2"
+    assert set(causes["bias"].nodes) == {"c", "y"}
+
+
+def test_rules_of_two_libraries_that_are_the_same():
+    c = reflrp.compare(CNN, X, uniform(ZPlus()), "zennit.ZPlus")
+    assert not [row for row in c.rows if row.node in ("c", "d", "y") and row.adds > 1e-12]
+
+
+NORMED = model(
+    "c = MatMul(x, w) n = BatchNormalization(c, g, o, m, v) r = Relu(n) y = MatMul(r, u)",
+    "float[N,4] x",
+    w=draw(4, 3), g=np.abs(draw(3)) + 0.5, o=draw(3, seed=1), m=draw(3, seed=2), v=np.abs(draw(3)) + 1, u=draw(3, 2),
+)  # fmt: skip
+
+
+def test_canonizing_is_a_cause():
+    """One side folds a BatchNormalization, the other has it as a node: they are compared at what comes out of it."""
+    folded = preset("epsilon_plus")
+    c = reflrp.compare(NORMED, draw(2, 4, seed=8), folded, replace(folded, canonize=()))
+    causes = {cause.what: cause for cause in c.causes}
+    assert causes["canonize"].share == pytest.approx(1, abs=1e-9)
+    assert (causes["canonize"].a, causes["canonize"].b) == ("fold_batchnorm", "nothing")
+    assert len(causes["canonize"].nodes) == 1  # the BatchNormalization, which one side does not have
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "reading"),
+    [
+        (ZPlus(), ZPlus(bias="full"), "bias='full'"),
+        (AlphaBeta(), AlphaBeta(bias="ignore"), "bias='ignore'"),
+        (Epsilon(1e-6), Epsilon(1e-6, stabilizer=Stabilizer(0.25, form="plain")), "stabilizer=0.25 (plain)"),
+        (Epsilon(1e-6), Epsilon(0.25), "epsilon=0.25"),
+    ],
+)
+def test_given_relevance_is_read(own, other, reading):
+    """Relevance of another program by name: the first node that leaves the rule, and the reading that it follows."""
+    e = reflrp.explain(CNN, X, uniform(other), layers=True)
+    given = {**e.layers, "x": e.relevance}
+    for c in (
+        reflrp.compare(CNN, X, uniform(own), given),
+        reflrp.compare(CNN, X, given, uniform(own)),
+        reflrp.compare(CNN, X, uniform(own), e),
+    ):
+        assert c.first == "y"
+        assert reading in c.variants
+        assert c.difference == pytest.approx(reflrp.compare(CNN, X, uniform(own), uniform(other)).difference)
+
+
+def test_given_relevance_that_leaves_the_rules_in_the_middle():
+    """Where the relevance above is the same, blame falls on the node between, and on no node after it."""
+    e = reflrp.explain(CNN, X, Epsilon(), layers=True)
+    bent = {**e.layers, "x": e.relevance}
+    bent["r"] = bent["r"] + 0.1
+    c = reflrp.compare(CNN, X, Epsilon(), bent)
+    blamed = {row.node for row in c.rows if row.adds is not None and row.adds > 1e-9}
+    assert {"s", "d"} <= blamed  # the two readers of r
+    assert "y" not in blamed
+
+
+def test_a_saved_explanation(tmp_path):
+    e = reflrp.explain(CNN, X, uniform(ZPlus(bias="full")), target=2, layers=True)
+    path = e.save(tmp_path / "e.npz")
+    c = reflrp.compare(CNN, X, uniform(ZPlus()), str(path))
+    assert "bias='full'" in c.variants
+    assert c.relevances["a"]["x"].shape == X.shape
+    assert np.array_equal(c.relevances["a"]["x"], reflrp.explain(CNN, X, uniform(ZPlus()), target=2).relevance)
+
+
+def test_another_initial_relevance():
+    e = reflrp.explain(CNN, X, "epsilon", target=2, init="one", layers=True)
+    given = {**e.layers, "x": e.relevance, "y": np.eye(4)[[2, 2]]}
+    c = reflrp.compare(CNN, X, "epsilon", given, target=2)
+    assert c.first == "the initial relevance"
+    assert reflrp.compare(CNN, X, "epsilon", given, target=2, init="one").first is None
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "why"),
+    [
+        ({"x": X}, {"x": X}, "one of them must be rules"),
+        ("epsilon", {"nope": X}, "'nope' is no value or node"),
+        ("epsilon", {"x": X[:1]}, "has the shape"),
+        ("epsilon", "nope.npz", "nope.npz"),
+    ],
+)
+def test_what_cannot_be_compared(a, b, why):
+    with pytest.raises(reflrp.InputError, match=why):
+        reflrp.compare(CNN, X, a, b)
+
+
+def test_pictures_and_pages(tmp_path):
+    pytest.importorskip("matplotlib")
+    c = reflrp.compare(CNN, X, "epsilon", "epsilon_alpha2_beta1")
+    c.plot(tmp_path / "c.png", sample=1)
+    page = c.to_html(tmp_path / "c.html")
+    assert (tmp_path / "c.png").stat().st_size > 10_000
+    assert (tmp_path / "c.html").read_text("utf-8") == page
+    assert "epsilon_alpha2_beta1" in page
+    assert "<table" in c._repr_html_()
+    with pytest.raises(reflrp.InputError, match="sample=7"):
+        c.plot(sample=7)
+
+
+def test_clauses_of_causes_are_in_the_specification():
+    known = tomllib.loads(SPEC.read_text("utf-8"))
+    named = {clause for by_field in CLAUSES.values() for clause in by_field.values()} | set(RULE_CLAUSES.values())
+    assert named <= known.keys()
+    for name, by_field in CLAUSES.items():
+        assert set(by_field) <= set(getattr(rules, name).__dataclass_fields__), name
+
+
+def run(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "reflrp", *map(str, words)], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command(tmp_path):
+    pytest.importorskip("matplotlib")
+    onnx.save(CNN, tmp_path / "m.onnx")
+    np.save(tmp_path / "x.npy", X)
+    files = (tmp_path / "m.onnx", tmp_path / "x.npy")
+    done = run("compare", *files, "--a", "epsilon", "--b", "epsilon_alpha2_beta1", "-o", tmp_path / "c.html")
+    assert done.returncode == 0, done.stderr
+    assert "they part at 'd'" in done.stdout
+    assert "wrote" in done.stdout
+    assert (tmp_path / "c.html").read_text("utf-8").startswith("<!doctype html>")
+    e = reflrp.explain(CNN, X, "epsilon", layers=True).save(tmp_path / "e.npz")
+    done = run("compare", *files, "--a", "epsilon", "--b", e)
+    assert done.returncode == 0, done.stderr
+    assert "They agree" in done.stdout
+    done = run("compare", *files, "--a", e, "--b", e)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "one of them must be rules" in done.stderr
+    assert run("compare", *files, "--a", "epsilon").returncode == 2
