@@ -206,23 +206,16 @@ class Batch:
                     return {k: place.axis for k, place in places.items() if place is not None and place.before == 1}
         return {}
 
-    def turned(self) -> str:
-        """Return what is to be said of an output that holds the samples on another axis than the first; "" for none.
+    def turned(self) -> int:
+        """Return the axis of the output that is proven to hold the samples; 0 where it is the first, or none is theirs alone.
 
-        Targets are counted on the first. Where samples meet or no axis is theirs alone, its entries are what is explained.
+        One sample alone does not show it; two in its place do.
         """
         if self.count == 0 or (self.count == 1 and self.leads(1)):
-            return ""
+            return 0
         count = max(self.count, 2)
         whole = self._traced(count, inner=False, instead=count)
-        for output in self.outputs if whole else ():
-            axis = whole[1].axis(whole[0].resolve(output)) if whole else 0
-            if axis:
-                return (
-                    f"the samples are on axis {axis} of the output {output!r}, and not on the first, where target= counts them: "
-                    "give init=, the relevance to start from, shaped like the output"
-                )
-        return ""
+        return (whole[1].axis(whole[0].resolve(self.outputs[0])) or 0) if whole else 0
 
     def baked(self, wanted: int) -> int | None:
         """Return the batch size that the file fixes, by its inputs or inside, where that is not the one wanted.

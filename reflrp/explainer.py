@@ -116,7 +116,7 @@ class Explainer:
         self._convert = converter(self.backend, self.dtype)
         self._programs = Programs(self.model, self.composite, self.output, self.strip, self.passes, self._convert)
         self._sizes: Cache[tuple[bool, Shapes], tuple[int, tuple[str, ...]]] = Cache(64)
-        self._turned: Cache[Shapes, str] = Cache(64)
+        self._turned: Cache[Shapes, int] = Cache(64)
 
     @guarded("the explanation")
     def __call__(
@@ -208,10 +208,14 @@ class Explainer:
         conditions = checks.mapping("conditions", {} if conditions is None else conditions, "a dict {pattern: neurons}")
         batch = Batch(self.model, self.model.feeds(x, exact=self.dtype == "exact"), (self.output,))
         size, notes = self._size(batch, inner=layers is not None and layers is not False)
-        if isinstance(init, str) and size >= batch.count and (why := self._turned.made(_key(batch), batch.turned)):
-            raise InputError(why)
+        turned = self._turned.made(_key(batch), batch.turned) if size >= batch.count else 0
+        if turned:
+            told = (
+                f"the output {self.output!r} holds the samples on axis {turned}: targets and e.output have them first"
+            )
+            notes = (*notes, told)
         watch = Watch({node.name: node.op_type for node in self.model.source.nodes})
-        found = self._programs.of_batch(batch, size, targets, init, layers, conditions, progress, watch)
+        found = self._programs.of_batch(batch, size, targets, init, layers, conditions, progress, watch, turned)
         return [advised(replace(e, notes=(*notes, *e.notes)) if notes else e, watch, init, conditions) for e in found]
 
     def __repr__(self) -> str:

@@ -148,7 +148,7 @@ class Model:
 
         Raises InputError, which says what was expected.
         """
-        ports = self.source.inputs
+        ports, exact = self.source.inputs, checks.flag("exact", exact)
         if not isinstance(x, Mapping):
             if len(ports) != 1:
                 raise InputError(f"the model has the inputs {self._expected()}; give a dict of arrays by name")

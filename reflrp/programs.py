@@ -79,6 +79,7 @@ class Programs:
         conditions: Mapping[str, Sequence[int]],
         progress: bool | None,
         watch: Watch,
+        turned: int,
     ) -> list[Explanation]:
         """Explain a batch, so many samples at once, for each of the goals: each cut runs forward once, seen by `watch`."""
         cuts = batch.cut(size)
@@ -88,7 +89,7 @@ class Programs:
         with bar(progress, (1 + len(goals)) * len(self.model.source.nodes) * len(cuts)) as step:
             for (cut, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
                 with where:
-                    parts.append(self.explained(cut, choice, layers, conditions, axes, step, watch))
+                    parts.append(self.explained(cut, choice, layers, conditions, axes, step, watch, turned))
         return [Explanation.concatenate(of_one, axes) for of_one in zip(*parts, strict=True)]
 
     @limits.budget()
@@ -101,24 +102,26 @@ class Programs:
         axes: Mapping[str, int],
         step: Step,
         watch: Watch | None = None,
+        turned: int = 0,
     ) -> list[Explanation]:
         """Explain one cut of a batch: forward once, and for each target and init the seed and the way back.
 
-        `axes` are those of the samples in inner values, where they are known.
+        `axes` are those of the samples in inner values, where they are known; `turned` is that of the output.
         """
         program, values = self.run(feeds, step)
         if watch is not None and not self.convert.exact:
             with np.errstate(all="ignore"):  # a sum of squares may overflow, and is then no reason
                 watch.see(program.graph, program.rules, values)
         y = to_host(values[program.graph.resolve(program.graph.outputs[0])])
-        where = [targets(y, target) if isinstance(init, str) else [] for target, init in choices]
-        seeds = [seed(y, goals, init) for goals, (_, init) in zip(where, choices, strict=True)]
+        first = np.moveaxis(y, turned, 0) if turned else y
+        where = [targets(first, target) if isinstance(init, str) else [] for target, init in choices]
+        seeds = [_seed(y, first, goals, init, turned) for goals, (_, init) in zip(where, choices, strict=True)]
         keep = keeper(layers, program.graph, self._branches)
         masks = {k: self.convert(v) for k, v in masks_of(conditions, program.graph, axes, self._branches).items()}
         found = []
         for i, (goals, R) in enumerate(zip(where, seeds, strict=True)):
             own = values if i == len(seeds) - 1 else dict(values)  # what goes back gives memory back
-            found.append(self._back(program, feeds, own, y, goals, R, keep, masks, step))
+            found.append(self._back(program, feeds, own, first, goals, R, keep, masks, step))
         return found
 
     def _back(
@@ -210,8 +213,18 @@ class Programs:
             )
 
 
+def _seed(y: np.ndarray, first: np.ndarray, goals: list[Goal], init: Any, turned: int) -> np.ndarray:
+    """Return the initial relevance, shaped like y; `first` is y with its samples, which are on axis `turned`, first."""
+    if not isinstance(init, str):
+        return seed(y, goals, init)
+    R = seed(first, goals, init)
+    return np.moveaxis(R, 0, turned) if turned else R
+
+
 def advised(e: Explanation, watch: Watch, init: Any, conditions: Mapping[str, Sequence[int]]) -> Explanation:
     """Return an explanation of all cuts with its advice, and warn of it. Under conditions a share is what was asked for."""
+    if not e.output.size:
+        return e
     with np.errstate(all="ignore"):
         near = e.rounded()
         found = shares(_by_sample(near), *seeds_of(near.output, e.target, init))

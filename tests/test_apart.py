@@ -171,7 +171,7 @@ def test_conditions_on_features_of_a_time_first_layer():
 
 @pytest.mark.parametrize("n", [1, 3, 2])
 def test_targets_are_counted_on_samples_only(n):
-    """The output of a time-first LSTM (time, samples, features), of samples that come first: refused, and init= serves."""
+    """The output of a time-first LSTM (time, samples, features), of samples that come first: targets have the samples first."""
     net = model(
         "t = Transpose<perm = [1, 0, 2]>(x) h = LSTM<hidden_size = 2>(t, w, r) y = Squeeze(h, one)",
         "float[N,3,4] x",
@@ -180,9 +180,18 @@ def test_targets_are_counted_on_samples_only(n):
         one=ints(1),
     )
     x = draw(n, 3, 4, seed=1)
-    for target in (None, (0, 1), [0] * n):
-        with pytest.raises(reflrp.InputError, match=r"the samples are on axis 1 of the output 'y'.*give init="):
-            reflrp.explain(net, x, "epsilon", target=target)
-    init = np.zeros((3, n, 2))
-    init[-1, :, 1] = 1
-    assert reflrp.explain(net, x, "epsilon", init=init).relevance.shape == x.shape
+    y = reflrp.load(net).run(x)["y"]
+    for target in (None, (0, 1), [(2, 1)] * n, [(0, 1), (1, 0), (2, 1)][:n]):
+        e = reflrp.explain(net, x, "epsilon", target=target)
+        assert "holds the samples on axis 1" in e.notes[0]
+        assert np.array_equal(e.output, np.moveaxis(y, 1, 0))
+        init = np.zeros_like(y)
+        for i, (step, k) in enumerate(e.target):
+            one = reflrp.explain(net, x[i : i + 1], "epsilon", target=e.target[i] if target else None)
+            assert one.target == (e.target[i],)
+            assert np.allclose(one.relevance[0], e.relevance[i], rtol=1e-9, atol=1e-13)
+            init[step, i, k] = y[step, i, k]
+        assert np.allclose(reflrp.explain(net, x, "epsilon", init=init).relevance, e.relevance, rtol=1e-12)
+    if n > 1:
+        with pytest.raises(reflrp.InputError, match="out of range"):
+            reflrp.explain(net, x, "epsilon", target=(3, 0))

@@ -285,7 +285,6 @@ def test_nodes_that_break_their_schema(body: str, words: str) -> None:
         ("y = Conv <pads = [-1, 0, 0, 0]>(x, w)", {"w": (3, 4, 3, 3)}, "pads"),
         ("y = Conv <pads = [1, 1]>(x, w)", {"w": (3, 4, 3, 3)}, "pads"),
         ('y = Conv <auto_pad = "SOME">(x, w)', {"w": (3, 4, 3, 3)}, "auto_pad"),
-        ("w = ReduceMean <axes = [0], keepdims = 1>(x) y = Conv(x, w)", {}, "depends on the data"),
         ("y = ConvTranspose(x, w)", {"w": (3, 4, 3, 3)}, "do not fit"),
         ("y = ConvTranspose <pads = [9, 9, 9, 9]>(x, w)", {"w": (4, 3, 3, 3)}, "does not fit"),
         ("y = MaxPool <kernel_shape = [10, 1]>(x)", {}, "does not fit"),

@@ -268,7 +268,7 @@ ERRORS = {
     "target of other count": ("explain model.onnx x.npy --target 1,2", 1, "2 ints for 4 samples"),
     "target no number": ("explain model.onnx x.npy --target seven", 2, "--target"),
     "unknown init": ("explain model.onnx x.npy --init two", 2, "--init: 'two' is unknown; use 'output' or 'one'"),
-    "unknown dtype": ("explain model.onnx x.npy --dtype float16", 2, "use 'float64' or 'float32'"),
+    "unknown dtype": ("explain model.onnx x.npy --dtype float16", 2, "use 'float64', 'float32' or 'exact'"),
     "unknown backend": ("explain model.onnx x.npy --backend tpu", 2, "--backend: 'tpu' is unknown"),
     "unknown pass": ("explain model.onnx x.npy --canonize fold", 2, "there is fold_batchnorm"),
     "a target twice": ("explain model.onnx x.npy --target 3 --target 3", 2, "each target once"),

@@ -65,9 +65,14 @@ def test_a_rule_of_the_name_of_a_preset_stands_for_itself_in_a_dict() -> None:
     assert resolve({"*": "gradient"}).pairs[0][1] == rules.Gradient()
 
 
-def test_a_star_stands_where_the_bare_rule_does() -> None:
-    """On dense and conv nodes; a rule for other kinds on those; one that serves all kinds everywhere."""
-    assert reflrp.explain(PATH, X, rules={"*": "epsilon"}) == reflrp.explain(PATH, X, rules=rules.Epsilon())
+def test_a_star_stands_wherever_its_rule_can() -> None:
+    """On layers, sums, pools and maxima; a rule for other kinds on those; one that serves all kinds everywhere."""
+    graph = reflrp.load(PATH).graph({"image": X.shape})
+    e = reflrp.explain(PATH, X, rules={"*": "epsilon"}, canonize=())
+    assert {n for n, rule in e.rules.items() if rule == rules.Epsilon()} == {
+        n.name for n in graph.nodes if n.name in e.rules and rules.Epsilon().fits(n)
+    }
+    assert e.rules["relu1"] == rules.Pass()
     assert set(reflrp.explain(PATH, X, rules={"*": "gradient"}).rules.values()) == {rules.Gradient()}
     e = reflrp.explain(PATH, X, rules={"*": "guided_backprop", "conv*": "flat", "dense*": "flat", "logits": "flat"})
     assert e.rules["relu1"] == rules.GuidedBackprop()

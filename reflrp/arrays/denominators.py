@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
-from importlib.util import find_spec
 from math import prod
 from typing import Any
 from weakref import WeakValueDictionary
 
-whole: Callable[[int], Any] = import_module("gmpy2").mpz if find_spec("gmpy2") else int
+try:
+    import gmpy2
+except ImportError:
+    gmpy2 = None
+
+whole: Callable[[int], Any] = gmpy2.mpz if gmpy2 else int
 """The whole numbers: gmpy2's where it is installed, which are several times faster where they are long."""
 
 Factors = Mapping["Factor", int]

@@ -9,11 +9,11 @@ from typing import Any
 
 from reflrp import rules as library
 from reflrp.composites.composite import GIVEN, Composite, defaults, uniform
-from reflrp.composites.matchers import Matcher, kind, name
+from reflrp.composites.matchers import Matcher, Survey, name
 from reflrp.composites.texts import Call, nearest, read_call
 from reflrp.errors import RuleError
 from reflrp.ground import checks
-from reflrp.ir import KINDS, UNRULED, WEIGHTED
+from reflrp.ir import Node
 from reflrp.rules.base import Rule
 
 Preset = Callable[..., Composite]
@@ -102,7 +102,7 @@ def resolve(rules: Any) -> Composite:
 
     A text is the name of a preset, of a rule, or of what a dialect has, with its values in brackets where they are not the
     defaults: "epsilon_gamma_box(low=-2, high=2)", "gamma(0.25)", "zennit.Gamma(gamma=0.5)". In a dict the pattern "*" alone
-    means what a bare rule means: all dense and conv nodes (or what else the rule can serve), with the defaults on the rest.
+    means every node that the rule can serve, with the defaults on the rest.
     """
     if isinstance(rules, Composite):
         return rules
@@ -119,13 +119,19 @@ def resolve(rules: Any) -> Composite:
     )
 
 
+@dataclass(frozen=True)
+class _Served(Matcher):
+    """The nodes that a rule can stand on."""
+
+    rule: Rule
+
+    def __call__(self, node: Node, survey: Survey) -> bool:
+        return self.rule.fits(node)
+
+
 def _pair(pattern: Any, rule: Rule) -> tuple[Matcher, Rule]:
-    """Return what a pattern and its rule stand for: a rule for "*" stands where it would as a bare rule."""
-    every = all(k in rule.serves for k in KINDS if k not in UNRULED)
-    if pattern != "*" or every:
-        return name(pattern), rule
-    layers = any(k in rule.serves for k in WEIGHTED)
-    return kind(*(WEIGHTED if layers else sorted(rule.serves))), rule
+    """Return what a pattern and its rule stand for; the pattern "*" for every node that the rule can serve."""
+    return (_Served(rule) if pattern == "*" else name(pattern)), rule
 
 
 def _rule(pattern: Any, value: Any) -> Rule:

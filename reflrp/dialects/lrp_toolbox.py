@@ -213,7 +213,7 @@ def lrp(
     """
     preset: Pairs = ()
     for pattern, value in checks.mapping(
-        "layers", layers or {}, "a dict of (lrp_var, param) by name", RuleError
+        "layers", {} if layers is None else layers, "a dict of (lrp_var, param) by name", RuleError
     ).items():
         if not isinstance(value, tuple | list) or len(value) != 2:
             raise RuleError(f"layers[{pattern!r}] must be (lrp_var, param), not {checks.shown(value)}")

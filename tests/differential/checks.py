@@ -55,7 +55,7 @@ def check_whole(t: Trial) -> str:
         want = oracle.relevance({t.output: t.init.copy()}, chosen)
     except (nodes.Wordless, literal.Edge) as why:
         return f"no words: {why}" if isinstance(why, nodes.Wordless) else "on an edge"
-    explainer = t.explainer(Composite((*pairs, *defaults(st)), "whole", ()), strip=False)
+    explainer = t.explainer(Composite((*pairs, *defaults(st)), "whole", ()).preprocessed("absorb"), strip=False)
     found = explainer(t.case.feeds, init=t.init)
     if recognised(t, explainer):
         return "recognised across blocks"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from reflrp import rules as r
 from reflrp.dialects.innvestigate.keras_rule import SAFE, KerasRule
 from reflrp.errors import RuleError
@@ -23,6 +25,7 @@ def inferred(alpha: Any, beta: Any) -> tuple[Any, Any]:
     for name, value, least in (("alpha", alpha, 1), ("beta", beta, 0)):
         if value is not None and not (is_number(value) and value >= least):
             raise RuleError(f"{name} must be a number >= {least}, not {shown(value)}")
+    alpha, beta = (x.item() if isinstance(x, np.generic) else x for x in (alpha, beta))  # NumPy's may overflow
     alpha = beta + 1 if alpha is None else alpha
     beta = alpha - 1 if beta is None else beta
     if alpha - beta != 1:
