@@ -20,7 +20,7 @@ from reflrp.compiler.emit import Writer
 from reflrp.compiler.lift import lifted
 from reflrp.compiler.observe import confirmed
 from reflrp.compiler.source import Given, check, given, opset_of
-from reflrp.compiler.tracing import Missing, Tracer, backward, check_target, remember, seeded, tracer
+from reflrp.compiler.tracing import Missing, Tracer, backward, check_target, remember, seeded, tracer, turned
 from reflrp.compiler.values import shared
 from reflrp.engine import Program
 from reflrp.errors import InputError
@@ -67,8 +67,6 @@ def compiled(
     explainer = Explainer(
         source.model, rules, output=output, dtype="float32", batch_size=max(batch.count, 1), preprocess=preprocess
     )
-    if not is_open and init != "input" and (turned := batch.turned()):
-        raise InputError(turned.replace("give init=", "give init='input'"))
     program, trace, named = _program(explainer, source, feeds, is_open)
     graph = program.graph
     values = program.arguments(trace, _dtypes(source), named)
@@ -76,7 +74,7 @@ def compiled(
     y = values[graph.resolve(name)]
     if isinstance(y, Missing):
         raise InputError(f"output {name!r} cannot be compiled: {y}")
-    R, added = seeded(y, trace, target, init, trace.batch)
+    R, added = seeded(y, trace, target, init, turned(y.shape) if is_open else batch.turned())
     _check_names(source.proto, [a[0] for a in added])
     keep = keeper(layers, graph)
     masks = {k: v.astype(np.float32) for k, v in masks_of(conditions or {}, graph).items()}
@@ -111,7 +109,8 @@ def _program(
         return tracer(plain, plain.graph, lambda name, op: op, own), trace, named
     graph, lift = lifted(built, is_open)
     two = built(2)
-    rules = told(two, explainer.composite.assign(two), 2)
+    agreed = all(k in is_open for k, s in fixed.items() if s)
+    rules = told(two, explainer.composite.assign(two), 2 if agreed else 0)
     plain = replace(plain, rules={name: rule.plain() for name, rule in rules.items()})
     first = sorted(is_open)[0]
     values = graph.values[first]

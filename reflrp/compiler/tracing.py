@@ -132,7 +132,8 @@ class Missing:
     def __str__(self) -> str:
         """Return what is missing."""
         if isinstance(self.node.op, Wrap):
-            return f"it reads the whole numbers of node {self.node.name!r} (onnx {self.node.op_type}), which are not exact in float32"
+            where = f"node {self.node.name!r} (onnx {self.node.op_type})"
+            return f"it reads the whole numbers of {where}, which are not exact in float32"
         return (
             f"it reads what node {self.node.name!r} (onnx {self.node.op_type}) works out of the data on the way, which no "
             "value of the file holds"
@@ -188,11 +189,23 @@ def check_target(target: Target) -> None:
             )
 
 
-def seeded(y: Array, trace: Trace, target: Target, init: str, batch: Any) -> tuple[Array, list[tuple[str, Any, Any]]]:
-    """Return the initial relevance of an output y, and the inputs that it adds: name, dtype and shape."""
+def turned(shape: Shape) -> int:
+    """Return the axis of an output that holds the samples; 0 where it is the first, or none is theirs alone."""
+    batch = [i for i, n in enumerate(shape) if isinstance(n, Dim)]
+    return batch[0] if len(batch) == 1 and shape[batch[0]] == dim(1) else 0
+
+
+def seeded(y: Array, trace: Trace, target: Target, init: str, axis: int) -> tuple[Array, list[tuple[str, Any, Any]]]:
+    """Return the initial relevance of an output y, and the inputs that it adds: name, dtype and shape.
+
+    The samples are on an axis of y; targets have them first.
+    """
     if init == "input":
         return xp.argument(trace, INIT, y.shape, np.float32, finite=True), [(INIT, np.float32, y.shape)]
-    added: list[tuple[str, Any, Any]] = []
+    if axis:
+        R, added = seeded(xp.moveaxis(y, axis, 0), trace, target, init, 0)
+        return xp.moveaxis(R, 0, axis), added
+    added = []
     if not y.ndim:
         raise InputError("the output is one number without a batch axis; use init='input'")
     count = total(y.shape[1:])

@@ -97,6 +97,9 @@ class SymbolicArray(Symbolic):
 
     def __mod__(self, other: Any) -> Any:
         """Return the remainder, with the sign of the divisor."""
+        if np.result_type(self.dtype, getattr(other, "dtype", type(other))).kind == "f":
+            quotient = SymbolicArray(arithmetic.unary("Floor", (self / other).term))
+            return self - quotient * other  # ONNX's Mod has the divisor's sign for integers only
         return combined("Mod", self, other)
 
     def __matmul__(self, other: Any) -> Any:
