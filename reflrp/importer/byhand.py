@@ -1,6 +1,6 @@
 """A pass over quantisation that is written by hand: scales, zero points, rounding and clipping in operators of their own.
 
-`clip(round(x / s) + z)` and `s (q - z)`, with s > 0, are the changes of units that QuantizeLinear and DequantizeLinear are, and neither
+`clip(round(x / s) + z)` and `s (q - z)`, with s > 0, are the changes of units of QuantizeLinear and DequantizeLinear, and neither
 the shift nor the scale is a layer that keeps relevance. They are such where the graph shows both ends: numbers are rounded, z
 is put on and s taken out, by a QuantizeLinear or by operators of their own, and the same z is taken off again, or the same s
 put in; between the two stands nothing but moves, clipping and maxima. Any other sum or factor is the file's own.
