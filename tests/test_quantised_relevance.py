@@ -8,7 +8,7 @@ import onnx
 import oracle
 import pytest
 from coverage_tools import assert_closed, net
-from models import draw, onnxruntime
+from models import draw, model, onnxruntime
 
 import reflrp
 from reflrp import rules as r
@@ -186,3 +186,18 @@ def test_a_zero_point_that_is_taken_off_by_hand_keeps_nothing() -> None:
     np.testing.assert_allclose(e.relevance[where], 1, rtol=1e-4)
     half = reflrp.explain(net(f"{hand} y = Mul(m, s)", "float[2,4] x", **given), x, "epsilon", init=init)
     assert half.conservation.totals["bias"] > 4
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "r = Round(x) y = ReduceMin<axes = [1], keepdims = 1>(r)",  # which is -max(-r)
+        "r = Round(x) n = Neg(r) p = Relu(n) y = Neg(p)",
+        "r = Round(x) h = Mul(r, half) p = Relu(h) y = Mul(p, two)",
+    ],
+)
+def test_factors_behind_a_rounding_are_no_scales(body):
+    """A scale is positive, and is taken out before numbers are rounded."""
+    net = model(body, half=np.float32(0.5), two=np.float32(2))
+    e = reflrp.explain(net, np.float32([[-2.4, 0.3, 1.1, -3.2]]), reflrp.rules.Epsilon())
+    assert sum(isinstance(rule, reflrp.rules.Norm) for rule in e.rules.values()) == 2

@@ -1,6 +1,6 @@
 """A pass over quantisation that is written by hand: scales, zero points, rounding and clipping in operators of their own.
 
-`clip(round(x / s) + z)` and `s (q - z)` are the changes of units that QuantizeLinear and DequantizeLinear are, and neither
+`clip(round(x / s) + z)` and `s (q - z)`, with s > 0, are the changes of units of QuantizeLinear and DequantizeLinear, and neither
 the shift nor the scale is a layer that keeps relevance. They are such where the graph shows both ends: numbers are rounded, z
 is put on and s taken out, by a QuantizeLinear or by operators of their own, and the same z is taken off again, or the same s
 put in; between the two stands nothing but moves, clipping and maxima. Any other sum or factor is the file's own.
@@ -82,7 +82,7 @@ def _number(op: Diagonal, kind: Kind, out: tuple[int, ...]) -> float | None:
         return None
     w = float(np.ravel(op.w)[0])
     if kind == "scale":
-        return w if op.b is ZERO else None
+        return w if op.b is ZERO and w > 0 else None
     return float(np.ravel(op.b)[0]) if w == 1 and op.b is not ZERO else None
 
 
@@ -95,7 +95,8 @@ def _starts(name: str, kind: Kind, makers: Mapping[str, Node], graph: Graph) -> 
         if isinstance(node.op, Quantise):
             yield node
             return
-        if isinstance(node.op, Diagonal) and (rounded or (before is not None and _rounds(before))):
+        after_rounding = kind == "zero" and before is not None and _rounds(before)
+        if isinstance(node.op, Diagonal) and (rounded or after_rounding):
             yield node
             return
         rounded = rounded or _rounds(node)
