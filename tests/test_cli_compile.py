@@ -35,7 +35,20 @@ def test_lengths_that_the_file_leaves_open(tmp_path):
     assert run(onnx.load(tmp_path / "lrp.onnx"), {"x": draw(3, 5, 4)})["relevance/x"].shape == (3, 5, 4)
 
 
-@pytest.mark.parametrize("words", [("--shape", "x,4"), ("--shape", "z=1,4"), ("--target", "many"), ("--opset", "3")])
+def test_the_relevance_of_a_scaler(tmp_path):
+    onnx.save(model("s = Mul(x, k) y = MatMul(s, w)", k=(4,), w=(4, 3)), tmp_path / "m.onnx")
+    for how in ("pass", "absorb"):
+        done = call(tmp_path / "m.onnx", "-o", tmp_path / "lrp.onnx", "--rules", "epsilon", "--preprocess", how)
+        assert done.exit_code == 0, done.output
+        found = run(onnx.load(tmp_path / "lrp.onnx"), {"x": draw(2, 4)})["relevance/x"]
+        R = reflrp.explain(tmp_path / "m.onnx", draw(2, 4), "epsilon", preprocess=how).relevance
+        np.testing.assert_allclose(found, R, atol=1e-5 * np.abs(R).max())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--preprocess", "both"), ("--shape", "x,4"), ("--shape", "z=1,4"), ("--target", "many"), ("--opset", "3")],
+)
 def test_wrong_words(tmp_path, words):
     onnx.save(model("y = MatMul(x, w)", w=(4, 3)), tmp_path / "m.onnx")
     done = call(tmp_path / "m.onnx", "-o", tmp_path / "lrp.onnx", *words)

@@ -396,3 +396,10 @@ def test_batch_may_be_of_unknown_length(make, rule):
     for count in (1, 2):
         cut = {k: v[:count] for k, v in feeds.items()}
         assert_close(in_onnxruntime(model, cut), eased(rule)(L, a[:count], z[:count], R[:count]), FLOAT32)
+
+
+@pytest.mark.parametrize("divisor", [0.75, -0.75])
+def test_remainders_and_fractions(divisor):
+    """A remainder has the divisor's sign; ONNX's Mod has it for integers only."""
+    assert "Mod" not in check(lambda x: x % divisor, 3 * draw(4, 5))
+    check(lambda x: xp.trunc(x), 3 * draw(4, 5))
