@@ -57,8 +57,7 @@ def compiled(
 ) -> ModelProto:
     """Return the compiled model; `reflrp.compile` says of what."""
     checks.choice("derived", derived, ("graph", "stored"))
-    if init not in ("output", "one", "input"):
-        raise InputError(f"init={checks.shown(init)} is unknown; use 'output', 'one' or 'input'")
+    checks.choice("init", init, ("output", "one", "input"))
     check_target(target)
     source = given(model, opset)
     fixed, is_open = _shapes(source.model, shapes)
