@@ -208,15 +208,20 @@ class Explainer:
         conditions = checks.mapping("conditions", {} if conditions is None else conditions, "a dict {pattern: neurons}")
         batch = Batch(self.model, self.model.feeds(x, exact=self.dtype == "exact"), (self.output,))
         size, notes = self._size(batch, inner=layers is not None and layers is not False)
-        turned = self._turned.made(_key(batch), batch.turned) if size >= batch.count else 0
+        turned = self._turned.made(_key(batch), lambda: Batch(self.model, batch.cut(size)[0], (self.output,)).turned())
         if turned:
-            told = (
-                f"the output {self.output!r} holds the samples on axis {turned}: targets and e.output have them first"
-            )
-            notes = (*notes, told)
+            where = f"the output {self.output!r} holds the samples on axis {turned}"
+            if size < batch.count:
+                raise InputError(
+                    f"{where}, so that parts of a batch are not put together: give {size} samples at a time"
+                )
+            notes = (*notes, f"{where}: targets and e.output have them first, an array init has the order of the file")
         watch = Watch({node.name: node.op_type for node in self.model.source.nodes})
         found = self._programs.of_batch(batch, size, targets, init, layers, conditions, progress, watch, turned)
-        return [advised(replace(e, notes=(*notes, *e.notes)) if notes else e, watch, init, conditions) for e in found]
+        begun = (
+            None if turned and not isinstance(init, str) else init
+        )  # of an array of another order there is no share by sample
+        return [advised(replace(e, notes=(*notes, *e.notes)) if notes else e, watch, begun, conditions) for e in found]
 
     def __repr__(self) -> str:
         """Return the model in brief, the rules, and what else was chosen."""

@@ -122,7 +122,9 @@ def layout_of(parts: Sequence[Part], axes: Mapping[str, int]) -> dict[str, Layou
 
 
 def check_parts(parts: Sequence[Part]) -> None:
-    """Raise InputError for explanations of several models."""
+    """Raise InputError for explanations of several models, and for exact ones among others."""
+    if len({p.output.dtype == object for p in parts}) > 1:
+        raise InputError("some of the explanations are exact and others are not; give e.rounded() of the exact ones")
     if any((p.relevances.keys(), p.score) != (parts[0].relevances.keys(), parts[0].score) for p in parts):
         raise InputError("the explanations are not of one model")
 

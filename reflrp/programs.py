@@ -27,6 +27,7 @@ from reflrp.model import Model
 from reflrp.neurons import in_branches, keeper, masks_of
 from reflrp.passes.apart import told
 from reflrp.passes.canonize import canonize, strip_output
+from reflrp.passes.layout import layouts
 from reflrp.passes.sizes import check_size
 from reflrp.seeds import Goal, Target, seed, targets
 
@@ -113,15 +114,13 @@ class Programs:
             with np.errstate(all="ignore"):  # a sum of squares may overflow, and is then no reason
                 watch.see(program.graph, program.rules, values)
         y = to_host(values[program.graph.resolve(program.graph.outputs[0])])
-        first = np.moveaxis(y, turned, 0) if turned else y
-        where = [targets(first, target) if isinstance(init, str) else [] for target, init in choices]
-        seeds = [_seed(y, first, goals, init, turned) for goals, (_, init) in zip(where, choices, strict=True)]
+        begun = [started(y, target, init, turned) for target, init in choices]
         keep = keeper(layers, program.graph, self._branches)
         masks = {k: self.convert(v) for k, v in masks_of(conditions, program.graph, axes, self._branches).items()}
         found = []
-        for i, (goals, R) in enumerate(zip(where, seeds, strict=True)):
-            own = values if i == len(seeds) - 1 else dict(values)  # what goes back gives memory back
-            found.append(self._back(program, feeds, own, first, goals, R, keep, masks, step))
+        for i, (first, goals, R) in enumerate(begun):
+            own = values if i == len(begun) - 1 else dict(values)  # what goes back gives memory back
+            found.append(self._back(program, feeds, own, first, goals, R, keep, masks, step, turned))
         return found
 
     def _back(
@@ -135,6 +134,7 @@ class Programs:
         keep: Callable[[str], bool],
         masks: Mapping[str, Any],
         step: Step,
+        turned: int,
     ) -> Explanation:
         graph = program.graph
         output = graph.resolve(graph.outputs[0])
@@ -148,7 +148,8 @@ class Programs:
         reached = {k: to_host(v) for k, v in found.items() if keep(k)}
         unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
         inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
-        layout = {k: program.layout.get(k, {}) for k in (*relevances, *inner)}
+        known = layouts(graph, turned) if turned else program.layout
+        layout = {k: known.get(k, {}) for k in (*relevances, *inner)}
         score = "output" if graph.outputs == (self.output,) else "logit"
         rules = dict(program.rules)
         return Explanation(
@@ -213,17 +214,26 @@ class Programs:
             )
 
 
-def _seed(y: np.ndarray, first: np.ndarray, goals: list[Goal], init: Any, turned: int) -> np.ndarray:
-    """Return the initial relevance, shaped like y; `first` is y with its samples, which are on axis `turned`, first."""
-    if not isinstance(init, str):
-        return seed(y, goals, init)
-    R = seed(first, goals, init)
-    return np.moveaxis(R, 0, turned) if turned else R
+def started(y: np.ndarray, target: Target, init: Any, turned: int) -> tuple[np.ndarray, list[Goal], np.ndarray]:
+    """Return y with its samples, which are on axis `turned`, first; their goals; and the initial relevance, shaped like y.
+
+    An array `init` is shaped like y; where its shape tells that it has the samples first, as the first of these, it may.
+    """
+    if not turned:
+        goals = targets(y, target) if isinstance(init, str) else []
+        return y, goals, seed(y, goals, init)
+    first = np.moveaxis(y, turned, 0)
+    if isinstance(init, str):
+        goals = targets(first, target)
+        return first, goals, np.moveaxis(seed(first, goals, init), 0, turned)
+    if np.shape(init) == first.shape != y.shape:
+        return first, [], np.moveaxis(seed(first, [], init), 0, turned)
+    return first, [], seed(y, [], init)
 
 
 def advised(e: Explanation, watch: Watch, init: Any, conditions: Mapping[str, Sequence[int]]) -> Explanation:
     """Return an explanation of all cuts with its advice, and warn of it. Under conditions a share is what was asked for."""
-    if not e.output.size:
+    if not e.output.size or init is None:
         return e
     with np.errstate(all="ignore"):
         near = e.rounded()

@@ -192,6 +192,14 @@ def test_targets_are_counted_on_samples_only(n):
             assert np.allclose(one.relevance[0], e.relevance[i], rtol=1e-9, atol=1e-13)
             init[step, i, k] = y[step, i, k]
         assert np.allclose(reflrp.explain(net, x, "epsilon", init=init).relevance, e.relevance, rtol=1e-12)
+        if n != 3:  # where its shape tells, init= may have the samples first, as e.output has
+            first = np.moveaxis(init, 1, 0)
+            assert np.allclose(reflrp.explain(net, x, "epsilon", init=first).relevance, e.relevance, rtol=1e-12)
+        assert n == 1 or e.layout["x"] == {"sample": 0}
+        assert reflrp.compare(net, x, a="epsilon", b=e).first is None
+        assert np.array_equal(
+            reflrp.compare(net, x, a="epsilon", b="zplus", target=target).relevances["a"]["x"], e.relevance
+        )
     if n > 1:
         with pytest.raises(reflrp.InputError, match="out of range"):
             reflrp.explain(net, x, "epsilon", target=(3, 0))

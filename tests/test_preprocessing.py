@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import onnx
 import pytest
-from models import draw, model
+from models import draw, ints, model
 from onnx import helper
 
 import reflrp
@@ -217,3 +217,29 @@ def quietly(proto, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", reflrp.AdviceWarning)
         return reflrp.explain(proto, X, **options)
+
+
+TABLE = {
+    "behind an axis of one entry": "u = Unsqueeze(x, one) a = Add(u, p) z = MatMul(a, w) "
+    "y = ReduceMean<axes = [1, 2], keepdims = 0>(z)",
+    "flattened": "u = Flatten(x) a = Add(u, flat) b = Reshape(a, back) z = MatMul(b, w) "
+    "y = ReduceMean<axes = [1], keepdims = 0>(z)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", TABLE)
+def test_a_table_of_positions_is_one_in_any_spelling(spelling):
+    """A number for each place and each feature is a part of the network, also where a reshape hides the two axes."""
+    p = draw(1, 5, 4, seed=1)
+    given = {"p": p, "flat": p.reshape(20), "back": ints(-1, 5, 4), "one": ints(1), "w": draw(4, 3)}
+    named = {k: v for k, v in given.items() if f" {k})" in TABLE[spelling] or f" {k}," in TABLE[spelling]}
+    x = draw(2, 5, 4, seed=2)
+    plain = model(
+        "a = Add(x, p) z = MatMul(a, w) y = ReduceMean<axes = [1], keepdims = 0>(z)",
+        "float[N,5,4] x",
+        p=p,
+        w=given["w"],
+    )
+    e = reflrp.explain(model(TABLE[spelling], "float[N,5,4] x", **named), x, "epsilon", target=0)
+    assert np.allclose(e.relevance, reflrp.explain(plain, x, "epsilon", target=0).relevance, rtol=1e-5, atol=1e-6)
+    assert not any("preprocessing" in note for note in e.notes)

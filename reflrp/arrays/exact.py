@@ -23,7 +23,7 @@ class Exact(Fraction):
     """A fraction that is reduced only when its numerator, its denominator or its hash is asked for.
 
     It is equal to the `Fraction` of the same value, and takes part in arithmetic with fractions and whole numbers; a float
-    among the operands is a TypeError, as the result would be exact in nothing but its name.
+    among the operands but 0.0 is a TypeError, as the result would be exact in nothing but its name.
     """
 
     __slots__ = ("_lowest", "over", "top")
@@ -220,6 +220,8 @@ def _operand(value: Any, floats: bool = False) -> Exact | None:
         return value
     if type(value) is int or isinstance(value, np.integer | np.bool_ | bool):
         return Exact(whole(int(value)))
+    if isinstance(value, float) and value == 0:  # which is exact, and what an account begins with
+        return Exact(whole(0))
     if isinstance(value, Rational):
         return unreduced(int(value.numerator), int(value.denominator))
     return number(value) if floats and isinstance(value, float) else None

@@ -97,8 +97,8 @@ def found(setting: Setting, a: Ruled, b: Ruled, Ra: Relevances, Rb: Relevances, 
     if not float(np.vdot(D, D)):
         return ()
     grouped: dict[Key, dict[str, tuple[Rule, Rule]]] = {}
-    for node, one, two in _differing(a, b, Ra):
-        for key, switched in _parted(a, b, node, one, two, Ra[node.output]).items():
+    for node, one, two, r in _differing(a, b, Ra, Rb):
+        for key, switched in _parted(a, b, node, one, two, r).items():
             grouped.setdefault(key, {})[node.name] = switched
     causes = [_measured(key, nodes, a, b, seed, base, end) for key, nodes in grouped.items()]
     if {n.name for n in a.graph.nodes} != {n.name for n in b.graph.nodes}:
@@ -106,21 +106,23 @@ def found(setting: Setting, a: Ruled, b: Ruled, Ra: Relevances, Rb: Relevances, 
     return tuple(sorted((c for c in causes if c is not None), key=lambda c: -abs(c.share)))
 
 
-def _differing(a: Ruled, b: Ruled, Ra: Relevances) -> list[tuple[Node, Rule, Rule]]:
-    """Return the nodes that both graphs have and on which the rules do something else with a's relevance."""
+def _differing(a: Ruled, b: Ruled, Ra: Relevances, Rb: Relevances) -> list[tuple[Node, Rule, Rule, Array]]:
+    """Return the nodes that both graphs have and on which the rules do something else with a's relevance or with b's."""
     of_b = {n.name: n for n in b.graph.nodes}
     shared = shared_values(a, b)
     kept = []
     for node in a.graph.nodes:
         one, other = a.rule(node), of_b.get(node.name)
         two = b.rule(other) if other else None
-        if one is None or two is None or one == two or node.output not in Ra:
+        if one is None or two is None or other is None or one == two:
             continue
-        if other.output != node.output or node.output not in shared:  # type: ignore[union-attr]
+        if other.output != node.output or node.output not in shared:
             continue
-        r = Ra[node.output]
-        if apart(_made(a, node, one, r), _made(b, node, two, r)) > SAME:
-            kept.append((node, one, two))
+        for R in (Ra, Rb):
+            r = R.get(node.output)
+            if r is not None and apart(_made(a, node, one, r), _made(b, node, two, r)) > SAME:
+                kept.append((node, one, two, r))
+                break
     return kept
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflrp.arrays import Array
+from reflrp.batches import Batch
 from reflrp.comparison import causes as why
 from reflrp.comparison import local
 from reflrp.comparison.causes import Cause
@@ -22,7 +23,8 @@ from reflrp.ground import checks
 from reflrp.ground.views import shown
 from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
-from reflrp.seeds import Target, seed, targets
+from reflrp.programs import started
+from reflrp.seeds import Target
 
 if TYPE_CHECKING:
     from reflrp.importer.read import ModelLike
@@ -150,7 +152,7 @@ def compare(
             "a and b are both given relevance: one of them must be rules, so that there are nodes to compare at"
         )
     wanted = target if target is not None else _target(one, two)
-    R = _seed(rules, wanted, init)
+    R = _seed(setting, rules, wanted, init)
     if isinstance(one, Ruled) and isinstance(two, Ruled):
         return _of_rules(setting, one, two, R)
     given = two if isinstance(two, Given) else one
@@ -163,9 +165,9 @@ def _target(*sides: Side) -> Target:
     return next((s.target for s in sides if isinstance(s, Given) and s.target), None)
 
 
-def _seed(rules: Ruled, target: Target, init: Any) -> Array:
-    y = rules.values[rules.output]
-    return seed(y, targets(y, target) if isinstance(init, str) else [], init)
+def _seed(setting: Setting, rules: Ruled, target: Target, init: Any) -> Array:
+    batch = Batch(setting.model, dict(setting.feeds), (setting.output,))
+    return started(rules.values[rules.output], target, init, batch.turned())[2]
 
 
 def _of_rules(setting: Setting, a: Ruled, b: Ruled, R: Array) -> Comparison:

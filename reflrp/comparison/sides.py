@@ -122,9 +122,9 @@ def side(name: str, value: Any, setting: Setting) -> Side:
     Raises InputError for what is neither rules, an explanation, the path of a saved one, nor relevance by name.
     """
     if isinstance(value, str | Path) and str(value).endswith(".npz"):
-        return _explained(str(value), Explanation.load(value))
+        return _explained(str(value), Explanation.load(value), setting)
     if isinstance(value, Explanation):
-        return _explained("an explanation", value)
+        return _explained("an explanation", value.rounded(), setting)
     if isinstance(value, Mapping) and value and all(hasattr(v, "shape") for v in value.values()):
         found = checks.mapping(name, value, "relevance by the name of a value")
         return Given("given relevance", {k: checks.array(f"{name}[{k!r}]", v) for k, v in found.items()})
@@ -132,7 +132,18 @@ def side(name: str, value: Any, setting: Setting) -> Side:
     return setting.ruled(value if isinstance(value, str) else composite.title, composite)
 
 
-def _explained(title: str, e: Explanation) -> Given:
+def _explained(title: str, e: Explanation, setting: Setting) -> Given:
+    """Return the relevance of an explanation. Raises InputError for one of other inputs."""
+    for name, x in e.inputs.items():
+        mine = setting.feeds.get(name)
+        if (
+            mine is None
+            or mine.shape != x.shape
+            or not np.array_equal(np.asarray(mine, dtype=float), np.asarray(x, dtype=float))
+        ):
+            raise InputError(
+                f"{title} is not of these inputs: {name!r} is another array; give the x that was explained"
+            )
     return Given(title, {**e.relevances, **e.layers}, e.target)
 
 
@@ -153,6 +164,8 @@ def by_value(given: Given, graph: Graph) -> Relevances:
                 f"{given.title}: {name!r} has the shape {R.shape}, and the value {graph.values[value].shape}"
             )
         found[value] = np.asarray(R, dtype=np.float64)
+        if not np.isfinite(found[value]).all():
+            raise InputError(f"{given.title}: the relevance of {name!r} holds a NaN or an infinity")
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from reflrp import rules as library
 from reflrp.composites.composite import GIVEN, Composite, defaults, uniform
 from reflrp.composites.matchers import Matcher, Survey, name
+from reflrp.composites.preprocessing import preprocessing
 from reflrp.composites.texts import Call, nearest, read_call
 from reflrp.errors import RuleError
 from reflrp.ground import checks
@@ -130,8 +131,8 @@ class _Served(Matcher):
 
 
 def _pair(pattern: Any, rule: Rule) -> tuple[Matcher, Rule]:
-    """Return what a pattern and its rule stand for; the pattern "*" for every node that the rule can serve."""
-    return (_Served(rule) if pattern == "*" else name(pattern)), rule
+    """Return what a pattern and its rule stand for; "*" for every node that the rule can serve, but preprocessing."""
+    return (_Served(rule) & ~preprocessing() if pattern == "*" else name(pattern)), rule
 
 
 def _rule(pattern: Any, value: Any) -> Rule:

@@ -88,16 +88,19 @@ def _number(op: Diagonal, kind: Kind, out: tuple[int, ...]) -> float | None:
 
 def _starts(name: str, kind: Kind, makers: Mapping[str, Node], graph: Graph) -> Iterator[Node]:
     """Yield the node where numbers may have become integers: back through what makes no new numbers."""
-    rounded = False
+    rounded, read_by_others = False, False
+    readers, outputs = graph.consumers(), {graph.resolve(o) for o in graph.outputs}
     while name in makers:
         node = makers[name]
+        read_by_others = read_by_others or len(readers.get(name, [])) > 1 or name in outputs
         before = makers.get(node.inputs[0])
         if isinstance(node.op, Quantise):
             yield node
             return
         after_rounding = kind == "zero" and before is not None and _rounds(before)
         if isinstance(node.op, Diagonal) and (rounded or after_rounding):
-            yield node
+            if not read_by_others:  # to whom else reads it, the shift is a number like any other
+                yield node
             return
         rounded = rounded or _rounds(node)
         active = [i for i in node.inputs if graph.values[i].active]

@@ -24,24 +24,24 @@ KEEPING = (AxisMap, Diagonal, MaxPool, Multiply, Pad, Pointwise, Slice, SumOf, W
 """Ops whose output has the axes of their inputs, in their order, where it has as many."""
 
 
-def layouts(graph: Graph) -> dict[str, Layout]:
+def layouts(graph: Graph, turned: int = 0) -> dict[str, Layout]:
     """Return the layout of inputs and inner values, where it is proven.
 
-    Samples are what the first axis of the output counts. One sample alone shows nothing of where it lies.
+    Samples are what the first axis of the output counts, or its axis `turned`. One sample alone shows nothing of where it lies.
     """
-    found: dict[str, dict[str, int | None]] = {k: {"sample": axis} for k, axis in _samples(graph).items()}
+    found: dict[str, dict[str, int | None]] = {k: {"sample": axis} for k, axis in _samples(graph, turned).items()}
     for name, axis in _channels(graph).items():
         found.setdefault(name, {})["channel"] = axis
     return dict(found)
 
 
-def _samples(graph: Graph) -> dict[str, int | None]:
-    """Return the samples' axis in each value: where they must be in the inputs to be on the output's first axis, unmixed."""
+def _samples(graph: Graph, turned: int) -> dict[str, int | None]:
+    """Return the samples' axis in each value: where they must be in the inputs to be on that axis of the output, unmixed."""
     output = graph.resolve(graph.outputs[0])
-    count = (graph.values[output].shape or (0,))[0]
+    count = (graph.values[output].shape or (0,))[turned]
     for axes in _ways(graph, count):
         seen = trace(graph, axes)
-        if seen.axis(output) == 0:
+        if seen.axis(output) == turned:
             alone = {k: place for k, place in seen.places.items() if place is None or place.alone}
             return {k: None if place is None else place.axis for k, place in alone.items()}
     return {}

@@ -9,6 +9,7 @@ is the criterion, all of which is proven on the graph:
 3. no scale is zero: what is multiplied with zero is masked, and does not come from the input,
 4. the constants do not tell the samples (the first axis) apart, and in sequences (three axes) they vary along one axis at most:
    a number for each place and each feature is a table of positions, and a part of the network,
+   so they do behind a reshape that adds or drops axes of one entry, and behind any other they are one number,
 5. something else follows: a model that is nothing but a scale and a shift is explained as such.
 """
 
@@ -20,22 +21,47 @@ from reflrp.arrays import ZERO, Array
 from reflrp.ir import Graph, Node, Shape
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.routing import Expand, Reshape
+
+AS_IT_IS, UNITS, HIDDEN = range(3)
+"""How the axes of an input lie where it has been moved: as they were, among axes of one entry, or no longer to be told."""
+
+ALONG = {AS_IT_IS: 64, UNITS: 1, HIDDEN: 0}
+"""Along how many axes the constants of a node may vary there."""
 
 
 def preprocessing(graph: Graph) -> tuple[Node, ...]:
     """Return the nodes of a graph that preprocess its inputs, in order."""
     raw = {name for name in graph.inputs if graph.values[name].active}
-    found = dict[str, Node]()
+    moved, found = dict.fromkeys(raw, AS_IT_IS), dict[str, Node]()
     for node in graph.nodes:
         sources = [name for name in node.inputs if graph.values[name].active]
         if not sources or not raw.issuperset(sources):
             continue
-        if _per_feature(node, graph):
+        how = max(moved[name] for name in sources)
+        if _per_feature(node, graph) and _varies(node, graph) <= ALONG[how]:
             found[node.name] = node
         if node.name in found or node.kind == "routing":
             raw.add(node.output)
+            moved[node.output] = max(how, _reshaped(node, graph))
     used = _read_by_others(graph, found.keys())
     return tuple(node for node in found.values() if node.output in used)
+
+
+def _reshaped(node: Node, graph: Graph) -> int:
+    """Return how a node hides the axes of the input: not at all, by axes of one entry, or altogether."""
+    if not isinstance(node.op, Reshape | Expand):
+        return AS_IT_IS
+    before, after = (graph.values[name].shape for name in (node.inputs[0], node.output))
+    same = [n for n in before if n != 1] == [n for n in after if n != 1]
+    return UNITS if same and isinstance(node.op, Reshape) else HIDDEN
+
+
+def _varies(node: Node, graph: Graph) -> int:
+    """Return along how many axes a node's constants vary at most."""
+    op = node.op
+    constants = (op.w, op.b) if isinstance(op, Diagonal) else op.args if isinstance(op, Pointwise) else ()
+    return max((sum(n > 1 for n in np.shape(c)) for c in constants if c is not ZERO), default=0)
 
 
 def origins(graph: Graph) -> dict[str, str]:
