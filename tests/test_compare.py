@@ -100,6 +100,13 @@ NORMED = model(
 )  # fmt: skip
 
 
+def test_a_setting_that_matters_only_with_the_other_sides_relevance():
+    """Where a's relevance never meets the difference and b's does, it is a cause all the same; all together they make it."""
+    c = reflrp.compare(CNN, X, "epsilon", "gradient")
+    back = reflrp.compare(CNN, X, "gradient", "epsilon")
+    assert {n for cause in c.causes for n in cause.nodes} == {n for cause in back.causes for n in cause.nodes}
+
+
 def test_canonizing_is_a_cause():
     """One side folds a BatchNormalization, the other has it as a node: they are compared at what comes out of it."""
     folded = preset("epsilon_plus")
@@ -168,6 +175,8 @@ def test_another_initial_relevance():
         ("epsilon", {"nope": X}, "'nope' is no value or node"),
         ("epsilon", {"x": X[:1]}, "has the shape"),
         ("epsilon", "nope.npz", "nope.npz"),
+        ("epsilon", {"x": np.full_like(X, np.nan)}, "a NaN or an infinity"),
+        ("epsilon", reflrp.explain(CNN, X + 1, "epsilon"), "not of these inputs"),
     ],
 )
 def test_what_cannot_be_compared(a, b, why):

@@ -173,6 +173,29 @@ def test_saving_and_drawing(tmp_path):
     assert str(e.conservation)
 
 
+@pytest.mark.parametrize("rules_", ["epsilon", "attnlrp"])
+@pytest.mark.parametrize("body", ["y = Mul(a, b)", "y = Div(a, b)", "y = Mul(a, a)"])
+def test_products_of_values(body, rules_):
+    net = model(f"a = MatMul(x, w) b = MatMul(x, v) {body}", w=W1, v=draw(4, 3, seed=8))
+    e, near = (reflrp.explain(net, X, rules_, dtype=dtype) for dtype in ("exact", "float64"))
+    assert e.conservation.totals["error"] == 0
+    assert np.allclose(e.rounded().relevance, near.relevance, rtol=1e-9, atol=1e-12)
+
+
+def test_conditions_and_a_notebook():
+    e = reflrp.explain(POOLED, draw(1, 2, 3, 3), "epsilon", dtype="exact", conditions={"r": [0]})
+    kept = e.conservation.totals
+    assert sum(kept[k] for k in ("inputs", "bias", "stabilizer", "dropped")) == kept["seed"]
+    assert "<table" in e._repr_html_()
+    assert str(e.conservation)
+
+
+def test_exact_explanations_are_not_put_together_with_others():
+    parts = [reflrp.explain(NET, X, "epsilon", dtype=dtype) for dtype in ("exact", "float64")]
+    with pytest.raises(reflrp.InputError, match=r"e\.rounded\(\)"):
+        reflrp.Explanation.concatenate(parts)
+
+
 def test_a_batch_in_cuts():
     one = reflrp.Explainer(NET, "epsilon", dtype="exact", batch_size=1)(X)
     assert one.relevance.tolist() == reflrp.explain(NET, X, "epsilon", dtype="exact").relevance.tolist()

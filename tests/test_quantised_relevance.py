@@ -201,3 +201,14 @@ def test_factors_behind_a_rounding_are_no_scales(body):
     net = model(body, half=np.float32(0.5), two=np.float32(2))
     e = reflrp.explain(net, np.float32([[-2.4, 0.3, 1.1, -3.2]]), reflrp.rules.Epsilon())
     assert sum(isinstance(rule, reflrp.rules.Norm) for rule in e.rules.values()) == 2
+
+
+def test_a_shift_that_others_read_is_a_number_of_the_file():
+    """A zero point that is taken off again on one way is a real constant on the other."""
+    body = "r = Round(x) p = Add(r, three) a = MatMul(p, v)"
+    given = {"three": np.float32(3), "v": draw(4, 3)}
+    alone = model(f"{body} y = Identity(a)", **given)
+    twice = model(f"{body} q = Sub(p, three) u = MatMul(q, k) y = Add(a, u)", k=np.zeros((4, 3), np.float32), **given)
+    x = 2 * draw(1, 4)
+    found = [reflrp.explain(m, x, "epsilon", target=0, preprocess="absorb").relevance for m in (alone, twice)]
+    assert np.allclose(*found, rtol=1e-5, atol=1e-5)

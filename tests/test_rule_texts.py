@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from models import draw, model
 from typer.testing import CliRunner
 
 import reflrp
@@ -76,6 +77,12 @@ def test_a_star_stands_wherever_its_rule_can() -> None:
     assert set(reflrp.explain(PATH, X, rules={"*": "gradient"}).rules.values()) == {rules.Gradient()}
     e = reflrp.explain(PATH, X, rules={"*": "guided_backprop", "conv*": "flat", "dense*": "flat", "logits": "flat"})
     assert e.rules["relu1"] == rules.GuidedBackprop()
+
+
+def test_a_star_leaves_preprocessing_alone() -> None:
+    net = model("s = Sub(x, mean) y = MatMul(s, w)", mean=draw(4), w=draw(4, 3))
+    e = reflrp.explain(net, draw(2, 4, seed=1), {"*": "epsilon"})
+    assert sorted(map(repr, e.rules.values())) == sorted(map(repr, (rules.Epsilon(), rules.Pass())))
 
 
 WRONG: dict[str, tuple[Any, str]] = {

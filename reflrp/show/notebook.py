@@ -39,6 +39,7 @@ SIDE = 224
 
 def explanation_html(e: Explanation) -> str:
     """Return what was explained, the relevance of each input, where the rest stayed, and the first sample's picture."""
+    e = e.rounded()
     rows = [[k, described(R), number(float(R.sum()))] for k, R in (*e.relevances.items(), *e.layers.items())]
     target = listed(map(str, e.target), 8) if e.target else "none, the initial relevance was given"
     lines = [f"{e.score} {described(e.output)}, target {target}", *(f"note: {n}" for n in e.notes)]
