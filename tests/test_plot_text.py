@@ -19,7 +19,7 @@ from reflrp.show.tokens import by_token, read_labels
 
 WORDS = ["not", "a", "good", "film", ",", "at", "all"]
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x>', "&amp;", "$x_1^2$", "a\nb", "\\frac", "é映画", "", "x" * 300]
-LSTM = Path("/work/shared/data/lstm_sst/bilstm.onnx")
+LSTM = Path(__file__).parents[2] / "shared" / "data" / "lstm_sst" / "bilstm.onnx"
 
 
 def explanation(R: np.ndarray, x: np.ndarray | None = None, **layers: np.ndarray) -> Explanation:
