@@ -194,6 +194,7 @@ def test_a_zero_point_that_is_taken_off_by_hand_keeps_nothing() -> None:
         "r = Round(x) y = ReduceMin<axes = [1], keepdims = 1>(r)",  # which is -max(-r)
         "r = Round(x) n = Neg(r) p = Relu(n) y = Neg(p)",
         "r = Round(x) h = Mul(r, half) p = Relu(h) y = Mul(p, two)",
+        "p = Relu(x) n = Neg(p) r = Round(n) y = Neg(r)",
     ],
 )
 def test_factors_behind_a_rounding_are_no_scales(body):
