@@ -191,35 +191,23 @@ class AlphaBetaXRule(alphabeta.AlphaBetaXRule):
 
 
 @dataclass(frozen=True)
-class AlphaBetaX1000Rule(AlphaBetaXRule):
+class AlphaBetaX1000Rule(alphabeta.AlphaBetaX1000Rule, AlphaBetaXRule):
     """AlphaBetaXRule with alpha (1, 0), beta (0, 0)."""
 
-    alpha: tuple[Any, Any] = (1, 0)
-    beta: tuple[Any, Any] = (0, 0)
-
 
 @dataclass(frozen=True)
-class AlphaBetaX1010Rule(AlphaBetaXRule):
+class AlphaBetaX1010Rule(alphabeta.AlphaBetaX1010Rule, AlphaBetaXRule):
     """AlphaBetaXRule with alpha (1, 0), beta (0, -1)."""
 
-    alpha: tuple[Any, Any] = (1, 0)
-    beta: tuple[Any, Any] = (0, -1)
-
 
 @dataclass(frozen=True)
-class AlphaBetaX1001Rule(AlphaBetaXRule):
+class AlphaBetaX1001Rule(alphabeta.AlphaBetaX1001Rule, AlphaBetaXRule):
     """AlphaBetaXRule with alpha (1, 1), beta (0, 0)."""
 
-    alpha: tuple[Any, Any] = (1, 1)
-    beta: tuple[Any, Any] = (0, 0)
-
 
 @dataclass(frozen=True)
-class AlphaBetaX2m100Rule(AlphaBetaXRule):
+class AlphaBetaX2m100Rule(alphabeta.AlphaBetaX2m100Rule, AlphaBetaXRule):
     """AlphaBetaXRule with alpha (2, 0), beta (1, 0)."""
-
-    alpha: tuple[Any, Any] = (2, 0)
-    beta: tuple[Any, Any] = (1, 0)
 
 
 LRP_RULES: dict[str, type[KerasRule]] = {
