@@ -26,7 +26,7 @@ from reflrp.errors import (
     UnsupportedOperator,
 )
 from reflrp.explainer import Explainer
-from reflrp.explaining import explain
+from reflrp.explainer import explain
 from reflrp.explanation import Explanation
 from reflrp.ledger import Ledger
 from reflrp.model import Model, load

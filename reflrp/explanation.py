@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflrp.arrays.looks import block, counted, described, listed, same
+from reflrp.batches.joined import all_layers, check_parts, inner, inputs, joined, layout_of, relevances
+from reflrp.engine.rounding import rounded
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.ground.views import Picture, shown
 from reflrp.ir import Layout
-from reflrp.joined import all_layers, check_parts, inner, inputs, joined, layout_of, relevances
 from reflrp.ledger import Ledger
-from reflrp.rounding import rounded
 from reflrp.seeds import Goal
 from reflrp.storage import saved
 from reflrp.storage.checked import Fields

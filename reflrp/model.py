@@ -12,14 +12,14 @@ from reflrp import limits
 from reflrp.arrays import Array, to_host
 from reflrp.arrays.convert import converter, shared
 from reflrp.batches import Batch
+from reflrp.batches.feeding import checked
+from reflrp.batches.joined import joined
 from reflrp.engine import Program
 from reflrp.errors import InputError, ModelError, UnsupportedOperator
-from reflrp.feeding import checked
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache, tried
 from reflrp.ground.views import shown
 from reflrp.ir import Graph, Shape
-from reflrp.joined import joined
 from reflrp.limits import guarded
 from reflrp.passes.bias import fuse_affine
 from reflrp.passes.gates import mark_gates

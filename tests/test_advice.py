@@ -254,7 +254,7 @@ def test_html_and_command_line(tmp_path, monkeypatch):
 
 def test_the_share_of_each_sample_is_counted_where_its_relevance_is() -> None:
     """With the time first and as many steps as samples, the first axis holds no sample."""
-    from reflrp.programs import _by_sample
+    from reflrp.explainer.programs import _by_sample
 
     proto = model("h, l = LSTM <hidden_size = 3>(x, w, r) y = Squeeze(l, zero)", "float[T,N,4] x", outputs="float[N,3] y",
                   w=(1, 12, 4), r=(1, 12, 3), zero=np.array([0]))  # fmt: skip

@@ -8,10 +8,11 @@ from models import draw, ints, model
 from onnx import numpy_helper
 
 import reflrp
-from reflrp import explainer, rules
+from reflrp import rules
 from reflrp.composites import presets, resolve
 from reflrp.composites.composite import uniform
 from reflrp.dialects import zennit
+from reflrp.explainer import explainer
 
 TIME_FIRST = model(
     "t = Transpose<perm = [1, 0, 2]>(x) h = MatMul(t, w) r = Relu(h) g = MatMul(r, v) b = Transpose<perm = [1, 0, 2]>(g) "

@@ -5,7 +5,7 @@ import pytest
 from models import draw, ints, model
 
 import reflrp
-from reflrp import explainer
+from reflrp.explainer import explainer
 
 X = draw(4, 4, seed=1)
 RNN = model("y, h = RNN<hidden_size = 3>(x, w, r)", "float[T,N,4] x", w=(1, 3, 4), r=(1, 3, 3))

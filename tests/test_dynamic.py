@@ -156,7 +156,7 @@ def test_initial_relevance_is_cut_too() -> None:
 
 def test_memory_and_the_file_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch size in the file wins over the one that memory allows, and over one asked for."""
-    import reflrp.explainer as module
+    from reflrp.explainer import explainer as module
 
     monkeypatch.setattr(module, "MEMORY", 1)
     proto = BAKED["declared, 2"][1]
@@ -174,7 +174,7 @@ def test_several_inputs_with_one_batch() -> None:
 
 def test_a_large_batch_is_cut_without_its_whole_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit on memory is one on what runs at once, not on the data set."""
-    import reflrp.explainer as module
+    from reflrp.explainer import explainer as module
 
     monkeypatch.setattr(module, "MEMORY", 4000)
     monkeypatch.setattr(reflrp.limits, "MEMORY", 8000)

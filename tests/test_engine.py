@@ -10,8 +10,8 @@ from nets import NETS, build, net
 import reflrp
 from reflrp.composites import Composite, first, kind, presets, uniform
 from reflrp.engine import prepare
+from reflrp.engine.gated import gated_values
 from reflrp.errors import InputError, NonFiniteError
-from reflrp.gated import gated_values
 from reflrp.ground.caches import Cache
 from reflrp.ops.linear import LinearMap
 from reflrp.rules import Epsilon, Flat, Gamma, GuidedBackprop, Sign, StdxEpsilon, WSquare, ZBox, ZPlus

@@ -9,9 +9,9 @@ from maps import dyadic
 from nets import MLP, build, net
 
 import reflrp
-from reflrp import explainer as module
-from reflrp import programs
 from reflrp.errors import InputError, UnassignedNodes
+from reflrp.explainer import explainer as module
+from reflrp.explainer import programs
 from reflrp.rules import Epsilon, Flat, Norm
 
 X = dyadic(np.random.default_rng(1), (3, 4))

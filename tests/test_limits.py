@@ -97,7 +97,7 @@ def test_all_values_together(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     loaded = reflrp.load(proto)
     monkeypatch.setattr(limits, "MEMORY", 8 * 3020)
-    monkeypatch.setattr("reflrp.explainer.MEMORY", 8 * 3020)
+    monkeypatch.setattr("reflrp.explainer.explainer.MEMORY", 8 * 3020)
     assert reflrp.explain(loaded, draw(30, 4)).relevance.shape == (30, 4)
     monkeypatch.setattr(limits, "MEMORY", 8 * 3000)
     with pytest.raises(TooLarge) as caught:

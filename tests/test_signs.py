@@ -7,10 +7,11 @@ import pytest
 from models import draw, model
 
 import reflrp
-from reflrp import engine, programs
+from reflrp import engine
 from reflrp import rules as r
 from reflrp.composites import Composite, defaults, first, kind
 from reflrp.dialects import lczerolens, lxt
+from reflrp.explainer import programs
 from reflrp.ground.caches import Cache
 from reflrp.ops.linear import LinearMap
 

@@ -19,11 +19,11 @@ from reflrp.comparison.local import Row
 from reflrp.comparison.sides import Given, Relevances, Ruled, Setting, Side, by_value, difference, side
 from reflrp.comparison.variants import changes, others, twice_changed
 from reflrp.errors import InputError, ReflrpError
+from reflrp.explainer.programs import started
 from reflrp.ground import checks
 from reflrp.ground.views import shown
 from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
-from reflrp.programs import started
 from reflrp.seeds import Target
 
 if TYPE_CHECKING:

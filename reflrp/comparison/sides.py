@@ -14,11 +14,11 @@ from reflrp.arrays.convert import converter
 from reflrp.composites import Composite, resolve
 from reflrp.engine import Program, Values
 from reflrp.errors import InputError
+from reflrp.explainer.programs import Programs
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
 from reflrp.ir import Graph, Node
 from reflrp.model import Model
-from reflrp.programs import Programs
 from reflrp.rules.base import Rule
 from reflrp.seeds import Goal
 

@@ -23,6 +23,7 @@ from reflrp.compiler.source import Given, check, given, opset_of
 from reflrp.compiler.tracing import Missing, Tracer, backward, check_target, remember, seeded, tracer, turned
 from reflrp.compiler.values import shared
 from reflrp.engine import Program
+from reflrp.engine.witness import compare
 from reflrp.errors import InputError
 from reflrp.explainer import Explainer, RulesLike
 from reflrp.ground import checks
@@ -35,7 +36,6 @@ from reflrp.passes.apart import told
 from reflrp.passes.canonize import canonize, strip_output
 from reflrp.passes.plumbing_laws import recipe
 from reflrp.seeds import Target
-from reflrp.witness import compare
 
 RELEVANCE, LAYER = "relevance/", "layer/"
 """What the names of the outputs that are added begin with."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from reflrp.errors import InputError
-from reflrp.explaining import explain
+from reflrp.explainer import explain
 from reflrp.storage.files import why
 
 RULES = "epsilon_plus"

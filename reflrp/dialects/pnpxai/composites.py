@@ -88,7 +88,7 @@ class LRPBase(Composite):
         `layer` is a name or a pattern, as in `layers=`; where it fits several values, a dict of them comes back, as
         for several inputs.
         """
-        from reflrp.explaining import explain
+        from reflrp.explainer import explain
 
         targets = np.asarray(targets)
         target = targets if targets.ndim else int(targets)

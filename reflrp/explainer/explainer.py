@@ -15,6 +15,7 @@ from reflrp.composites import Composite, resolve
 from reflrp.composites.advice import Watch
 from reflrp.engine import Program
 from reflrp.errors import InputError
+from reflrp.explainer.programs import Programs, Shapes, advised
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache
@@ -22,7 +23,6 @@ from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
 from reflrp.passes.apart import Together
 from reflrp.passes.canonize import check_passes
-from reflrp.programs import Programs, Shapes, advised
 from reflrp.rules.base import Rule
 from reflrp.seeds import Target
 

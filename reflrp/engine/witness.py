@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import Array, is_symbolic, namespace
+from reflrp.engine.exactness import exact_op
 from reflrp.errors import ForwardChanged
-from reflrp.exactness import exact_op
 from reflrp.ir import Node, Op, Replaced
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.pointwise import Pointwise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reflrp.explainer import Explainer, RulesLike
+from reflrp.explainer.explainer import Explainer, RulesLike
 from reflrp.explanation import Explanation
 from reflrp.model import Inputs, Model
 from reflrp.seeds import Target

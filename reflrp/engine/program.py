@@ -13,11 +13,12 @@ from reflrp import limits
 from reflrp.arrays import ZERO, Array, is_symbolic, magnitude, total
 from reflrp.arrays.convert import shared
 from reflrp.arrays.looks import block, counted
+from reflrp.engine.gated import gated_values
+from reflrp.engine.guards import check_dtype, check_finite, check_sum, like
+from reflrp.engine.witness import compare
 from reflrp.errors import InputError, ModelError, NonFiniteError, OtherWay, ReflrpError, RuleError
-from reflrp.gated import gated_values
 from reflrp.ground.caches import Cache, Kept
 from reflrp.ground.progress import Step
-from reflrp.guards import check_dtype, check_finite, check_sum, like
 from reflrp.ir import Graph, Layout, Node, Op
 from reflrp.ledger import Row, restricted
 from reflrp.ops.linear import Absorbed, LinearMap
@@ -30,7 +31,6 @@ from reflrp.ops.stabilizer import Overflow
 from reflrp.passes.layout import layouts
 from reflrp.rules import LinearRule
 from reflrp.rules.base import Rule
-from reflrp.witness import compare
 
 Values = dict[str, Array]
 

@@ -15,8 +15,8 @@ from reflrp.batches import Batch, Feeds, choices, samples_in
 from reflrp.composites import Composite
 from reflrp.composites.advice import Watch, on_share, seeds_of, shares
 from reflrp.engine import Program, Values, prepare
+from reflrp.engine.exactness import exact_graph, exact_input, exact_rules
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
-from reflrp.exactness import exact_graph, exact_input, exact_rules
 from reflrp.explanation import Explanation
 from reflrp.ground.advising import advise
 from reflrp.ground.caches import Cache, Kept
