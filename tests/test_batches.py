@@ -162,3 +162,15 @@ def test_sizes_that_are_none(size):
 def test_targets_in_a_tuple_are_ints(target):
     with pytest.raises(reflrp.InputError, match="must hold ints"):
         reflrp.explain(model("y = Gemm(x, w)", w=draw(4, 3)), X, target=target)
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_a_first_axis_that_holds_no_samples_is_said(name):
+    proto, x, init = MIXED[name]
+    *_, note = reflrp.explain(proto, x, "epsilon", init=init).notes
+    assert note.startswith("entries along the first axis of the inputs meet in node")
+
+
+def test_samples_on_the_first_axis_are_not_spoken_of():
+    w = draw(3, 4)
+    assert not reflrp.explain(model("y = MatMul(x, w)", w=w.T), X, "epsilon").notes

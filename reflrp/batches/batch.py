@@ -217,6 +217,21 @@ class Batch:
         whole = self._traced(count, inner=False, instead=count)
         return (whole[1].axis(whole[0].resolve(self.outputs[0])) or 0) if whole else 0
 
+    def mixed(self) -> str:
+        """Return a note on the node in which entries along the first axis of the inputs meet; "" where none is seen to.
+
+        Such an axis holds no samples, as the time of a sequence that comes first, or the network looks at its whole batch.
+        """
+        whole = self._traced(self.count, inner=False, instead=self.count) if self.count > 1 else None
+        ends = map(whole[0].resolve, self.outputs) if whole else ()
+        met = next((whole[1].meetings[n] for n in ends if n in whole[1].meetings), None) if whole else None
+        if met is None:
+            return ""
+        return (
+            f"entries along the first axis of the inputs meet in node {met}; if that axis is the time, or another that "
+            "holds no samples, this is right; if it holds samples, one's relevance is of them all"
+        )
+
     def baked(self, wanted: int) -> int | None:
         """Return the batch size that the file fixes, by its inputs or inside, where that is not the one wanted.
 

@@ -257,7 +257,8 @@ class Explainer:
             if batch.meeting(1, inner):
                 raise
             return 1, (f"the samples are explained one by one: {error}",)
-        return size, notes
+        mixed = batch.mixed() if size >= batch.count and looks != "batch" else ""
+        return size, (*notes, mixed) if mixed and not any("samples meet" in note for note in notes) else notes
 
 
 def _key(batch: Batch) -> Shapes:
