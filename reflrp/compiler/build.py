@@ -13,7 +13,7 @@ from onnx import ModelProto, helper
 from reflrp.arrays import Array
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing.array import term_of
-from reflrp.arrays.tracing.dims import Dim
+from reflrp.arrays.tracing.dims import BATCH, Dim
 from reflrp.arrays.tracing.terms import Trace, still
 from reflrp.batches import Batch, Feeds
 from reflrp.compiler.emit import Writer
@@ -113,7 +113,7 @@ def _program(
     plain = replace(plain, rules={name: rule.plain() for name, rule in rules.items()})
     first = sorted(is_open)[0]
     values = graph.values[first]
-    trace.batch = trace.named(first, values.shape, values.dtype), 0
+    trace.lengths[BATCH] = trace.named(first, values.shape, values.dtype), 0, 0
     return tracer(plain, graph, lift, own), trace, named
 
 
@@ -252,7 +252,7 @@ def _output(writer: Writer, name: str, R: Any, shape: Shape, batch: str) -> None
 
 def _batch_name(proto: ModelProto, trace: Trace) -> str:
     """Return what the file calls the batch size, or `batch`."""
-    name = trace.batch[0].get("name") if trace.batch else ""
+    name = trace.lengths[BATCH][0].get("name") if BATCH in trace.lengths else ""
     port = next((i for i in proto.graph.input if i.name == name), None)
     return (port.type.tensor_type.shape.dim[0].dim_param if port is not None else "") or "batch"
 

@@ -10,7 +10,7 @@ from onnx import GraphProto, helper, numpy_helper
 
 from reflrp.arrays.symbolic import argument
 from reflrp.arrays.tracing.array import term_of
-from reflrp.arrays.tracing.dims import Dim
+from reflrp.arrays.tracing.dims import Dim, symbols_of
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
 from reflrp.compiler.constants import Constants
 from reflrp.errors import ReflrpError
@@ -31,6 +31,7 @@ class Writer:
         self.held: list[Term] = []
         self.constants = Constants(graph)
         self.count = 0
+        self.lengths_made: dict[tuple[str, ...], str] = {}
 
     def name(self, op: str) -> str:
         """Return a new name."""
@@ -61,8 +62,9 @@ class Writer:
             if source is not None:
                 yield source
         shape = self._shape_asked(term)
-        if shape is not None and self.trace.batch is not None:
-            yield self.trace.batch[0]
+        for symbol in symbols_of(shape or ()):
+            if symbol in self.trace.lengths:
+                yield self.trace.lengths[symbol][0]
 
     def _shape_asked(self, term: Term) -> Shape | None:
         """Return the shape that an operator takes as an input, where it has lengths that are known in the run only."""
@@ -178,21 +180,38 @@ class Writer:
         return operands, {"to": helper.np_dtype_to_tensor_dtype(term.dtype)}
 
     def lengths(self, shape: Shape) -> str:
-        """Return the name of a shape as a value of integers, worked out in the run where it depends on N."""
+        """Return the name of a shape as a value of integers, worked out in the run where it depends on symbols."""
         if not any(isinstance(n, Dim) for n in shape):
             return self.ints(shape)
         parts = [self.length(n) if isinstance(n, Dim) else self.ints([n]) for n in shape]
         return self.node("Concat", parts, {"axis": 0})[0] if len(parts) > 1 else parts[0]
 
     def length(self, n: Dim) -> str:
-        """Return the name of a length a + b N."""
-        if self.trace.batch is None:
-            raise NotImplementedError("no value shows the batch size")
-        term, axis = self.trace.batch
-        key = -1 - n.times - 1000003 * n.plus
-        if key not in self.names:
+        """Return the name of a length: the sum of its products of symbols."""
+        parts = [self._multiple(monomial, times) for monomial, times in n.terms if monomial]
+        plus = dict(n.terms).get((), 0)
+        return self._joined("Add", [*parts, *([self.ints([plus])] if plus else [])])
+
+    def _multiple(self, monomial: tuple[str, ...], times: int) -> str:
+        parts = [self._symbol(symbol) for symbol in monomial]
+        return self._joined("Mul", [*parts, *([self.ints([times])] if times != 1 else [])])
+
+    def _joined(self, op: str, parts: list[str]) -> str:
+        found = parts[0]
+        for part in parts[1:]:
+            key = (op, found, part)
+            if key not in self.lengths_made:
+                self.lengths_made[key] = self.node(op, [found, part], {})[0]
+            found = self.lengths_made[key]
+        return found
+
+    def _symbol(self, symbol: str) -> str:
+        """Return the name of a symbol's length, which one axis of an input shows."""
+        if symbol not in self.trace.lengths:
+            raise NotImplementedError(f"no value shows the length {symbol}")
+        if ("Shape", symbol) not in self.lengths_made:
+            term, axis, plus = self.trace.lengths[symbol]
             name = self.node("Shape", [self.names[id(term)][0]], {"start": axis, "end": axis + 1})[0]
-            name = self.node("Mul", [name, self.ints([n.times])], {})[0] if n.times != 1 else name
-            name = self.node("Add", [name, self.ints([n.plus])], {})[0] if n.plus else name
-            self.names[key] = (name,)
-        return self.names[key][0]
+            name = self.node("Add", [name, self.ints([-plus])], {})[0] if plus else name
+            self.lengths_made["Shape", symbol] = name
+        return self.lengths_made["Shape", symbol]

@@ -63,13 +63,15 @@ class Term:
 
 @dataclass(eq=False)
 class Trace:
-    """All terms of one graph, each once. `batch` is a named value and its axis of length N, where N is no number.
+    """All terms of one graph, each once.
+
+    `lengths` says for each symbol of a length which named value shows it, on which axis, and by how much that axis is longer.
 
     `origins` says of constants that were derived from others by a function how: by the constant's id the array itself, the
     function and the other array.
     """
 
-    batch: tuple[Term, int] | None = None
+    lengths: dict[str, tuple[Term, int, int]] = field(default_factory=dict)
     terms: dict[Hashable, Term] = field(default_factory=dict, repr=False)
     origins: dict[int, tuple[np.ndarray, Callable[[Any], Any], np.ndarray]] = field(default_factory=dict, repr=False)
 
