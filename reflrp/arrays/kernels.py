@@ -47,7 +47,7 @@ class Windows:
     def out(self) -> Ints:
         """How many windows there are along each axis."""
         return tuple(
-            (n - d * (k - 1) - 1) // s + 1
+            (n - d * (k - 1) - 1 + s) // s
             for n, k, s, d in zip(self.padded, self.kernel, self.strides, self.dilations, strict=True)
         )
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from reflrp.arrays.namespaces import Array, Symbolic, enter_symbolic
 from reflrp.arrays.tracing import arithmetic, moves, reductions
-from reflrp.arrays.tracing.array import SymbolicArray, array, combined, term_of, together, trace_of
+from reflrp.arrays.tracing.array import Numbers, SymbolicArray, array, combined, term_of, together, trace_of
 from reflrp.arrays.tracing.dims import Dim, Unsettled
 from reflrp.arrays.tracing.reductions import Axes
 from reflrp.arrays.tracing.terms import Shape, Term, Trace, still
@@ -173,11 +173,9 @@ def zeros_like(x: Array) -> np.ndarray:
     return full_like(x, 0)
 
 
-def arange(n: int) -> np.ndarray:
-    """Return 0, 1 .. n-1 as a NumPy constant."""
-    if isinstance(n, Dim):
-        raise Unsettled(f"it counts {n} entries")
-    return np.arange(n)
+def arange(n: int) -> Any:
+    """Return 0, 1 .. n-1 as a NumPy constant; of an open length, as what becomes a term where it meets one."""
+    return Numbers(n) if isinstance(n, Dim) else np.arange(n)
 
 
 @_mixed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -12,17 +13,19 @@ from onnx import ModelProto, helper
 
 from reflrp.arrays import Array
 from reflrp.arrays import symbolic as xp
+from reflrp.arrays.convert import converter
 from reflrp.arrays.tracing.array import term_of
-from reflrp.arrays.tracing.dims import BATCH, Dim
+from reflrp.arrays.tracing.dims import BATCH, Dim, at_most, example
 from reflrp.arrays.tracing.terms import Trace, still
 from reflrp.batches import Batch, Feeds
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.lift import lifted
 from reflrp.compiler.observe import confirmed
+from reflrp.compiler.opening import Opened, matched, opened
 from reflrp.compiler.source import Given, check, given, opset_of
-from reflrp.compiler.tracing import Missing, Tracer, backward, check_target, remember, seeded, tracer, turned
+from reflrp.compiler.tracing import Missing, Tracer, backward, bounded, check_target, remember, seeded, tracer, turned
 from reflrp.compiler.values import shared
-from reflrp.engine import Program
+from reflrp.engine import Program, prepare
 from reflrp.engine.witness import compare
 from reflrp.errors import InputError
 from reflrp.explainer import Explainer, RulesLike
@@ -30,6 +33,7 @@ from reflrp.ground import checks
 from reflrp.importer.sizes import sized_by_data
 from reflrp.ir import Graph, Shape
 from reflrp.limits import guarded
+from reflrp.model import built
 from reflrp.neurons import keeper, masks_of
 from reflrp.ops.routing import Plumbing
 from reflrp.passes.apart import told
@@ -60,13 +64,23 @@ def compiled(
     checks.choice("init", init, ("output", "one", "input"))
     check_target(target)
     source = given(model, opset)
-    fixed, is_open = _shapes(source.model, shapes)
+    marks = _marks(source.model, shapes)
+    is_open = {k for k, s in marks.items() if s and s[0] == BATCH}
+    passing = Explainer(source.model, rules, output=output, dtype="float32", preprocess=preprocess)
+    if any(isinstance(n, str) and n != BATCH for s in marks.values() for n in s):
+        found = opened(source.model.source, marks, partial(_passed, explainer=passing))
+        fixed = {k: tuple(map(example, s)) for k, s in found.shapes().items()}
+    else:
+        found, fixed = None, {k: tuple(1 if n == BATCH else int(n) for n in s) for k, s in marks.items()}
     feeds = {k: _example(s, source.model.source.inputs[k].dtype) for k, s in fixed.items()}
     batch = Batch(source.model, feeds, (source.model.output(output),))
     explainer = Explainer(
         source.model, rules, output=output, dtype="float32", batch_size=max(batch.count, 1), preprocess=preprocess
     )
-    program, trace, named = _program(explainer, source, feeds, is_open)
+    if found is not None:
+        program, trace, named = _with_lengths(explainer, source, feeds, found)
+    else:
+        program, trace, named = _program(explainer, source, feeds, is_open)
     graph = program.graph
     values = program.arguments(trace, _dtypes(source), named)
     (name,) = graph.outputs
@@ -74,6 +88,7 @@ def compiled(
     if isinstance(y, Missing):
         raise InputError(f"output {name!r} cannot be compiled: {y}")
     R, added = seeded(y, trace, target, init, turned(y.shape) if is_open else batch.turned())
+    R = bounded(R, trace)
     _check_names(source.proto, [a[0] for a in added])
     keep = keeper(layers, graph)
     masks = {k: v.astype(np.float32) for k, v in masks_of(conditions or {}, graph).items()}
@@ -93,16 +108,9 @@ def _program(
 
     def built(count: int) -> Graph:
         sizes = {k: (count, *s[1:]) if k in is_open else s for k, s in fixed.items()}
-        whole = model.graph(sizes).restricted_to(explainer.output)
-        return canonize(strip_output(whole), explainer.passes)
+        return _passed(model.graph(sizes), explainer)
 
-    model.graph(fixed)  # refuses, by name, what depends on the data
-    plain = explainer.program(feeds)
-    _whole(plain, fixed)
-    _witnessed(plain.graph)
-    _sized_by_shapes(plain.graph)
-    named = shared(plain.graph, source.model.source, source.named)
-    named = confirmed(source.proto, plain, feeds, named)
+    plain, named = _plain(explainer, source, feeds)
     trace = Trace()
     if not is_open:
         return tracer(plain, plain.graph, lambda name, op: op, own), trace, named
@@ -117,37 +125,80 @@ def _program(
     return tracer(plain, graph, lift, own), trace, named
 
 
-def _shapes(model: Any, shapes: Any) -> tuple[dict[str, Shape], set[str]]:
-    """Return the input shapes, with one sample where the batch size stays open, and the inputs where it does."""
+def _passed(graph: Graph, explainer: Explainer) -> Graph:
+    """Return a graph after the passes that an explainer runs."""
+    return canonize(strip_output(graph.restricted_to(explainer.output)), explainer.passes)
+
+
+def _plain(explainer: Explainer, source: Given, feeds: Feeds) -> tuple[Program, set[str]]:
+    """Return the program of an example, and the values that it has of the file. Raises InputError for what depends on data."""
+    fixed = {k: a.shape for k, a in feeds.items()}
+    source.model.graph(fixed)  # refuses, by name, what depends on the data
+    plain = explainer.program(feeds)
+    _whole(plain, fixed)
+    _witnessed(plain.graph)
+    _sized_by_shapes(plain.graph)
+    named = shared(plain.graph, source.model.source, source.named)
+    return plain, confirmed(source.proto, plain, feeds, named)
+
+
+def _with_lengths(
+    explainer: Explainer, source: Given, feeds: Feeds, found: Opened
+) -> tuple[Tracer, Trace, set[str]]:
+    """Return the program to trace where lengths other than the batch size are open, and the values that it has of the file."""
+    plain, confirmed_ones = _plain(explainer, source, feeds)
+    with at_most(found.most):
+        again = _passed(built(source.model.source, found.shapes(8, 3)), explainer)
+    graph = matched(found, plain.graph, again)
+    named = shared(graph, source.model.source, source.named)
+    named = {k for k in named if k in confirmed_ones or k not in plain.graph.values}
+    program, trace = prepare(graph, plain.rules, converter("numpy", "float32")), Trace(most=dict(found.most))
+    for name, shape in reversed(found.marks.items()):
+        for axis, symbol in enumerate(shape):
+            if isinstance(symbol, str):
+                value = graph.values[name]
+                term = trace.named(name, value.shape, value.dtype)
+                trace.lengths[symbol] = term, axis, found.plus.get(symbol, 0)
+    return tracer(program, program.graph, lambda name, op: op, opset_of(source.proto)), trace, named
+
+
+def _marks(model: Any, shapes: Any) -> dict[str, tuple[int | str, ...]]:
+    """Return the input shapes, with a symbol for each length that stays open: BATCH for that of a first axis."""
     asked = {} if shapes is None else checks.mapping("shapes", shapes, "a dict of the inputs' shapes by name")
     unknown = sorted(set(asked) - set(model.source.inputs))
     if unknown:
         raise InputError(f"shapes: the model has no inputs {unknown}; it has {sorted(model.source.inputs)}")
-    found, is_open = dict[str, Shape](), set[str]()
+    found = dict[str, tuple[int | str, ...]]()
     for name, port in model.source.inputs.items():
         if port.dims is None and name not in asked:
             raise InputError(
                 f"the file does not say the shape of input {name!r}; give shapes={{{name!r}: (None, ...)}}"
             )
-        dims: list[Any] = list(asked.get(name, port.dims or ()))
-        if dims and not isinstance(dims[0], int):
-            is_open.add(name)
-            dims[0] = 1
-        late = [i for i, n in enumerate(dims) if not isinstance(n, int)]
-        if late:
-            hint = ", ".join(str(n) if isinstance(n, int) else "128" for n in dims[1:])
-            raise InputError(
-                f"input {name!r} ({port}) leaves axis {late[0]} open, and a compiled graph is for one length of it; "
-                f"give shapes={{{name!r}: (None, {hint})}}"
-            )
-        found[name] = checks.shape(f"shapes[{name!r}]", tuple(dims))
-    lengths = {d for d in (model.source.inputs[k].dims[0] for k in is_open if model.source.inputs[k].dims) if d}
+        given = tuple(asked.get(name, port.dims or ()))
+        checks.shape(f"shapes[{name!r}]", tuple(1 if n is None or isinstance(n, str) else n for n in given))
+        own = port.dims if port.dims is not None and len(port.dims) == len(given) else (None,) * len(given)
+        found[name] = tuple(_mark(name, i, n, own[i]) for i, n in enumerate(given))
+    first = {model.source.inputs[k].dims[0] for k, s in found.items() if s and s[0] == BATCH and model.source.inputs[k].dims}
+    lengths = {d for d in first if d}
     if len(lengths) > 1:
+        is_open = sorted(k for k, s in found.items() if s and s[0] == BATCH)
         raise InputError(
-            f"the first axes of the inputs {sorted(is_open)} have the lengths {sorted(lengths)}, which are not one batch size; "
+            f"the first axes of the inputs {is_open} have the lengths {sorted(lengths)}, which are not one batch size; "
             "fix all but one of them: shapes={...}"
         )
-    return found, is_open
+    return found
+
+
+def _mark(name: str, axis: int, asked: int | str | None, own: int | str | None) -> int | str:
+    """Return a length, or its symbol where it stays open: lengths that the file calls the same are one."""
+    if isinstance(asked, int):
+        return asked
+    if axis == 0:
+        return BATCH
+    if asked is None and isinstance(own, int):
+        return own
+    symbol = asked or own
+    return symbol if isinstance(symbol, str) and symbol != BATCH else f"{name}[{axis}]"
 
 
 def _whole(program: Program, shapes: Mapping[str, Shape]) -> None:
@@ -258,5 +309,5 @@ def _batch_name(proto: ModelProto, trace: Trace) -> str:
 
 
 def _port(name: str, dtype: Any, shape: Shape, batch: str) -> Any:
-    dims = [batch if repr(n) == "N" else None if isinstance(n, Dim) else n for n in shape]
+    dims = [batch if repr(n) == BATCH else str(n) if isinstance(n, Dim) else n for n in shape]
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims)

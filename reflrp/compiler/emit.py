@@ -22,6 +22,13 @@ AXES_AS_INPUT = {"ReduceSum": 13, "ReduceMean": 18, "ReduceMax": 18, "ReduceMin"
 """Since which opset the axes of a reduction are an input."""
 
 
+NAMES = {"Zeros": "ConstantOfShape", "Length": "Reshape"}
+"""What terms are written as that ONNX has no operator for."""
+
+WRITTEN = {"Slice": ("starts", "ends"), "Pad": ("pads",), "Length": ("of",), "Range": ("of",)}
+"""Attributes of terms that may hold open lengths."""
+
+
 class Writer:
     """Writes terms into a graph; equal ones once. `derived` says how weights made from others are kept: in the graph or stored."""
 
@@ -70,6 +77,8 @@ class Writer:
         """Return the shape that an operator takes as an input, where it has lengths that are known in the run only."""
         if term.op in ("Expand", "Zeros", "MaxUnpool") and any(isinstance(n, Dim) for n in term.shape):
             return term.shape
+        if term.op in WRITTEN:
+            return tuple(n for key in WRITTEN[term.op] for n in term.get(key))
         many = term.op == "Reshape" and sum(isinstance(n, Dim) for n in term.shape) > 1
         return term.shape if many else None
 
@@ -118,7 +127,7 @@ class Writer:
         elif special is not None:
             operands, attributes = special(term, operands, attributes)
         return self.node(
-            "ConstantOfShape" if term.op == "Zeros" else term.op, operands, attributes, 1 + (term.op == "MaxPool")
+            NAMES.get(term.op, term.op), operands, attributes, 1 + (term.op == "MaxPool")
         )
 
     def node(self, op: str, operands: list[str], attributes: dict[str, Any], outputs: int = 1) -> tuple[str, ...]:
@@ -168,13 +177,19 @@ class Writer:
         return [*operands, self.lengths(term.shape)], attributes
 
     def _slice(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
-        return [*operands, *(self.ints(attributes[k]) for k in ("starts", "ends", "axes", "steps"))], {}
+        return [*operands, *(self.lengths(attributes[k]) for k in ("starts", "ends", "axes", "steps"))], {}
 
     def _pad(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
         if term.dtype.kind == "b":
             raise NotImplementedError("booleans are not padded")
         value = self.write(self.trace.constant(np.asarray(attributes["value"], dtype=term.dtype)))
-        return [*operands, self.ints(attributes["pads"]), value], {}
+        return [*operands, self.lengths(attributes["pads"]), value], {}
+
+    def _length(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        return [self.lengths(attributes["of"]), self.ints(())], {}
+
+    def _range(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        return [self.ints(0), self.node("Squeeze", [self.lengths(term.shape)], {})[0], self.ints(1)], {}
 
     def _cast(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
         return operands, {"to": helper.np_dtype_to_tensor_dtype(term.dtype)}
@@ -205,6 +220,11 @@ class Writer:
             found = self.lengths_made[key]
         return found
 
+    def _bounded(self, name: str, most: int) -> str:
+        """Return a length that was taken to be so large at most: of a larger one the runtime says that it is out of range."""
+        numbers = self.constants.add(np.arange(most + 1, dtype=np.int64), self.name("lengths"))
+        return self.node("Gather", [numbers, name], {"axis": 0})[0]
+
     def _symbol(self, symbol: str) -> str:
         """Return the name of a symbol's length, which one axis of an input shows."""
         if symbol not in self.trace.lengths:
@@ -212,6 +232,7 @@ class Writer:
         if ("Shape", symbol) not in self.lengths_made:
             term, axis, plus = self.trace.lengths[symbol]
             name = self.node("Shape", [self.names[id(term)][0]], {"start": axis, "end": axis + 1})[0]
+            name = self._bounded(name, self.trace.most[symbol] + plus) if symbol in self.trace.most else name
             name = self.node("Add", [name, self.ints([-plus])], {})[0] if plus else name
             self.lengths_made["Shape", symbol] = name
         return self.lengths_made["Shape", symbol]

@@ -12,10 +12,11 @@ import numpy as np
 from reflrp.arrays import Array, is_symbolic
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing.array import array, term_of
-from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, dim, total
+from reflrp.arrays.tracing.dims import BATCH, Dim, Unsettled, broadcast, dim, example, symbols_of, total
 from reflrp.arrays.tracing.moves import expand
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.compiler.lift import added
+from reflrp.compiler.opening import LateDiagonal
 from reflrp.compiler.plumbing import plumbed
 from reflrp.compiler.source import OLDEST
 from reflrp.engine import Program, Values, rule_name
@@ -55,6 +56,17 @@ class Tracer(Program):
             return super()._share(node, values, r)
         except (Unsettled, NotImplementedError, TypeError, AttributeError) as error:
             raise InputError(f"{where} cannot be compiled: {error}") from error
+
+    @staticmethod
+    def _parts(
+        op: Op, rule: Rule | None, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any] | None
+    ) -> tuple[Array, ...]:
+        """Return what a rule gives to each input; a map of which a part is found in the run is put together first."""
+        if not isinstance(op, LateDiagonal):
+            return Program._parts(op, rule, xs, y, r, absorbed)
+        a, whole = op.parted(xs)
+        (part,) = Program._parts(whole, rule, (a,), y, r, absorbed)
+        return (part, None) if op.first else (None, part)
 
     def arguments(self, trace: Trace, types: Mapping[str, Any], shared: set[str]) -> Values:
         """Return all values: those that the file computes by their names, others traced from these."""
@@ -146,11 +158,13 @@ def moved(op: MovedIds, shapes: list[Shape], out: Shape, R: Array) -> tuple[Arra
     if not isinstance(how, Sharing) or not how.by_shapes:
         raise NotImplementedError("where the ids come from depends on the data")
     found: list[Array | None] = [None] * len(shapes)
-    for share in how(*(np.zeros(tuple(map(int, s)), dtype=np.int64) for s in shapes)):
+    if any(symbols_of(s) not in ((), (BATCH,)) for s in (*shapes, out)):
+        return _in_place(how, shapes, out, R)
+    for share in how(*(np.zeros(tuple(map(example, s)), dtype=np.int64) for s in shapes)):
         weight = (share.index >= 0) * (1.0 if share.weight is None else share.weight)
         part, source = R * weight.astype(np.float32), shapes[share.place]
         numbers = np.maximum(np.ravel(share.index), 0)
-        if np.array_equal(numbers, np.arange(prod(map(int, source)))):
+        if np.array_equal(numbers, np.arange(prod(map(example, source)))):
             found[share.place] = xp.reshape(part, source)
         elif not any(isinstance(n, Dim) for n in (*source, *out)):
             sums = xp.scatter_add(prod(source), numbers, xp.reshape(part, (-1,)))
@@ -160,6 +174,17 @@ def moved(op: MovedIds, shapes: list[Shape], out: Shape, R: Array) -> tuple[Arra
         else:
             raise NotImplementedError("the ids of all samples are moved at once")
     return tuple(found)
+
+
+STAYS = frozenset(["Abs", "Cast", "Flatten", "Identity", "Neg", "Reshape", "Squeeze", "Unsqueeze"])
+"""Operators that leave each id, and nothing but these, in its place."""
+
+
+def _in_place(how: Sharing, shapes: list[Shape], out: Shape, R: Array) -> tuple[Array | None, ...]:
+    """Return the relevance of token ids, of which there is an open number, that stay one after another as they were."""
+    if how.node.op_type not in STAYS or len(shapes) != 1 or total(shapes[0]) != total(out):
+        raise NotImplementedError("ids are moved whose number is left open")
+    return (xp.reshape(R, shapes[0]),)
 
 
 def _finite(program: Program) -> set[str]:
@@ -191,8 +216,17 @@ def check_target(target: Target) -> None:
 
 def turned(shape: Shape) -> int:
     """Return the axis of an output that holds the samples; 0 where it is the first, or none is theirs alone."""
-    batch = [i for i, n in enumerate(shape) if isinstance(n, Dim)]
+    batch = [i for i, n in enumerate(shape) if BATCH in symbols_of((n,))]
     return batch[0] if len(batch) == 1 and shape[batch[0]] == dim(1) else 0
+
+
+def bounded(R: Array, trace: Trace) -> Array:
+    """Return the initial relevance, which no runtime gives where a length is larger than it may be."""
+    for symbol in trace.most:
+        term, axis, plus = trace.lengths[symbol]
+        length = array(trace.length(term.shape[axis] - plus))
+        R = xp.where(length >= 1, R, xp.zeros_like(R))
+    return R
 
 
 def seeded(y: Array, trace: Trace, target: Target, init: str, axis: int) -> tuple[Array, list[tuple[str, Any, Any]]]:
@@ -209,7 +243,7 @@ def seeded(y: Array, trace: Trace, target: Target, init: str, axis: int) -> tupl
     if not y.ndim:
         raise InputError("the output is one number without a batch axis; use init='input'")
     count = total(y.shape[1:])
-    if isinstance(count, Dim):
+    if BATCH in symbols_of((count,)):
         raise InputError("the output holds samples on another axis than the first; use init='input'")
     flat = xp.reshape(y, (y.shape[0], count))
     sign: Any = 1
@@ -223,6 +257,11 @@ def seeded(y: Array, trace: Trace, target: Target, init: str, axis: int) -> tupl
         asked = xp.where(asked < 0, asked + count, asked)
         chosen = xp.arange(count) == xp.reshape(asked, (y.shape[0], 1))
     else:
+        if isinstance(count, Dim):
+            raise InputError(
+                f"target={checks.shown(target)} is an entry of an output of the shape {y.shape}, which leaves a length open; use "
+                "target=None, init='input' or shapes="
+            )
         zeros = np.zeros((1, *y.shape[1:]), np.float32)
         sign = seed(zeros, targets(zeros, target), "one").reshape(1, -1)
         chosen = sign != 0

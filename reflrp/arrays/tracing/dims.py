@@ -8,9 +8,11 @@ and wrong for another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import chain, combinations
-from math import inf
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,35 @@ BATCH = "N"
 
 class Unsettled(InputError):
     """What a formula asks of a length has no one answer for all lengths."""
+
+
+class TooShort(Unsettled):
+    """An open length must be larger than 1: that of a symbol, by so much."""
+
+    def __init__(self, text: str, symbol: str, by: int) -> None:
+        super().__init__(text)
+        self.symbol, self.by = symbol, by
+
+
+class TooLong(Unsettled):
+    """An open length must not be larger than `most`: that of a symbol."""
+
+    def __init__(self, text: str, symbol: str, most: int) -> None:
+        super().__init__(text)
+        self.symbol, self.most = symbol, most
+
+
+_MOST: ContextVar[Mapping[str, int]] = ContextVar("most")
+
+
+@contextmanager
+def at_most(most: Mapping[str, int]) -> Iterator[None]:
+    """Let symbols be no larger than some numbers, inside the block."""
+    token = _MOST.set(most)
+    try:
+        yield
+    finally:
+        _MOST.reset(token)
 
 
 class Dim(int):
@@ -240,19 +271,81 @@ def _without(monomial: Monomial, other: Monomial) -> Monomial | None:
 
 
 def _least(terms: Mapping[Monomial, int]) -> float:
-    """Return the least value for symbols >= 1; -inf where that is not found."""
+    """Return the least value for symbols >= 1, and as large as they may be; -inf where that is not found."""
     beyond: dict[Monomial, int] = {}  # in u = symbol - 1 >= 0
     for monomial, times in terms.items():
         for part in chain.from_iterable(combinations(monomial, n) for n in range(len(monomial) + 1)):
             beyond[part] = beyond.get(part, 0) + times
-    constant = beyond.pop((), 0)
-    return constant if all(k >= 0 for k in beyond.values()) else -inf
+    most = _MOST.get({})
+    below = (k * prod(most.get(s, inf) - 1 for s in m) for m, k in beyond.items() if m and k < 0)
+    return beyond.get((), 0) + sum(below)
 
 
 def _bounds(one: int, two: int) -> tuple[float, float]:
     """Return the least and the largest that one - two can be."""
     difference = _sum(_parts(one), _scaled(_parts(two), -1))
     return _least(difference), -_least(_scaled(difference, -1))
+
+
+def check_room(n: int, least: int) -> None:
+    """Raise TooShort where an open length may be smaller than what its reader needs."""
+    if not isinstance(n, Dim) or n.terms[-1][1] < 1 or len(symbols_of((n,))) != 1:
+        return
+    (symbol,), missing = symbols_of((n,)), least - _bounds(n, 0)[0]
+    if missing > 0:
+        by = -(-int(missing) // n.terms[-1][1])
+        raise TooShort(f"the length {n} may be smaller than {least}", symbol, by)
+
+
+def check_reach(n: int, most: int) -> None:
+    """Raise TooLong where an open length may be larger than the number of entries there are to take."""
+    if isinstance(n, Dim) and not isinstance(most, Dim) and len(symbols_of((n,))) == 1 and _bounds(n, most)[1] > 0:
+        (symbol,), (monomial, times) = symbols_of((n,)), n.terms[-1]
+        room = (most - dict(n.terms).get((), 0)) // times
+        if len(monomial) == 1 and room >= 1:
+            raise TooLong(f"the length {n} may be larger than {most}", symbol, room)
+
+
+ENDLESS = 2**31 - 1
+"""Ends of slices from here on stand for all that is left."""
+
+
+def sliced(key: slice, n: int) -> tuple[int, int, int]:
+    """Return start, stop and step of a slice along n entries, as `slice.indices` does; n, start and stop may be formulas.
+
+    Raises Unsettled where that depends on the length.
+    """
+    start, stop, step = key.start, key.stop, 1 if key.step is None else key.step
+    if not any(isinstance(k, Dim) for k in (n, start, stop)):
+        return key.indices(n)
+    if step == -1 and start in (None, -1) and (stop is None or (not isinstance(stop, Dim) and stop <= -ENDLESS)):
+        return 0, n, -1
+    if step != 1:
+        raise Unsettled(f"{key} takes some entries of an axis of length {n}")
+    begin = _within(0 if start is None else start, n)
+    end = n if stop is None or (not isinstance(stop, Dim) and stop >= ENDLESS) else _within(stop, n)
+    return begin, (end if end >= begin else begin), 1
+
+
+def entries(key: slice, n: int) -> int:
+    """Return how many of n entries a slice takes."""
+    return taken(sliced(key, n))
+
+
+def taken(span: tuple[int, int, int]) -> int:
+    """Return how many entries there are from a start to a stop by a step."""
+    start, stop, step = span
+    return stop - start if is_open((start, stop)) else len(range(start, stop, step))
+
+
+def _within(place: int, n: int) -> int:
+    """Return a place along n entries, counted from the front and cut to the end."""
+    if isinstance(place, Dim):
+        check_reach(place, n)
+        return place if place <= n else n
+    if place < 0:
+        return n + place if n >= -place else 0
+    return n if n <= place else place
 
 
 def _text(monomial: Monomial, times: int) -> str:

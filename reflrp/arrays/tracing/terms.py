@@ -65,13 +65,15 @@ class Term:
 class Trace:
     """All terms of one graph, each once.
 
-    `lengths` says for each symbol of a length which named value shows it, on which axis, and by how much that axis is longer.
+    `lengths` says for each symbol of a length which named value shows it, on which axis, and by how much that axis is longer;
+    `most` how large a symbol may be.
 
     `origins` says of constants that were derived from others by a function how: by the constant's id the array itself, the
     function and the other array.
     """
 
     lengths: dict[str, tuple[Term, int, int]] = field(default_factory=dict)
+    most: dict[str, int] = field(default_factory=dict)
     terms: dict[Hashable, Term] = field(default_factory=dict, repr=False)
     origins: dict[int, tuple[np.ndarray, Callable[[Any], Any], np.ndarray]] = field(default_factory=dict, repr=False)
 
@@ -114,6 +116,16 @@ class Trace:
             nonneg = value.dtype.kind in "bu" or bool((value >= 0).all())
             found = Term(self, "constant", (), (), value.shape, value.dtype, nonneg, known, value)
             self.terms[key] = found
+        return found
+
+    def length(self, n: int, dtype: Any = None) -> Term:
+        """Return the term of an open length as a number."""
+        whole = self.make("Length", (), (), np.int64, True, of=(n,))
+        whole.finite = True
+        if dtype is None or np.dtype(dtype) == np.int64:
+            return whole
+        found = self.make("Cast", (whole,), (), dtype, True)
+        found.finite = True
         return found
 
     def derive(self, array: np.ndarray, function: Callable[[Any], Any], base: np.ndarray) -> np.ndarray:
