@@ -13,6 +13,7 @@ from math import inf, prod
 from typing import Any
 
 from reflrp.arrays.namespaces import Array, namespace, twinned, where
+from reflrp.arrays.tracing.dims import is_open
 
 BLOCK = 1 << 21
 """How many entries one block of unrolled windows may have: bounds the memory of a convolution."""
@@ -37,6 +38,11 @@ class Windows:
     dilations: Ints
     begin: Ints
     end: Ints
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the size is a formula: then constants are laid out in the graph."""
+        return is_open(self.size)
 
     @property
     def padded(self) -> Ints:

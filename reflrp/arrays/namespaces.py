@@ -83,7 +83,7 @@ def twinned(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def either(*args: P.args, **kwargs: P.kwargs) -> T:
-        if any(map(is_symbolic, args)):
+        if any(map(is_symbolic, args)) or any(getattr(a, "is_open", False) for a in args):
             found: T = getattr(_symbolic(), function.__name__)(*args, **kwargs)
             return found
         return function(*args, **kwargs)

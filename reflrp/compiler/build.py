@@ -15,15 +15,18 @@ from reflrp.arrays import Array
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.convert import converter
 from reflrp.arrays.tracing.array import term_of
-from reflrp.arrays.tracing.dims import BATCH, Dim, at_most, example
+from reflrp.arrays.tracing.dims import BATCH, Dim, example
+from reflrp.arrays.tracing.polynomials import at_most
 from reflrp.arrays.tracing.terms import Trace, still
 from reflrp.batches import Batch, Feeds
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.lift import lifted
+from reflrp.compiler.marks import marks_of
 from reflrp.compiler.observe import confirmed
-from reflrp.compiler.opening import Opened, matched, opened
+from reflrp.compiler.opening import Opened, as_plain, matched, opened
+from reflrp.compiler.seeding import bounded, check_target, seeded, turned
 from reflrp.compiler.source import Given, check, given, opset_of
-from reflrp.compiler.tracing import Missing, Tracer, backward, bounded, check_target, remember, seeded, tracer, turned
+from reflrp.compiler.tracing import Missing, Tracer, backward, remember, tracer
 from reflrp.compiler.values import shared
 from reflrp.engine import Program, prepare
 from reflrp.engine.witness import compare
@@ -64,21 +67,23 @@ def compiled(
     checks.choice("init", init, ("output", "one", "input"))
     check_target(target)
     source = given(model, opset)
-    marks = _marks(source.model, shapes)
+    marks = marks_of(source.model, shapes)
     is_open = {k for k, s in marks.items() if s and s[0] == BATCH}
     passing = Explainer(source.model, rules, output=output, dtype="float32", preprocess=preprocess)
     if any(isinstance(n, str) and n != BATCH for s in marks.values() for n in s):
-        found = opened(source.model.source, marks, partial(_passed, explainer=passing))
-        fixed = {k: tuple(map(example, s)) for k, s in found.shapes().items()}
+        lengths = opened(source.model.source, marks, partial(_passed, explainer=passing), passing.composite)
+        fixed = {k: tuple(map(example, s)) for k, s in lengths.shapes().items()}
     else:
-        found, fixed = None, {k: tuple(1 if n == BATCH else int(n) for n in s) for k, s in marks.items()}
+        lengths, fixed = None, {k: tuple(1 if n == BATCH else int(n) for n in s) for k, s in marks.items()}
     feeds = {k: _example(s, source.model.source.inputs[k].dtype) for k, s in fixed.items()}
     batch = Batch(source.model, feeds, (source.model.output(output),))
     explainer = Explainer(
         source.model, rules, output=output, dtype="float32", batch_size=max(batch.count, 1), preprocess=preprocess
     )
-    if found is not None:
-        program, trace, named = _with_lengths(explainer, source, feeds, found)
+    if lengths is not None:
+        program, trace, named = _with_lengths(explainer, source, feeds, lengths)
+        if lengths.limits():
+            source.proto.metadata_props.add(key="reflrp.lengths", value=lengths.limits())
     else:
         program, trace, named = _program(explainer, source, feeds, is_open)
     graph = program.graph
@@ -142,18 +147,17 @@ def _plain(explainer: Explainer, source: Given, feeds: Feeds) -> tuple[Program, 
     return plain, confirmed(source.proto, plain, feeds, named)
 
 
-def _with_lengths(
-    explainer: Explainer, source: Given, feeds: Feeds, found: Opened
-) -> tuple[Tracer, Trace, set[str]]:
+def _with_lengths(explainer: Explainer, source: Given, feeds: Feeds, found: Opened) -> tuple[Tracer, Trace, set[str]]:
     """Return the program to trace where lengths other than the batch size are open, and the values that it has of the file."""
     plain, confirmed_ones = _plain(explainer, source, feeds)
     with at_most(found.most):
         again = _passed(built(source.model.source, found.shapes(8, 3)), explainer)
-    graph = matched(found, plain.graph, again)
+        graph = matched(found, plain.graph, again)
+        _same_rules(explainer, graph, plain)
     named = shared(graph, source.model.source, source.named)
     named = {k for k in named if k in confirmed_ones or k not in plain.graph.values}
     program, trace = prepare(graph, plain.rules, converter("numpy", "float32")), Trace(most=dict(found.most))
-    for name, shape in reversed(found.marks.items()):
+    for name, shape in reversed(list(found.marks.items())):
         for axis, symbol in enumerate(shape):
             if isinstance(symbol, str):
                 value = graph.values[name]
@@ -162,43 +166,13 @@ def _with_lengths(
     return tracer(program, program.graph, lambda name, op: op, opset_of(source.proto)), trace, named
 
 
-def _marks(model: Any, shapes: Any) -> dict[str, tuple[int | str, ...]]:
-    """Return the input shapes, with a symbol for each length that stays open: BATCH for that of a first axis."""
-    asked = {} if shapes is None else checks.mapping("shapes", shapes, "a dict of the inputs' shapes by name")
-    unknown = sorted(set(asked) - set(model.source.inputs))
-    if unknown:
-        raise InputError(f"shapes: the model has no inputs {unknown}; it has {sorted(model.source.inputs)}")
-    found = dict[str, tuple[int | str, ...]]()
-    for name, port in model.source.inputs.items():
-        if port.dims is None and name not in asked:
-            raise InputError(
-                f"the file does not say the shape of input {name!r}; give shapes={{{name!r}: (None, ...)}}"
-            )
-        given = tuple(asked.get(name, port.dims or ()))
-        checks.shape(f"shapes[{name!r}]", tuple(1 if n is None or isinstance(n, str) else n for n in given))
-        own = port.dims if port.dims is not None and len(port.dims) == len(given) else (None,) * len(given)
-        found[name] = tuple(_mark(name, i, n, own[i]) for i, n in enumerate(given))
-    first = {model.source.inputs[k].dims[0] for k, s in found.items() if s and s[0] == BATCH and model.source.inputs[k].dims}
-    lengths = {d for d in first if d}
-    if len(lengths) > 1:
-        is_open = sorted(k for k, s in found.items() if s and s[0] == BATCH)
-        raise InputError(
-            f"the first axes of the inputs {is_open} have the lengths {sorted(lengths)}, which are not one batch size; "
-            "fix all but one of them: shapes={...}"
-        )
-    return found
-
-
-def _mark(name: str, axis: int, asked: int | str | None, own: int | str | None) -> int | str:
-    """Return a length, or its symbol where it stays open: lengths that the file calls the same are one."""
-    if isinstance(asked, int):
-        return asked
-    if axis == 0:
-        return BATCH
-    if asked is None and isinstance(own, int):
-        return own
-    symbol = asked or own
-    return symbol if isinstance(symbol, str) and symbol != BATCH else f"{name}[{axis}]"
+def _same_rules(explainer: Explainer, graph: Graph, plain: Program) -> None:
+    """Refuse rules that are others for other lengths."""
+    rules = explainer.composite.assign(as_plain(graph, plain.graph))
+    given = explainer.composite.assign(plain.graph)
+    wrong = next((name for name, rule in given.items() if rules.get(name) != rule), None)
+    if wrong is not None:
+        raise InputError(f"the rule of node {wrong!r} depends on lengths that are left open; fix them: shapes={{...}}")
 
 
 def _whole(program: Program, shapes: Mapping[str, Shape]) -> None:

@@ -126,9 +126,7 @@ class Writer:
             operands, attributes = self._axes(term, operands, attributes)
         elif special is not None:
             operands, attributes = special(term, operands, attributes)
-        return self.node(
-            NAMES.get(term.op, term.op), operands, attributes, 1 + (term.op == "MaxPool")
-        )
+        return self.node(NAMES.get(term.op, term.op), operands, attributes, 1 + (term.op == "MaxPool"))
 
     def node(self, op: str, operands: list[str], attributes: dict[str, Any], outputs: int = 1) -> tuple[str, ...]:
         """Write one node, and return the names of its outputs."""
@@ -225,6 +223,11 @@ class Writer:
         numbers = self.constants.add(np.arange(most + 1, dtype=np.int64), self.name("lengths"))
         return self.node("Gather", [numbers, name], {"axis": 0})[0]
 
+    def _none_below(self, name: str, least: int) -> str:
+        """Return 0 for a length that is large enough; of a smaller one the runtime says that it is out of range."""
+        short = self.node("Max", [self.node("Sub", [self.ints([least]), name], {})[0], self.ints([0])], {})[0]
+        return self.node("Gather", [self.ints([0]), short], {"axis": 0})[0]
+
     def _symbol(self, symbol: str) -> str:
         """Return the name of a symbol's length, which one axis of an input shows."""
         if symbol not in self.trace.lengths:
@@ -232,6 +235,8 @@ class Writer:
         if ("Shape", symbol) not in self.lengths_made:
             term, axis, plus = self.trace.lengths[symbol]
             name = self.node("Shape", [self.names[id(term)][0]], {"start": axis, "end": axis + 1})[0]
+            if plus:
+                name = self.node("Add", [name, self._none_below(name, plus + 1)], {})[0]
             name = self._bounded(name, self.trace.most[symbol] + plus) if symbol in self.trace.most else name
             name = self.node("Add", [name, self.ints([-plus])], {})[0] if plus else name
             self.lengths_made["Shape", symbol] = name

@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
-from reflrp.arrays.tracing.dims import BATCH, TooLong, TooShort, at_most, example, length
-from reflrp.errors import InputError, UnsupportedOperator
-from reflrp.ir import Graph, Node, Op, Shape
+from reflrp.arrays.tracing.dims import BATCH, Dim, TooLong, TooShort, Undecided, example, length
+from reflrp.arrays.tracing.polynomials import at_most
+from reflrp.arrays.tracing.spans import check_room
+from reflrp.composites import Composite
+from reflrp.errors import InputError, RuleError, UnsupportedOperator
+from reflrp.ir import Graph, Node, Shape
 from reflrp.model import built
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.picking import Take
@@ -72,16 +75,19 @@ def shapes_of(
     symbols = list(dict.fromkeys(n for shape in marks.values() for n in shape if isinstance(n, str)))
     at = {s: min(start + step * i, most.get(s, start + step * i)) for i, s in enumerate(symbols)}
     at[BATCH] = 2
-    return {k: tuple(length(n, at[n], plus.get(n, 0)) if isinstance(n, str) else n for n in s) for k, s in marks.items()}
+    return {
+        k: tuple(length(n, at[n], plus.get(n, 0)) if isinstance(n, str) else n for n in s) for k, s in marks.items()
+    }
 
 
-def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph]) -> Opened:
+def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composite: Composite) -> Opened:
     """Return the graph of a source with open lengths, after the passes of a composite. Raises InputError where it has none."""
     plus, most = dict[str, int](), dict[str, int]()
     for _ in range(TURNS):
         try:
             with at_most(most):
                 graph = passes(built(source, shapes_of(marks, plus, most, 5, 2)))
+                _check_rules(composite, graph)
                 return Opened(graph, marks, plus, most)
         except TooShort as error:
             plus[error.symbol] = plus.get(error.symbol, 0) + error.by
@@ -92,18 +98,61 @@ def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph]) -> Opene
     raise refused("no least and largest lengths are found", marks)
 
 
+LITTLE = 8
+"""Up to which length rules may be others than for all longer ones; such lengths are left out."""
+
+
+def _check_rules(composite: Composite, graph: Graph) -> None:
+    """Raise TooShort where a composite has other rules for short lengths, as where a window has nowhere to slide."""
+    try:
+        composite.assign(graph)
+    except Undecided as error:
+        if not isinstance(error.other, Dim) and error.other <= LITTLE:
+            check_room(error.n, error.other + 1)
+        raise
+    except RuleError:
+        return  # the plain graph has its own, and is asked next
+
+
 def refused(why: str, marks: Marks) -> InputError:
     """Return an error that says why lengths must be fixed, and how."""
     name = next(k for k, shape in marks.items() if any(isinstance(n, str) and n != BATCH for n in shape))
     shape = ", ".join("None" if n == BATCH else str(n) if isinstance(n, int) else "128" for n in marks[name])
-    return InputError(f"the graph cannot be compiled for any length: {why}; fix lengths, as by shapes={{{name!r}: ({shape})}}")
+    return InputError(
+        f"the graph cannot be compiled for any length: {why}; fix lengths, as by shapes={{{name!r}: ({shape})}}"
+    )
+
+
+class Late(np.ndarray):
+    """A constant of the example that says the shape that the value in its place has."""
+
+    own: Shape
+
+    def __array_finalize__(self, origin: Any) -> None:
+        """Forget the shape: it is that of the whole."""
+        self.own = np.asarray(self).shape
+
+    @property  # type: ignore[misc]
+    def shape(self) -> Shape:
+        """The shape, with open lengths."""
+        return self.own
+
+
+def shown_as(constant: Array, shape: Shape) -> Array:
+    """Return a constant of the example under the shape of the value that stands in its place."""
+    if constant is ZERO:
+        return constant
+    found = np.array(constant).view(Late)
+    found.own = shape
+    return found
 
 
 @dataclass(frozen=True, eq=False)
 class LateDiagonal(Diagonal):
-    """w * a + b, where one of w and b is found in the run: the second input, which follows from open lengths alone.
+    """w * a + b, where one of w and b is found in the run: one of two inputs, which follows from open lengths alone.
 
-    `first` says whether `a` is the first input.
+    The fields `w` and `b` are those of the example, and only say what kind of map it is. `first` says whether `a` is the first
+    input, `adds` whether b is found, `signs` with which signs both are added.
     """
 
     first: bool = field(default=True, kw_only=True)
@@ -142,9 +191,20 @@ def matched(found: Opened, plain: Graph, again: Graph) -> Graph:
         raise _differs(next(iter(known.values()), graph.nodes[-1]), found.marks)
     for node, other in zip(graph.nodes, again.nodes, strict=True):
         shapes = graph.values[node.output].shape, again.values[other.output].shape
-        if (node.name, node.inputs) != (other.name, other.inputs) or shapes[0] != shapes[1] or not _alike(node.op, other.op, _itself):
+        if (
+            (node.name, node.inputs) != (other.name, other.inputs)
+            or shapes[0] != shapes[1]
+            or not _alike(node.op, other.op, _itself)
+        ):
             raise _differs(node, found.marks)
     return replace(graph, nodes=tuple(nodes))
+
+
+def as_plain(graph: Graph, plain: Graph) -> Graph:
+    """Return a matched graph as composites shall see it: with the nodes of the plain one, and what these read."""
+    known = {n.name: n for n in plain.nodes}
+    nodes = tuple(replace(n, inputs=known[n.name].inputs) for n in graph.nodes if n.name in known)
+    return replace(graph, nodes=nodes)
 
 
 def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph, marks: Marks) -> Node:
@@ -153,12 +213,14 @@ def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph
         raise _differs(node, marks)
     if type(twin.op) is Diagonal and isinstance(op, SumOf | Multiply) and sorted(late) == [False, True]:
         first = not late[0]
-        shape = graph.values[twin.inputs[0]].shape
+        w, b, shape = twin.op.w, twin.op.b, graph.values[twin.inputs[0]].shape
+        own = graph.values[node.inputs[int(first)]].shape
+        w, b = (w, shown_as(b, own)) if isinstance(op, SumOf) else (shown_as(w, own), b)
         if isinstance(op, Multiply):
-            return replace(node, op=LateDiagonal(np.ones(()), ZERO, shape, first=first, adds=False))
+            return replace(node, op=LateDiagonal(w, b, shape, first=first, adds=False))
         signs = [float(w) for w in np.ravel(op.w)]
         mine, other = signs if first else signs[::-1]
-        return replace(node, op=LateDiagonal(np.ones(()), ZERO, shape, first=first, signs=(mine, other)))
+        return replace(node, op=LateDiagonal(w, b, shape, first=first, signs=(mine, other)))
     one_of_many = isinstance(op, Slice) and isinstance(twin.op, Take)
     if not one_of_many and (type(op) is not type(twin.op) or not (any(late) or _alike(op, twin.op, example))):
         raise _differs(node, marks)
@@ -184,24 +246,26 @@ SKIPPED = frozenset(["derived", "absorbed", "function", "shares"])
 
 def _alike(one: Any, two: Any, at: Callable[[int], int]) -> bool:
     """Return whether two parts of ops are the same, where lengths are taken `at` something."""
-    if isinstance(one, Op) and isinstance(two, Op):
-        skipped = SKIPPED | ({"slices"} if at is example and isinstance(one, Slice) else set())
-        if isinstance(one, Plumbing):
-            return type(one) is type(two)
-        names = [f.name for f in fields(one) if f.name not in skipped]
-        return type(one) is type(two) and all(_alike(getattr(one, n), getattr(two, n), at) for n in names)
     if isinstance(one, np.ndarray) or isinstance(two, np.ndarray):
-        return np.shape(one) == np.shape(two) and bool(np.array_equal(one, two, equal_nan=np.asarray(one).dtype.kind == "f"))
-    if isinstance(one, int):
-        return isinstance(two, int) and bool(at(one) == at(two))
-    if isinstance(one, slice):
-        return isinstance(two, slice) and all(
-            _alike(getattr(one, k), getattr(two, k), at) for k in ("start", "stop", "step")
-        )
-    if isinstance(one, tuple):
-        return isinstance(two, tuple) and len(one) == len(two) and all(_alike(a, b, at) for a, b in zip(one, two, strict=True))
-    if is_dataclass(one):
-        return type(one) is type(two) and all(
-            _alike(getattr(one, f.name), getattr(two, f.name), at) for f in fields(one) if f.name not in SKIPPED
-        )
-    return one is two or bool(one == two)
+        equal_nan = np.asarray(one).dtype.kind == "f"
+        return np.shape(one) == np.shape(two) and bool(np.array_equal(one, two, equal_nan=equal_nan))
+    if isinstance(one, int) and isinstance(two, int):
+        return bool(at(one) == at(two))
+    if type(one) is not type(two):
+        return False
+    parts = _parts(one, at), _parts(two, at)
+    if parts[0] is None or parts[1] is None:
+        return one is two or bool(one == two)
+    return len(parts[0]) == len(parts[1]) and all(_alike(a, b, at) for a, b in zip(parts[0], parts[1], strict=True))
+
+
+def _parts(x: Any, at: Callable[[int], int]) -> tuple[Any, ...] | None:
+    """Return what something is made of; None for what has no parts."""
+    if isinstance(x, Plumbing):
+        return ()
+    if isinstance(x, slice):
+        return x.start, x.stop, x.step
+    if isinstance(x, tuple):
+        return x
+    skipped = SKIPPED | ({"slices"} if at is example and isinstance(x, Slice) else set())
+    return tuple(getattr(x, f.name) for f in fields(x) if f.name not in skipped) if is_dataclass(x) else None

@@ -9,7 +9,8 @@ import numpy as np
 
 from reflrp.arrays.kernels import Ints, Windows
 from reflrp.arrays.provenance import over
-from reflrp.arrays.tracing.dims import check_room, is_open
+from reflrp.arrays.tracing.dims import is_open
+from reflrp.arrays.tracing.spans import check_room
 from reflrp.importer.site import Site, Unbuildable, sized
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast_shapes, is_open, sliced, total, whole
+from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast_shapes, is_open, total, whole
+from reflrp.arrays.tracing.spans import sliced
 from reflrp.importer.dtypes import dtype_of
 from reflrp.importer.node import OnnxNode
 from reflrp.importer.site import Arg, Items, Ref, Unbuildable

@@ -80,10 +80,11 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
             "its output is random, so that there is no one answer to explain; export the model for inference"
         )
     read_shapes(node, args, work)
-    if concerns(args) or work.late:
-        settled = _by_lengths(node, args, work)
-        if settled is not None:
-            return settled
+    settled = _by_lengths(node, args, work)
+    return _made(node, args, work) if settled is None else settled
+
+
+def _made(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
     build_ = BUILDERS.get((node.domain, node.op_type))
     if node.op_type in BUILT or any(isinstance(a, Items) for a in args):
         if build_ is None:

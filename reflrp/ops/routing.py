@@ -10,7 +10,7 @@ import numpy as np
 
 from reflrp.arrays import Array, is_symbolic, namespace, to_host, unbroadcast, where
 from reflrp.arrays.kernels import placed
-from reflrp.arrays.tracing.dims import entries
+from reflrp.arrays.tracing.spans import entries
 from reflrp.arrays.tracing.terms import still
 from reflrp.errors import InputError
 from reflrp.ir import Op, Shape

@@ -10,7 +10,7 @@ from reflrp.arrays.namespaces import Symbolic
 from reflrp.arrays.tracing import arithmetic, moves
 from reflrp.arrays.tracing.dims import Dim
 from reflrp.arrays.tracing.reductions import matmul, transposed
-from reflrp.arrays.tracing.terms import Shape, Term, Trace
+from reflrp.arrays.tracing.terms import CURRENT, Shape, Term, Trace
 
 
 class SymbolicArray(Symbolic):
@@ -201,7 +201,8 @@ def term_of(x: Any, trace: Trace, dtype: Any = None) -> Term:
 
 def trace_of(*arrays: Any) -> Trace:
     """Return the trace that the symbolic arrays among some belong to."""
-    return next(x.term.trace for x in arrays if isinstance(x, SymbolicArray))
+    found = next((x.term.trace for x in arrays if isinstance(x, SymbolicArray)), None)
+    return CURRENT.get() if found is None else found
 
 
 def _common(terms: list[Any]) -> np.dtype[Any]:
@@ -210,7 +211,9 @@ def _common(terms: list[Any]) -> np.dtype[Any]:
     floats = [d for d in known if d.kind == "f"]
     if floats:
         return floats[0]
-    others = [x.dtype if isinstance(x, Numbers) else np.asarray(x).dtype for x in terms if not isinstance(x, SymbolicArray)]
+    others = [
+        x.dtype if isinstance(x, Numbers) else np.asarray(x).dtype for x in terms if not isinstance(x, SymbolicArray)
+    ]
     if any(d.kind == "f" for d in others):
         return np.dtype(np.float32)
     return max((d for d in known), key=lambda d: (d.kind != "b", d.itemsize))

@@ -8,19 +8,12 @@ and wrong for another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from itertools import chain, combinations
-from math import inf, prod
 from typing import Any
 
 import numpy as np
 
+from reflrp.arrays.tracing.polynomials import Monomial, Terms, added, least, product, quotient, scaled
 from reflrp.errors import InputError
-
-Monomial = tuple[str, ...]
-"""The symbols of a product, sorted; () is the number 1."""
 
 BATCH = "N"
 """The symbol of the number of samples."""
@@ -28,6 +21,14 @@ BATCH = "N"
 
 class Unsettled(InputError):
     """What a formula asks of a length has no one answer for all lengths."""
+
+
+class Undecided(Unsettled):
+    """Which of a length and a number is larger depends on the length."""
+
+    def __init__(self, text: str, n: int, other: int) -> None:
+        super().__init__(text)
+        self.n, self.other = n, other
 
 
 class TooShort(Unsettled):
@@ -44,19 +45,6 @@ class TooLong(Unsettled):
     def __init__(self, text: str, symbol: str, most: int) -> None:
         super().__init__(text)
         self.symbol, self.most = symbol, most
-
-
-_MOST: ContextVar[Mapping[str, int]] = ContextVar("most")
-
-
-@contextmanager
-def at_most(most: Mapping[str, int]) -> Iterator[None]:
-    """Let symbols be no larger than some numbers, inside the block."""
-    token = _MOST.set(most)
-    try:
-        yield
-    finally:
-        _MOST.reset(token)
 
 
 class Dim(int):
@@ -96,6 +84,11 @@ class Dim(int):
     __int__ = __float__ = __truediv__ = __rtruediv__ = __pow__ = __rpow__ = _no_number
     __rfloordiv__ = __rmod__ = __rdivmod__ = __lshift__ = __rshift__ = __and__ = __or__ = __xor__ = _no_number
 
+    def _met(self, other: Any) -> Any:
+        if isinstance(other, np.ndarray | float):
+            self._no_number()
+        return NotImplemented
+
     def __neg__(self) -> int:
         """Never asked of a length."""
         raise Unsettled(f"the length {self} is taken below zero")
@@ -103,32 +96,32 @@ class Dim(int):
     def __add__(self, other: int) -> int:
         """Return the sum."""
         if not _is_length(other):
-            return NotImplemented
-        return _made(_sum(_parts(self), _parts(other)), example(self) + example(other))
+            return self._met(other)
+        return _made(added(_parts(self), _parts(other)), example(self) + example(other))
 
     __radd__ = __add__
 
     def __sub__(self, other: int) -> int:
         """Return the difference."""
         if not _is_length(other):
-            return NotImplemented
-        return _made(_sum(_parts(self), _scaled(_parts(other), -1)), example(self) - example(other))
+            return self._met(other)
+        return _made(added(_parts(self), scaled(_parts(other), -1)), example(self) - example(other))
 
     def __rsub__(self, other: int) -> int:
         """Return the difference, where it is no length below zero."""
-        return _made(_sum(_parts(other), _scaled(_parts(self), -1)), example(other) - example(self))
+        return _made(added(_parts(other), scaled(_parts(self), -1)), example(other) - example(self))
 
     def __mul__(self, other: int) -> int:
         """Return the product."""
         if not _is_length(other):
-            return NotImplemented
-        return _made(_product(_parts(self), _parts(other)), example(self) * example(other))
+            return self._met(other)
+        return _made(product(_parts(self), _parts(other)), example(self) * example(other))
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: int) -> int:
         """Return the quotient, where it is one formula for all lengths."""
-        found = _quotient(_parts(self), _parts(other))
+        found = quotient(_parts(self), _parts(other))
         if found is None:
             raise Unsettled(f"({self}) // {_shown(other)} is no one formula")
         return _made(found, example(self) // example(other))
@@ -144,16 +137,16 @@ class Dim(int):
     def _settled(self, other: int, never: bool, always: bool, text: str) -> bool:
         if never or always:
             return always
-        raise Unsettled(f"whether {self} {text} {other} depends on the length")
+        raise Undecided(f"whether {self} {text} {other} depends on the length", self, other)
 
     def __lt__(self, other: int) -> bool:
         """Return whether it is smaller for all lengths."""
-        least, most = _bounds(self, other)
+        least, most = bounds(self, other)
         return self._settled(other, least >= 0, most < 0, "<")
 
     def __le__(self, other: int) -> bool:
         """Return whether it is at most as large for all lengths."""
-        least, most = _bounds(self, other)
+        least, most = bounds(self, other)
         return self._settled(other, least > 0, most <= 0, "<=")
 
     def __gt__(self, other: int) -> bool:
@@ -198,11 +191,11 @@ def symbols_of(shape: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _made(terms: Mapping[Monomial, int], value: int) -> int:
+def _made(terms: Terms, value: int) -> int:
     kept = tuple(sorted((m, k) for m, k in terms.items() if k))
     if not kept or kept == (((), kept[0][1]),):
         return kept[0][1] if kept else 0
-    if _least(dict(kept)) < 0:
+    if least(dict(kept)) < 0:
         made = _restored(kept, value)
         raise Unsettled(f"{made!r} is no length for all lengths")
     return _restored(kept, value)
@@ -222,136 +215,18 @@ def _parts(n: int) -> dict[Monomial, int]:
     return dict(n.terms) if isinstance(n, Dim) else {(): int(n)}
 
 
-def _sum(one: Mapping[Monomial, int], two: Mapping[Monomial, int]) -> dict[Monomial, int]:
-    return {m: one.get(m, 0) + two.get(m, 0) for m in {**one, **two}}
-
-
-def _scaled(terms: Mapping[Monomial, int], factor: int) -> dict[Monomial, int]:
-    return {m: factor * k for m, k in terms.items()}
-
-
-def _product(one: Mapping[Monomial, int], two: Mapping[Monomial, int]) -> dict[Monomial, int]:
-    found: dict[Monomial, int] = {}
-    for m, j in one.items():
-        for n, k in two.items():
-            both = tuple(sorted((*m, *n)))
-            found[both] = found.get(both, 0) + j * k
-    return found
-
-
-def _quotient(one: dict[Monomial, int], two: dict[Monomial, int]) -> dict[Monomial, int] | None:
-    """Return one // two; None where it is no formula. By a number, what is no multiple must be a number, too."""
-    if set(two) == {()}:
-        by = two[()]
-        fits = by > 0 and all(k % by == 0 for m, k in one.items() if m)
-        return {m: k // by for m, k in one.items()} if fits else None
-    found: dict[Monomial, int] = {}
-    top = max(two, key=_order)
-    while one := {m: k for m, k in one.items() if k}:
-        lead = max(one, key=_order)
-        rest = _without(lead, top)
-        if rest is None or one[lead] % two[top]:
-            return None
-        found[rest] = one[lead] // two[top]
-        one = _sum(one, _scaled(_product({rest: found[rest]}, two), -1))
-    return found
-
-
-def _order(monomial: Monomial) -> tuple[int, Monomial]:
-    return len(monomial), monomial
-
-
-def _without(monomial: Monomial, other: Monomial) -> Monomial | None:
-    left = list(monomial)
-    for symbol in other:
-        if symbol not in left:
-            return None
-        left.remove(symbol)
-    return tuple(left)
-
-
-def _least(terms: Mapping[Monomial, int]) -> float:
-    """Return the least value for symbols >= 1, and as large as they may be; -inf where that is not found."""
-    beyond: dict[Monomial, int] = {}  # in u = symbol - 1 >= 0
-    for monomial, times in terms.items():
-        for part in chain.from_iterable(combinations(monomial, n) for n in range(len(monomial) + 1)):
-            beyond[part] = beyond.get(part, 0) + times
-    most = _MOST.get({})
-    below = (k * prod(most.get(s, inf) - 1 for s in m) for m, k in beyond.items() if m and k < 0)
-    return beyond.get((), 0) + sum(below)
-
-
-def _bounds(one: int, two: int) -> tuple[float, float]:
+def bounds(one: int, two: int) -> tuple[float, float]:
     """Return the least and the largest that one - two can be."""
-    difference = _sum(_parts(one), _scaled(_parts(two), -1))
-    return _least(difference), -_least(_scaled(difference, -1))
-
-
-def check_room(n: int, least: int) -> None:
-    """Raise TooShort where an open length may be smaller than what its reader needs."""
-    if not isinstance(n, Dim) or n.terms[-1][1] < 1 or len(symbols_of((n,))) != 1:
-        return
-    (symbol,), missing = symbols_of((n,)), least - _bounds(n, 0)[0]
-    if missing > 0:
-        by = -(-int(missing) // n.terms[-1][1])
-        raise TooShort(f"the length {n} may be smaller than {least}", symbol, by)
-
-
-def check_reach(n: int, most: int) -> None:
-    """Raise TooLong where an open length may be larger than the number of entries there are to take."""
-    if isinstance(n, Dim) and not isinstance(most, Dim) and len(symbols_of((n,))) == 1 and _bounds(n, most)[1] > 0:
-        (symbol,), (monomial, times) = symbols_of((n,)), n.terms[-1]
-        room = (most - dict(n.terms).get((), 0)) // times
-        if len(monomial) == 1 and room >= 1:
-            raise TooLong(f"the length {n} may be larger than {most}", symbol, room)
-
-
-ENDLESS = 2**31 - 1
-"""Ends of slices from here on stand for all that is left."""
-
-
-def sliced(key: slice, n: int) -> tuple[int, int, int]:
-    """Return start, stop and step of a slice along n entries, as `slice.indices` does; n, start and stop may be formulas.
-
-    Raises Unsettled where that depends on the length.
-    """
-    start, stop, step = key.start, key.stop, 1 if key.step is None else key.step
-    if not any(isinstance(k, Dim) for k in (n, start, stop)):
-        return key.indices(n)
-    if step == -1 and start in (None, -1) and (stop is None or (not isinstance(stop, Dim) and stop <= -ENDLESS)):
-        return 0, n, -1
-    if step != 1:
-        raise Unsettled(f"{key} takes some entries of an axis of length {n}")
-    begin = _within(0 if start is None else start, n)
-    end = n if stop is None or (not isinstance(stop, Dim) and stop >= ENDLESS) else _within(stop, n)
-    return begin, (end if end >= begin else begin), 1
-
-
-def entries(key: slice, n: int) -> int:
-    """Return how many of n entries a slice takes."""
-    return taken(sliced(key, n))
-
-
-def taken(span: tuple[int, int, int]) -> int:
-    """Return how many entries there are from a start to a stop by a step."""
-    start, stop, step = span
-    return stop - start if is_open((start, stop)) else len(range(start, stop, step))
-
-
-def _within(place: int, n: int) -> int:
-    """Return a place along n entries, counted from the front and cut to the end."""
-    if isinstance(place, Dim):
-        check_reach(place, n)
-        return place if place <= n else n
-    if place < 0:
-        return n + place if n >= -place else 0
-    return n if n <= place else place
+    difference = added(_parts(one), scaled(_parts(two), -1))
+    return least(difference), -least(scaled(difference, -1))
 
 
 def _text(monomial: Monomial, times: int) -> str:
     factor = "" if times == 1 else "-" if times == -1 else str(times)
-    return factor + ("" if all(len(s) == 1 for s in monomial) else " " if factor else "") + " ".join(monomial).replace(
-        " ", "" if all(len(s) == 1 for s in monomial) else " "
+    return (
+        factor
+        + ("" if all(len(s) == 1 for s in monomial) else " " if factor else "")
+        + " ".join(monomial).replace(" ", "" if all(len(s) == 1 for s in monomial) else " ")
     )
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, sliced, taken, total
+from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, total
+from reflrp.arrays.tracing.spans import sliced, taken
 from reflrp.arrays.tracing.terms import Shape, Term, still
 
 ELEMENTWISE = frozenset(["Add", "Sub", "Mul", "Div", "Max", "Min", "Where", "Abs", "Neg", "Relu", "Less", "And", "Cast",

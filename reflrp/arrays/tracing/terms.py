@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -132,6 +133,10 @@ class Trace:
         """Remember that a constant is a function of another, and return it."""
         self.origins[id(array)] = array, function, base
         return array
+
+
+CURRENT: ContextVar[Trace] = ContextVar("trace")
+"""The trace that constants enter where they meet nothing but an open length."""
 
 
 def still(shape: Shape) -> Shape:

@@ -6,7 +6,8 @@ from math import prod
 
 import numpy as np
 
-from reflrp.arrays.tracing.dims import Dim, broadcast_shapes, is_open, sliced, whole
+from reflrp.arrays.tracing.dims import Dim, broadcast_shapes, is_open, whole
+from reflrp.arrays.tracing.spans import sliced
 from reflrp.importer.dtypes import is_float
 from reflrp.importer.observed import looked_up, picked
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
