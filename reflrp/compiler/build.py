@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -14,21 +14,24 @@ from reflrp.arrays import Array
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import Dim
-from reflrp.arrays.tracing.terms import Trace, still
+from reflrp.arrays.tracing.terms import Term, Trace, still
 from reflrp.batches import Batch, Feeds
+from reflrp.compiler.accounts import Accounts, accounts
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.lift import lifted
 from reflrp.compiler.observe import confirmed
-from reflrp.compiler.source import Given, check, given, opset_of
+from reflrp.compiler.signs import EXPLAINED, MASK, SUMS
+from reflrp.compiler.source import Given, check, opset_of
 from reflrp.compiler.tracing import Missing, Tracer, backward, check_target, remember, seeded, tracer, turned
 from reflrp.compiler.values import shared
 from reflrp.engine import Program
 from reflrp.engine.witness import compare
 from reflrp.errors import InputError
-from reflrp.explainer import Explainer, RulesLike
+from reflrp.explainer import Explainer
 from reflrp.ground import checks
 from reflrp.importer.sizes import sized_by_data
 from reflrp.ir import Graph, Shape
+from reflrp.ledger import Row
 from reflrp.limits import guarded
 from reflrp.neurons import keeper, masks_of
 from reflrp.ops.routing import Plumbing
@@ -41,48 +44,81 @@ RELEVANCE, LAYER = "relevance/", "layer/"
 """What the names of the outputs that are added begin with."""
 
 
+@dataclass(frozen=True)
+class Order:
+    """What a graph is to compute beside its relevance, and from what it starts.
+
+    Attributes
+    ----------
+    target, init, layers, conditions, derived
+        As `reflrp.compile` takes them; init="signs" adds inputs that say target and init in the run (`signs.py`).
+    kept : set of str
+        More values to keep, by their very names.
+    masked : dict of tuple
+        The values whose relevance goes through the neurons that an input of a shape says in the run.
+    ledger : bool
+        Whether there is an output of the sums that the ledger needs.
+    turned : int, optional
+        The output's axis of samples, where that is known.
+
+    """
+
+    target: Target = None
+    init: str = "output"
+    layers: bool | str | Sequence[str] | None = False
+    conditions: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    derived: str = "graph"
+    kept: frozenset[str] = frozenset()
+    masked: Mapping[str, Shape] = field(default_factory=dict)
+    ledger: bool = False
+    turned: int | None = None
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled graph, and what its sums are for, where it has some."""
+
+    proto: ModelProto
+    accounts: Accounts | None
+
+
 @guarded("the compilation")
-def compiled(
-    model: Any,
-    rules: RulesLike,
-    target: Target,
-    init: str,
-    output: str | None,
-    layers: bool | str | Sequence[str] | None,
-    opset: int | None,
-    derived: str,
-    conditions: Mapping[str, Sequence[int]] | None,
-    shapes: Mapping[str, Sequence[int | None]] | None,
-    preprocess: str | None,
-) -> ModelProto:
-    """Return the compiled model; `reflrp.compile` says of what."""
-    checks.choice("derived", derived, ("graph", "stored"))
-    checks.choice("init", init, ("output", "one", "input"))
-    check_target(target)
-    source = given(model, opset)
+def compiled(source: Given, order: Order, shapes: Any = None, **settings: Any) -> Compiled:
+    """Return the compiled graph of a source, at input shapes, by the settings of an `Explainer`."""
+    checks.choice("derived", order.derived, ("graph", "stored"))
+    checks.choice("init", order.init, ("output", "one", "input", "signs"))
+    check_target(order.target)
     fixed, is_open = _shapes(source.model, shapes)
     feeds = {k: _example(s, source.model.source.inputs[k].dtype) for k, s in fixed.items()}
-    batch = Batch(source.model, feeds, (source.model.output(output),))
-    explainer = Explainer(
-        source.model, rules, output=output, dtype="float32", batch_size=max(batch.count, 1), preprocess=preprocess
-    )
-    program, trace, named = _program(explainer, source, feeds, is_open)
+    batch = Batch(source.model, feeds, (source.model.output(settings.get("output")),))
+    explainer = Explainer(source.model, batch_size=max(batch.count, 1), **settings)
+    program, trace, named = _program(explainer, source, feeds, is_open, order.ledger)
     graph = program.graph
     values = program.arguments(trace, _dtypes(source), named)
     (name,) = graph.outputs
     y = values[graph.resolve(name)]
     if isinstance(y, Missing):
         raise InputError(f"output {name!r} cannot be compiled: {y}")
-    R, added = seeded(y, trace, target, init, turned(y.shape) if is_open else batch.turned())
+    axis = turned(y.shape) if is_open else batch.turned()
+    R, added = seeded(y, trace, order.target, order.init, axis if order.turned is None else order.turned)
     _check_names(source.proto, [a[0] for a in added])
-    keep = keeper(layers, graph)
-    masks = {k: v.astype(np.float32) for k, v in masks_of(conditions or {}, graph).items()}
-    found = backward(program, values, R, keep, masks)
-    return _written(source, program, trace, found, added, keep, explainer, derived)
+    matches = keeper(order.layers, graph)
+
+    def keep(name: str) -> bool:
+        return name in order.kept or matches(name)
+
+    masks: dict[str, Any] = {k: v.astype(trace.real) for k, v in masks_of(order.conditions, graph).items()}
+    for value, shape in order.masked.items():
+        masks[value] = xp.argument(trace, MASK + value, shape, trace.real, finite=True)
+        added.append((MASK + value, trace.real, shape))
+    found, rows = backward(program, values, R, keep, masks)
+    if order.init == "signs":
+        found[EXPLAINED] = y
+    return _written(source, program, trace, found, rows, added, keep, explainer, order)
 
 
 def _program(
-    explainer: Explainer, source: Given, feeds: Feeds, is_open: Collection[str]
+    explainer: Explainer, source: Given, feeds: Feeds, is_open: Collection[str], ledger: bool
 ) -> tuple[Tracer, Trace, set[str]]:
     """Return the program to trace, and the values that it takes from the file.
 
@@ -94,7 +130,7 @@ def _program(
     def built(count: int) -> Graph:
         sizes = {k: (count, *s[1:]) if k in is_open else s for k, s in fixed.items()}
         whole = model.graph(sizes).restricted_to(explainer.output)
-        return canonize(strip_output(whole), explainer.passes)
+        return canonize(strip_output(whole) if explainer.strip else whole, explainer.passes)
 
     model.graph(fixed)  # refuses, by name, what depends on the data
     plain = explainer.program(feeds)
@@ -102,10 +138,11 @@ def _program(
     _witnessed(plain.graph)
     _sized_by_shapes(plain.graph)
     named = shared(plain.graph, source.model.source, source.named)
-    named = confirmed(source.proto, plain, feeds, named)
-    trace = Trace()
+    named = confirmed(source.proto, plain, feeds, named, source.outside or {})
+    real = np.dtype(explainer.dtype)
+    trace = Trace(real=real)
     if not is_open:
-        return tracer(plain, plain.graph, lambda name, op: op, own), trace, named
+        return tracer(plain, plain.graph, lambda name, op: op, own, ledger, real), trace, named
     graph, lift = lifted(built, is_open)
     two = built(2)
     agreed = all(k in is_open for k, s in fixed.items() if s)
@@ -114,7 +151,7 @@ def _program(
     first = sorted(is_open)[0]
     values = graph.values[first]
     trace.batch = trace.named(first, values.shape, values.dtype), 0
-    return tracer(plain, graph, lift, own), trace, named
+    return tracer(plain, graph, lift, own, ledger, real), trace, named
 
 
 def _shapes(model: Any, shapes: Any) -> tuple[dict[str, Shape], set[str]]:
@@ -217,37 +254,52 @@ def _written(
     program: Tracer,
     trace: Trace,
     found: dict[str, Array],
+    rows: list[Row],
     added: list[tuple[str, Any, Any]],
     keep: Any,
     explainer: Explainer,
-    how: str,
-) -> ModelProto:
+    order: Order,
+) -> Compiled:
     proto, graph, count = source.proto, program.graph, len(source.proto.graph.node)
     remember(program, trace)
-    writer = Writer(proto.graph, trace, program.opset, how)
+    writer = Writer(proto.graph, trace, program.opset, order.derived, source.outside)
     batch = _batch_name(proto, trace)
     for name, dtype, shape in added:
         proto.graph.input.append(_port(name, dtype, shape, batch))
     inputs = [k for k in graph.inputs if k in found or k in program.carriers]
-    inner = [k for k, v in graph.values.items() if v.active and keep(k) and k not in inputs]
+    inner = [k for k, v in graph.values.items() if (v.active or k in found) and keep(k) and k not in inputs]
     for prefix, names in ((RELEVANCE, inputs), (LAYER, inner)):
         for name in names:
             _output(writer, prefix + name, found.get(name), graph.values[name].shape, batch)
+    if EXPLAINED in found:
+        _output(writer, EXPLAINED, found[EXPLAINED], graph.values[graph.resolve(graph.outputs[0])].shape, batch)
+    known = None
+    if order.ledger:
+        known, sums = accounts(rows)
+        _sums(writer, sums)
     rules = explainer.composite.title
     for key, text in (("version", version("reflrp")), ("rules", rules), ("source.sha256", source.digest)):
         proto.metadata_props.add(key=f"reflrp.{key}", value=text)
     check(proto, count)
-    return proto
+    return Compiled(proto, known)
+
+
+def _sums(writer: Writer, sums: list[Term]) -> None:
+    """Write the sums that the ledger needs as one output (count, 1)."""
+    names = [writer.write(term) for term in sums] or [writer.write(writer.trace.constant(np.zeros((1, 1)), writer.trace.real))]
+    writer.graph.node.append(helper.make_node("Concat", names, [SUMS], SUMS, axis=0))
+    writer.graph.output.append(_port(SUMS, writer.trace.real, (len(names), 1), ""))
 
 
 def _output(writer: Writer, name: str, R: Any, shape: Shape, batch: str) -> None:
     """Write the relevance of one value as an output."""
-    R = np.zeros(still(shape), dtype=np.float32) if R is None else R
-    term = term_of(R, writer.trace, np.dtype(np.float32))
+    real = writer.trace.real
+    R = np.zeros(still(shape), dtype=real) if R is None else R
+    term = term_of(R, writer.trace, real)
     if term.shape != shape:
         term = term_of(xp.SymbolicArray(writer.trace.make("Expand", (term,), shape)), writer.trace)
     writer.graph.node.append(helper.make_node("Identity", [writer.write(term)], [name], f"reflrp/output/{name}"))
-    writer.graph.output.append(_port(name, np.float32, shape, batch))
+    writer.graph.output.append(_port(name, real, shape, batch))
 
 
 def _batch_name(proto: ModelProto, trace: Trace) -> str:

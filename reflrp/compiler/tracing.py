@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import Array, is_symbolic
+from reflrp.arrays import ZERO, Array, is_symbolic
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, dim, total
@@ -17,6 +17,7 @@ from reflrp.arrays.tracing.moves import expand
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.compiler.lift import added
 from reflrp.compiler.plumbing import plumbed
+from reflrp.compiler.signs import by_signs
 from reflrp.compiler.source import OLDEST
 from reflrp.engine import Program, Values, rule_name
 from reflrp.errors import InputError, ReflrpError
@@ -41,6 +42,11 @@ class Tracer(Program):
     """A program whose way back is traced. What cannot be written into a graph is refused with the node's name."""
 
     opset: int = OLDEST
+    ledger: bool = False
+    real: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
+
+    def _absorbed(self, r: Array, y: Array) -> list[Any] | None:
+        return [] if self.ledger else None
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         where = f"node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(self.rules.get(node.name))})"
@@ -55,6 +61,16 @@ class Tracer(Program):
             return super()._share(node, values, r)
         except (Unsettled, NotImplementedError, TypeError, AttributeError) as error:
             raise InputError(f"{where} cannot be compiled: {error}") from error
+
+    def _account(
+        self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any] | None
+    ) -> Row:
+        """Return the account, its numbers as tallies; of a constant, which has one entry for all samples, those of all."""
+        if absorbed is None:
+            return super()._account(node, rule, r, parts, absorbed)
+        shapes = [self.graph.values[i].shape for i in node.inputs]
+        whole = [p if p is None or p is r else full(p, r, s) for p, s in zip(parts, shapes, strict=True)]
+        return super()._account(node, rule, r, tuple(whole), absorbed)
 
     def arguments(self, trace: Trace, types: Mapping[str, Any], shared: set[str]) -> Values:
         """Return all values: those that the file computes by their names, others traced from these."""
@@ -74,12 +90,7 @@ class Tracer(Program):
         value = self.graph.values[name]
         known = {"nonneg": value.nonneg, "finite": name in finite}
         array = xp.argument(trace, name, value.shape, types[name], **known)
-        return xp.astype(array, self.dtype if value.active else types[name])
-
-    @property
-    def dtype(self) -> Any:
-        """What relevance is computed in."""
-        return np.dtype(np.float32)
+        return xp.astype(array, self.real if value.active else types[name])
 
     def _replayed(self, node: Node, values: Values) -> Array:
         """Return a value that the file does not compute, by the node's own op."""
@@ -103,6 +114,14 @@ class Tracer(Program):
                 f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: it makes {y.shape}, not {shape}"
             )
         return y
+
+
+def full(part: Array, r: Array, shape: Shape) -> Array:
+    """Return a part of the relevance r with all entries of a shape, for their sum."""
+    if part is ZERO or (is_symbolic(part) and part.shape == shape):
+        return part
+    trace = r.term.trace
+    return xp.SymbolicArray(trace.make("Expand", (term_of(part, trace, trace.real),), shape))
 
 
 def _lasting(y: Any, trace: Trace, shape: Shape) -> Array:
@@ -201,7 +220,9 @@ def seeded(y: Array, trace: Trace, target: Target, init: str, axis: int) -> tupl
     The samples are on an axis of y; targets have them first.
     """
     if init == "input":
-        return xp.argument(trace, INIT, y.shape, np.float32, finite=True), [(INIT, np.float32, y.shape)]
+        return xp.argument(trace, INIT, y.shape, trace.real, finite=True), [(INIT, trace.real, y.shape)]
+    if init == "signs":
+        return by_signs(y, trace, axis)
     if axis:
         R, added = seeded(xp.moveaxis(y, axis, 0), trace, target, init, 0)
         return xp.moveaxis(R, 0, axis), added
@@ -227,19 +248,18 @@ def seeded(y: Array, trace: Trace, target: Target, init: str, axis: int) -> tupl
         sign = seed(zeros, targets(zeros, target), "one").reshape(1, -1)
         chosen = sign != 0
     if init == "one":
-        R = xp.astype(chosen, np.float32) * sign
+        R = xp.astype(chosen, trace.real) * sign
     else:
         R = xp.where(chosen, flat * sign, xp.zeros_like(flat))
     return xp.reshape(array(expand(term_of(R, trace), flat.shape)), y.shape), added
 
 
 def backward(
-    program: Tracer, values: Values, R: Array, keep: Callable[[str], bool], masks: Mapping[str, np.ndarray]
-) -> Values:
-    """Return the relevance of the inputs and of the values to keep."""
+    program: Tracer, values: Values, R: Array, keep: Callable[[str], bool], masks: Mapping[str, Any]
+) -> tuple[Values, list[Row]]:
+    """Return the relevance of the inputs and of the values to keep, and the accounts with their numbers as tallies."""
     (output,) = program.graph.outputs
-    found, _ = program.backward(dict(values), {program.graph.resolve(output): R}, keep, None, masks)
-    return found
+    return program.backward(dict(values), {program.graph.resolve(output): R}, keep, None, masks)
 
 
 def remember(program: Program, trace: Trace) -> None:
@@ -251,11 +271,13 @@ def remember(program: Program, trace: Trace) -> None:
                     trace.derive(value, function, op.w)
 
 
-def tracer(program: Program, graph: Any, lift: Callable[[str, Op], Op], opset: int) -> Tracer:
+def tracer(
+    program: Program, graph: Any, lift: Callable[[str, Op], Op], opset: int, ledger: bool, real: np.dtype[Any]
+) -> Tracer:
     """Return the program whose graph and ops are for N samples."""
     ops = {name: lift(name, op) for name, op in program.ops.items()}
     rules: Mapping[str, Rule] = program.rules
-    return Tracer(Open(**{f.name: getattr(graph, f.name) for f in fields(graph)}), ops, rules, opset)
+    return Tracer(Open(**{f.name: getattr(graph, f.name) for f in fields(graph)}), ops, rules, opset, ledger, real)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from reflrp.composites import Composite, resolve
 from reflrp.composites.advice import Watch
 from reflrp.engine import Program
 from reflrp.errors import InputError
+from reflrp.explainer.backends import arrays_of, running
 from reflrp.explainer.programs import Programs, Shapes, advised
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
@@ -53,7 +54,8 @@ class Explainer:
     output : str, optional
         Which output to explain. None: the only one; with several, it must be named.
     backend : str, default "numpy"
-        "numpy" or "cupy".
+        "numpy"; "cupy"; "onnxruntime", which runs the rules compiled into one graph (`docs/backends.md`); or "auto":
+        onnxruntime where it is installed, float32 is asked for and the model compiles, else NumPy, as `notes` says.
     dtype : str or NumPy dtype, default "float64"
         "float64" or "float32": what everything is computed in; "exact": fractions, for graphs of rational operators.
     strip : bool, default True
@@ -66,6 +68,12 @@ class Explainer:
         What becomes of the relevance of a scaler or a normalisation by constants before the first layer. "pass": it goes
         on to the input unchanged; "absorb": the constants keep their part, as at any other node. None: as the composite
         says, which is "pass" for reflrp's own rules, and each library's own way in the dialects.
+    ledger : bool, default True
+        Whether `conservation` has the accounts of the nodes. Without them "onnxruntime" is faster.
+    providers : sequence, optional
+        onnxruntime's execution providers, best first, by name or as (name, options). None: the CPU's.
+    threads : int, optional
+        How many threads onnxruntime computes with. None: one a core.
 
     Attributes
     ----------
@@ -105,6 +113,9 @@ class Explainer:
         canonize: Sequence[str] | None = None,
         batch_size: int | None = None,
         preprocess: str | None = None,
+        ledger: bool = True,
+        providers: Sequence[Any] | None = None,
+        threads: int | None = None,
     ) -> None:
         self.batch_size = None if batch_size is None else checks.whole("batch_size", batch_size, 1)
         self.strip = checks.flag("strip", strip)
@@ -113,8 +124,12 @@ class Explainer:
         self.composite = resolve(rules).preprocessed(preprocess)
         self.output = self.model.output(output)
         self.passes = check_passes(self.composite.canonize if canonize is None else canonize)
-        self._convert = converter(self.backend, self.dtype)
-        self._programs = Programs(self.model, self.composite, self.output, self.strip, self.passes, self._convert)
+        self.ledger = checks.flag("ledger", ledger)
+        self._convert = converter(arrays_of(self.backend, self.dtype), self.dtype)
+        plain = Programs(
+            self.model, self.composite, self.output, self.strip, self.passes, self._convert, self.ledger
+        )
+        self._programs = running(self.backend, plain, model, providers, threads)
         self._sizes: Cache[tuple[bool, Shapes], tuple[int, tuple[str, ...]]] = Cache(64)
         self._turned: Cache[Shapes, int] = Cache(64)
 

@@ -65,11 +65,12 @@ class Term:
 class Trace:
     """All terms of one graph, each once. `batch` is a named value and its axis of length N, where N is no number.
 
-    `origins` says of constants that were derived from others by a function how: by the constant's id the array itself, the
+    `real` is the dtype of its floating numbers. `origins` says of constants that were derived from others by a function how: by the constant's id the array itself, the
     function and the other array.
     """
 
     batch: tuple[Term, int] | None = None
+    real: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
     terms: dict[Hashable, Term] = field(default_factory=dict, repr=False)
     origins: dict[int, tuple[np.ndarray, Callable[[Any], Any], np.ndarray]] = field(default_factory=dict, repr=False)
 
