@@ -276,4 +276,4 @@ def backend_namespace(backend: str) -> ModuleType:
             ) from error
         found: ModuleType = cupy
         return found
-    raise InputError(f"backend={backend!r} is unknown; this release has 'numpy' and 'cupy'")
+    raise InputError(f"backend={backend!r} is unknown; use 'numpy', 'cupy', 'onnxruntime' or 'auto'")

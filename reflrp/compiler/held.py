@@ -33,22 +33,22 @@ def held(origin: Any, model: Model) -> Given:
     return replace(source, model=model, outside=weights)
 
 
-def bare(model: Model) -> Given:
-    """Return the source of a graph that computes everything itself, in float64: of the model it has the inputs alone."""
+def bare(model: Model, dtype: str) -> Given:
+    """Return the source of a graph that computes everything itself in a dtype: of the model it has the inputs alone."""
     source = model.source
     proto = ModelProto(ir_version=NEWEST_IR)
     proto.graph.name = "graph"
     opset = max(source.opsets.get("", OLDEST), OLDEST)
     proto.opset_import.append(helper.make_opsetid("", opset))
-    types = {k: _wide(port.dtype) for k, port in source.inputs.items()}
+    types = {k: _type(port.dtype, dtype) for k, port in source.inputs.items()}
     for name, port in source.inputs.items():
         proto.graph.input.append(helper.make_tensor_value_info(name, types[name], port.dims))
     return Given(proto, model, "", types, frozenset(source.inputs), {})
 
 
-def _wide(dtype: np.dtype[Any]) -> int:
-    floats = dtype.kind == "f" or "float" in dtype.name
-    return TensorProto.DOUBLE if floats else helper.np_dtype_to_tensor_dtype(dtype)
+def _type(own: np.dtype[Any], real: str) -> int:
+    floats = own.kind == "f" or "float" in own.name
+    return helper.np_dtype_to_tensor_dtype(np.dtype(real) if floats else own)
 
 
 def _again(origin: Any, model: Model) -> Any:

@@ -130,7 +130,7 @@ class Explainer:
             self.model, self.composite, self.output, self.strip, self.passes, self._convert, self.ledger
         )
         self._programs = running(self.backend, plain, model, providers, threads)
-        self._sizes: Cache[tuple[bool, Shapes], tuple[int, tuple[str, ...]]] = Cache(64)
+        self._sizes: Cache[tuple[bool, int, Shapes], tuple[int, tuple[str, ...]]] = Cache(64)
         self._turned: Cache[Shapes, int] = Cache(64)
 
     @guarded("the explanation")
@@ -259,12 +259,13 @@ class Explainer:
 
     def _size(self, batch: Batch, inner: bool = False) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it."""
-        return self._sizes.made((inner, _key(batch)), lambda: self._settled(batch, inner))
+        allowed = self._programs.allowed(MEMORY)
+        return self._sizes.made((inner, allowed, _key(batch)), lambda: self._settled(batch, inner, allowed))
 
-    def _settled(self, batch: Batch, inner: bool) -> tuple[int, tuple[str, ...]]:
+    def _settled(self, batch: Batch, inner: bool, allowed: int) -> tuple[int, tuple[str, ...]]:
         looks, itemsize = self.composite.looks, self._convert.itemsize
         together = f"a rule of {self.composite.title!r} looks at all samples of a batch" if looks == "batch" else ""
-        size, notes = batch.settled(self.batch_size, MEMORY, itemsize, inner, together)
+        size, notes = batch.settled(self.batch_size, allowed, itemsize, inner, together)
         try:
             if size > 1 and looks == "sample":
                 self._programs.of(batch.cut(size)[0])

@@ -25,6 +25,10 @@ class Choice(Programs):
     runtime: Graphs | None = None
     why: str = field(default="")
 
+    def allowed(self, most: int) -> int:
+        """Return how many bytes the values of a cut may take."""
+        return most if self.runtime is None else self.runtime.allowed(most)
+
     def explained(
         self,
         feeds: Feeds,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from reflrp.compiler.signs import BEST, EXPLAINED, MASK, SIGNS, SUMS, TIMES, sig
 from reflrp.composites.advice import Watch
 from reflrp.engine import Program
 from reflrp.engine.program import BACKWARD
-from reflrp.errors import InputError, NonFiniteError, ReflrpError
+from reflrp.errors import ModelError, NonFiniteError, ReflrpError
 from reflrp.explainer.backends import Wishes
 from reflrp.explainer.programs import Programs, started
 from reflrp.explanation import Explanation
@@ -24,12 +26,15 @@ from reflrp.ground.progress import Step
 from reflrp.ir import Shape
 from reflrp.ledger import Row
 from reflrp.neurons import keeper, masks_of
+from reflrp.runtime.measuring import factor, measured
 from reflrp.runtime.sessions import run, session
 from reflrp.runtime.watched import Looked
 from reflrp.seeds import Target
 
 if TYPE_CHECKING:
     from reflrp.compiler.accounts import Accounts
+    from reflrp.compiler.build import Compiled
+    from reflrp.compiler.source import Given
 
 Open = tuple[tuple[str, tuple[int | None, ...]], ...]
 """The shapes of inputs by name; None for a batch size that stays open."""
@@ -50,12 +55,16 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """A session, and what is known of the graph that it runs."""
+    """A session, and what is known of the graph that it runs.
+
+    `grown` has how many bytes the process grew by in the first run, as a multiple of all values of the network.
+    """
 
     session: Any
     accounts: Accounts | None
     inputs: Mapping[str, np.dtype[Any]]
     outputs: tuple[str, ...]
+    grown: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +74,10 @@ class Graphs(Programs):
     wishes: Wishes = field(default_factory=lambda: Wishes(None, None, None))
     sessions: Cache[Asked, Ready] = field(default_factory=lambda: Cache(KEPT), repr=False)
     refusals: Cache[Asked, Exception | None] = field(default_factory=lambda: Cache(4 * KEPT), repr=False)
+
+    def allowed(self, most: int) -> int:
+        """Return how many bytes the values of a cut may take, by what the runs of the sessions took so far."""
+        return int(most / factor([ready.grown for ready in self.sessions.values()]))
 
     @limits.budget()
     def explained(
@@ -87,7 +100,8 @@ class Graphs(Programs):
         for target, init in choices:
             program.graph.count_work(1 + BACKWARD)
             given = self._given(program, ready, feeds, masks, target, init, turned)
-            made = run(ready.session, ready.outputs, given)
+            with measured(ready.grown, sum(prod(v.shape) for v in program.graph.values.values()) * self.convert.itemsize):
+                made = run(ready.session, ready.outputs, given)
             if not _finite(made):
                 found += self._by_numpy(feeds, (target, init), layers, conditions, axes, step, turned)
                 continue
@@ -114,7 +128,7 @@ class Graphs(Programs):
         program = self.of(feeds)
         graph = program.graph
         keep = keeper(layers, graph, self._branches)
-        names = tuple(k for k in (*graph.inputs, *(n.output for n in graph.nodes)) if keep(k))
+        names = tuple(filter(keep, graph.values))
         masks = masks_of(conditions, graph, axes, self._branches)
         shapes = tuple((k, m.shape) for k, m in masks.items())
         whole = tuple((k, a.shape) for k, a in feeds.items())
@@ -139,16 +153,35 @@ class Graphs(Programs):
 
     def _session(self, asked: Asked) -> Ready:
         """Compile, and make a session."""
-        from reflrp.compiler.build import Order, compiled
+        source = self._source()
+        made = self._compiled(source, asked)
+        gc.collect()  # what was traced refers to itself, and holds weights
+        live = session(
+            made.proto.SerializeToString(), source.outside or {}, self.wishes.providers, self.wishes.threads
+        )
+        wanted = {i.name: _numpy(i.type) for i in live.get_inputs()}
+        names = [o.name for o in live.get_outputs()]
+        added = ("relevance/", "layer/", SUMS, EXPLAINED)
+        return Ready(live, made.accounts, wanted, tuple(n for n in names if n.startswith(added)))
+
+    def _source(self) -> Given:
+        """Return the file to compile; or the inputs alone, where all is computed in float64, or the file is of an old opset."""
         from reflrp.compiler.held import bare, held
 
-        if not any(self.sessions.values()):
-            self._check_dtype()
-        source = held(self.wishes.given, self.model) if self.convert.dtype == "float32" else bare(self.model)
+        if self.convert.dtype == "float64":
+            return bare(self.model, self.convert.dtype)
+        try:
+            return held(self.wishes.given, self.model)
+        except ModelError:
+            return bare(self.model, self.convert.dtype)
+
+    def _compiled(self, source: Given, asked: Asked) -> Compiled:
+        from reflrp.compiler.build import Order, compiled
+
         order = Order(
             init="signs", kept=frozenset(asked.layers), masked=dict(asked.masks), ledger=self.ledger, turned=asked.turned
         )
-        made = compiled(
+        return compiled(
             source,
             order,
             dict(asked.shapes),
@@ -158,16 +191,6 @@ class Graphs(Programs):
             strip=self.strip,
             canonize=self.passes,
         )
-        proto = made.proto
-        live = session(proto.SerializeToString(), source.outside or {}, self.wishes.providers, self.wishes.threads)
-        wanted = {i.name: _numpy(i.type) for i in live.get_inputs()}
-        names = [o.name for o in live.get_outputs()]
-        added = ("relevance/", "layer/", SUMS, EXPLAINED)
-        return Ready(live, made.accounts, wanted, tuple(n for n in names if n.startswith(added)))
-
-    def _check_dtype(self) -> None:
-        if self.convert.dtype not in ("float32", "float64"):
-            raise InputError(f"dtype={self.convert.dtype!r} is nothing that onnxruntime computes in")
 
     def _given(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reflrp.arrays.namespaces import unbroadcast, where
+from reflrp.arrays.namespaces import finite, unbroadcast
 from reflrp.arrays.namespaces import inner as known_inner
 from reflrp.arrays.tracing.array import SymbolicArray
 from reflrp.arrays.tracing.moves import reshape
@@ -74,8 +74,7 @@ def inner(x: Any, y: Any) -> Any:
     """Return sum(x * y), with broadcasting. An infinite x (a mask) counts as 0."""
     if x is ZERO or y is ZERO:
         return 0
-    if isinstance(x, SymbolicArray) and not x.term.finite:
-        x = where(abs(x) < float("inf"), x, 0)
+    x = x if isinstance(x, SymbolicArray) and x.term.finite else finite(x)
     y = unbroadcast(y, x.shape) if len(x.shape) <= len(y.shape) else y
     product = x * y
     return total(product) if isinstance(product, SymbolicArray) else known_inner(product, 1 + 0 * product)
