@@ -18,7 +18,7 @@ from reflrp.errors import ReflrpError
 PREFIX = "reflrp/"
 """What all names of our nodes and values begin with."""
 
-AXES_AS_INPUT = {"ReduceSum": 13, "ReduceMean": 18, "ReduceMax": 18, "ReduceMin": 18}
+AXES_AS_INPUT = {"ReduceSum": 13, "ReduceMean": 18, "ReduceMax": 18, "ReduceMin": 18, "ReduceL1": 18}
 """Since which opset the axes of a reduction are an input."""
 
 
@@ -32,11 +32,13 @@ WRITTEN = {"Slice": ("starts", "ends"), "Pad": ("pads",), "Length": ("of",), "Ra
 class Writer:
     """Writes terms into a graph; equal ones once. `derived` says how weights made from others are kept: in the graph or stored."""
 
-    def __init__(self, graph: GraphProto, trace: Trace, opset: int, derived: str) -> None:
+    def __init__(
+        self, graph: GraphProto, trace: Trace, opset: int, derived: str, outside: dict[str, np.ndarray] | None = None
+    ) -> None:
         self.graph, self.trace, self.opset, self.derived = graph, trace, opset, derived
         self.names: dict[int, tuple[str, ...]] = {}
         self.held: list[Term] = []
-        self.constants = Constants(graph)
+        self.constants = Constants(graph, outside)
         self.count = 0
         self.lengths_made: dict[tuple[str, ...], str] = {}
 

@@ -12,6 +12,7 @@ from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import BATCH, Dim, dim, symbols_of, total
 from reflrp.arrays.tracing.moves import expand
 from reflrp.arrays.tracing.terms import Trace
+from reflrp.compiler.signs import by_signs
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.ir import Shape
@@ -56,7 +57,9 @@ def seeded(y: Array, trace: Trace, target: Target, init: str, axis: int) -> tupl
     The samples are on an axis of y; targets have them first.
     """
     if init == "input":
-        return xp.argument(trace, INIT, y.shape, np.float32, finite=True), [(INIT, np.float32, y.shape)]
+        return xp.argument(trace, INIT, y.shape, trace.real, finite=True), [(INIT, trace.real, y.shape)]
+    if init == "signs":
+        return by_signs(y, trace, axis)
     if axis:
         R, added = seeded(xp.moveaxis(y, axis, 0), trace, target, init, 0)
         return xp.moveaxis(R, 0, axis), added
@@ -87,7 +90,7 @@ def seeded(y: Array, trace: Trace, target: Target, init: str, axis: int) -> tupl
         sign = seed(zeros, targets(zeros, target), "one").reshape(1, -1)
         chosen = sign != 0
     if init == "one":
-        R = xp.astype(chosen, np.float32) * sign
+        R = xp.astype(chosen, trace.real) * sign
     else:
         R = xp.where(chosen, flat * sign, xp.zeros_like(flat))
     return xp.reshape(array(expand(term_of(R, trace), flat.shape)), y.shape), added

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import Array, is_symbolic
+from reflrp.arrays import ZERO, Array, is_symbolic
 from reflrp.arrays import symbolic as xp
-from reflrp.arrays.tracing.array import array
+from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import BATCH, Dim, Unsettled, broadcast, dim, example, symbols_of, total
 from reflrp.arrays.tracing.terms import CURRENT, Trace
 from reflrp.compiler.lift import added
@@ -36,6 +36,11 @@ class Tracer(Program):
     """A program whose way back is traced. What cannot be written into a graph is refused with the node's name."""
 
     opset: int = OLDEST
+    ledger: bool = False
+    real: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
+
+    def _absorbed(self, r: Array, y: Array) -> list[Any] | None:
+        return [] if self.ledger else None
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         where = f"node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(self.rules.get(node.name))})"
@@ -62,6 +67,16 @@ class Tracer(Program):
         (part,) = Program._parts(whole, rule, (a,), y, r, absorbed)
         return (part, None) if op.first else (None, part)
 
+    def _account(
+        self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any] | None
+    ) -> Row:
+        """Return the account, its numbers as tallies; of a constant, which has one entry for all samples, those of all."""
+        if absorbed is None:
+            return super()._account(node, rule, r, parts, absorbed)
+        shapes = [self.graph.values[i].shape for i in node.inputs]
+        whole = [p if p is None or p is r else full(p, r, s) for p, s in zip(parts, shapes, strict=True)]
+        return super()._account(node, rule, r, tuple(whole), absorbed)
+
     def arguments(self, trace: Trace, types: Mapping[str, Any], shared: set[str]) -> Values:
         """Return all values: those that the file computes by their names, others traced from these."""
         found: Values = {}
@@ -80,12 +95,7 @@ class Tracer(Program):
         value = self.graph.values[name]
         known = {"nonneg": value.nonneg, "finite": name in finite}
         array = xp.argument(trace, name, value.shape, types[name], **known)
-        return xp.astype(array, self.dtype if value.active else types[name])
-
-    @property
-    def dtype(self) -> Any:
-        """What relevance is computed in."""
-        return np.dtype(np.float32)
+        return xp.astype(array, self.real if value.active else types[name])
 
     def _replayed(self, node: Node, values: Values) -> Array:
         """Return a value that the file does not compute, by the node's own op."""
@@ -109,6 +119,14 @@ class Tracer(Program):
                 f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: it makes {y.shape}, not {shape}"
             )
         return y
+
+
+def full(part: Array, r: Array, shape: Shape) -> Array:
+    """Return a part of the relevance r with all entries of a shape, for their sum."""
+    if part is ZERO or (is_symbolic(part) and part.shape == shape):
+        return part
+    trace = r.term.trace
+    return xp.SymbolicArray(trace.make("Expand", (term_of(part, trace, trace.real),), shape))
 
 
 def _lasting(y: Any, trace: Trace, shape: Shape) -> Array:
@@ -196,13 +214,15 @@ def _finite(program: Program) -> set[str]:
 
 
 def backward(
-    program: Tracer, values: Values, R: Array, keep: Callable[[str], bool], masks: Mapping[str, np.ndarray]
-) -> Values:
-    """Return the relevance of the inputs and of the values to keep."""
+    program: Tracer, values: Values, R: Array, keep: Callable[[str], bool], masks: Mapping[str, Any]
+) -> tuple[Values, list[Row]]:
+    """Return the relevance of the inputs and of the values to keep, and the accounts with their numbers as tallies."""
     (output,) = program.graph.outputs
-    CURRENT.set(next(x.term.trace for x in values.values() if is_symbolic(x)))
-    found, _ = program.backward(dict(values), {program.graph.resolve(output): R}, keep, None, masks)
-    return found
+    token = CURRENT.set(next(x.term.trace for x in values.values() if is_symbolic(x)))
+    try:
+        return program.backward(dict(values), {program.graph.resolve(output): R}, keep, None, masks)
+    finally:
+        CURRENT.reset(token)
 
 
 def remember(program: Program, trace: Trace) -> None:
@@ -214,11 +234,13 @@ def remember(program: Program, trace: Trace) -> None:
                     trace.derive(value, function, op.w)
 
 
-def tracer(program: Program, graph: Any, lift: Callable[[str, Op], Op], opset: int) -> Tracer:
+def tracer(
+    program: Program, graph: Any, lift: Callable[[str, Op], Op], opset: int, ledger: bool, real: np.dtype[Any]
+) -> Tracer:
     """Return the program whose graph and ops are for N samples."""
     ops = {name: lift(name, op) for name, op in program.ops.items()}
     rules: Mapping[str, Rule] = program.rules
-    return Tracer(Open(**{f.name: getattr(graph, f.name) for f in fields(graph)}), ops, rules, opset)
+    return Tracer(Open(**{f.name: getattr(graph, f.name) for f in fields(graph)}), ops, rules, opset, ledger, real)
 
 
 @dataclass(frozen=True, eq=False)

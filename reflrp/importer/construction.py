@@ -45,8 +45,8 @@ class Construction:
     `taken` are the names of the nodes so far, `reserved` those of the file's nodes and of its values: names that are made up
     (`NODE:part`, `NODE/inner`) keep clear of both.
 
-    Inside a loop, a branch or a function, `prefix` is put before the names of what is built, `origin` names the ONNX
-    node that stands in the file, and `scope` is its module path. `late` are the values that follow from open lengths alone.
+    Inside a loop, a branch or a function, `prefix` is put before the names of what is built; `origin` names the ONNX node that
+    stands in the file, `scope` its module path. `late` are the values that follow from open lengths alone.
     """
 
     tokens: frozenset[str] = frozenset()
@@ -142,9 +142,7 @@ class Construction:
             return MovedIds(run, tuple(map(places.index, tokens)), share) if tokens else run
 
         found = tuple(
-            self.plumbing(node, i, inputs, function(i), sample if isinstance(sample, Shown) else np.asarray(sample))
-            if ok
-            else None
+            self.plumbing(node, i, inputs, function(i), sample) if ok else None
             for i, (ok, sample) in enumerate(zip(made, samples, strict=True))
         )
         if all(i.name in self.late for i in inputs):
@@ -183,6 +181,7 @@ class Construction:
 
         `sample` shows the shape and dtype.
         """
+        sample = sample if isinstance(sample, Shown) else np.asarray(sample)
         label = f":{part}" if part else f":{i}" if i else ""
         output = self.prefix + (f"{node.outputs[i]}:{part}" if part else node.outputs[i])
         value, made = Value(sample.shape, sample.dtype, active=False), bool(label or self.origin)

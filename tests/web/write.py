@@ -1,6 +1,6 @@
 """Write what the JavaScript tests read: compiled models of the demo's digits, and what `explain` says of the same digits.
 
-    python tests/web/write.py FOLDER
+python tests/web/write.py FOLDER
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ def _common(terms: list[Any]) -> np.dtype[Any]:
         x.dtype if isinstance(x, Numbers) else np.asarray(x).dtype for x in terms if not isinstance(x, SymbolicArray)
     ]
     if any(d.kind == "f" for d in others):
-        return np.dtype(np.float32)
+        return trace_of(*terms).real
     return max((d for d in known), key=lambda d: (d.kind != "b", d.itemsize))
 
 

@@ -96,7 +96,8 @@ class Dim(int):
     def __add__(self, other: int) -> int:
         """Return the sum."""
         if not _is_length(other):
-            return self._met(other)
+            found: int = self._met(other)
+            return found
         return _made(added(_parts(self), _parts(other)), example(self) + example(other))
 
     __radd__ = __add__
@@ -104,7 +105,8 @@ class Dim(int):
     def __sub__(self, other: int) -> int:
         """Return the difference."""
         if not _is_length(other):
-            return self._met(other)
+            found: int = self._met(other)
+            return found
         return _made(added(_parts(self), scaled(_parts(other), -1)), example(self) - example(other))
 
     def __rsub__(self, other: int) -> int:
@@ -114,7 +116,8 @@ class Dim(int):
     def __mul__(self, other: int) -> int:
         """Return the product."""
         if not _is_length(other):
-            return self._met(other)
+            found: int = self._met(other)
+            return found
         return _made(product(_parts(self), _parts(other)), example(self) * example(other))
 
     __rmul__ = __mul__

@@ -69,12 +69,13 @@ class Trace:
     `lengths` says for each symbol of a length which named value shows it, on which axis, and by how much that axis is longer;
     `most` how large a symbol may be.
 
-    `origins` says of constants that were derived from others by a function how: by the constant's id the array itself, the
-    function and the other array.
+    `real` is the dtype of its floating numbers. `origins` says of constants that were derived from others by a function how: by
+    the constant's id the array itself, the function and the other array.
     """
 
     lengths: dict[str, tuple[Term, int, int]] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=dict)
+    real: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
     terms: dict[Hashable, Term] = field(default_factory=dict, repr=False)
     origins: dict[int, tuple[np.ndarray, Callable[[Any], Any], np.ndarray]] = field(default_factory=dict, repr=False)
 
