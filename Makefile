@@ -21,7 +21,7 @@ SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo bench bench-bert study scaling clean
+.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo zoo-compiled web bench bench-bert study scaling clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -74,6 +74,16 @@ zoo: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package $(ZOO_VENV)-keras/.zoo-keras  ## Expo
 	PYTHONPATH=tests $(ZOO_VENV)/bin/python -m zoo.export $(ZOO_EXPORTS) --framework sklearn
 	PYTHONPATH=tests $(ZOO_VENV)-keras/bin/python -m zoo.export $(ZOO_EXPORTS) --framework keras
 	PYTHONPATH=tests $(ZOO_VENV)/bin/python -m zoo.run $(ZOO_EXPORTS) --table docs/coverage.md --json $(ZOO_EXPORTS)/results.json
+
+# What was compared stays in the folder of the exports, so that a run that was stopped goes on.
+zoo-compiled: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package  ## Compile the exports that `make zoo` left, compare each with the engine, write docs/compiled.md
+	PYTHONPATH=tests $(ZOO_VENV)/bin/python -m zoo.compiled $(ZOO_EXPORTS) --table docs/compiled.md
+
+# Needs node and Chromium (CHROMIUM=/path, else Debian's).
+web: $(VENV)/.dev $(VENV)/.package  ## Run compiled models in onnxruntime-web, in node and in headless Chromium
+	$(VENV)/bin/python tests/web/write.py $(VENV)/web
+	cd tests/web && npm install --no-audit --no-fund --no-package-lock --silent
+	cd tests/web && REFLRP_WEB="$(abspath $(VENV))/web" npm test --silent
 
 # The networks are written once; they take 1.3 GB.
 bench: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Measure time and memory beside zennit (VGG-16, ResNet-50)

@@ -9,7 +9,7 @@ from reflrp import starting as _starting  # noqa: F401, I001 (first: Ctrl-C is q
 
 from importlib.metadata import version as _version
 
-from reflrp import composites, dialects, limits, rules, show
+from reflrp import composites, dialects, limits, rules, runtime, show
 from reflrp.comparison import Comparison, compare
 from reflrp.composites import Composite
 from reflrp.compiler import compile
@@ -62,6 +62,7 @@ __all__ = [
     "limits",
     "load",
     "rules",
+    "runtime",
     "show",
 ]
 

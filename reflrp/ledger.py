@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reflrp.arrays import Array, is_symbolic, magnitude, total
+from reflrp.arrays import Array, magnitude, total
 from reflrp.arrays.looks import block
 from reflrp.ground.views import shown
 
@@ -160,9 +160,8 @@ def _merged(one: tuple[Row, ...], two: tuple[Row, ...]) -> tuple[Row, ...]:
 
 def restricted(name: str, r: Array, mask: Array) -> tuple[Array, Row]:
     """Return a value's relevance at the chosen neurons only, and the account of what is left out."""
-    if is_symbolic(r):
-        return r * mask, Row(f"{name}:condition", "condition", "restrict", 0.0, 0.0)
-    before, after = total(r), total(r * mask)
-    return r * mask, Row(
+    left = r * mask
+    before, after = total(r), total(left)
+    return left, Row(
         f"{name}:condition", "condition", "restrict", before, after, dropped=before - after, flow=magnitude(r)
     )

@@ -108,11 +108,11 @@ class Model:
         return tried(self._refused, limited, lambda: self._graphs.made(key, lambda: self._built(shapes)), refused)
 
     def _built(self, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarray] | None = None) -> Graph:
-        from reflrp.importer.build import build, check_shapes
+        from reflrp.importer.build import check_shapes
 
         check_shapes(self.source, shapes)
         with limits.blamed_on(self.source.name):
-            graph = mark_gates(recognise(fuse_affine(build(self.source, shapes, x))))
+            graph = built(self.source, shapes, x)
         while self._made() + graph.made > limits.MEMORY and self._graphs.drop():
             pass
         return graph
@@ -240,6 +240,13 @@ class Model:
         """
         table: str = shown("summary", self, rules, None if shapes is None else self._shapes(shapes))
         return table
+
+
+def built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarray] | None = None) -> Graph:
+    """Return the graph of a source at input shapes, with what the passes of the import recognise in it."""
+    from reflrp.importer.build import build
+
+    return mark_gates(recognise(fuse_affine(build(source, shapes, x))))
 
 
 def load(model: ModelLike | Model) -> Model:

@@ -153,7 +153,7 @@ FLOORS = (
     ("model", "explanation"),
     ("explainer",),
     ("comparison", "compiler"),
-    ("show", "demo", "dialects"),
+    ("show", "demo", "dialects", "runtime"),
     ("cli", "converters"),
     ("conformance",),
 )

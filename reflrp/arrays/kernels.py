@@ -13,6 +13,7 @@ from math import inf, prod
 from typing import Any
 
 from reflrp.arrays.namespaces import Array, namespace, twinned, where
+from reflrp.arrays.tracing.dims import is_open
 
 BLOCK = 1 << 21
 """How many entries one block of unrolled windows may have: bounds the memory of a convolution."""
@@ -39,6 +40,11 @@ class Windows:
     end: Ints
 
     @property
+    def is_open(self) -> bool:
+        """Whether the size is a formula: then constants are laid out in the graph."""
+        return is_open(self.size)
+
+    @property
     def padded(self) -> Ints:
         """The input's size with its padding."""
         return tuple(n + b + e for n, b, e in zip(self.size, self.begin, self.end, strict=True))
@@ -47,7 +53,7 @@ class Windows:
     def out(self) -> Ints:
         """How many windows there are along each axis."""
         return tuple(
-            (n - d * (k - 1) - 1) // s + 1
+            (n - d * (k - 1) - 1 + s) // s
             for n, k, s, d in zip(self.padded, self.kernel, self.strides, self.dilations, strict=True)
         )
 

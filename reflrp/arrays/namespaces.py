@@ -83,7 +83,7 @@ def twinned(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def either(*args: P.args, **kwargs: P.kwargs) -> T:
-        if any(map(is_symbolic, args)):
+        if any(map(is_symbolic, args)) or any(getattr(a, "is_open", False) for a in args):
             found: T = getattr(_symbolic(), function.__name__)(*args, **kwargs)
             return found
         return function(*args, **kwargs)
@@ -186,6 +186,7 @@ def _cupy_scatter_add(xp: ModuleType, size: int, index: Array, values: Array) ->
     return out
 
 
+@twinned
 def total(x: Array) -> Any:
     """Return the sum of all entries as a Python number (a float, or a Fraction on exact arrays)."""
     if x is ZERO:
@@ -200,6 +201,7 @@ def total(x: Array) -> Any:
     return float(value)
 
 
+@twinned
 def magnitude(x: Array) -> Any:
     """Return the sum of all entries' absolute values as a Python number."""
     if isinstance(x, np.ndarray) and x.size > CHUNK:
@@ -215,6 +217,7 @@ def finite(x: Array) -> Array:
     return where(abs(x) < np.inf, x, namespace(x).zeros_like(x))
 
 
+@twinned
 def inner(x: Array, y: Array) -> Any:
     """Return sum(x * y), with broadcasting, as a Python number. An infinite x (a mask) counts as 0."""
     if x is ZERO or y is ZERO:
@@ -273,4 +276,4 @@ def backend_namespace(backend: str) -> ModuleType:
             ) from error
         found: ModuleType = cupy
         return found
-    raise InputError(f"backend={backend!r} is unknown; this release has 'numpy' and 'cupy'")
+    raise InputError(f"backend={backend!r} is unknown; use 'numpy', 'cupy', 'onnxruntime' or 'auto'")

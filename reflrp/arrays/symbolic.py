@@ -17,9 +17,10 @@ import numpy as np
 
 from reflrp.arrays.namespaces import Array, Symbolic, enter_symbolic
 from reflrp.arrays.tracing import arithmetic, moves, reductions
-from reflrp.arrays.tracing.array import SymbolicArray, array, combined, term_of, together, trace_of
+from reflrp.arrays.tracing.array import Numbers, SymbolicArray, array, combined, term_of, together, trace_of
 from reflrp.arrays.tracing.dims import Dim, Unsettled
 from reflrp.arrays.tracing.reductions import Axes
+from reflrp.arrays.tracing.tallies import inner, magnitude, total  # noqa: F401 (twins)
 from reflrp.arrays.tracing.terms import Shape, Term, Trace, still
 from reflrp.arrays.tracing.twins import (
     conv,
@@ -148,7 +149,7 @@ def where(condition: Array, x: Array, y: Array) -> Array:
         one, two = together(x, y)
     else:
         dtype = np.result_type(x, y)
-        dtype = np.dtype(np.float32) if dtype == np.float64 and np.ndim(x) == np.ndim(y) == 0 else dtype
+        dtype = trace.real if dtype == np.float64 and np.ndim(x) == np.ndim(y) == 0 else dtype
         one, two = term_of(x, trace, dtype), term_of(y, trace, dtype)
     return array(arithmetic.where(term_of(condition, trace), one, two))
 
@@ -173,11 +174,9 @@ def zeros_like(x: Array) -> np.ndarray:
     return full_like(x, 0)
 
 
-def arange(n: int) -> np.ndarray:
-    """Return 0, 1 .. n-1 as a NumPy constant."""
-    if isinstance(n, Dim):
-        raise Unsettled(f"it counts {n} entries")
-    return np.arange(n)
+def arange(n: int) -> Any:
+    """Return 0, 1 .. n-1 as a NumPy constant; of an open length, as what becomes a term where it meets one."""
+    return Numbers(n) if isinstance(n, Dim) else np.arange(n)
 
 
 @_mixed

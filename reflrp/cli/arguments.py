@@ -35,7 +35,7 @@ def rules(text: str) -> Composite:
 
 CHOICES = {
     "init": ("output", "one"),
-    "backend": ("numpy", "cupy"),
+    "backend": ("numpy", "cupy", "onnxruntime", "auto"),
     "dtype": ("float64", "float32", "exact"),
     "preprocess": ("pass", "absorb"),
 }

@@ -110,8 +110,9 @@ def explain(
     ] = None,
     init: Annotated[str, typer.Option(help="The relevance to start from: output (its value) or one.")] = "output",
     output: Output = None,
-    backend: Annotated[str, typer.Option(help="numpy or cupy.")] = "numpy",
+    backend: Annotated[str, typer.Option(help="numpy, cupy, onnxruntime, or auto.")] = "numpy",
     dtype: Annotated[str, typer.Option(help="float64, float32, or exact (fractions).")] = "float64",
+    threads: Annotated[int | None, typer.Option(min=1, help="How many threads onnxruntime computes with.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples at once. Else what fits into 512 MiB.")] = None,
     strip: Annotated[bool, typer.Option(help="Explain the logits before a final Softmax or Sigmoid.")] = True,
     canonize: Annotated[
@@ -180,6 +181,7 @@ def explain(
         canonize=passes,
         batch_size=batch_size,
         preprocess=preprocess,
+        threads=threads,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdviceWarning)  # it is printed below

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from reflrp.explainer import RulesLike
+from reflrp.ground import checks
 from reflrp.model import Model
 from reflrp.seeds import Target
 
@@ -34,6 +35,8 @@ def compile(
     conditions: Mapping[str, Sequence[int]] | None = None,
     shapes: Mapping[str, Sequence[int | None]] | None = None,
     preprocess: str | None = None,
+    strip: bool = True,
+    canonize: Sequence[str] | None = None,
 ) -> ModelProto:
     """Return one ONNX model that computes the relevance: the model's own graph, unchanged and first, and what LRP adds.
 
@@ -67,7 +70,7 @@ def compile(
         As for `explain`.
     shapes : dict, optional
         Input shapes by name, where the model leaves lengths open: None for the batch axis keeps the batch size open.
-    preprocess : str, optional
+    preprocess, strip, canonize : optional
         As for `explain`.
 
     Returns
@@ -88,6 +91,19 @@ def compile(
     >>> onnx.save(g, "model_lrp.onnx")  # doctest: +SKIP
 
     """
-    from reflrp.compiler.build import compiled
+    from reflrp.compiler.build import Order, compiled
+    from reflrp.compiler.source import given
 
-    return compiled(model, rules, target, init, output, layers, opset, derived, conditions, shapes, preprocess)
+    checks.choice("init", init, ("output", "one", "input"))
+    order = Order(target, init, layers, {} if conditions is None else conditions, derived)
+    return compiled(
+        given(model, opset),
+        order,
+        shapes,
+        rules=rules,
+        output=output,
+        dtype="float32",
+        strip=strip,
+        canonize=canonize,
+        preprocess=preprocess,
+    ).proto

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -13,180 +14,115 @@ from onnx import ModelProto, helper
 from reflrp.arrays import Array
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing.array import term_of
-from reflrp.arrays.tracing.dims import Dim
-from reflrp.arrays.tracing.terms import Trace, still
-from reflrp.batches import Batch, Feeds
+from reflrp.arrays.tracing.dims import BATCH, Dim, example
+from reflrp.arrays.tracing.terms import Term, Trace, still
+from reflrp.batches import Batch
+from reflrp.compiler.accounts import Accounts, accounts
 from reflrp.compiler.emit import Writer
-from reflrp.compiler.lift import lifted
-from reflrp.compiler.observe import confirmed
-from reflrp.compiler.source import Given, check, given, opset_of
-from reflrp.compiler.tracing import Missing, Tracer, backward, check_target, remember, seeded, tracer, turned
-from reflrp.compiler.values import shared
-from reflrp.engine import Program
-from reflrp.engine.witness import compare
+from reflrp.compiler.marks import marks_of
+from reflrp.compiler.opening import opened
+from reflrp.compiler.programs import example_of, passed, program_of, with_lengths
+from reflrp.compiler.seeding import bounded, check_target, seeded, turned
+from reflrp.compiler.signs import EXPLAINED, MASK, SUMS
+from reflrp.compiler.source import Given, check
+from reflrp.compiler.tracing import Missing, Tracer, backward, remember
 from reflrp.errors import InputError
-from reflrp.explainer import Explainer, RulesLike
+from reflrp.explainer import Explainer
 from reflrp.ground import checks
-from reflrp.importer.sizes import sized_by_data
-from reflrp.ir import Graph, Shape
+from reflrp.ir import Shape
+from reflrp.ledger import Row
 from reflrp.limits import guarded
 from reflrp.neurons import keeper, masks_of
-from reflrp.ops.routing import Plumbing
-from reflrp.passes.apart import told
-from reflrp.passes.canonize import canonize, strip_output
-from reflrp.passes.plumbing_laws import recipe
 from reflrp.seeds import Target
 
 RELEVANCE, LAYER = "relevance/", "layer/"
 """What the names of the outputs that are added begin with."""
 
 
+@dataclass(frozen=True)
+class Order:
+    """What a graph is to compute beside its relevance, and from what it starts.
+
+    Attributes
+    ----------
+    target, init, layers, conditions, derived
+        As `reflrp.compile` takes them; init="signs" adds inputs that say target and init in the run (`signs.py`).
+    kept : set of str
+        More values to keep, by their very names.
+    masked : dict of tuple
+        The values whose relevance goes through the neurons that an input of a shape says in the run.
+    ledger : bool
+        Whether there is an output of the sums that the ledger needs.
+    turned : int, optional
+        The output's axis of samples, where that is known.
+
+    """
+
+    target: Target = None
+    init: str = "output"
+    layers: bool | str | Sequence[str] | None = False
+    conditions: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    derived: str = "graph"
+    kept: frozenset[str] = frozenset()
+    masked: Mapping[str, Shape] = field(default_factory=dict)
+    ledger: bool = False
+    turned: int | None = None
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled graph, and what its sums are for, where it has some."""
+
+    proto: ModelProto
+    accounts: Accounts | None
+
+
 @guarded("the compilation")
-def compiled(
-    model: Any,
-    rules: RulesLike,
-    target: Target,
-    init: str,
-    output: str | None,
-    layers: bool | str | Sequence[str] | None,
-    opset: int | None,
-    derived: str,
-    conditions: Mapping[str, Sequence[int]] | None,
-    shapes: Mapping[str, Sequence[int | None]] | None,
-    preprocess: str | None,
-) -> ModelProto:
-    """Return the compiled model; `reflrp.compile` says of what."""
-    checks.choice("derived", derived, ("graph", "stored"))
-    checks.choice("init", init, ("output", "one", "input"))
-    check_target(target)
-    source = given(model, opset)
-    fixed, is_open = _shapes(source.model, shapes)
-    feeds = {k: _example(s, source.model.source.inputs[k].dtype) for k, s in fixed.items()}
-    batch = Batch(source.model, feeds, (source.model.output(output),))
-    explainer = Explainer(
-        source.model, rules, output=output, dtype="float32", batch_size=max(batch.count, 1), preprocess=preprocess
-    )
-    program, trace, named = _program(explainer, source, feeds, is_open)
+def compiled(source: Given, order: Order, shapes: Any = None, **settings: Any) -> Compiled:
+    """Return the compiled graph of a source, at input shapes, by the settings of an `Explainer`."""
+    checks.choice("derived", order.derived, ("graph", "stored"))
+    checks.choice("init", order.init, ("output", "one", "input", "signs"))
+    check_target(order.target)
+    marks = marks_of(source.model, shapes)
+    is_open = {k for k, s in marks.items() if s and s[0] == BATCH}
+    if any(isinstance(n, str) and n != BATCH for s in marks.values() for n in s):
+        passing = Explainer(source.model, **settings)
+        lengths = opened(source.model.source, marks, partial(passed, explainer=passing), passing.composite)
+        fixed = {k: tuple(map(example, s)) for k, s in lengths.shapes().items()}
+    else:
+        lengths, fixed = None, {k: tuple(1 if n == BATCH else int(n) for n in s) for k, s in marks.items()}
+    feeds = {k: example_of(s, source.model.source.inputs[k].dtype) for k, s in fixed.items()}
+    batch = Batch(source.model, feeds, (source.model.output(settings.get("output")),))
+    explainer = Explainer(source.model, batch_size=max(batch.count, 1), **settings)
+    if lengths is not None:
+        program, trace, named = with_lengths(explainer, source, feeds, lengths, order.ledger)
+        if lengths.limits():
+            source.proto.metadata_props.add(key="reflrp.lengths", value=lengths.limits())
+    else:
+        program, trace, named = program_of(explainer, source, feeds, is_open, order.ledger)
     graph = program.graph
     values = program.arguments(trace, _dtypes(source), named)
     (name,) = graph.outputs
     y = values[graph.resolve(name)]
     if isinstance(y, Missing):
         raise InputError(f"output {name!r} cannot be compiled: {y}")
-    R, added = seeded(y, trace, target, init, turned(y.shape) if is_open else batch.turned())
+    axis = turned(y.shape) if is_open else batch.turned()
+    R, added = seeded(y, trace, order.target, order.init, axis if order.turned is None else order.turned)
+    R = bounded(R, trace)
     _check_names(source.proto, [a[0] for a in added])
-    keep = keeper(layers, graph)
-    masks = {k: v.astype(np.float32) for k, v in masks_of(conditions or {}, graph).items()}
-    found = backward(program, values, R, keep, masks)
-    return _written(source, program, trace, found, added, keep, explainer, derived)
+    matches = keeper(order.layers, graph)
 
+    def keep(name: str) -> bool:
+        return name in order.kept or matches(name)
 
-def _program(
-    explainer: Explainer, source: Given, feeds: Feeds, is_open: Collection[str]
-) -> tuple[Tracer, Trace, set[str]]:
-    """Return the program to trace, and the values that it takes from the file.
-
-    It is for N samples where the model leaves the batch size open, else for its own.
-    """
-    model, own = source.model, opset_of(source.proto)
-    fixed = {k: a.shape for k, a in feeds.items()}
-
-    def built(count: int) -> Graph:
-        sizes = {k: (count, *s[1:]) if k in is_open else s for k, s in fixed.items()}
-        whole = model.graph(sizes).restricted_to(explainer.output)
-        return canonize(strip_output(whole), explainer.passes)
-
-    model.graph(fixed)  # refuses, by name, what depends on the data
-    plain = explainer.program(feeds)
-    _whole(plain, fixed)
-    _witnessed(plain.graph)
-    _sized_by_shapes(plain.graph)
-    named = shared(plain.graph, source.model.source, source.named)
-    named = confirmed(source.proto, plain, feeds, named)
-    trace = Trace()
-    if not is_open:
-        return tracer(plain, plain.graph, lambda name, op: op, own), trace, named
-    graph, lift = lifted(built, is_open)
-    two = built(2)
-    agreed = all(k in is_open for k, s in fixed.items() if s)
-    rules = told(two, explainer.composite.assign(two), 2 if agreed else 0)
-    plain = replace(plain, rules={name: rule.plain() for name, rule in rules.items()})
-    first = sorted(is_open)[0]
-    values = graph.values[first]
-    trace.batch = trace.named(first, values.shape, values.dtype), 0
-    return tracer(plain, graph, lift, own), trace, named
-
-
-def _shapes(model: Any, shapes: Any) -> tuple[dict[str, Shape], set[str]]:
-    """Return the input shapes, with one sample where the batch size stays open, and the inputs where it does."""
-    asked = {} if shapes is None else checks.mapping("shapes", shapes, "a dict of the inputs' shapes by name")
-    unknown = sorted(set(asked) - set(model.source.inputs))
-    if unknown:
-        raise InputError(f"shapes: the model has no inputs {unknown}; it has {sorted(model.source.inputs)}")
-    found, is_open = dict[str, Shape](), set[str]()
-    for name, port in model.source.inputs.items():
-        if port.dims is None and name not in asked:
-            raise InputError(
-                f"the file does not say the shape of input {name!r}; give shapes={{{name!r}: (None, ...)}}"
-            )
-        dims: list[Any] = list(asked.get(name, port.dims or ()))
-        if dims and not isinstance(dims[0], int):
-            is_open.add(name)
-            dims[0] = 1
-        late = [i for i, n in enumerate(dims) if not isinstance(n, int)]
-        if late:
-            hint = ", ".join(str(n) if isinstance(n, int) else "128" for n in dims[1:])
-            raise InputError(
-                f"input {name!r} ({port}) leaves axis {late[0]} open, and a compiled graph is for one length of it; "
-                f"give shapes={{{name!r}: (None, {hint})}}"
-            )
-        found[name] = checks.shape(f"shapes[{name!r}]", tuple(dims))
-    lengths = {d for d in (model.source.inputs[k].dims[0] for k in is_open if model.source.inputs[k].dims) if d}
-    if len(lengths) > 1:
-        raise InputError(
-            f"the first axes of the inputs {sorted(is_open)} have the lengths {sorted(lengths)}, which are not one batch size; "
-            "fix all but one of them: shapes={...}"
-        )
-    return found, is_open
-
-
-def _whole(program: Program, shapes: Mapping[str, Shape]) -> None:
-    """Refuse what can be explained in parts of the batch only, as the graph would be that of a part."""
-    for name, shape in shapes.items():
-        found = program.graph.values[name].shape if name in program.graph.values else shape
-        if found != shape:
-            raise InputError(
-                f"a batch of the shape {shape} of input {name!r} is explained in parts of {found[0]} samples, and cannot be "
-                f"compiled; give shapes={{{name!r}: {found}}}"
-            )
-
-
-def _example(shape: Shape, dtype: Any) -> np.ndarray:
-    """Return numbers of a shape: by them the passes that change the graph are checked to leave its output as it is."""
-    if np.dtype(dtype).kind == "f" or "float" in np.dtype(dtype).name:
-        return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    return np.zeros(shape, dtype=dtype)
-
-
-def _witnessed(graph: Graph) -> None:
-    """Compare each function that was recognised with the nodes that it stands for, on random numbers."""
-    for node in graph.nodes:
-        if node.name in graph.unchecked:
-            x = np.random.default_rng(0).standard_normal(graph.values[node.inputs[0]].shape)
-            compare(node, graph.replaced[node.name], x, node.op.forward(x))
-
-
-def _sized_by_shapes(graph: Graph) -> None:
-    """Refuse what makes values whose size depends on the data: the graph would be that of one input."""
-    for node in graph.nodes:
-        known = recipe(node.op) if isinstance(node.op, Plumbing) else None
-        if known is None:
-            continue
-        places = [i for i, operand in enumerate(known.operands) if operand is None]
-        if sized_by_data(node.op.function.args[0], places):  # type: ignore[attr-defined]
-            raise InputError(
-                f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: how large its output is depends on the data"
-            )
+    masks: dict[str, Any] = {k: v.astype(trace.real) for k, v in masks_of(order.conditions, graph).items()}
+    for value, shape in order.masked.items():
+        masks[value] = xp.argument(trace, MASK + value, shape, trace.real, finite=True)
+        added.append((MASK + value, trace.real, shape))
+    found, rows = backward(program, values, R, keep, masks)
+    if order.init == "signs":
+        found[EXPLAINED] = y
+    return _written(source, program, trace, found, rows, added, keep, explainer, order)
 
 
 def _dtypes(source: Given) -> dict[str, Any]:
@@ -217,46 +153,63 @@ def _written(
     program: Tracer,
     trace: Trace,
     found: dict[str, Array],
+    rows: list[Row],
     added: list[tuple[str, Any, Any]],
     keep: Any,
     explainer: Explainer,
-    how: str,
-) -> ModelProto:
+    order: Order,
+) -> Compiled:
     proto, graph, count = source.proto, program.graph, len(source.proto.graph.node)
     remember(program, trace)
-    writer = Writer(proto.graph, trace, program.opset, how)
+    writer = Writer(proto.graph, trace, program.opset, order.derived, source.outside)
     batch = _batch_name(proto, trace)
     for name, dtype, shape in added:
         proto.graph.input.append(_port(name, dtype, shape, batch))
     inputs = [k for k in graph.inputs if k in found or k in program.carriers]
-    inner = [k for k, v in graph.values.items() if v.active and keep(k) and k not in inputs]
+    inner = [k for k, v in graph.values.items() if (v.active or k in found) and keep(k) and k not in inputs]
     for prefix, names in ((RELEVANCE, inputs), (LAYER, inner)):
         for name in names:
             _output(writer, prefix + name, found.get(name), graph.values[name].shape, batch)
+    if EXPLAINED in found:
+        _output(writer, EXPLAINED, found[EXPLAINED], graph.values[graph.resolve(graph.outputs[0])].shape, batch)
+    known = None
+    if order.ledger:
+        known, sums = accounts(rows)
+        _sums(writer, sums)
     rules = explainer.composite.title
     for key, text in (("version", version("reflrp")), ("rules", rules), ("source.sha256", source.digest)):
         proto.metadata_props.add(key=f"reflrp.{key}", value=text)
     check(proto, count)
-    return proto
+    return Compiled(proto, known)
+
+
+def _sums(writer: Writer, sums: list[Term]) -> None:
+    """Write the sums that the ledger needs as one output (count, 1)."""
+    names = [writer.write(term) for term in sums] or [
+        writer.write(writer.trace.constant(np.zeros((1, 1)), writer.trace.real))
+    ]
+    writer.graph.node.append(helper.make_node("Concat", names, [SUMS], SUMS, axis=0))
+    writer.graph.output.append(_port(SUMS, writer.trace.real, (len(names), 1), ""))
 
 
 def _output(writer: Writer, name: str, R: Any, shape: Shape, batch: str) -> None:
     """Write the relevance of one value as an output."""
-    R = np.zeros(still(shape), dtype=np.float32) if R is None else R
-    term = term_of(R, writer.trace, np.dtype(np.float32))
+    real = writer.trace.real
+    R = np.zeros(still(shape), dtype=real) if R is None else R
+    term = term_of(R, writer.trace, real)
     if term.shape != shape:
         term = term_of(xp.SymbolicArray(writer.trace.make("Expand", (term,), shape)), writer.trace)
     writer.graph.node.append(helper.make_node("Identity", [writer.write(term)], [name], f"reflrp/output/{name}"))
-    writer.graph.output.append(_port(name, np.float32, shape, batch))
+    writer.graph.output.append(_port(name, real, shape, batch))
 
 
 def _batch_name(proto: ModelProto, trace: Trace) -> str:
     """Return what the file calls the batch size, or `batch`."""
-    name = trace.batch[0].get("name") if trace.batch else ""
+    name = trace.lengths[BATCH][0].get("name") if BATCH in trace.lengths else ""
     port = next((i for i in proto.graph.input if i.name == name), None)
     return (port.type.tensor_type.shape.dim[0].dim_param if port is not None else "") or "batch"
 
 
 def _port(name: str, dtype: Any, shape: Shape, batch: str) -> Any:
-    dims = [batch if repr(n) == "N" else None if isinstance(n, Dim) else n for n in shape]
+    dims = [batch if repr(n) == BATCH else str(n) if isinstance(n, Dim) else n for n in shape]
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims)

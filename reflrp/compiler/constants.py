@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, TensorProto, numpy_helper
+from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from reflrp.arrays.tracing.terms import SMALL
 
@@ -13,16 +13,30 @@ Found = tuple[str, str, Any]
 """The name of an initializer, how to change it ("" for not at all, "Reshape", "Transpose"), and to what."""
 
 
+LARGE = 1024
+"""Constants of at most so many entries stand in the graph also where others are kept outside of it."""
+
+
+def kept_outside(name: str, value: np.ndarray) -> TensorProto:
+    """Return an initializer whose numbers are given to the runtime apart from the graph."""
+    found = TensorProto(name=name, dims=value.shape, data_type=helper.np_dtype_to_tensor_dtype(value.dtype))
+    found.data_location = TensorProto.EXTERNAL
+    found.external_data.add(key="location", value="reflrp")
+    return found
+
+
 class Constants:
     """The initializers of a graph, found by what they hold."""
 
-    def __init__(self, graph: GraphProto) -> None:
-        self.graph = graph
+    def __init__(self, graph: GraphProto, outside: dict[str, np.ndarray] | None = None) -> None:
+        self.graph, self.outside = graph, outside
         self.by_size: dict[tuple[int, np.dtype[Any]], list[tuple[str, np.ndarray]]] = {}
         self.own: dict[int, tuple[str, np.ndarray]] = {}
         inputs = {i.name for i in graph.input}
         for tensor in graph.initializer:
-            if tensor.name not in inputs and tensor.data_type == TensorProto.FLOAT:
+            if outside is not None and tensor.name in outside:
+                self._enter(tensor.name, outside[tensor.name])
+            elif tensor.name not in inputs and tensor.data_type == TensorProto.FLOAT:
                 self._enter(tensor.name, numpy_helper.to_array(tensor))
 
     def _enter(self, name: str, array: np.ndarray) -> None:
@@ -44,7 +58,12 @@ class Constants:
 
     def add(self, value: np.ndarray, name: str) -> str:
         """Store a constant, and return its name."""
-        self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name))
+        whole = np.ascontiguousarray(value).reshape(value.shape)
+        if self.outside is not None and value.size > LARGE:
+            self.outside[name] = whole
+            self.graph.initializer.append(kept_outside(name, whole))
+        else:
+            self.graph.initializer.append(numpy_helper.from_array(whole, name))
         self.own[id(value)] = name, value  # the array stays with it, so that its id is no other's
         self._enter(name, value)
         return name

@@ -10,7 +10,7 @@ from onnx import GraphProto, helper, numpy_helper
 
 from reflrp.arrays.symbolic import argument
 from reflrp.arrays.tracing.array import term_of
-from reflrp.arrays.tracing.dims import Dim
+from reflrp.arrays.tracing.dims import Dim, symbols_of
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
 from reflrp.compiler.constants import Constants
 from reflrp.errors import ReflrpError
@@ -18,19 +18,29 @@ from reflrp.errors import ReflrpError
 PREFIX = "reflrp/"
 """What all names of our nodes and values begin with."""
 
-AXES_AS_INPUT = {"ReduceSum": 13, "ReduceMean": 18, "ReduceMax": 18, "ReduceMin": 18}
+AXES_AS_INPUT = {"ReduceSum": 13, "ReduceMean": 18, "ReduceMax": 18, "ReduceMin": 18, "ReduceL1": 18}
 """Since which opset the axes of a reduction are an input."""
+
+
+NAMES = {"Zeros": "ConstantOfShape", "Length": "Reshape"}
+"""What terms are written as that ONNX has no operator for."""
+
+WRITTEN = {"Slice": ("starts", "ends"), "Pad": ("pads",), "Length": ("of",), "Range": ("of",)}
+"""Attributes of terms that may hold open lengths."""
 
 
 class Writer:
     """Writes terms into a graph; equal ones once. `derived` says how weights made from others are kept: in the graph or stored."""
 
-    def __init__(self, graph: GraphProto, trace: Trace, opset: int, derived: str) -> None:
+    def __init__(
+        self, graph: GraphProto, trace: Trace, opset: int, derived: str, outside: dict[str, np.ndarray] | None = None
+    ) -> None:
         self.graph, self.trace, self.opset, self.derived = graph, trace, opset, derived
         self.names: dict[int, tuple[str, ...]] = {}
         self.held: list[Term] = []
-        self.constants = Constants(graph)
+        self.constants = Constants(graph, outside)
         self.count = 0
+        self.lengths_made: dict[tuple[str, ...], str] = {}
 
     def name(self, op: str) -> str:
         """Return a new name."""
@@ -61,13 +71,16 @@ class Writer:
             if source is not None:
                 yield source
         shape = self._shape_asked(term)
-        if shape is not None and self.trace.batch is not None:
-            yield self.trace.batch[0]
+        for symbol in symbols_of(shape or ()):
+            if symbol in self.trace.lengths:
+                yield self.trace.lengths[symbol][0]
 
     def _shape_asked(self, term: Term) -> Shape | None:
         """Return the shape that an operator takes as an input, where it has lengths that are known in the run only."""
         if term.op in ("Expand", "Zeros", "MaxUnpool") and any(isinstance(n, Dim) for n in term.shape):
             return term.shape
+        if term.op in WRITTEN:
+            return tuple(n for key in WRITTEN[term.op] for n in term.get(key))
         many = term.op == "Reshape" and sum(isinstance(n, Dim) for n in term.shape) > 1
         return term.shape if many else None
 
@@ -115,9 +128,7 @@ class Writer:
             operands, attributes = self._axes(term, operands, attributes)
         elif special is not None:
             operands, attributes = special(term, operands, attributes)
-        return self.node(
-            "ConstantOfShape" if term.op == "Zeros" else term.op, operands, attributes, 1 + (term.op == "MaxPool")
-        )
+        return self.node(NAMES.get(term.op, term.op), operands, attributes, 1 + (term.op == "MaxPool"))
 
     def node(self, op: str, operands: list[str], attributes: dict[str, Any], outputs: int = 1) -> tuple[str, ...]:
         """Write one node, and return the names of its outputs."""
@@ -166,33 +177,69 @@ class Writer:
         return [*operands, self.lengths(term.shape)], attributes
 
     def _slice(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
-        return [*operands, *(self.ints(attributes[k]) for k in ("starts", "ends", "axes", "steps"))], {}
+        return [*operands, *(self.lengths(attributes[k]) for k in ("starts", "ends", "axes", "steps"))], {}
 
     def _pad(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
         if term.dtype.kind == "b":
             raise NotImplementedError("booleans are not padded")
         value = self.write(self.trace.constant(np.asarray(attributes["value"], dtype=term.dtype)))
-        return [*operands, self.ints(attributes["pads"]), value], {}
+        return [*operands, self.lengths(attributes["pads"]), value], {}
+
+    def _length(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        return [self.lengths(attributes["of"]), self.ints(())], {}
+
+    def _range(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        return [self.ints(0), self.node("Squeeze", [self.lengths(term.shape)], {})[0], self.ints(1)], {}
 
     def _cast(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
         return operands, {"to": helper.np_dtype_to_tensor_dtype(term.dtype)}
 
     def lengths(self, shape: Shape) -> str:
-        """Return the name of a shape as a value of integers, worked out in the run where it depends on N."""
+        """Return the name of a shape as a value of integers, worked out in the run where it depends on symbols."""
         if not any(isinstance(n, Dim) for n in shape):
             return self.ints(shape)
         parts = [self.length(n) if isinstance(n, Dim) else self.ints([n]) for n in shape]
         return self.node("Concat", parts, {"axis": 0})[0] if len(parts) > 1 else parts[0]
 
     def length(self, n: Dim) -> str:
-        """Return the name of a length a + b N."""
-        if self.trace.batch is None:
-            raise NotImplementedError("no value shows the batch size")
-        term, axis = self.trace.batch
-        key = -1 - n.times - 1000003 * n.plus
-        if key not in self.names:
+        """Return the name of a length: the sum of its products of symbols."""
+        parts = [self._multiple(monomial, times) for monomial, times in n.terms if monomial]
+        plus = dict(n.terms).get((), 0)
+        return self._joined("Add", [*parts, *([self.ints([plus])] if plus else [])])
+
+    def _multiple(self, monomial: tuple[str, ...], times: int) -> str:
+        parts = [self._symbol(symbol) for symbol in monomial]
+        return self._joined("Mul", [*parts, *([self.ints([times])] if times != 1 else [])])
+
+    def _joined(self, op: str, parts: list[str]) -> str:
+        found = parts[0]
+        for part in parts[1:]:
+            key = (op, found, part)
+            if key not in self.lengths_made:
+                self.lengths_made[key] = self.node(op, [found, part], {})[0]
+            found = self.lengths_made[key]
+        return found
+
+    def _bounded(self, name: str, most: int) -> str:
+        """Return a length that was taken to be so large at most: of a larger one the runtime says that it is out of range."""
+        numbers = self.constants.add(np.arange(most + 1, dtype=np.int64), self.name("lengths"))
+        return self.node("Gather", [numbers, name], {"axis": 0})[0]
+
+    def _none_below(self, name: str, least: int) -> str:
+        """Return 0 for a length that is large enough; of a smaller one the runtime says that it is out of range."""
+        short = self.node("Max", [self.node("Sub", [self.ints([least]), name], {})[0], self.ints([0])], {})[0]
+        return self.node("Gather", [self.ints([0]), short], {"axis": 0})[0]
+
+    def _symbol(self, symbol: str) -> str:
+        """Return the name of a symbol's length, which one axis of an input shows."""
+        if symbol not in self.trace.lengths:
+            raise NotImplementedError(f"no value shows the length {symbol}")
+        if ("Shape", symbol) not in self.lengths_made:
+            term, axis, plus = self.trace.lengths[symbol]
             name = self.node("Shape", [self.names[id(term)][0]], {"start": axis, "end": axis + 1})[0]
-            name = self.node("Mul", [name, self.ints([n.times])], {})[0] if n.times != 1 else name
-            name = self.node("Add", [name, self.ints([n.plus])], {})[0] if n.plus else name
-            self.names[key] = (name,)
-        return self.names[key][0]
+            if plus:
+                name = self.node("Add", [name, self._none_below(name, plus + 1)], {})[0]
+            name = self._bounded(name, self.trace.most[symbol] + plus) if symbol in self.trace.most else name
+            name = self.node("Add", [name, self.ints([-plus])], {})[0] if plus else name
+            self.lengths_made["Shape", symbol] = name
+        return self.lengths_made["Shape", symbol]

@@ -13,7 +13,7 @@ import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
 from reflrp.engine import Program
-from reflrp.errors import ReflrpError
+from reflrp.errors import InputError, ReflrpError
 
 LARGEST = 2**30
 """Models of more bytes are not observed: runtimes take them from files only."""
@@ -22,32 +22,57 @@ TOLERANCE = {2: 2e-2, 4: 1e-3, 8: 1e-3}
 """Of the largest entry, by the bytes of a number in the file."""
 
 
-def confirmed(proto: ModelProto, program: Program, feeds: Mapping[str, np.ndarray], named: set[str]) -> set[str]:
-    """Return which of some named values onnxruntime finds as the program does; all where it does not run the model."""
+NONE: Mapping[str, np.ndarray] = {}
+
+
+def library() -> Any:
+    """Return the module onnxruntime. Raises InputError where it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(
+            f"compiled graphs need onnxruntime, which is not there ({error}): pip install 'reflrp[onnxruntime]'"
+        ) from error
+    return onnxruntime
+
+
+def confirmed(
+    proto: ModelProto,
+    program: Program,
+    feeds: Mapping[str, np.ndarray],
+    named: set[str],
+    weights: Mapping[str, np.ndarray] = NONE,
+) -> set[str]:
+    """Return which of some named values onnxruntime finds as the program does; all where it does not run the model.
+
+    `weights` are those that are not in the proto.
+    """
     for example in (feeds, {k: abs(x) for k, x in feeds.items()}):  # of a logarithm, say, only the second has a value
         inputs = {k: x.astype(np.float32) if x.dtype.kind == "f" else x for k, x in example.items()}
         try:
             ours = program.forward(inputs)
         except ReflrpError:
             continue
-        theirs = _theirs(proto, example, sorted(named - set(feeds)))
+        theirs = _theirs(proto, example, sorted(named - set(feeds)), weights)
         if theirs is None:
             break
         return {k for k in named if k in feeds or (k in ours and _same(np.asarray(ours[k]), theirs[k]))}
     return named
 
 
-def _theirs(proto: ModelProto, feeds: Mapping[str, np.ndarray], names: list[str]) -> dict[str, Any] | None:
+def _theirs(
+    proto: ModelProto, feeds: Mapping[str, np.ndarray], names: list[str], weights: Mapping[str, np.ndarray]
+) -> dict[str, Any] | None:
     if not names or proto.ByteSize() > LARGEST:
         return None
-    import onnxruntime
-
+    onnxruntime = library()
     shown = ModelProto()
     shown.CopyFrom(proto)
     own = {o.name for o in shown.graph.output}
     shown.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in own)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    give(onnxruntime, options, weights)
     try:
         session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
         wanted = {i.name: _numpy(i.type) for i in session.get_inputs()}
@@ -55,6 +80,13 @@ def _theirs(proto: ModelProto, feeds: Mapping[str, np.ndarray], names: list[str]
         return dict(zip(names, session.run(names, asked), strict=True))
     except Exception:  # it lacks a kernel, as many for float64: the rule of `values` stands alone then
         return None
+
+
+def give(onnxruntime: Any, options: Any, weights: Mapping[str, np.ndarray]) -> None:
+    """Give a session weights that are not in its graph; it shares them."""
+    if weights:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(a) for a in weights.values()]
+        options.add_external_initializers(list(weights), values)
 
 
 def _numpy(kind: str) -> Any:

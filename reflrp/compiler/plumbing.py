@@ -33,7 +33,7 @@ def plumbed(op: Plumbing, xs: list[Array], value: Value, opset: int) -> Array | 
     if symbolic is None:
         return None
     trace, function = symbolic.term.trace, op.function
-    dtype = np.dtype(np.float32) if value.dtype.kind == "f" else value.dtype
+    dtype = trace.real if value.dtype.kind == "f" else value.dtype
     if isinstance(function, Along):
         found = _run(_call(function.found), function.found.output, xs, value.shape, np.dtype(np.int64), opset, trace)
         if found is None:
@@ -68,7 +68,7 @@ def _run(
         return None
     rest = iter(xs)
     operands = tuple(term_of(next(rest) if o is None else o, trace) for o in given)
-    if any(t.is_float and t.dtype != np.float32 for t in operands):
+    if any(t.is_float and t.dtype != trace.real for t in operands):
         return None
     attributes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in node.attributes.items()}
     if OURS & set(attributes) or any(not isinstance(v, int | float | str | tuple) for v in attributes.values()):

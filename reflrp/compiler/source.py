@@ -44,6 +44,8 @@ class Given:
         The element type of each value of the graph, as far as it can be inferred.
     named : set of str
         The values that both the proto and the imported model have under these names.
+    outside : dict of array, optional
+        Weights that are not in the proto, as whoever runs the graph has them; None where all are.
 
     """
 
@@ -52,6 +54,7 @@ class Given:
     digest: str
     types: Mapping[str, int]
     named: frozenset[str]
+    outside: dict[str, np.ndarray] | None = None
 
 
 def given(model: Any, opset: int | None) -> Given:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import Array, is_symbolic
+from reflrp.arrays import ZERO, Array, is_symbolic
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing.array import array, term_of
-from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, dim, total
-from reflrp.arrays.tracing.moves import expand
-from reflrp.arrays.tracing.terms import Trace
+from reflrp.arrays.tracing.dims import BATCH, Dim, Unsettled, broadcast, dim, example, symbols_of, total
+from reflrp.arrays.tracing.terms import CURRENT, Trace
 from reflrp.compiler.lift import added
+from reflrp.compiler.opening import LateDiagonal
 from reflrp.compiler.plumbing import plumbed
 from reflrp.compiler.source import OLDEST
 from reflrp.engine import Program, Values, rule_name
 from reflrp.errors import InputError, ReflrpError
-from reflrp.ground import checks
 from reflrp.importer.tokens import Sharing
 from reflrp.ir import Graph, Node, Op, Shape, arrays_of
 from reflrp.ledger import Row
@@ -30,10 +29,6 @@ from reflrp.ops.picking import MovedIds
 from reflrp.ops.quantised import Wrap
 from reflrp.ops.routing import Plumbing
 from reflrp.rules.base import Rule
-from reflrp.seeds import Contrast, Target, one_each, seed, targets
-
-TARGET, INIT = "target", "init"
-"""The names of the inputs that a compiled graph may have beside the model's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +36,11 @@ class Tracer(Program):
     """A program whose way back is traced. What cannot be written into a graph is refused with the node's name."""
 
     opset: int = OLDEST
+    ledger: bool = False
+    real: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
+
+    def _absorbed(self, r: Array, y: Array) -> list[Any] | None:
+        return [] if self.ledger else None
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         where = f"node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(self.rules.get(node.name))})"
@@ -55,6 +55,27 @@ class Tracer(Program):
             return super()._share(node, values, r)
         except (Unsettled, NotImplementedError, TypeError, AttributeError) as error:
             raise InputError(f"{where} cannot be compiled: {error}") from error
+
+    @staticmethod
+    def _parts(
+        op: Op, rule: Rule | None, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any] | None
+    ) -> tuple[Array, ...]:
+        """Return what a rule gives to each input; a map of which a part is found in the run is put together first."""
+        if not isinstance(op, LateDiagonal):
+            return Program._parts(op, rule, xs, y, r, absorbed)
+        a, whole = op.parted(xs)
+        (part,) = Program._parts(whole, rule, (a,), y, r, absorbed)
+        return (part, None) if op.first else (None, part)
+
+    def _account(
+        self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any] | None
+    ) -> Row:
+        """Return the account, its numbers as tallies; of a constant, which has one entry for all samples, those of all."""
+        if absorbed is None:
+            return super()._account(node, rule, r, parts, absorbed)
+        shapes = [self.graph.values[i].shape for i in node.inputs]
+        whole = [p if p is None or p is r else full(p, r, s) for p, s in zip(parts, shapes, strict=True)]
+        return super()._account(node, rule, r, tuple(whole), absorbed)
 
     def arguments(self, trace: Trace, types: Mapping[str, Any], shared: set[str]) -> Values:
         """Return all values: those that the file computes by their names, others traced from these."""
@@ -74,12 +95,7 @@ class Tracer(Program):
         value = self.graph.values[name]
         known = {"nonneg": value.nonneg, "finite": name in finite}
         array = xp.argument(trace, name, value.shape, types[name], **known)
-        return xp.astype(array, self.dtype if value.active else types[name])
-
-    @property
-    def dtype(self) -> Any:
-        """What relevance is computed in."""
-        return np.dtype(np.float32)
+        return xp.astype(array, self.real if value.active else types[name])
 
     def _replayed(self, node: Node, values: Values) -> Array:
         """Return a value that the file does not compute, by the node's own op."""
@@ -103,6 +119,14 @@ class Tracer(Program):
                 f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: it makes {y.shape}, not {shape}"
             )
         return y
+
+
+def full(part: Array, r: Array, shape: Shape) -> Array:
+    """Return a part of the relevance r with all entries of a shape, for their sum."""
+    if part is ZERO or (is_symbolic(part) and part.shape == shape):
+        return part
+    trace = r.term.trace
+    return xp.SymbolicArray(trace.make("Expand", (term_of(part, trace, trace.real),), shape))
 
 
 def _lasting(y: Any, trace: Trace, shape: Shape) -> Array:
@@ -146,11 +170,13 @@ def moved(op: MovedIds, shapes: list[Shape], out: Shape, R: Array) -> tuple[Arra
     if not isinstance(how, Sharing) or not how.by_shapes:
         raise NotImplementedError("where the ids come from depends on the data")
     found: list[Array | None] = [None] * len(shapes)
-    for share in how(*(np.zeros(tuple(map(int, s)), dtype=np.int64) for s in shapes)):
+    if any(symbols_of(s) not in ((), (BATCH,)) for s in (*shapes, out)):
+        return _in_place(how, shapes, out, R)
+    for share in how(*(np.zeros(tuple(map(example, s)), dtype=np.int64) for s in shapes)):
         weight = (share.index >= 0) * (1.0 if share.weight is None else share.weight)
         part, source = R * weight.astype(np.float32), shapes[share.place]
         numbers = np.maximum(np.ravel(share.index), 0)
-        if np.array_equal(numbers, np.arange(prod(map(int, source)))):
+        if np.array_equal(numbers, np.arange(prod(map(example, source)))):
             found[share.place] = xp.reshape(part, source)
         elif not any(isinstance(n, Dim) for n in (*source, *out)):
             sums = xp.scatter_add(prod(source), numbers, xp.reshape(part, (-1,)))
@@ -160,6 +186,17 @@ def moved(op: MovedIds, shapes: list[Shape], out: Shape, R: Array) -> tuple[Arra
         else:
             raise NotImplementedError("the ids of all samples are moved at once")
     return tuple(found)
+
+
+STAYS = frozenset(["Abs", "Cast", "Flatten", "Identity", "Neg", "Reshape", "Squeeze", "Unsqueeze"])
+"""Operators that leave each id, and nothing but these, in its place."""
+
+
+def _in_place(how: Sharing, shapes: list[Shape], out: Shape, R: Array) -> tuple[Array | None, ...]:
+    """Return the relevance of token ids, of which there is an open number, that stay one after another as they were."""
+    if how.node.op_type not in STAYS or len(shapes) != 1 or total(shapes[0]) != total(out):
+        raise NotImplementedError("ids are moved whose number is left open")
+    return (xp.reshape(R, shapes[0]),)
 
 
 def _finite(program: Program) -> set[str]:
@@ -176,70 +213,16 @@ def _finite(program: Program) -> set[str]:
     return found
 
 
-def check_target(target: Target) -> None:
-    """Refuse a target that is not one for all samples: a graph has no list of them."""
-    if target is None or (isinstance(target, str) and target == "input"):
-        return
-    sides = (target.target, target.against) if isinstance(target, Contrast) else (target,)
-    for side in sides:
-        if not isinstance(side, int | np.integer | tuple) or one_each(side, 1) is not None:
-            raise InputError(
-                f"target={checks.shown(target)} is not the same entry in all samples; use None, an int, a tuple of ints, "
-                "a Contrast of two such, or 'input'"
-            )
-
-
-def turned(shape: Shape) -> int:
-    """Return the axis of an output that holds the samples; 0 where it is the first, or none is theirs alone."""
-    batch = [i for i, n in enumerate(shape) if isinstance(n, Dim)]
-    return batch[0] if len(batch) == 1 and shape[batch[0]] == dim(1) else 0
-
-
-def seeded(y: Array, trace: Trace, target: Target, init: str, axis: int) -> tuple[Array, list[tuple[str, Any, Any]]]:
-    """Return the initial relevance of an output y, and the inputs that it adds: name, dtype and shape.
-
-    The samples are on an axis of y; targets have them first.
-    """
-    if init == "input":
-        return xp.argument(trace, INIT, y.shape, np.float32, finite=True), [(INIT, np.float32, y.shape)]
-    if axis:
-        R, added = seeded(xp.moveaxis(y, axis, 0), trace, target, init, 0)
-        return xp.moveaxis(R, 0, axis), added
-    added = []
-    if not y.ndim:
-        raise InputError("the output is one number without a batch axis; use init='input'")
-    count = total(y.shape[1:])
-    if isinstance(count, Dim):
-        raise InputError("the output holds samples on another axis than the first; use init='input'")
-    flat = xp.reshape(y, (y.shape[0], count))
-    sign: Any = 1
-    if target is None:
-        chosen = xp.arange(count) == xp.argmax(flat, axis=1, keepdims=True)
-    elif isinstance(target, str):
-        if y.ndim != 2:
-            raise InputError("target='input' needs an output of the shape (batch, classes); use init='input'")
-        asked = xp.argument(trace, TARGET, (y.shape[0],), np.int64)
-        added = [(TARGET, np.int64, (y.shape[0],))]
-        asked = xp.where(asked < 0, asked + count, asked)
-        chosen = xp.arange(count) == xp.reshape(asked, (y.shape[0], 1))
-    else:
-        zeros = np.zeros((1, *y.shape[1:]), np.float32)
-        sign = seed(zeros, targets(zeros, target), "one").reshape(1, -1)
-        chosen = sign != 0
-    if init == "one":
-        R = xp.astype(chosen, np.float32) * sign
-    else:
-        R = xp.where(chosen, flat * sign, xp.zeros_like(flat))
-    return xp.reshape(array(expand(term_of(R, trace), flat.shape)), y.shape), added
-
-
 def backward(
-    program: Tracer, values: Values, R: Array, keep: Callable[[str], bool], masks: Mapping[str, np.ndarray]
-) -> Values:
-    """Return the relevance of the inputs and of the values to keep."""
+    program: Tracer, values: Values, R: Array, keep: Callable[[str], bool], masks: Mapping[str, Any]
+) -> tuple[Values, list[Row]]:
+    """Return the relevance of the inputs and of the values to keep, and the accounts with their numbers as tallies."""
     (output,) = program.graph.outputs
-    found, _ = program.backward(dict(values), {program.graph.resolve(output): R}, keep, None, masks)
-    return found
+    token = CURRENT.set(next(x.term.trace for x in values.values() if is_symbolic(x)))
+    try:
+        return program.backward(dict(values), {program.graph.resolve(output): R}, keep, None, masks)
+    finally:
+        CURRENT.reset(token)
 
 
 def remember(program: Program, trace: Trace) -> None:
@@ -251,11 +234,13 @@ def remember(program: Program, trace: Trace) -> None:
                     trace.derive(value, function, op.w)
 
 
-def tracer(program: Program, graph: Any, lift: Callable[[str, Op], Op], opset: int) -> Tracer:
+def tracer(
+    program: Program, graph: Any, lift: Callable[[str, Op], Op], opset: int, ledger: bool, real: np.dtype[Any]
+) -> Tracer:
     """Return the program whose graph and ops are for N samples."""
     ops = {name: lift(name, op) for name, op in program.ops.items()}
     rules: Mapping[str, Rule] = program.rules
-    return Tracer(Open(**{f.name: getattr(graph, f.name) for f in fields(graph)}), ops, rules, opset)
+    return Tracer(Open(**{f.name: getattr(graph, f.name) for f in fields(graph)}), ops, rules, opset, ledger, real)
 
 
 @dataclass(frozen=True, eq=False)

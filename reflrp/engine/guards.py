@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import isfinite
 from numbers import Rational
+from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import Array, is_symbolic, namespace, total
+from reflrp.arrays import ZERO, Array, is_symbolic, namespace, total
 from reflrp.arrays.namespaces import fits
 from reflrp.errors import ModelError, NonFiniteError, RuleError
 from reflrp.ir import Node, Shape
@@ -81,3 +82,13 @@ def check_sum(R: Array, name: str) -> None:
             f"the relevance of {name!r} is not finite: what its readers give to it adds up to a NaN or an infinity; "
             "check the model's weights and the input's scale, or compute in float64"
         )
+
+
+def check_account(node: Node, r: Array, received: Any, parts: tuple[Array, ...], given: list[Any]) -> None:
+    """Raise NonFiniteError where what a node received, or gave to an input, holds a NaN or an infinity."""
+    if not isfinite(received):
+        check_sum(r, node.output)
+    if not isfinite(sum(given)):
+        for part in parts:
+            if part is not None and part is not ZERO:
+                check_finite(part, node, "relevance")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from reflrp.arrays import ZERO, Array, is_symbolic, magnitude, total
 from reflrp.arrays.convert import shared
 from reflrp.arrays.looks import block, counted
 from reflrp.engine.gated import gated_values
-from reflrp.engine.guards import check_dtype, check_finite, check_sum, like
+from reflrp.engine.guards import check_account, check_dtype, check_finite, check_sum, like
 from reflrp.engine.witness import compare
 from reflrp.errors import InputError, ModelError, NonFiniteError, OtherWay, ReflrpError, RuleError
 from reflrp.ground.caches import Cache, Kept
@@ -160,8 +159,7 @@ class Program:
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         """Return what a node gives to each of its inputs, and its account; whatever goes wrong there names the node."""
-        traced = is_symbolic(r) or is_symbolic(values[node.output])
-        rule, absorbed = self.rules.get(node.name), None if traced else list[Any]()
+        rule, absorbed = self.rules.get(node.name), self._absorbed(r, values[node.output])
         where = f"node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(rule)})"
         xs = tuple(values[i] for i in node.inputs)
         try:
@@ -178,6 +176,10 @@ class Program:
             raise
         except Exception as error:
             raise RuleError(f"{rule_name(rule)} cannot be computed at {where}: {error}") from error
+
+    def _absorbed(self, r: Array, y: Array) -> list[Any] | None:
+        """Return where a rule writes down what stays in its node; None where nobody keeps a ledger."""
+        return None if is_symbolic(r) or is_symbolic(y) else []
 
     @staticmethod
     def _parts(
@@ -242,13 +244,9 @@ class Program:
         if absorbed is None:
             return Row(node.name, node.kind, rule_name(rule), 0.0, 0.0)
         received = total(r)
-        if not isfinite(received):
-            check_sum(r, node.output)
         given = [0 if p is None else received if p is r else total(p) for p in parts]
-        if not isfinite(sum(given)):
-            for part in parts:
-                if part is not None and part is not ZERO:
-                    check_finite(part, node, "relevance")
+        if not is_symbolic(r):
+            check_account(node, r, received, parts, given)
         reaches = [self._reached(node, i) for i in node.inputs]
         passed = sum(g for g, ok in zip(given, reaches, strict=True) if ok)
         bias = sum(a.bias for a in absorbed) + sum(given) - passed

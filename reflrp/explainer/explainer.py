@@ -15,6 +15,7 @@ from reflrp.composites import Composite, resolve
 from reflrp.composites.advice import Watch
 from reflrp.engine import Program
 from reflrp.errors import InputError
+from reflrp.explainer.backends import arrays_of, running
 from reflrp.explainer.programs import Programs, Shapes, advised
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
@@ -53,7 +54,8 @@ class Explainer:
     output : str, optional
         Which output to explain. None: the only one; with several, it must be named.
     backend : str, default "numpy"
-        "numpy" or "cupy".
+        "numpy"; "cupy"; "onnxruntime", which runs the rules compiled into one graph (`docs/backends.md`); or "auto":
+        onnxruntime where it is installed, float32 is asked for and the model compiles, else NumPy, as `notes` says.
     dtype : str or NumPy dtype, default "float64"
         "float64" or "float32": what everything is computed in; "exact": fractions, for graphs of rational operators.
     strip : bool, default True
@@ -66,6 +68,12 @@ class Explainer:
         What becomes of the relevance of a scaler or a normalisation by constants before the first layer. "pass": it goes
         on to the input unchanged; "absorb": the constants keep their part, as at any other node. None: as the composite
         says, which is "pass" for reflrp's own rules, and each library's own way in the dialects.
+    ledger : bool, default True
+        Whether `conservation` has the accounts of the nodes. Without them "onnxruntime" is faster.
+    providers : sequence, optional
+        onnxruntime's execution providers, best first, by name or as (name, options). None: the CPU's.
+    threads : int, optional
+        How many threads onnxruntime computes with. None: one a core.
 
     Attributes
     ----------
@@ -105,6 +113,9 @@ class Explainer:
         canonize: Sequence[str] | None = None,
         batch_size: int | None = None,
         preprocess: str | None = None,
+        ledger: bool = True,
+        providers: Sequence[Any] | None = None,
+        threads: int | None = None,
     ) -> None:
         self.batch_size = None if batch_size is None else checks.whole("batch_size", batch_size, 1)
         self.strip = checks.flag("strip", strip)
@@ -113,9 +124,11 @@ class Explainer:
         self.composite = resolve(rules).preprocessed(preprocess)
         self.output = self.model.output(output)
         self.passes = check_passes(self.composite.canonize if canonize is None else canonize)
-        self._convert = converter(self.backend, self.dtype)
-        self._programs = Programs(self.model, self.composite, self.output, self.strip, self.passes, self._convert)
-        self._sizes: Cache[tuple[bool, Shapes], tuple[int, tuple[str, ...]]] = Cache(64)
+        self.ledger = checks.flag("ledger", ledger)
+        self._convert = converter(arrays_of(self.backend, self.dtype), self.dtype)
+        plain = Programs(self.model, self.composite, self.output, self.strip, self.passes, self._convert, self.ledger)
+        self._programs = running(self.backend, plain, model, providers, threads)
+        self._sizes: Cache[tuple[bool, int, Shapes], tuple[int, tuple[str, ...]]] = Cache(64)
         self._turned: Cache[Shapes, int] = Cache(64)
 
     @guarded("the explanation")
@@ -244,12 +257,13 @@ class Explainer:
 
     def _size(self, batch: Batch, inner: bool = False) -> tuple[int, tuple[str, ...]]:
         """Return how many samples to run at once, and what to say of it."""
-        return self._sizes.made((inner, _key(batch)), lambda: self._settled(batch, inner))
+        allowed = self._programs.allowed(MEMORY)
+        return self._sizes.made((inner, allowed, _key(batch)), lambda: self._settled(batch, inner, allowed))
 
-    def _settled(self, batch: Batch, inner: bool) -> tuple[int, tuple[str, ...]]:
+    def _settled(self, batch: Batch, inner: bool, allowed: int) -> tuple[int, tuple[str, ...]]:
         looks, itemsize = self.composite.looks, self._convert.itemsize
         together = f"a rule of {self.composite.title!r} looks at all samples of a batch" if looks == "batch" else ""
-        size, notes = batch.settled(self.batch_size, MEMORY, itemsize, inner, together)
+        size, notes = batch.settled(self.batch_size, allowed, itemsize, inner, together)
         try:
             if size > 1 and looks == "sample":
                 self._programs.of(batch.cut(size)[0])

@@ -57,7 +57,8 @@ def explain(
     output : str, optional
         Which output to explain. None: the only one; with several, it must be named.
     backend : str, default "numpy"
-        "numpy" or "cupy".
+        "numpy"; "cupy"; "onnxruntime", which runs the rules compiled into one graph (`docs/backends.md`); or "auto":
+        onnxruntime where it is installed, float32 is asked for and the model compiles, else NumPy, as `notes` says.
     dtype : str, default "float64"
         "float64" or "float32": what everything is computed in.
     layers : bool, str or sequence of str, default False

@@ -22,7 +22,7 @@ from reflrp.ground.advising import advise
 from reflrp.ground.caches import Cache, Kept
 from reflrp.ground.progress import Step, bar
 from reflrp.ir import Graph, Shape
-from reflrp.ledger import Ledger
+from reflrp.ledger import Ledger, Row
 from reflrp.model import Model
 from reflrp.neurons import in_branches, keeper, masks_of
 from reflrp.passes.apart import told
@@ -47,7 +47,12 @@ class Programs:
     strip: bool
     passes: tuple[str, ...]
     convert: Converter
+    ledger: bool = True
     kept: Cache[Shapes, Program] = field(default_factory=lambda: Cache(2), repr=False)
+
+    def allowed(self, most: int) -> int:
+        """Return how many bytes the values of a cut may take, so that all that it takes stays near `most`."""
+        return most
 
     def of(self, feeds: Feeds) -> Program:
         """Return the program for these inputs."""
@@ -144,10 +149,26 @@ class Programs:
             for k, a in feeds.items()
             if k in found or k in program.carriers
         }
-        ledger = Ledger(tuple(rows), total(R), {k: total(v) for k, v in relevances.items()})
         reached = {k: to_host(v) for k, v in found.items() if keep(k)}
         unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
         inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
+        return self.answer(program, feeds, y, goals, total(R), relevances, inner, rows, turned)
+
+    def answer(
+        self,
+        program: Program,
+        feeds: Feeds,
+        y: np.ndarray,
+        goals: list[Goal],
+        begun: Any,
+        relevances: dict[str, np.ndarray],
+        inner: dict[str, np.ndarray],
+        rows: Sequence[Row],
+        turned: int,
+    ) -> Explanation:
+        """Return what was found as an explanation; `begun` is the sum of the initial relevance."""
+        graph = program.graph
+        ledger = Ledger(tuple(rows) if self.ledger else (), begun, {k: total(v) for k, v in relevances.items()})
         known = layouts(graph, turned) if turned else program.layout
         layout = {k: known.get(k, {}) for k in (*relevances, *inner)}
         score = "output" if graph.outputs == (self.output,) else "logit"

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays.tracing.dims import is_open, whole
 from reflrp.errors import ModelError, TooLarge
 from reflrp.importer.branches import RUN, run_subgraphs
 from reflrp.importer.computing import computed
 from reflrp.importer.dtypes import in_one_dtype, is_integer, widened
 from reflrp.importer.estimate import check_outputs
+from reflrp.importer.lengths import Shown, concerns, shown
 from reflrp.importer.misread import FLAT, MISREAD, flat
 from reflrp.importer.node import Arrays, Body, OnnxNode
 from reflrp.importer.placing import PLACED, as_array, does_nothing, place
@@ -43,8 +45,8 @@ class Construction:
     `taken` are the names of the nodes so far, `reserved` those of the file's nodes and of its values: names that are made up
     (`NODE:part`, `NODE/inner`) keep clear of both.
 
-    Inside a loop, a branch or a function, `prefix` is put before the names of what is built, `origin` names the ONNX
-    node that stands in the file, and `scope` is its module path.
+    Inside a loop, a branch or a function, `prefix` is put before the names of what is built; `origin` names the ONNX node that
+    stands in the file, `scope` its module path. `late` are the values that follow from open lengths alone.
     """
 
     tokens: frozenset[str] = frozenset()
@@ -66,6 +68,7 @@ class Construction:
     prefix: str = ""
     origin: tuple[str, ...] = ()
     scope: str = ""
+    late: set[str] = field(default_factory=set)
 
     def inside(self, node: OnnxNode, label: str = "", prefix: str | None = None) -> Construction:
         """Return the same construction as seen inside a node: its own names, and those outside."""
@@ -92,7 +95,7 @@ class Construction:
         made = bool(part or self.origin)
         name = self.free_name(self.prefix + (f"{node.name}:{part}" if part else node.name), made)
         output = self.free_value(self.prefix + (f"{node.outputs[0]}:{part}" if part else node.outputs[0]), made)
-        shape = sized(tuple(int(n) for n in op.shape(*(i.shape for i in inputs))))
+        shape = sized(tuple(whole(n) for n in op.shape(*(i.shape for i in inputs))))
         active = any(i.value.active for i in inputs) or op.kind == "embedding"
         nonneg = op.nonneg(*(i.value.nonneg for i in inputs))
         return self._add(name, op, inputs, output, node, Value(shape, np.dtype(float), active, nonneg))
@@ -125,7 +128,8 @@ class Construction:
         inputs = tuple(a for a in args if isinstance(a, Ref))
         places = tuple(i for i, a in enumerate(args) if isinstance(a, Ref))
         given = tuple(None if isinstance(a, Ref) else a for a in args)
-        samples = self._sampled(node, args)
+        is_late = concerns(args) or (bool(inputs) and all(i.name in self.late for i in inputs))
+        samples = shown(node, args) if is_late else self._sampled(node, args)
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
 
         ids = tuple(p for p in places if self._is_token(args[p]))
@@ -138,10 +142,12 @@ class Construction:
             return MovedIds(run, tuple(map(places.index, tokens)), share) if tokens else run
 
         found = tuple(
-            self.plumbing(node, i, inputs, function(i), np.asarray(sample)) if ok else None
+            self.plumbing(node, i, inputs, function(i), sample) if ok else None
             for i, (ok, sample) in enumerate(zip(made, samples, strict=True))
         )
-        if sized_by_data(node, places):
+        if all(i.name in self.late for i in inputs):
+            self.late.update(ref.name for ref in found if ref)
+        elif sized_by_data(node, places):
             self.sized_by_data.update(ref.name for ref in found if ref)
         return found
 
@@ -168,19 +174,21 @@ class Construction:
         i: int,
         inputs: tuple[Ref, ...],
         function: Callable[..., Any] | Op,
-        sample: np.ndarray,
+        sample: np.ndarray | Shown,
         part: str = "",
     ) -> Ref:
         """Add a plumbing node that computes output i of an ONNX node, or a part of what it needs.
 
         `sample` shows the shape and dtype.
         """
+        sample = sample if isinstance(sample, Shown) else np.asarray(sample)
         label = f":{part}" if part else f":{i}" if i else ""
         output = self.prefix + (f"{node.outputs[i]}:{part}" if part else node.outputs[i])
         value, made = Value(sample.shape, sample.dtype, active=False), bool(label or self.origin)
         name, output = self.free_name(self.prefix + node.name + label, made), self.free_value(output, made)
-        self.samples[output] = sample
-        limits.hold_array(f"node {self.prefix + node.name!r}", sample)
+        if isinstance(sample, np.ndarray):
+            self.samples[output] = sample
+            limits.hold_array(f"node {self.prefix + node.name!r}", sample)
         op = function if isinstance(function, Op) else Plumbing(function)
         return self._add(name, op, inputs, output, node, value)
 
@@ -233,6 +241,8 @@ class Construction:
         """Return an array of a value's shape and dtype: the value itself where the input is known."""
         if self.feeds is not None:
             return self.observe(ref)
+        if is_open(ref.value.shape) or ref.name in self.late:
+            raise Unbuildable(f"it is tried on {ref.name!r}, and lengths of that are left open")
         if ref.name not in self.samples:
             self.samples[ref.name] = sample = np.zeros(ref.value.shape, ref.value.dtype)
             limits.hold_array(f"a sample of {ref.name!r}", sample)

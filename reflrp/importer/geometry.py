@@ -9,6 +9,8 @@ import numpy as np
 
 from reflrp.arrays.kernels import Ints, Windows
 from reflrp.arrays.provenance import over
+from reflrp.arrays.tracing.dims import is_open
+from reflrp.arrays.tracing.spans import check_room
 from reflrp.importer.site import Site, Unbuildable, sized
 
 
@@ -47,12 +49,18 @@ def conv_windows(site: Site, size: Ints, kernel: Ints) -> Windows:
     n = len(kernel)
     strides, dilations = ints(site, "strides", n), ints(site, "dilations", n)
     begin, end = _pads(site, size, _span(kernel, dilations), strides)
+    _check_room(size, _span(kernel, dilations), begin, end)
     return _checked(Windows(tuple(size), tuple(kernel), strides, dilations, begin, end))
+
+
+def _check_room(size: Ints, span: Ints, begin: Ints, end: Ints) -> None:
+    for n, k, b, e in zip(size, span, begin, end, strict=True):
+        check_room(n, k - b - e)
 
 
 def _checked(windows: Windows) -> Windows:
     sized(windows.padded)
-    if min(windows.out, default=1) < 1:
+    if any(n < 1 for n in windows.out):
         raise Unbuildable(f"its kernel {windows.kernel} does not fit into its input {windows.size}")
     return windows
 
@@ -102,7 +110,10 @@ def pool_windows(site: Site, size: Ints) -> Windows:
     if site.attr("ceil_mode", 0) and site.attr("auto_pad", "NOTSET") == "NOTSET":
         geometry = zip(size, span, strides, begin, end, strict=True)
         end = tuple(_ceil_end(*axis) for axis in geometry)
+    _check_room(size, span, begin, end)
     windows = _checked(Windows(tuple(size), kernel, strides, dilations, begin, end))
+    if is_open(windows.out):
+        return windows
     counts(windows, (0,) * n, windows.size)
     return windows
 
@@ -118,6 +129,10 @@ def _ceil_end(size: int, span: int, stride: int, begin: int, end: int) -> int:
 def average_share(site: Site, windows: Windows) -> np.ndarray:
     """Return one over the number of entries that each window of an AveragePool counts."""
     low, high = (0,) * len(windows.size), windows.size
+    if is_open(windows.out):
+        if any((*windows.begin, *windows.end)):
+            raise Unbuildable("how many entries its windows hold depends on the length, which is left open")
+        return over(1.0, float(prod(windows.kernel)))
     if site.attr("count_include_pad", 0):
         begin, end = _pads(site, windows.size, _span(windows.kernel, windows.dilations), windows.strides)
         low, high = tuple(-b for b in begin), tuple(n + e for n, e in zip(windows.size, end, strict=True))

@@ -8,12 +8,14 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO
+from reflrp.arrays.tracing.dims import Unsettled
 from reflrp.errors import ModelError, ReflrpError
 from reflrp.importer.allowed import BUILT, RANDOM
 from reflrp.importer.dtypes import is_float
 from reflrp.importer.functions import defined_by_function, function_of
 from reflrp.importer.integers import build_on_integers, is_number, on_integers
 from reflrp.importer.labels import INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
+from reflrp.importer.lengths import concerns, counted
 from reflrp.importer.node import OnnxNode
 from reflrp.importer.site import BUILDERS, Arg, Items, Ref, Site, Unbuildable, Work
 from reflrp.importer.sizes import read_shapes
@@ -48,6 +50,9 @@ def place(node: OnnxNode, work: Work) -> None:
     args = tuple(work.known[i] if i else None for i in node.inputs)
     try:
         made = make(node, args, work)
+    except Unsettled as error:
+        error.args = (f"node {work.prefix + node.name!r} (onnx {node.op_type}): {error}",)
+        raise
     except (Unbuildable, ReflrpError):
         raise
     except MemoryError as error:
@@ -75,6 +80,11 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
             "its output is random, so that there is no one answer to explain; export the model for inference"
         )
     read_shapes(node, args, work)
+    settled = _by_lengths(node, args, work)
+    return _made(node, args, work) if settled is None else settled
+
+
+def _made(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
     build_ = BUILDERS.get((node.domain, node.op_type))
     if node.op_type in BUILT or any(isinstance(a, Items) for a in args):
         if build_ is None:
@@ -93,6 +103,19 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
     made = build_on_integers(build_, node, args, work) if integers else build_(Site(node, args, work))
     inert = tuple(i for i in INERT_OUTPUTS.get(node.op_type, ()) if i < len(node.outputs) and node.outputs[i])
     return (made, *work.plumb(node, args, inert)[1:]) if inert and not isinstance(made, tuple) else made
+
+
+def _by_lengths(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
+    """Return the outputs of a node that open lengths settle: integers made of them, or late values; None for any other."""
+    refs = [a for a in args if isinstance(a, Ref)]
+    if not concerns(args) and not any(r.name in work.late for r in refs):
+        return None
+    found = counted(node, args)
+    if found is not None or node.op_type in BUILT:
+        return found
+    if all(r.name in work.late for r in refs) or not (_carries(node, args, work) or node.bodies):
+        return work.plumb(node, args)
+    return None
 
 
 def _random(node: OnnxNode, args: tuple[Arg, ...]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays.provenance import own
+from reflrp.arrays.tracing.dims import example, whole
 from reflrp.errors import TooLarge
 from reflrp.importer.node import Body, OnnxNode
 from reflrp.ir import Node, Op, Shape, Value
@@ -78,10 +79,10 @@ def sized(shape: Shape) -> Shape:
 
     Raises Unbuildable for one that cannot be, Oversized for one beyond the limit on memory.
     """
-    if min(shape, default=1) < 0:
+    if any(n < 0 for n in shape):
         raise Unbuildable(f"it needs an array of the shape {shape}")
     try:
-        limits.check_array("it", shape)
+        limits.check_array("it", tuple(map(example, shape)))
     except TooLarge as error:
         raise Oversized(str(error)) from None
     return shape
@@ -103,6 +104,7 @@ class Work(Protocol):
     notes: list[str]
     steps: list[int]
     sized_by_data: set[str]
+    late: set[str]
     bounds: dict[str, tuple[float, float]]
     reserved: tuple[frozenset[str], frozenset[str]]
     prefix: str
@@ -213,7 +215,7 @@ class Site:
     def ints(self, name: str, i: int | None = None) -> tuple[int, ...] | None:
         """Return integers that are an attribute in old opsets and input i in new ones."""
         value = self.const(i) if i is not None and self.has(i) else self.attr(name)
-        return None if value is None else tuple(int(v) for v in np.ravel(value))
+        return None if value is None else tuple(whole(v) for v in np.ravel(value))
 
     def axis(self, axis: int, rank: int) -> int:
         """Return an axis counted from the front."""

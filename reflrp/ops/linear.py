@@ -15,6 +15,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array, add, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
 from reflrp.arrays.kernels import matmul
+from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ground.caches import Cache
 from reflrp.ir import Op, Shape
 from reflrp.ops.stabilizer import StabilizerLike, ratio
@@ -163,7 +164,7 @@ class Dense(LinearMap):
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (..., out)."""
-        lead = np.broadcast_shapes(shapes[0][:-2], self.w.shape[:-2])
+        lead = broadcast_shapes(shapes[0][:-2], self.w.shape[:-2])
         return (*lead, *shapes[0][len(shapes[0][:-2]) : -1], self.w.shape[-1])
 
     def takes(self, *shapes: Shape) -> int:
@@ -195,7 +196,7 @@ class LeftDense(LinearMap):
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (..., out, n)."""
-        lead = np.broadcast_shapes(shapes[0][:-2], self.w.shape[:-2])
+        lead = broadcast_shapes(shapes[0][:-2], self.w.shape[:-2])
         return (*lead, self.w.shape[-2], *shapes[0][-1:])
 
     def takes(self, *shapes: Shape) -> int:
@@ -225,7 +226,7 @@ class Diagonal(LinearMap):
     def shape(self, *shapes: Shape) -> Shape:
         """Return the broadcast shape."""
         b = () if self.b is ZERO else self.b.shape
-        return np.broadcast_shapes(shapes[0], self.w.shape, b)
+        return broadcast_shapes(shapes[0], self.w.shape, b)
 
     def forward(self, *xs: Array) -> Array:
         """Return w * a + b, with a broadcast where only b asks for it."""

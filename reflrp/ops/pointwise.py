@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from reflrp.arrays import Array, erf, namespace, ones_like, where
+from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ir import Op, Shape
 
 
@@ -246,7 +247,7 @@ class Pointwise(Op):
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the input's shape."""
-        return np.broadcast_shapes(shapes[0], *(np.shape(a) for a in self.args))
+        return broadcast_shapes(shapes[0], *(np.shape(a) for a in self.args))
 
     def nonneg(self, *flags: bool) -> bool:
         """Return whether f >= 0 always, or keeps the sign of an input that is."""

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import ClassVar
 
-import numpy as np
-
 from reflrp.arrays import Array, inner, namespace, total, unbroadcast
 from reflrp.arrays.kernels import matmul
+from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ir import Op, Shape
 from reflrp.ops.linear import Absorbed
 from reflrp.ops.stabilizer import StabilizerLike, ratio
@@ -72,7 +71,7 @@ class Multiply(Product):
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the broadcast shape."""
-        return np.broadcast_shapes(*shapes)
+        return broadcast_shapes(*shapes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,5 +101,5 @@ class MatrixProduct(Product):
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return (..., rows of x, columns of y)."""
-        lead = np.broadcast_shapes(shapes[0][:-2], shapes[1][:-2])
+        lead = broadcast_shapes(shapes[0][:-2], shapes[1][:-2])
         return (*lead, shapes[0][-2], shapes[1][-1])

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from reflrp.arrays import Array, is_symbolic, namespace, ones_like, where
+from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.errors import InputError
 from reflrp.ir import Op, Shape
 
@@ -42,7 +43,7 @@ class Units(Op):
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the input's shape."""
-        return np.broadcast_shapes(*shapes)
+        return broadcast_shapes(*shapes)
 
     def nonneg(self, *flags: bool) -> bool:
         """Return whether the input is >= 0."""
@@ -72,7 +73,7 @@ class Scaled(Units):
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the input's shape."""
-        return np.broadcast_shapes(*shapes, *(np.shape(p) for p in (self.scale, self.zero) if p is not None))
+        return broadcast_shapes(*shapes, *(np.shape(p) for p in (self.scale, self.zero) if p is not None))
 
     def describe(self) -> str:
         """Return scale and zero point, where there is one of each."""
@@ -177,7 +178,7 @@ class Truncate(Units):
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the broadcast shape."""
-        return np.broadcast_shapes(*shapes, np.shape(self.divisor))
+        return broadcast_shapes(*shapes, np.shape(self.divisor))
 
     def nonneg(self, *flags: bool) -> bool:
         """Return whether dividend and divisor are >= 0."""

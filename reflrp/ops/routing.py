@@ -10,6 +10,7 @@ import numpy as np
 
 from reflrp.arrays import Array, is_symbolic, namespace, to_host, unbroadcast, where
 from reflrp.arrays.kernels import placed
+from reflrp.arrays.tracing.spans import entries
 from reflrp.arrays.tracing.terms import still
 from reflrp.errors import InputError
 from reflrp.ir import Op, Shape
@@ -90,7 +91,7 @@ class Slice(Routing):
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the slice's shape."""
-        return tuple(len(range(*s.indices(n))) for s, n in zip(self.slices, shapes[0], strict=True))
+        return tuple(entries(s, n) for s, n in zip(self.slices, shapes[0], strict=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, namespace, total, unbroadcast
 from reflrp.arrays.kernels import Windows, pool, pool_picked, pool_unpicked, pool_winners
+from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap
 
@@ -172,7 +173,7 @@ class MaxOf(Selection):
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the broadcast shape."""
-        return np.broadcast_shapes(*shapes, *(c.shape for c in self.constants))
+        return broadcast_shapes(*shapes, *(c.shape for c in self.constants))
 
     def nonneg(self, *flags: bool) -> bool:
         """Return whether the winner is provably >= 0."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from reflrp.arrays import ZERO, Array, add, finite, namespace, unbroadcast
+from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap, at_least_zero
 
@@ -67,7 +68,7 @@ class SumOf(LinearMap):
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the broadcast shape."""
-        return np.broadcast_shapes(*shapes)
+        return broadcast_shapes(*shapes)
 
     def nonneg(self, *flags: bool) -> bool:
         """Return whether all values and all signs are >= 0."""

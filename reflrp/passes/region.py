@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
+from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ir import Node, Op, Shape
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.pointwise import Pointwise
@@ -175,7 +176,7 @@ class _Reader:
 
     def joined(self, forms: tuple[Form, ...]) -> tuple[Places, Shape]:
         """Return the places and the shape of values that are broadcast together."""
-        shape = np.broadcast_shapes(*(f.shape for f in forms))
+        shape = broadcast_shapes(*(f.shape for f in forms))
         places: list[int | None] = [None] * len(shape)
         for f in forms:
             for i, place in enumerate(f.places, start=len(shape) - len(f.places)):

@@ -93,7 +93,7 @@ def check(entry: Entry) -> Outcome:
     outcome = Outcome(entry.name, entry.exporter, entry.family)
     start = time.perf_counter()
     try:
-        with _limited(LIMIT):
+        with limited(LIMIT):
             _stages(entry, outcome)
     except Exception as error:  # whatever is raised is the finding
         outcome.failed = STAGES[len(outcome.passed)]
@@ -198,7 +198,7 @@ def _explain(model: reflrp.Model, entry: Entry, preset: str, feeds: Mapping[str,
 
 
 @contextmanager
-def _limited(seconds: int) -> Iterator[None]:
+def limited(seconds: int) -> Iterator[None]:
     """Raise TimeoutError after so many seconds, where the system can."""
     if not hasattr(signal, "SIGALRM"):
         yield

@@ -8,8 +8,9 @@ import numpy as np
 
 from reflrp.arrays.namespaces import Symbolic
 from reflrp.arrays.tracing import arithmetic, moves
+from reflrp.arrays.tracing.dims import Dim
 from reflrp.arrays.tracing.reductions import matmul, transposed
-from reflrp.arrays.tracing.terms import Shape, Term, Trace
+from reflrp.arrays.tracing.terms import CURRENT, Shape, Term, Trace
 
 
 class SymbolicArray(Symbolic):
@@ -164,17 +165,44 @@ def array(term: Term) -> Any:
     return term.value if term.value is not None else SymbolicArray(term)
 
 
+class Numbers(Symbolic):
+    """0, 1 .. up to an open length: no term yet, as no trace is known."""
+
+    def __init__(self, count: Dim) -> None:
+        self.count = count
+
+    dtype = np.dtype(np.int64)
+    ndim = 1
+
+    @property
+    def shape(self) -> Shape:
+        """The shape."""
+        return (self.count,)
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: Any) -> Any:
+        """Return where the numbers are those of another array."""
+        return combined("Equal", other, self)
+
+
 def term_of(x: Any, trace: Trace, dtype: Any = None) -> Term:
     """Return the term of an array or a number; of constants in a dtype, if one is given."""
     if isinstance(x, SymbolicArray):
         return x.term
+    if isinstance(x, Dim):
+        return trace.length(x, dtype)
+    if isinstance(x, Numbers):
+        found = trace.make("Range", (), (x.count,), np.int64, True, of=(x.count,))
+        return found if dtype is None or np.dtype(dtype) == np.int64 else arithmetic.cast(found, dtype)
     value = np.asarray(x)
     return trace.constant(value, dtype if dtype is not None and value.dtype != dtype else None)
 
 
 def trace_of(*arrays: Any) -> Trace:
     """Return the trace that the symbolic arrays among some belong to."""
-    return next(x.term.trace for x in arrays if isinstance(x, SymbolicArray))
+    found = next((x.term.trace for x in arrays if isinstance(x, SymbolicArray)), None)
+    return CURRENT.get() if found is None else found
 
 
 def _common(terms: list[Any]) -> np.dtype[Any]:
@@ -183,9 +211,11 @@ def _common(terms: list[Any]) -> np.dtype[Any]:
     floats = [d for d in known if d.kind == "f"]
     if floats:
         return floats[0]
-    others = [np.asarray(x).dtype for x in terms if not isinstance(x, SymbolicArray)]
+    others = [
+        x.dtype if isinstance(x, Numbers) else np.asarray(x).dtype for x in terms if not isinstance(x, SymbolicArray)
+    ]
     if any(d.kind == "f" for d in others):
-        return np.dtype(np.float32)
+        return trace_of(*terms).real
     return max((d for d in known), key=lambda d: (d.kind != "b", d.itemsize))
 
 
@@ -208,4 +238,4 @@ def combined(op: str, x: Any, y: Any) -> Any:
 
 
 def _is_array(x: Any) -> bool:
-    return isinstance(x, SymbolicArray | np.ndarray | np.generic | int | float | bool)
+    return isinstance(x, SymbolicArray | Numbers | np.ndarray | np.generic | int | float | bool)

@@ -1,144 +1,240 @@
-"""Lengths that are known as a formula only: a + b N, where N is the number of samples that a graph will run at.
+"""Lengths that are known as a formula only: sums of products of symbols, such as 2N + 1 or 3NT.
 
-A `Dim` is an int, namely what the length is for one sample. So it passes through every formula over shapes, and a constant
-that is worked out along such an axis has one entry there, which is broadcast. Where an answer would hold for some N only,
-it raises `Unsettled`: a graph is never written that is right for one batch size and wrong for another.
+A symbol is a length that a graph learns in the run: N is the number of samples, others are the axes that a file leaves open.
+All are at least 1. A `Dim` is an int, namely what the length is at an example; so it passes through every formula over shapes.
+Where an answer would hold for some lengths only, it raises `Unsettled`: a graph is never written that is right for one length
+and wrong for another.
 """
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any
 
+import numpy as np
+
+from reflrp.arrays.tracing.polynomials import Monomial, Terms, added, least, product, quotient, scaled
 from reflrp.errors import InputError
+
+BATCH = "N"
+"""The symbol of the number of samples."""
 
 
 class Unsettled(InputError):
-    """What a formula asks of a length has no one answer for all batch sizes."""
+    """What a formula asks of a length has no one answer for all lengths."""
+
+
+class Undecided(Unsettled):
+    """Which of a length and a number is larger depends on the length."""
+
+    def __init__(self, text: str, n: int, other: int) -> None:
+        super().__init__(text)
+        self.n, self.other = n, other
+
+
+class TooShort(Unsettled):
+    """An open length must be larger than 1: that of a symbol, by so much."""
+
+    def __init__(self, text: str, symbol: str, by: int) -> None:
+        super().__init__(text)
+        self.symbol, self.by = symbol, by
+
+
+class TooLong(Unsettled):
+    """An open length must not be larger than `most`: that of a symbol."""
+
+    def __init__(self, text: str, symbol: str, most: int) -> None:
+        super().__init__(text)
+        self.symbol, self.most = symbol, most
 
 
 class Dim(int):
-    """A length a + b N with b > 0; N >= 1 is the number of samples. Make one with `dim`."""
+    """A length that depends on symbols. Make one with `dim` or `length`, and others from it by arithmetic."""
 
-    times: int
-    plus: int
+    terms: tuple[tuple[Monomial, int], ...]
+    __array_ufunc__ = None
 
     def __repr__(self) -> str:
         """Return `2N + 1`."""
-        return f"{self.times if self.times != 1 else ''}N{f' + {self.plus}' if self.plus else ''}"
+        texts = [_text(monomial, times) for monomial, times in self.terms if monomial]
+        found = " + ".join(texts).replace("+ -", "- ")
+        plus = dict(self.terms).get((), 0)
+        return f"{found} {'+' if plus > 0 else '-'} {abs(plus)}" if plus else found
 
     __str__ = __repr__
 
     def __reduce__(self) -> Any:
         """Return how to make it again."""
-        return dim, (self.times, self.plus)
+        return _restored, (self.terms, example(self))
 
     def __hash__(self) -> int:
         """Return a hash of the formula."""
-        return hash((self.times, self.plus))
+        return hash(self.terms)
 
     def __eq__(self, other: object) -> bool:
         """Return whether both are the same formula; a Dim is no number."""
-        return isinstance(other, Dim) and (self.times, self.plus) == (other.times, other.plus)
+        return isinstance(other, Dim) and self.terms == other.terms
 
     def __ne__(self, other: object) -> bool:
         """Return whether they are not the same formula."""
         return not self == other
 
-    def __add__(self, other: int) -> int:
-        """Return the sum."""
-        times, plus = _parts(other)
-        return dim(self.times + times, self.plus + plus)
+    def _no_number(self, *others: Any) -> Any:
+        raise Unsettled(f"a number is asked for where the length {self} is no number yet")
 
-    __radd__ = __add__
+    __int__ = __float__ = __truediv__ = __rtruediv__ = __pow__ = __rpow__ = _no_number
+    __rfloordiv__ = __rmod__ = __rdivmod__ = __lshift__ = __rshift__ = __and__ = __or__ = __xor__ = _no_number
+
+    def _met(self, other: Any) -> Any:
+        if isinstance(other, np.ndarray | float):
+            self._no_number()
+        return NotImplemented
 
     def __neg__(self) -> int:
         """Never asked of a length."""
         raise Unsettled(f"the length {self} is taken below zero")
 
+    def __add__(self, other: int) -> int:
+        """Return the sum."""
+        if not _is_length(other):
+            found: int = self._met(other)
+            return found
+        return _made(added(_parts(self), _parts(other)), example(self) + example(other))
+
+    __radd__ = __add__
+
     def __sub__(self, other: int) -> int:
         """Return the difference."""
-        times, plus = _parts(other)
-        return dim(self.times - times, self.plus - plus)
+        if not _is_length(other):
+            found: int = self._met(other)
+            return found
+        return _made(added(_parts(self), scaled(_parts(other), -1)), example(self) - example(other))
 
     def __rsub__(self, other: int) -> int:
-        """Return the difference, which must not depend on N."""
-        raise Unsettled(f"{other} - ({self}) depends on the batch size")
+        """Return the difference, where it is no length below zero."""
+        return _made(added(_parts(other), scaled(_parts(self), -1)), example(other) - example(self))
 
     def __mul__(self, other: int) -> int:
-        """Return the product with a number."""
-        if isinstance(other, Dim):
-            raise Unsettled(f"({self}) * ({other}) is no a + b N")
-        return dim(self.times * other, self.plus * other)
+        """Return the product."""
+        if not _is_length(other):
+            found: int = self._met(other)
+            return found
+        return _made(product(_parts(self), _parts(other)), example(self) * example(other))
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: int) -> int:
-        """Return the quotient, where it is the same formula for all N."""
-        if isinstance(other, Dim):
-            quotient, rest = divmod(self.times, other.times)
-            if rest or self.plus != quotient * other.plus:
-                raise Unsettled(f"({self}) // ({other}) depends on the batch size")
-            return quotient
-        if self.times % other or self.plus % other:
-            raise Unsettled(f"({self}) // {other} depends on the batch size")
-        return dim(self.times // other, self.plus // other)
+        """Return the quotient, where it is one formula for all lengths."""
+        found = quotient(_parts(self), _parts(other))
+        if found is None:
+            raise Unsettled(f"({self}) // {_shown(other)} is no one formula")
+        return _made(found, example(self) // example(other))
 
     def __mod__(self, other: int) -> int:
-        """Return the remainder, where it is the same for all N."""
-        if isinstance(other, Dim):
-            return int(self - (self // other) * other)
-        if self.times % other:
-            raise Unsettled(f"({self}) % {other} depends on the batch size")
-        return self.plus % other
+        """Return the remainder, where it is the same for all lengths."""
+        return self - (self // other) * other
 
     def __divmod__(self, other: int) -> tuple[int, int]:
         """Return quotient and remainder."""
         return self // other, self % other
 
-    def _difference(self, other: int) -> tuple[float, float]:
-        """Return the least and the largest that self - other can be."""
-        times, plus = self.times - _parts(other)[0], self.plus - _parts(other)[1]
-        return (-inf if times < 0 else times + plus), (inf if times > 0 else times + plus)
-
     def _settled(self, other: int, never: bool, always: bool, text: str) -> bool:
         if never or always:
             return always
-        raise Unsettled(f"whether {self} {text} {other} depends on the batch size")
+        raise Undecided(f"whether {self} {text} {other} depends on the length", self, other)
 
     def __lt__(self, other: int) -> bool:
-        """Return whether it is smaller for all N."""
-        least, most = self._difference(other)
+        """Return whether it is smaller for all lengths."""
+        least, most = bounds(self, other)
         return self._settled(other, least >= 0, most < 0, "<")
 
     def __le__(self, other: int) -> bool:
-        """Return whether it is at most as large for all N."""
-        least, most = self._difference(other)
+        """Return whether it is at most as large for all lengths."""
+        least, most = bounds(self, other)
         return self._settled(other, least > 0, most <= 0, "<=")
 
     def __gt__(self, other: int) -> bool:
-        """Return whether it is larger for all N."""
+        """Return whether it is larger for all lengths."""
         return not self <= other
 
     def __ge__(self, other: int) -> bool:
-        """Return whether it is at least as large for all N."""
+        """Return whether it is at least as large for all lengths."""
         return not self < other
 
 
 def dim(times: int, plus: int = 0) -> int:
     """Return the length plus + times N: a plain int where it does not depend on N."""
-    times, plus = int(times), int(plus)
-    if times == 0:
-        return plus
-    if times < 0 or times + plus < 0:
-        raise Unsettled(f"{plus} + {times} N is no length for all batch sizes")
-    made = int.__new__(Dim, times + plus)
-    made.times, made.plus = times, plus
+    return _made({(BATCH,): int(times), (): int(plus)}, int(times) + int(plus))
+
+
+def length(symbol: str, at: int, plus: int = 0) -> int:
+    """Return the length symbol + plus, whose example has `at` for the symbol."""
+    return _made({(symbol,): 1, (): plus}, at + plus)
+
+
+def example(n: int) -> int:
+    """Return what a length is at the example; a number is itself."""
+    return int.__add__(n, 0) if isinstance(n, Dim) else int(n)
+
+
+def whole(n: Any) -> int:
+    """Return a length as it is, and any other number as a plain int."""
+    return n if isinstance(n, Dim) else int(n)
+
+
+def is_open(shape: Any) -> bool:
+    """Return whether any length of a shape, or number in an array of integers, depends on a symbol."""
+    if isinstance(shape, np.ndarray):
+        return shape.dtype == object and any(isinstance(n, Dim) for n in shape.flat)
+    return any(isinstance(n, Dim) for n in shape)
+
+
+def symbols_of(shape: Any) -> tuple[str, ...]:
+    """Return the symbols that the lengths of a shape depend on, in order."""
+    found = (s for n in shape if isinstance(n, Dim) for monomial, _ in n.terms for s in monomial)
+    return tuple(dict.fromkeys(found))
+
+
+def _made(terms: Terms, value: int) -> int:
+    kept = tuple(sorted((m, k) for m, k in terms.items() if k))
+    if not kept or kept == (((), kept[0][1]),):
+        return kept[0][1] if kept else 0
+    if least(dict(kept)) < 0:
+        made = _restored(kept, value)
+        raise Unsettled(f"{made!r} is no length for all lengths")
+    return _restored(kept, value)
+
+
+def _restored(terms: tuple[tuple[Monomial, int], ...], value: int) -> Dim:
+    made = int.__new__(Dim, value)
+    made.terms = terms
     return made
 
 
-def _parts(n: int) -> tuple[int, int]:
-    return (n.times, n.plus) if isinstance(n, Dim) else (0, int(n))
+def _is_length(n: Any) -> bool:
+    return isinstance(n, int | np.integer)
+
+
+def _parts(n: int) -> dict[Monomial, int]:
+    return dict(n.terms) if isinstance(n, Dim) else {(): int(n)}
+
+
+def bounds(one: int, two: int) -> tuple[float, float]:
+    """Return the least and the largest that one - two can be."""
+    difference = added(_parts(one), scaled(_parts(two), -1))
+    return least(difference), -least(scaled(difference, -1))
+
+
+def _text(monomial: Monomial, times: int) -> str:
+    factor = "" if times == 1 else "-" if times == -1 else str(times)
+    return (
+        factor
+        + ("" if all(len(s) == 1 for s in monomial) else " " if factor else "")
+        + " ".join(monomial).replace(" ", "" if all(len(s) == 1 for s in monomial) else " ")
+    )
+
+
+def _shown(n: int) -> str:
+    return f"({n})" if isinstance(n, Dim) else str(n)
 
 
 def total(shape: tuple[int, ...]) -> int:
@@ -159,3 +255,8 @@ def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
                 raise InputError(f"arrays of the shapes {shapes} cannot be broadcast")
             found[i] = n if n != 1 else found[i]
     return tuple(found)
+
+
+def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return what `numpy.broadcast_shapes` does, of lengths that may depend on symbols."""
+    return broadcast(*shapes) if any(map(is_open, shapes)) else np.broadcast_shapes(*shapes)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, total
+from reflrp.arrays.tracing.spans import sliced, taken
 from reflrp.arrays.tracing.terms import Shape, Term, still
 
 ELEMENTWISE = frozenset(["Add", "Sub", "Mul", "Div", "Max", "Min", "Where", "Abs", "Neg", "Relu", "Less", "And", "Cast",
@@ -146,36 +147,36 @@ def index(term: Term, key: Any) -> Term:
         span = _span(k, n)
         spans.append((axis, *span))
         if isinstance(k, slice):
-            shape.append(n if isinstance(n, Dim) else len(range(*span)))
+            shape.append(taken(span))
         axis += 1
     return reshape(_sliced(term, spans), tuple(shape))
 
 
 def _span(k: Any, n: int) -> tuple[int, int, int]:
     """Return start, stop and step of an index along an axis of n entries."""
-    if isinstance(n, Dim):
-        if isinstance(k, slice) and k.start in (None, 0) and k.step in (None, 1) and (k.stop is None or n == k.stop):
-            return 0, n, 1
-        raise Unsettled(f"{k} takes some of the samples, of which there are {n}")
     if isinstance(k, slice):
-        return k.indices(n)
+        return sliced(k, n)
+    if isinstance(n, Dim):
+        raise Unsettled(f"{k} takes one entry of {n}")
     i = int(k) % n
     return i, i + 1, 1
 
 
 def _sliced(term: Term, spans: list[tuple[int, int, int, int]]) -> Term:
-    kept = [s for s in spans if (s[1], s[3]) != (0, 1) or s[2] != term.shape[s[0]]]
+    kept = [s for s in spans if s[1] != 0 or s[3] != 1 or s[2] != term.shape[s[0]]]
     if not kept:
         return term
     lengths = list(term.shape)
     for axis, start, stop, step in kept:
-        lengths[axis] = len(range(start, stop, step))
+        lengths[axis] = taken((start, stop, step))
     if term.op == "Concat" and len(kept) == 1 and kept[0][3] == 1 and kept[0][0] == term.get("axis"):
         part = _part(term, kept[0][1], kept[0][2])
         if part is not None:
             return part
     axes, starts, stops, steps = zip(*kept, strict=True)
-    ends = tuple(-(2**62) if step < 0 and stop < 0 else stop for stop, step in zip(stops, steps, strict=True))
+    turned = [step < 0 and (isinstance(stop, Dim) or stop < 0) for stop, step in zip(stops, steps, strict=True)]
+    ends = tuple(-(2**62) if back else stop for back, stop in zip(turned, stops, strict=True))
+    starts = tuple(-1 if back and isinstance(n, Dim) else k for back, n, k in zip(turned, stops, starts, strict=True))
     return same(term, "Slice", tuple(lengths), axes=axes, starts=starts, ends=ends, steps=steps)
 
 
@@ -213,8 +214,19 @@ def placed(term: Term, key: Any, shape: Shape) -> Term:
         if not isinstance(k, slice):
             raise Unsettled("a symbolic array is written at slices only")
         start, stop, step = _span(k, n)
-        term = _on_axis(term, axis, range(start, stop, step), n) if not isinstance(n, Dim) else term
+        if isinstance(n, Dim):
+            term = _in_open(term, axis, start, stop, step, n)
+        else:
+            term = _on_axis(term, axis, range(start, stop, step), n)
     return term
+
+
+def _in_open(term: Term, axis: int, start: int, stop: int, step: int, n: int) -> Term:
+    """Return zeros along an axis of an open length, with the entries of a term from `start` to `stop`."""
+    if step == -1:
+        return flip(term, axis)
+    before = tuple(start if i == axis else 0 for i in range(len(term.shape)))
+    return pad(term, before, tuple(n - stop if i == axis else 0 for i in range(len(term.shape))))
 
 
 def _on_axis(term: Term, axis: int, where: range, n: int) -> Term:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -63,13 +64,18 @@ class Term:
 
 @dataclass(eq=False)
 class Trace:
-    """All terms of one graph, each once. `batch` is a named value and its axis of length N, where N is no number.
+    """All terms of one graph, each once.
 
-    `origins` says of constants that were derived from others by a function how: by the constant's id the array itself, the
-    function and the other array.
+    `lengths` says for each symbol of a length which named value shows it, on which axis, and by how much that axis is longer;
+    `most` how large a symbol may be.
+
+    `real` is the dtype of its floating numbers. `origins` says of constants that were derived from others by a function how: by
+    the constant's id the array itself, the function and the other array.
     """
 
-    batch: tuple[Term, int] | None = None
+    lengths: dict[str, tuple[Term, int, int]] = field(default_factory=dict)
+    most: dict[str, int] = field(default_factory=dict)
+    real: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
     terms: dict[Hashable, Term] = field(default_factory=dict, repr=False)
     origins: dict[int, tuple[np.ndarray, Callable[[Any], Any], np.ndarray]] = field(default_factory=dict, repr=False)
 
@@ -114,10 +120,24 @@ class Trace:
             self.terms[key] = found
         return found
 
+    def length(self, n: int, dtype: Any = None) -> Term:
+        """Return the term of an open length as a number."""
+        whole = self.make("Length", (), (), np.int64, True, of=(n,))
+        whole.finite = True
+        if dtype is None or np.dtype(dtype) == np.int64:
+            return whole
+        found = self.make("Cast", (whole,), (), dtype, True)
+        found.finite = True
+        return found
+
     def derive(self, array: np.ndarray, function: Callable[[Any], Any], base: np.ndarray) -> np.ndarray:
         """Remember that a constant is a function of another, and return it."""
         self.origins[id(array)] = array, function, base
         return array
+
+
+CURRENT: ContextVar[Trace] = ContextVar("trace")
+"""The trace that constants enter where they meet nothing but an open length."""
 
 
 def still(shape: Shape) -> Shape:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays.tracing.arithmetic import binary
-from reflrp.arrays.tracing.dims import total
-from reflrp.arrays.tracing.moves import pad, reshape, same
+from reflrp.arrays.tracing.dims import is_open, total
+from reflrp.arrays.tracing.moves import expand, pad, reshape, same
 from reflrp.arrays.tracing.terms import Shape, Term
 
 Windows = Any
@@ -40,16 +40,22 @@ def _croppable(x: Term, windows: Windows) -> tuple[Term, Windows]:
     return x, type(windows)(windows.padded, windows.kernel, windows.strides, windows.dilations, zeros, zeros)
 
 
+def laid_out(x: Term, size: Shape) -> Term:
+    """Return a constant with all its entries along axes of open lengths, where it has one for all."""
+    lead = x.shape[: len(x.shape) - len(size)]
+    return expand(x, (*lead, *size)) if x.value is not None and is_open(size) else x
+
+
 def conv(x: Term, w: Term, windows: Windows, groups: int) -> Term:
     """Return the convolution: one Conv."""
-    x, windows = _croppable(x, windows)
+    x, windows = _croppable(laid_out(x, windows.size), windows)
     shape = (x.shape[0], w.shape[0], *windows.out)
     return x.trace.make("Conv", (x, w), shape, x.dtype, x.nonneg and w.nonneg, group=groups, **_lying(windows))
 
 
 def conv_transpose(s: Term, w: Term, windows: Windows, groups: int, mirror: Any) -> Term:
     """Return the transpose of `conv`: a Conv with the mirrored kernel, where windows lie densely; else a ConvTranspose."""
-    turned = windows.mirrored
+    s, turned = laid_out(s, windows.out), windows.mirrored
     if turned is not None:
         return conv(s, _mirrored(w, groups, mirror), turned, groups)
     shape = (s.shape[0], w.shape[1] * groups, *windows.padded)
@@ -85,6 +91,7 @@ def _mirrored(w: Term, groups: int, mirror: Any) -> Term:
 
 def window_sum(x: Term, windows: Windows) -> Term:
     """Return the sum over each window."""
+    x = laid_out(x, windows.size)
     plain = len(x.shape) == len(windows.size) + 2 and set(windows.dilations) == {1} and _small_frame(windows)
     if plain and windows.padded and min((*windows.begin, *windows.end)) >= 0:
         shape = (*x.shape[:2], *windows.out)
@@ -105,6 +112,7 @@ def _small_frame(windows: Windows) -> bool:
 
 def window_spread(s: Term, windows: Windows, mirror: Any) -> Term:
     """Return s added onto every entry of its window."""
+    s = laid_out(s, windows.out)
     lead = s.shape[: len(s.shape) - len(windows.size)]
     rows = reshape(s, (total(lead), 1, *windows.out))
     return reshape(conv_transpose(rows, _ones(s, windows), windows, 1, mirror), (*lead, *windows.size))

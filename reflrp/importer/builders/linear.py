@@ -8,6 +8,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.arrays.provenance import over, own, plus, times
+from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.importer.decompose import convolved_by_values, normalised_by_values
 from reflrp.importer.geometry import conv_windows, transposed_windows
 from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
@@ -29,7 +30,7 @@ def gemm(site: Site) -> Made:
     alpha, beta = site.attr("alpha", 1.0), site.attr("beta", 1.0)
     c = site.arg(2) if site.has(2) else None
     out = _matmul_shape(a.shape, b.shape)
-    if c is not None and np.broadcast_shapes(c.shape, out) != out:
+    if c is not None and broadcast_shapes(c.shape, out) != out:
         raise Unbuildable(f"its C of shape {c.shape} does not broadcast to {out}")
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return diagonal(site, site.ref(2), np.asarray(float(beta)), alpha * np.matmul(a, b))
@@ -90,7 +91,7 @@ def product_of(site: Site, a: Made, b: Made, bias: Array = ZERO, part: str = "",
 def _matmul_shape(a: Shape, b: Shape) -> Shape:
     if not a or not b or a[-1] != b[-2:][0]:
         raise Unbuildable(f"its operands of shapes {a} and {b} do not fit each other")
-    lead = np.broadcast_shapes(a[:-2], b[:-2])
+    lead = broadcast_shapes(a[:-2], b[:-2])
     return (*lead, *(a[-2:-1] if len(a) > 1 else ()), *(b[-1:] if len(b) > 1 else ()))
 
 
@@ -198,7 +199,7 @@ def _sum(site: Site, signs: list[int], part: str = "") -> Ref:
 def sum_of(site: Site, values: list[Ref], signs: list[int], part: str = "") -> Ref:
     """Return the sum of values with signs."""
     sources = tuple(v.shape for v in values)
-    out = np.broadcast_shapes(*sources)
+    out = broadcast_shapes(*sources)
     w = np.asarray(signs, dtype=float).reshape(-1, *(1,) * len(out))
     return site.emit(SumOf(w, ZERO, (len(values), *out), sources=sources), *values, part=part)
 
@@ -247,5 +248,5 @@ def diagonal(site: Site, x: Ref, w: np.ndarray | None, b: np.ndarray | None, par
 
 def widened(site: Site, x: Ref, *shapes: Shape) -> Ref:
     """Return x, broadcast first where it meets constants of larger shapes."""
-    out = sized(np.broadcast_shapes(x.shape, *shapes))
+    out = sized(broadcast_shapes(x.shape, *shapes))
     return x if out == x.shape else site.emit(Expand(x.shape, out), x, part="expand")

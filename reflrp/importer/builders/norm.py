@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from reflrp.arrays import ZERO
+from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.ops.norms import LocalResponse, Standardise
 
@@ -15,7 +16,7 @@ ONE = np.ones(())
 
 def _emitted(site: Site, op: Standardise, x: Ref) -> Ref:
     """Add a normalisation whose scale and bias do not make it larger than its input."""
-    if any(a is not ZERO and np.broadcast_shapes(a.shape, x.shape) != x.shape for a in (op.w, op.b)):
+    if any(a is not ZERO and broadcast_shapes(a.shape, x.shape) != x.shape for a in (op.w, op.b)):
         raise Unbuildable(f"its scale or bias does not fit its input of shape {x.shape}")
     return site.emit(op, x)
 

@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from reflrp.arrays import ZERO
+from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.importer.builders.linear import diagonal, multiply
 from reflrp.importer.geometry import average_share, pool_windows
 from reflrp.importer.plumbing import Winners
@@ -150,7 +151,7 @@ def extreme_of(site: Site) -> Ref:
     if len(values) == 1 and all(c.size == 1 and c.ndim <= values[0].ndim for c in constants):
         return _clip(site, values[0], [float(c.item()) for c in constants], least)
     shapes = tuple(v.shape for v in values)
-    out = np.broadcast_shapes(*shapes, *(c.shape for c in constants))
+    out = broadcast_shapes(*shapes, *(c.shape for c in constants))
     source = (len(args), *out)
     op = MaxOf(ONE, ZERO, source, sources=shapes, constants=tuple(constants), least=least)
     return site.emit(op, *values)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.cells import Cell, Made, State, gru_step, lstm_step, rnn_step
 from reflrp.importer.site import Oversized, Ref, Site, Unbuildable, builds
 from reflrp.ops.routing import Concat, Reshape, Slice, Transpose, Where
@@ -35,6 +36,8 @@ STEPS: dict[str, tuple[Advance, int]] = {"LSTM": (lstm_step, 2), "GRU": (gru_ste
 def recurrent(site: Site) -> tuple[Ref | np.ndarray | None, ...]:
     """A recurrent node in any direction and layout, with initial states and sequence lengths, unrolled."""
     x = site.ref(0)
+    if is_open(x.shape[:1] if not site.attr("layout", 0) else x.shape[1:2]):
+        raise Unbuildable(f"it is unrolled over time, and its input of shape {x.shape} leaves the number of steps open")
     if site.attr("layout", 0):
         x = site.emit(Transpose((1, 0, 2)), x, part="time_first")
     advance, states = STEPS[site.op_type]

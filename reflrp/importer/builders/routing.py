@@ -6,6 +6,8 @@ from math import prod
 
 import numpy as np
 
+from reflrp.arrays.tracing.dims import Dim, broadcast_shapes, is_open, whole
+from reflrp.arrays.tracing.spans import sliced
 from reflrp.importer.dtypes import is_float
 from reflrp.importer.observed import looked_up, picked
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
@@ -25,7 +27,7 @@ def identity(site: Site) -> Made:
 @builds("Reshape")
 def reshape(site: Site) -> Ref:
     """A new shape; 0 copies a dimension (without allowzero), -1 is worked out."""
-    x, target = site.ref(), [int(n) for n in np.ravel(site.const(1))]
+    x, target = site.ref(), [whole(n) for n in np.ravel(site.const(1))]
     if not site.attr("allowzero", 0):
         if 0 in target[x.ndim :]:
             raise Unbuildable(f"its shape {tuple(target)} copies an axis that its input of shape {x.shape} lacks")
@@ -34,7 +36,7 @@ def reshape(site: Site) -> Ref:
 
 
 def _reshaped(site: Site, x: Ref, target: Shape) -> Ref:
-    if target.count(-1) > 1 or min(target, default=0) < -1:
+    if target.count(-1) > 1 or any(n < -1 for n in target):
         raise Unbuildable(f"its shape {target} is invalid")
     if -1 in target:
         known = prod(n for n in target if n != -1)
@@ -62,6 +64,8 @@ def squeeze(site: Site) -> Ref:
     x, axes = site.ref(), site.ints("axes", 1)
     if axes and any(x.shape[site.axis(a, x.ndim)] != 1 for a in axes):
         raise Unbuildable(f"its axes {axes} of the shape {x.shape} are not all of size 1")
+    if not axes and is_open(x.shape):
+        raise Unbuildable(f"which axes of the shape {x.shape} have the size 1 depends on the length; give it axes")
     gone = {site.axis(a, x.ndim) for a in axes} if axes else {i for i, n in enumerate(x.shape) if n == 1}
     return _reshaped(site, x, tuple(n for i, n in enumerate(x.shape) if i not in gone))
 
@@ -142,6 +146,8 @@ def slice_(site: Site) -> Ref:
 
 def _range(start: int, end: int, step: int, size: int) -> slice:
     """Return ONNX's range as a Python slice."""
+    if isinstance(size, Dim):
+        return slice(start, None if step < 0 and end < -(2**31) else end, step)
     if step < 0 and end < -size:
         return slice(start, None, step)
     return slice(start, end, step)
@@ -161,6 +167,8 @@ def gather(site: Site) -> Ref:
     if isinstance(index, Ref):
         return picked(site)
     size = table.shape[axis]
+    if isinstance(size, Dim):
+        return _one_of_many(site, table, axis, index)
     if index.size and not (-size <= int(index.min()) and int(index.max()) < size):
         raise Unbuildable(f"its indices reach beyond the axis of size {size}")
     flat = np.ravel(index) % size if size else np.ravel(index)
@@ -171,12 +179,27 @@ def gather(site: Site) -> Ref:
     return site.emit(Reshape(taken.shape, shape), taken)
 
 
+def _one_of_many(site: Site, x: Ref, axis: int, index: np.ndarray) -> Ref:
+    """Return the entry at one constant place along an axis whose length is left open, counted from the front or the end."""
+    if index.size != 1 or is_open(index):
+        raise Unbuildable(f"it takes entries of an axis of the length {x.shape[axis]}, which is left open")
+    place = int(index.reshape(-1)[0])
+    start, _, _ = sliced(slice(place, None), x.shape[axis])
+    if place != -1 and not x.shape[axis] > start:
+        raise Unbuildable(f"its indices reach beyond the axis of size {x.shape[axis]}")
+    key = slice(place, place + 1 if place != -1 else None)
+    part = "" if index.ndim == 1 else "take"
+    taken = _sliced(site, x, {axis: key}, part)
+    shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    return taken if index.ndim == 1 else site.emit(Reshape(taken.shape, shape), taken)
+
+
 @builds("Expand")
 def expand(site: Site) -> Ref:
     """Broadcasting to a shape."""
     x = site.ref()
-    shape = tuple(int(n) for n in np.ravel(site.const(1)))
-    return site.emit(Expand(x.shape, np.broadcast_shapes(x.shape, shape)), x)
+    shape = tuple(whole(n) for n in np.ravel(site.const(1)))
+    return site.emit(Expand(x.shape, broadcast_shapes(x.shape, shape)), x)
 
 
 @builds("Pad")
@@ -250,6 +273,6 @@ def where(site: Site) -> Ref:
     """A choice between two values or constants, entry by entry."""
     args = [site.arg(i) for i in range(3)]
     refs = [a for a in args if isinstance(a, Ref)]
-    target = np.broadcast_shapes(*(a.shape for a in args))
+    target = broadcast_shapes(*(a.shape for a in args))
     condition, x, y = (None if isinstance(a, Ref) else a for a in args)
     return site.emit(Where(condition, x, y, tuple(r.shape for r in refs), target), *refs)

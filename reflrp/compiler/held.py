@@ -1,0 +1,80 @@
+"""The source of a graph that runs here: its weights are those of the loaded model, and stand beside it, not in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper
+
+from reflrp.compiler.constants import LARGE, kept_outside
+from reflrp.compiler.source import NEWEST_IR, OLDEST, Given, given
+from reflrp.errors import InputError
+from reflrp.model import Model
+
+
+def held(origin: Any, model: Model) -> Given:
+    """Return the source of a model that was loaded from `origin`; its weights are the model's own arrays.
+
+    Raises InputError where the file is another than the one that was loaded.
+    """
+    source = given(_again(origin, model), None)
+    if not _alike(source.model, model):
+        raise InputError(f"{model.source.name} has changed since it was loaded: load it again")
+    weights: dict[str, np.ndarray] = {}
+    for tensor in source.proto.graph.initializer:
+        own = model.source.constants.get(tensor.name)
+        if own is not None and own.size > LARGE and own.dtype == _dtype(tensor) and own.dtype.isbuiltin:
+            weights[tensor.name] = np.ascontiguousarray(own)
+            tensor.CopyFrom(kept_outside(tensor.name, own))
+    return replace(source, model=model, outside=weights)
+
+
+def bare(model: Model, dtype: str) -> Given:
+    """Return the source of a graph that computes everything itself in a dtype: of the model it has the inputs alone."""
+    source = model.source
+    proto = ModelProto(ir_version=NEWEST_IR)
+    proto.graph.name = "graph"
+    opset = max(source.opsets.get("", OLDEST), OLDEST)
+    proto.opset_import.append(helper.make_opsetid("", opset))
+    types = {k: _type(port.dtype, dtype) for k, port in source.inputs.items()}
+    for name, port in source.inputs.items():
+        proto.graph.input.append(helper.make_tensor_value_info(name, types[name], port.dims))
+    return Given(proto, model, "", types, frozenset(source.inputs), {})
+
+
+def _type(own: np.dtype[Any], real: str) -> int:
+    floats = own.kind == "f" or "float" in own.name
+    return helper.np_dtype_to_tensor_dtype(np.dtype(real) if floats else own)
+
+
+def _again(origin: Any, model: Model) -> Any:
+    """Return what to read the file from once more."""
+    if not isinstance(origin, Model):
+        return origin
+    path = Path(model.source.name)
+    if not path.is_file():
+        raise InputError(
+            "backend='onnxruntime' needs the file that the model was loaded from: give the Explainer its path, its bytes or the "
+            "proto, and not the Model"
+        )
+    return path
+
+
+def _dtype(tensor: TensorProto) -> np.dtype[Any]:
+    return np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+
+
+def _alike(one: Model, two: Model) -> bool:
+    """Return whether two imports are of the same file: its nodes, its inputs and outputs, and all numbers."""
+    a, b = one.source, two.source
+    if (a.inputs, a.outputs, a.opsets, a.constants.keys()) != (b.inputs, b.outputs, b.opsets, b.constants.keys()):
+        return False
+    nodes = len(a.nodes) == len(b.nodes) and all(m.proto == n.proto for m, n in zip(a.nodes, b.nodes, strict=True))
+    return nodes and all(_same(v, b.constants[k]) for k, v in a.constants.items())
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))

@@ -1,0 +1,50 @@
+"""Marks: the inputs' shapes, with a symbol for each length that stays open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reflrp.arrays.tracing.dims import BATCH
+from reflrp.errors import InputError
+from reflrp.ground import checks
+
+
+def marks_of(model: Any, shapes: Any) -> dict[str, tuple[int | str, ...]]:
+    """Return the input shapes, with a symbol for each length that stays open: BATCH for that of a first axis."""
+    asked = {} if shapes is None else checks.mapping("shapes", shapes, "a dict of the inputs' shapes by name")
+    unknown = sorted(set(asked) - set(model.source.inputs))
+    if unknown:
+        raise InputError(f"shapes: the model has no inputs {unknown}; it has {sorted(model.source.inputs)}")
+    found = dict[str, tuple[int | str, ...]]()
+    for name, port in model.source.inputs.items():
+        if port.dims is None and name not in asked:
+            raise InputError(
+                f"the file does not say the shape of input {name!r}; give shapes={{{name!r}: (None, ...)}}"
+            )
+        given = tuple(asked.get(name, port.dims or ()))
+        checks.shape(f"shapes[{name!r}]", tuple(1 if n is None or isinstance(n, str) else n for n in given))
+        own = port.dims if port.dims is not None and len(port.dims) == len(given) else (None,) * len(given)
+        found[name] = tuple(_mark(name, i, n, own[i]) for i, n in enumerate(given))
+    first = {
+        model.source.inputs[k].dims[0] for k, s in found.items() if s and s[0] == BATCH and model.source.inputs[k].dims
+    }
+    lengths = {d for d in first if d}
+    if len(lengths) > 1:
+        is_open = sorted(k for k, s in found.items() if s and s[0] == BATCH)
+        raise InputError(
+            f"the first axes of the inputs {is_open} have the lengths {sorted(lengths)}, which are not one batch size; "
+            "fix all but one of them: shapes={...}"
+        )
+    return found
+
+
+def _mark(name: str, axis: int, asked: int | str | None, own: int | str | None) -> int | str:
+    """Return a length, or its symbol where it stays open: lengths that the file calls the same are one."""
+    if isinstance(asked, int):
+        return asked
+    if axis == 0:
+        return BATCH
+    if asked is None and isinstance(own, int):
+        return own
+    symbol = asked or own
+    return symbol if isinstance(symbol, str) and symbol != BATCH else f"{name}[{axis}]"

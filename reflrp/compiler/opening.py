@@ -1,0 +1,271 @@
+"""Open lengths beside the batch size: the graph is built with formulas in place of lengths, so it is right for all of them.
+
+Each length of the graph is worked out from those of the inputs by the same code that works out numbers; nothing is fitted. Three
+checks stand behind it: at its example the graph is the one that `explain` would run, node by node; for another example it is
+the same graph, formula by formula, so that no number of the example is left in it; and as it is traced, what each
+formula makes must have the shape that the graph says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays import ZERO, Array
+from reflrp.arrays.tracing.dims import BATCH, Dim, TooLong, TooShort, Undecided, example, length
+from reflrp.arrays.tracing.polynomials import at_most
+from reflrp.arrays.tracing.spans import check_room
+from reflrp.composites import Composite
+from reflrp.errors import InputError, RuleError, UnsupportedOperator
+from reflrp.ir import Graph, Node, Shape
+from reflrp.model import built
+from reflrp.ops.linear import Diagonal
+from reflrp.ops.picking import Take
+from reflrp.ops.product import Multiply
+from reflrp.ops.routing import Plumbing, Slice
+from reflrp.ops.sums import SumOf
+
+TURNS = 64
+"""How often a least or largest length is found before the search is given up."""
+
+Marks = Mapping[str, tuple[int | str, ...]]
+"""The shapes of the inputs: a symbol for each length that is left open."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A graph with open lengths.
+
+    Attributes
+    ----------
+    graph : Graph
+        The graph; its lengths are formulas.
+    marks : dict
+        The inputs' shapes, with symbols.
+    plus : dict
+        By how much the length that is marked with a symbol is larger than the symbol, which may be 1.
+    most : dict
+        How large a symbol may be, where the graph reads tables that end.
+
+    """
+
+    graph: Graph
+    marks: Marks
+    plus: Mapping[str, int]
+    most: Mapping[str, int]
+
+    def shapes(self, start: int = 5, step: int = 2) -> dict[str, Shape]:
+        """Return the inputs' shapes as formulas; symbols have distinct examples, from `start` on."""
+        return shapes_of(self.marks, self.plus, self.most, start, step)
+
+    def limits(self) -> str:
+        """Return in words which lengths there may be; "" where all may."""
+        found = [f"{s} > {self.plus[s]}" for s in sorted(self.plus) if self.plus[s]]
+        found += [f"{s} <= {self.most[s] + self.plus.get(s, 0)}" for s in sorted(self.most)]
+        return ", ".join(found)
+
+
+def shapes_of(
+    marks: Marks, plus: Mapping[str, int], most: Mapping[str, int], start: int, step: int
+) -> dict[str, Shape]:
+    """Return shapes as formulas, whose symbols have distinct examples where these are not too large."""
+    symbols = list(dict.fromkeys(n for shape in marks.values() for n in shape if isinstance(n, str)))
+    at = {s: min(start + step * i, most.get(s, start + step * i)) for i, s in enumerate(symbols)}
+    at[BATCH] = 2
+    return {
+        k: tuple(length(n, at[n], plus.get(n, 0)) if isinstance(n, str) else n for n in s) for k, s in marks.items()
+    }
+
+
+def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composite: Composite) -> Opened:
+    """Return the graph of a source with open lengths, after the passes of a composite. Raises InputError where it has none."""
+    plus, most = dict[str, int](), dict[str, int]()
+    for _ in range(TURNS):
+        try:
+            with at_most(most):
+                graph = passes(built(source, shapes_of(marks, plus, most, 5, 2)))
+                _check_rules(composite, graph)
+                return Opened(graph, marks, plus, most)
+        except TooShort as error:
+            plus[error.symbol] = plus.get(error.symbol, 0) + error.by
+        except TooLong as error:
+            most[error.symbol] = error.most
+        except (InputError, UnsupportedOperator) as error:
+            raise refused(str(error), marks) from error
+    raise refused("no least and largest lengths are found", marks)
+
+
+LITTLE = 8
+"""Up to which length rules may be others than for all longer ones; such lengths are left out."""
+
+
+def _check_rules(composite: Composite, graph: Graph) -> None:
+    """Raise TooShort where a composite has other rules for short lengths, as where a window has nowhere to slide."""
+    try:
+        composite.assign(graph)
+    except Undecided as error:
+        if not isinstance(error.other, Dim) and error.other <= LITTLE:
+            check_room(error.n, error.other + 1)
+        raise
+    except RuleError:
+        return  # the plain graph has its own, and is asked next
+
+
+def refused(why: str, marks: Marks) -> InputError:
+    """Return an error that says why lengths must be fixed, and how."""
+    name = next(k for k, shape in marks.items() if any(isinstance(n, str) and n != BATCH for n in shape))
+    shape = ", ".join("None" if n == BATCH else str(n) if isinstance(n, int) else "128" for n in marks[name])
+    return InputError(
+        f"the graph cannot be compiled for any length: {why}; fix lengths, as by shapes={{{name!r}: ({shape})}}"
+    )
+
+
+class Late(np.ndarray):
+    """A constant of the example that says the shape that the value in its place has."""
+
+    own: Shape
+
+    def __array_finalize__(self, origin: Any) -> None:
+        """Forget the shape: it is that of the whole."""
+        self.own = np.asarray(self).shape
+
+    @property  # type: ignore[misc]
+    def shape(self) -> Shape:
+        """The shape, with open lengths."""
+        return self.own
+
+
+def shown_as(constant: Array, shape: Shape) -> Array:
+    """Return a constant of the example under the shape of the value that stands in its place."""
+    if constant is ZERO:
+        return constant
+    found = np.array(constant).view(Late)
+    found.own = shape
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class LateDiagonal(Diagonal):
+    """w * a + b, where one of w and b is found in the run: one of two inputs, which follows from open lengths alone.
+
+    The fields `w` and `b` are those of the example, and only say what kind of map it is. `first` says whether `a` is the first
+    input, `adds` whether b is found, `signs` with which signs both are added.
+    """
+
+    first: bool = field(default=True, kw_only=True)
+    adds: bool = field(default=True, kw_only=True)
+    signs: tuple[float, float] = field(default=(1.0, 1.0), kw_only=True)
+
+    def parted(self, xs: tuple[Array, ...]) -> tuple[Array, Diagonal]:
+        """Return the input that carries relevance, and the map with what is found in its place."""
+        a, late = xs if self.first else xs[::-1]
+        kept = {f.name: getattr(self, f.name) for f in fields(Diagonal) if f.init and f.name not in ("w", "b")}
+        if self.adds:
+            sign, other = self.signs
+            return a, Diagonal(np.asarray(sign, np.float32), late if other == 1 else other * late, **kept)
+        return a, Diagonal(late, ZERO, **kept)
+
+    def forward(self, *xs: Array) -> Array:
+        """Return w * a + b."""
+        a, op = self.parted(xs)
+        return op.forward(a)
+
+
+def matched(found: Opened, plain: Graph, again: Graph) -> Graph:
+    """Return the open graph with each node as the plain one has it, checked to be the same.
+
+    What the plain graph has as a constant is a late value of the open one. `again` is the open graph for another example.
+    """
+    graph, known = found.graph, {n.name: n for n in plain.nodes}
+    extra = {n.output for n in graph.nodes if n.name not in known}
+    nodes = []
+    for node in graph.nodes:
+        twin = known.pop(node.name, None)
+        nodes.append(node if twin is None else _matched(node, twin, extra, graph, plain, found.marks))
+        if twin is None and graph.values[node.output].active:
+            raise _differs(node, found.marks)
+    if known or graph.outputs != plain.outputs or len(graph.nodes) != len(again.nodes):
+        raise _differs(next(iter(known.values()), graph.nodes[-1]), found.marks)
+    for node, other in zip(graph.nodes, again.nodes, strict=True):
+        shapes = graph.values[node.output].shape, again.values[other.output].shape
+        if (
+            (node.name, node.inputs) != (other.name, other.inputs)
+            or shapes[0] != shapes[1]
+            or not _alike(node.op, other.op, _itself)
+        ):
+            raise _differs(node, found.marks)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def as_plain(graph: Graph, plain: Graph) -> Graph:
+    """Return a matched graph as composites shall see it: with the nodes of the plain one, and what these read."""
+    known = {n.name: n for n in plain.nodes}
+    nodes = tuple(replace(n, inputs=known[n.name].inputs) for n in graph.nodes if n.name in known)
+    return replace(graph, nodes=nodes)
+
+
+def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph, marks: Marks) -> Node:
+    op, late = node.op, [i in extra for i in node.inputs]
+    if tuple(i for i, is_late in zip(node.inputs, late, strict=True) if not is_late) != twin.inputs:
+        raise _differs(node, marks)
+    if type(twin.op) is Diagonal and isinstance(op, SumOf | Multiply) and sorted(late) == [False, True]:
+        first = not late[0]
+        w, b, shape = twin.op.w, twin.op.b, graph.values[twin.inputs[0]].shape
+        own = graph.values[node.inputs[int(first)]].shape
+        w, b = (w, shown_as(b, own)) if isinstance(op, SumOf) else (shown_as(w, own), b)
+        if isinstance(op, Multiply):
+            return replace(node, op=LateDiagonal(w, b, shape, first=first, adds=False))
+        signs = [float(w) for w in np.ravel(op.w)]
+        mine, other = signs if first else signs[::-1]
+        return replace(node, op=LateDiagonal(w, b, shape, first=first, signs=(mine, other)))
+    one_of_many = isinstance(op, Slice) and isinstance(twin.op, Take)
+    if not one_of_many and (type(op) is not type(twin.op) or not (any(late) or _alike(op, twin.op, example))):
+        raise _differs(node, marks)
+    shape = graph.values[node.output].shape
+    if tuple(map(example, shape)) != plain.values[twin.output].shape:
+        raise _differs(node, marks)
+    if any(late) and node.kind != "routing" and graph.values[node.output].active:
+        raise _differs(node, marks)
+    return node
+
+
+def _differs(node: Node, marks: Marks) -> InputError:
+    return refused(f"node {node.name!r} (onnx {node.op_type}) is another one for other lengths", marks)
+
+
+def _itself(n: int) -> int:
+    return n
+
+
+SKIPPED = frozenset(["derived", "absorbed", "function", "shares"])
+"""Fields of ops that are worked out on the way, or that plumbing runs."""
+
+
+def _alike(one: Any, two: Any, at: Callable[[int], int]) -> bool:
+    """Return whether two parts of ops are the same, where lengths are taken `at` something."""
+    if isinstance(one, np.ndarray) or isinstance(two, np.ndarray):
+        equal_nan = np.asarray(one).dtype.kind == "f"
+        return np.shape(one) == np.shape(two) and bool(np.array_equal(one, two, equal_nan=equal_nan))
+    if isinstance(one, int) and isinstance(two, int):
+        return bool(at(one) == at(two))
+    if type(one) is not type(two):
+        return False
+    parts = _parts(one, at), _parts(two, at)
+    if parts[0] is None or parts[1] is None:
+        return one is two or bool(one == two)
+    return len(parts[0]) == len(parts[1]) and all(_alike(a, b, at) for a, b in zip(parts[0], parts[1], strict=True))
+
+
+def _parts(x: Any, at: Callable[[int], int]) -> tuple[Any, ...] | None:
+    """Return what something is made of; None for what has no parts."""
+    if isinstance(x, Plumbing):
+        return ()
+    if isinstance(x, slice):
+        return x.start, x.stop, x.step
+    if isinstance(x, tuple):
+        return x
+    skipped = SKIPPED | ({"slices"} if at is example and isinstance(x, Slice) else set())
+    return tuple(getattr(x, f.name) for f in fields(x) if f.name not in skipped) if is_dataclass(x) else None

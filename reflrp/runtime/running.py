@@ -1,0 +1,264 @@
+"""The backend "onnxruntime": each cut of a batch is explained by one run of a compiled graph."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reflrp import limits
+from reflrp.arrays import total
+from reflrp.batches import Feeds
+from reflrp.compiler.signs import BEST, EXPLAINED, MASK, SIGNS, SUMS, TIMES, signs_of
+from reflrp.composites.advice import Watch
+from reflrp.engine import Program
+from reflrp.engine.program import BACKWARD
+from reflrp.errors import ModelError, NonFiniteError, ReflrpError
+from reflrp.explainer.backends import Wishes
+from reflrp.explainer.programs import Programs, started
+from reflrp.explanation import Explanation
+from reflrp.ground.caches import Cache, tried
+from reflrp.ground.progress import Step
+from reflrp.ir import Shape
+from reflrp.ledger import Row
+from reflrp.neurons import keeper, masks_of
+from reflrp.runtime.measuring import factor, measured
+from reflrp.runtime.sessions import run, session
+from reflrp.runtime.watched import Looked
+from reflrp.seeds import Target
+
+if TYPE_CHECKING:
+    from reflrp.compiler.accounts import Accounts
+    from reflrp.compiler.build import Compiled
+    from reflrp.compiler.source import Given
+
+Open = tuple[tuple[str, tuple[int | None, ...]], ...]
+"""The shapes of inputs by name; None for a batch size that stays open."""
+
+KEPT = 4
+"""How many sessions an explainer keeps: those last used."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a graph is compiled for: input shapes, the values to keep, those under a condition with their masks' shapes."""
+
+    shapes: Open
+    layers: tuple[str, ...]
+    masks: tuple[tuple[str, Shape], ...]
+    turned: int
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A session, and what is known of the graph that it runs.
+
+    `grown` has how many bytes the process grew by in the first run, as a multiple of all values of the network.
+    """
+
+    session: Any
+    accounts: Accounts | None
+    inputs: Mapping[str, np.dtype[Any]]
+    outputs: tuple[str, ...]
+    grown: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Graphs(Programs):
+    """Programs that are compiled, and run by onnxruntime. A graph serves every target, init, and number of samples."""
+
+    wishes: Wishes = field(default_factory=lambda: Wishes(None, None, None))
+    sessions: Cache[Asked, Ready] = field(default_factory=lambda: Cache(KEPT), repr=False)
+    refusals: Cache[Asked, Exception | None] = field(default_factory=lambda: Cache(4 * KEPT), repr=False)
+
+    def allowed(self, most: int) -> int:
+        """Return how many bytes the values of a cut may take, by what the runs of the sessions took so far."""
+        return int(most / factor([ready.grown for ready in self.sessions.values()]))
+
+    @limits.budget()
+    def explained(
+        self,
+        feeds: Feeds,
+        choices: Sequence[tuple[Target, Any]],
+        layers: Any,
+        conditions: Mapping[str, Sequence[int]],
+        axes: Mapping[str, int],
+        step: Step,
+        watch: Watch | None = None,
+        turned: int = 0,
+    ) -> list[Explanation]:
+        """Explain one cut of a batch, each target by one run; what holds a NaN or an infinity, NumPy names the node of."""
+        program, ready, masks = self.ready(feeds, layers, conditions, axes, turned)
+        if watch is not None:
+            with np.errstate(all="ignore"):
+                watch.see(program.graph, program.rules, Looked(program, self._inputs(feeds)))
+        keep, found = keeper(layers, program.graph, self._branches), []
+        for target, init in choices:
+            program.graph.count_work(1 + BACKWARD)
+            given = self._given(program, ready, feeds, masks, target, init, turned)
+            with measured(
+                ready.grown, sum(prod(v.shape) for v in program.graph.values.values()) * self.convert.itemsize
+            ):
+                made = run(ready.session, ready.outputs, given)
+            if not _finite(made):
+                found += self._by_numpy(feeds, (target, init), layers, conditions, axes, step, turned)
+                continue
+            y, goals, R = started(made[EXPLAINED], target, init, turned)
+            relevances = {k.removeprefix("relevance/"): v for k, v in made.items() if k.startswith("relevance/")}
+            inner = {k.removeprefix("layer/"): v for k, v in made.items() if k.startswith("layer/")}
+            assert all(map(keep, inner))
+            rows = self._rows(ready, made)
+            found.append(self.answer(program, feeds, y, goals, total(R), relevances, inner, rows, turned))
+        return found
+
+    def ready(
+        self,
+        feeds: Feeds,
+        layers: Any,
+        conditions: Mapping[str, Sequence[int]],
+        axes: Mapping[str, int],
+        turned: int,
+    ) -> tuple[Program, Ready, dict[str, np.ndarray]]:
+        """Return the program for these inputs, the session that stands for it, and the masks of the conditions.
+
+        Raises InputError for what cannot be compiled, for any number of samples or for this one.
+        """
+        program = self.of(feeds)
+        graph = program.graph
+        keep = keeper(layers, graph, self._branches)
+        names = tuple(filter(keep, graph.values))
+        masks = masks_of(conditions, graph, axes, self._branches)
+        shapes = tuple((k, m.shape) for k, m in masks.items())
+        whole = tuple((k, a.shape) for k, a in feeds.items())
+        asked = Asked(self._opened(feeds), names, shapes, turned)
+        try:
+            return program, self._made(asked), masks
+        except ReflrpError:
+            if asked.shapes == whole:
+                raise
+            return program, self._made(Asked(whole, names, shapes, turned)), masks
+
+    def _opened(self, feeds: Feeds) -> Open:
+        """Return the inputs' shapes, the batch size open where the file leaves it open."""
+        declared = self.model.declared
+        return tuple(
+            (k, (None, *a.shape[1:]) if a.ndim and not isinstance(declared.get(k), int) else a.shape)
+            for k, a in feeds.items()
+        )
+
+    def _made(self, asked: Asked) -> Ready:
+        return tried(
+            self.refusals, asked, lambda: self.sessions.made(asked, lambda: self._session(asked)), (ReflrpError,)
+        )
+
+    def _session(self, asked: Asked) -> Ready:
+        """Compile, and make a session."""
+        source = self._source()
+        made = self._compiled(source, asked)
+        gc.collect()  # what was traced refers to itself, and holds weights
+        live = session(made.proto.SerializeToString(), source.outside or {}, self.wishes.providers, self.wishes.threads)
+        wanted = {i.name: _numpy(i.type) for i in live.get_inputs()}
+        names = [o.name for o in live.get_outputs()]
+        added = ("relevance/", "layer/", SUMS, EXPLAINED)
+        return Ready(live, made.accounts, wanted, tuple(n for n in names if n.startswith(added)))
+
+    def _source(self) -> Given:
+        """Return the file to compile; or the inputs alone, where all is computed in float64, or the file is of an old opset."""
+        from reflrp.compiler.held import bare, held
+
+        if self.convert.dtype == "float64":
+            return bare(self.model, self.convert.dtype)
+        try:
+            return held(self.wishes.given, self.model)
+        except ModelError:
+            return bare(self.model, self.convert.dtype)
+
+    def _compiled(self, source: Given, asked: Asked) -> Compiled:
+        from reflrp.compiler.build import Order, compiled
+
+        order = Order(
+            init="signs",
+            kept=frozenset(asked.layers),
+            masked=dict(asked.masks),
+            ledger=self.ledger,
+            turned=asked.turned,
+        )
+        return compiled(
+            source,
+            order,
+            dict(asked.shapes),
+            rules=self.composite,
+            output=self.output,
+            dtype=self.convert.dtype,
+            strip=self.strip,
+            canonize=self.passes,
+        )
+
+    def _given(
+        self,
+        program: Program,
+        ready: Ready,
+        feeds: Feeds,
+        masks: Mapping[str, np.ndarray],
+        target: Target,
+        init: Any,
+        turned: int,
+    ) -> dict[str, np.ndarray]:
+        """Return what the session is fed."""
+        graph = program.graph
+        shape = graph.values[graph.resolve(graph.outputs[0])].shape
+        found = {**feeds, **{MASK + k: m for k, m in masks.items()}}
+        if isinstance(init, str):
+            found[SIGNS], found[BEST] = signs_of(shape, target, turned)
+            found[TIMES] = np.asarray(init == "output")
+        else:
+            count = shape[turned] if shape else 1
+            found |= {SIGNS: started(np.zeros(shape, self.convert.dtype), target, init, turned)[2]}
+            found |= {BEST: np.zeros(count), TIMES: np.zeros(())}
+        with np.errstate(over="ignore", invalid="ignore"):
+            return {k: found[k].astype(dtype) for k, dtype in ready.inputs.items()}
+
+    def _rows(self, ready: Ready, made: Mapping[str, np.ndarray]) -> tuple[Row, ...]:
+        return ready.accounts.read(made[SUMS].reshape(-1).astype(np.float64)) if ready.accounts else ()
+
+    def _by_numpy(
+        self,
+        feeds: Feeds,
+        choice: tuple[Target, Any],
+        layers: Any,
+        conditions: Mapping[str, Sequence[int]],
+        axes: Mapping[str, int],
+        step: Step,
+        turned: int,
+    ) -> list[Explanation]:
+        """Return what NumPy finds where onnxruntime has a NaN or an infinity; it raises NonFiniteError, with the node."""
+        found = super().explained(feeds, [choice], layers, conditions, axes, step, None, turned)
+        if all(np.isfinite(R).all() for e in found for R in (*e.relevances.values(), *e.layers.values())):
+            raise NonFiniteError(
+                "a NaN or an infinity arose under onnxruntime, and none under NumPy: the numbers are near the end of what float32 "
+                "holds; use backend='numpy' with dtype='float64'"
+            )
+        return found
+
+
+def _finite(made: Mapping[str, np.ndarray]) -> bool:
+    """Return whether all is finite; in what is explained -inf may stand, of masks."""
+    for name, array in made.items():
+        if not np.isfinite(array).all() and not (name == EXPLAINED and not (np.isnan(array) | (array == np.inf)).any()):
+            return False
+    return True
+
+
+def _numpy(kind: str) -> np.dtype[Any]:
+    """Return the dtype of onnxruntime's word for one."""
+    text = kind.removeprefix("tensor(").removesuffix(")")
+    return np.dtype({"float": "float32", "double": "float64"}.get(text, text))
+
+
+def graphs(programs: Programs, wishes: Wishes) -> Graphs:
+    """Return the programs of the backend "onnxruntime"."""
+    return Graphs(**{f.name: getattr(programs, f.name) for f in fields(Programs)}, wishes=wishes)

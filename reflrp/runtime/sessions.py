@@ -1,0 +1,62 @@
+"""Sessions of onnxruntime: made of a compiled graph and the weights beside it; what goes wrong there in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reflrp import limits
+from reflrp.compiler.observe import give, library
+from reflrp.errors import InputError, ModelError, ReflrpError
+from reflrp.ground.checks import listed
+
+QUIET = 4
+"""The log level at which onnxruntime prints fatal errors alone; we raise its others."""
+
+
+def session(
+    graph: bytes, weights: Mapping[str, np.ndarray], providers: Sequence[Any] | None, threads: int | None
+) -> Any:
+    """Return a session. `weights` are shared with it, not copied.
+
+    Raises InputError for providers that the installed onnxruntime lacks, and for operators that it has no kernel for.
+    """
+    runtime = library()
+    wanted = list(providers or ["CPUExecutionProvider"])
+    there = runtime.get_available_providers()
+    missing = [p for p in wanted if (p if isinstance(p, str) else p[0]) not in there]
+    if missing:
+        raise InputError(f"providers={missing} are not in the installed onnxruntime, which has {listed(there)}")
+    options = runtime.SessionOptions()
+    options.log_severity_level = QUIET
+    options.intra_op_num_threads = threads or 0
+    give(runtime, options, weights)
+    try:
+        return runtime.InferenceSession(graph, options, providers=wanted)
+    except Exception as error:
+        raise refused(error) from error
+
+
+def refused(error: Exception) -> ReflrpError:
+    """Return the error that onnxruntime does not take a graph."""
+    text = " ".join(str(error).split())[:400]
+    if "NOT_IMPLEMENTED" in text or "Could not find an implementation" in text:
+        return InputError(
+            f"onnxruntime has no kernel for a node of the compiled graph: {text}; use dtype='float32', or backend='numpy'"
+        )
+    if "allocate memory" in text or "bad_alloc" in text:
+        return limits.exhausted("the session of onnxruntime", MemoryError(text))
+    return ModelError(f"onnxruntime does not take the compiled graph: {text}; use backend='numpy'")
+
+
+def run(session: Any, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the outputs of these names."""
+    try:
+        return dict(zip(names, session.run(list(names), dict(feeds)), strict=True))
+    except Exception as error:
+        text = " ".join(str(error).split())[:400]
+        if "allocate memory" in text or "bad_alloc" in text:
+            raise limits.exhausted("a run of onnxruntime", MemoryError(text)) from error
+        raise ModelError(f"onnxruntime cannot run the compiled graph: {text}; use backend='numpy'") from error

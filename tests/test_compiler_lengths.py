@@ -1,0 +1,326 @@
+"""Lengths that a compiled graph leaves open: one file at many lengths and batch sizes gives what the engine gives at each."""
+
+import models
+import numpy as np
+import pytest
+from compiled import FACTOR, FLOOR, part, run
+
+import reflrp
+from reflrp import rules
+from reflrp.arrays.tracing.dims import Undecided, Unsettled, dim, length
+from reflrp.arrays.tracing.polynomials import at_most
+from reflrp.arrays.tracing.spans import entries, sliced
+
+PRESETS = ["auto", "epsilon", "epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_gamma_box", "attnlrp"]
+D, HEADS, WORDS, PLACES = 8, 2, 11, 40
+ids = models.ints
+
+
+def attention(mask):
+    """Attention of two heads over values `h` (N, T, D), as exporters spell it: shapes are read, joined, and reshaped to."""
+    return f"""
+        s = Shape(h) n = Gather(s, zero) t = Gather(s, one) n1 = Unsqueeze(n, zero1) t1 = Unsqueeze(t, zero1)
+        apart = Concat <axis = 0>(n1, t1, heads, width) joined = Concat <axis = 0>(n1, t1, all)
+        q0 = MatMul(h, wq) q1 = Reshape(q0, apart) q = Transpose <perm = [0, 2, 1, 3]>(q1)
+        k0 = MatMul(h, wk) k1 = Reshape(k0, apart) k = Transpose <perm = [0, 2, 3, 1]>(k1)
+        v0 = MatMul(h, wv) v1 = Reshape(v0, apart) v = Transpose <perm = [0, 2, 1, 3]>(v1)
+        a0 = MatMul(q, k) a1 = Mul(a0, scale) {mask} p = Softmax <axis = -1>(a)
+        o0 = MatMul(p, v) o1 = Transpose <perm = [0, 2, 1, 3]>(o0) o2 = Reshape(o1, joined) r = Add(h, o2)
+    """
+
+
+WEIGHTS = {
+    "zero": np.asarray(0), "one": np.asarray(1), "zero1": ids(0), "heads": ids(HEADS), "width": ids(D // HEADS), "all": ids(D),
+    "wq": (D, D), "wk": (D, D), "wv": (D, D), "scale": np.asarray(0.5, np.float32), "w": (D, 3),
+}  # fmt: skip
+
+
+def tokens():
+    """Token ids, positions counted in the graph and looked up, a causal mask, the last place."""
+    body = (
+        """
+        e = Gather(table, ids) si = Shape(ids) ti = Gather(si, one) place = Range(zero, ti, one) pe = Gather(places, place)
+        pu = Unsqueeze(pe, zero1) h = Add(e, pu)
+    """
+        + attention("""tt = Concat <axis = 0>(t1, t1) full = ConstantOfShape <value = float[1] {-10000.0}>(tt)
+        ahead = Trilu <upper = 1>(full, one) a = Add(a1, ahead)""")
+        + " l = Gather <axis = 1>(r, last) y = MatMul(l, w)"
+    )
+    return models.model(
+        body, "int64[N,T] ids", **WEIGHTS, table=(WORDS, D), places=(PLACES, D), last=np.asarray(-1)
+    )  # fmt: skip
+
+
+def masked():
+    """Values with a table of positions that is cut to their length, a padding mask, the mean over what is not padded."""
+    body = (
+        """
+        sx = Shape(x) tx = Gather(sx, one) tx1 = Unsqueeze(tx, zero1) cut = Slice(places, zero1, tx1, one1) h = Add(x, cut)
+    """
+        + attention("""m1 = Sub(onef, m) m2 = Mul(m1, low) m3 = Unsqueeze(m2, inner) a = Add(a1, m3)""")
+        + """
+        mu = Unsqueeze(m, two) rm = Mul(r, mu) total = ReduceSum <keepdims = 0>(rm, one1)
+        count = ReduceSum <keepdims = 1>(m, one1) mean = Div(total, count) y = MatMul(mean, w)
+    """
+    )
+    return models.model(
+        body, "float[N,T,8] x, float[N,T] m", **WEIGHTS, places=(1, PLACES, D), one1=ids(1), two=ids(2), inner=ids(1, 2),
+        onef=np.asarray(1, np.float32), low=np.asarray(-10000, np.float32),
+    )  # fmt: skip
+
+
+def convolved():
+    body = """c = Conv <pads = [2, 2]>(x, w1, b1) d = Relu(c) e = Conv(d, w2) f = Relu(e) g = Conv <dilations = [2]>(f, w3)
+        h = Relu(g) p = GlobalAveragePool(h) q = Flatten(p) y = MatMul(q, v)"""
+    return models.model(body, "float[N,3,T] x", w1=(4, 3, 5), b1=(4,), w2=(4, 4, 3), w3=(5, 4, 3), v=(5, 3))
+
+
+def pictures():
+    body = """c = Conv <pads = [1, 1, 1, 1]>(x, w1) d = Relu(c) e = Conv(d, w2) f = Relu(e)
+        p = ReduceMean <axes = [2, 3], keepdims = 0>(f) y = MatMul(p, v)"""
+    return models.model(body, "float[N,2,H,W] x", w1=(4, 2, 3, 3), w2=(4, 4, 2, 3), v=(4, 3))
+
+
+def searched():
+    """The largest over time, and a mean that divides by a length which the graph reads."""
+    body = """c = Conv(x, w1) d = Relu(c) m = ReduceMax <axes = [2], keepdims = 0>(d) s = Shape(d) t = Gather(s, two)
+        f = Cast <to = 1>(t) a = ReduceSum <keepdims = 0>(d, at) b = Div(a, f) j = Concat <axis = 1>(m, b) y = MatMul(j, v)"""
+    return models.model(body, "float[N,3,T] x", w1=(4, 3, 2), two=np.asarray(2), at=ids(2), v=(8, 3))
+
+
+def turned():
+    """A label a place: samples and places meet on one axis, some places are dropped, and the order is reversed."""
+    body = """u = Reshape(x, rows) a = MatMul(u, w1) b = Relu(a) s = Shape(x) n = Slice(s, z, e) f = Concat <axis = 0>(n, last)
+        c = Reshape(b, f) d = Slice(c, one, far, one) g = Slice(d, back, early, one, back) y = MatMul(g, v)"""
+    return models.model(
+        body, "float[N,T,4] x", w1=(4, 6), v=(6, 3), rows=ids(-1, 4), z=ids(0), e=ids(2), last=ids(6), one=ids(1),
+        far=ids(2**62), back=ids(-1), early=ids(-(2**62)),
+    )  # fmt: skip
+
+
+def words(n, t, seed):
+    return {"ids": np.random.default_rng(seed).integers(0, WORDS, (n, t))}
+
+
+def padded(n, t, seed):
+    m = np.ones((n, t), np.float32)
+    m[0, t // 2 + 1 :] = 0
+    return {"x": models.draw(n, t, D, seed=seed).astype(np.float32), "m": m}
+
+
+def series(channels):
+    return lambda n, *t, seed: {"x": models.draw(n, channels, *t, seed=seed).astype(np.float32)}
+
+
+NETS = {
+    "tokens": (tokens, words, [(1, 1), (3, 2), (2, 9), (1, 33)]),
+    "masked": (masked, padded, [(1, 1), (3, 2), (2, 9), (1, PLACES)]),
+    "convolved": (convolved, series(3), [(1, 8), (3, 9), (2, 30)]),
+    "pictures": (pictures, series(2), [(1, 4, 5), (2, 9, 4), (3, 5, 12)]),
+    "searched": (searched, series(3), [(1, 4), (3, 5), (2, 30)]),
+    "turned": (
+        turned, lambda n, t, seed: {"x": models.draw(n, t, 4, seed=seed).astype(np.float32)}, [(1, 2), (3, 4), (2, 17)],
+    ),
+}  # fmt: skip
+
+
+def agrees(found, model, feeds, rules_, **asked):
+    exact, single = (
+        reflrp.Explainer(model, rules_, dtype=dtype)(feeds, progress=False, **asked) for dtype in ("float64", "float32")
+    )
+    wanted = {f"relevance/{k}": (R, single.relevances[k]) for k, R in exact.relevances.items()}
+    wanted |= {f"layer/{k}": (R, single.layers[k]) for k, R in exact.layers.items()}
+    assert set(wanted) <= set(found)  # of one place, a mask that hides none is no node of the engine
+    for name, (R, rough) in wanted.items():
+        assert part(found[name], R) <= max(FACTOR * part(rough, R), FLOOR), (name, R.shape)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("net", NETS)
+def test_one_file_at_many_lengths(net, preset):
+    """The lengths that a net is tried at include those at which it was not built."""
+    make, draw, sizes = NETS[net]
+    proto = make()
+    g = reflrp.compile(proto, preset, layers=True)
+    for seed, size in enumerate(sizes):
+        feeds = draw(*size, seed=seed)
+        agrees(run(g, feeds), proto, feeds, preset, layers=True)
+
+
+@pytest.mark.parametrize("target", [None, 1, reflrp.Contrast(2, 0)])
+def test_targets(target):
+    proto = tokens()
+    g = reflrp.compile(proto, "attnlrp", target=target, init="one")
+    for n, t in ((1, 3), (4, 12)):
+        agrees(run(g, words(n, t, 1)), proto, words(n, t, 1), "attnlrp", target=target, init="one")
+
+
+def test_targets_and_relevance_as_inputs():
+    proto, feeds = tokens(), words(3, 6, 2)
+    g = reflrp.compile(proto, "epsilon", target="input")
+    agrees(run(g, {**feeds, "target": np.array([2, 0, 1])}), proto, feeds, "epsilon", target=[2, 0, 1])
+    proto, x = turned(), models.draw(2, 7, 4).astype(np.float32)
+    R = models.draw(2, 6, 3).astype(np.float32)
+    g = reflrp.compile(proto, "epsilon", init="input")
+    agrees(run(g, {"x": x, "init": R}), proto, {"x": x}, "epsilon", init=R)
+
+
+def test_conditions():
+    proto, feeds = convolved(), series(3)(2, 11, seed=3)
+    g = reflrp.compile(proto, "epsilon", conditions={"d": [1, 3]})
+    agrees(run(g, feeds), proto, feeds, "epsilon", conditions={"d": [1, 3]})
+
+
+@pytest.mark.parametrize("rule", [rules.StdxEpsilon(0.3), rules.Norm(rules.Stabilizer(0.3, norm_scale=True))])
+def test_statistics_are_of_each_sample(rule):
+    proto = models.model("a = MatMul(x, w) h = Relu(a) y = MatMul(h, v)", "float[N,T,4] x", w=(4, 5), v=(5, 3))
+    g = reflrp.compile(proto, rule)
+    x = (models.draw(3, 6, 4) * np.array([0.01, 1, 100]).reshape(3, 1, 1)).astype(np.float32)
+    agrees(run(g, {"x": x}), proto, {"x": x}, rule)
+
+
+def test_lengths_are_named_in_the_file_or_by_the_caller():
+    proto = models.model("a = Add(x, z) y = MatMul(a, w)", "float[N,S,4] x, float[N,T,4] z", w=(4, 3))
+    with pytest.raises(reflrp.InputError, match=r"cannot be broadcast.*shapes="):
+        reflrp.compile(proto, "epsilon")
+    g = reflrp.compile(proto, "epsilon", shapes={"x": (None, "time", 4), "z": (None, "time", 4)})
+    feeds = {"x": models.draw(2, 5, 4).astype(np.float32), "z": models.draw(2, 5, 4, seed=1).astype(np.float32)}
+    agrees(run(g, feeds), proto, feeds, "epsilon")
+    g = reflrp.compile(proto, "epsilon", shapes={"x": (2, None, 4), "z": (2, "S", 4)})
+    agrees(run(g, feeds), proto, feeds, "epsilon")
+
+
+def test_the_batch_may_lie_on_another_axis_than_the_first():
+    proto = models.model(
+        "a = MatMul(x, w) h = Relu(a) y = ReduceMean <axes = [0], keepdims = 0>(h)", "float[T,B,4] x", w=(4, 3)
+    )
+    g = reflrp.compile(proto, "epsilon", init="input")
+    x, R = models.draw(7, 3, 4).astype(np.float32), models.draw(3, 3).astype(np.float32)
+    agrees(run(g, {"x": x, "init": R}), proto, {"x": x}, "epsilon", init=R)
+
+
+# ---------------------------------------------------------------- what does not hold for all lengths
+
+
+def test_a_table_that_ends_says_so_in_the_run():
+    g = reflrp.compile(masked(), "epsilon")
+    assert "reflrp.lengths" in {p.key for p in g.metadata_props}
+    with pytest.raises(Exception, match=r"out of|broadcast"):
+        run(g, padded(1, PLACES + 1, 0))
+
+
+def test_lengths_with_other_rules_say_so_in_the_run():
+    """`auto` takes a window that has nowhere to slide for a dense layer."""
+    proto = convolved()
+    g = reflrp.compile(proto, "auto")
+    for t, fine in ((7, False), (8, True)):
+        if fine:
+            agrees(run(g, series(3)(1, t, seed=0)), proto, series(3)(1, t, seed=0), "auto")
+        else:
+            with pytest.raises(Exception, match="Non-zero status code"):
+                run(g, series(3)(1, t, seed=0))
+
+
+REFUSED = {
+    "the first five places": ("s = Slice(x, z, five, one) y = MatMul(s, w)", "Slice"),
+    "places apart": ("s = Slice(x, z, far, one, two) y = MatMul(s, w)", "Slice"),
+    "a number in place of the length": ("r = Reshape(x, baked) y = MatMul(r, w)", "Reshape"),
+    "a choice by the length": (
+        "s = Shape(x) t = Gather(s, one) c = Greater(t, five) cf = Cast <to = 1>(c) a = Mul(x, cf) y = MatMul(a, w)", "Greater",
+    ),
+    "the smaller of two lengths": (
+        "s = Shape(x) t = Gather(s, one) m = Min(t, five) e = Slice(x, z, m, one) y = MatMul(e, w)", "Min",
+    ),
+    "half of the length": (
+        "s = Shape(x) t = Gather(s, one) m = Div(t, two) e = Slice(x, z, m, one) y = MatMul(e, w)", "Div",
+    ),
+    "axes that may have one entry": ("s = Squeeze(x) y = MatMul(s, w)", "Squeeze"),
+    "the third place": ("s = Gather <axis = 1>(x, two) y = MatMul(s, w)", "Gather"),
+    "a running sum": ("s = CumSum(x, one) y = MatMul(s, w)", "CumSum"),
+    "a window that leaps": (
+        "t = Transpose <perm = [0, 2, 1]>(x) c = Conv <strides = [2]>(t, k) m = GlobalAveragePool(c) y = Flatten(m)", "Conv",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_by_name(case):
+    body, name = REFUSED[case]
+    proto = models.model(
+        body, "float[N,T,4] x", w=(4, 3), z=ids(0), one=ids(1), two=ids(2), five=ids(5), far=ids(2**62),
+        baked=ids(0, 5, 4), k=(3, 4, 3),
+    )  # fmt: skip
+    with pytest.raises(reflrp.InputError, match=rf"(?s){name}.*shapes={{'x': \(None, 128, 4\)}}"):
+        reflrp.compile(proto, "epsilon")
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_recurrent_nets_are_refused_by_name(kind):
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
+    proto = models.model(
+        f"s, h = {kind} <hidden_size = 5>(x, w, r) f = Squeeze(h, z) y = MatMul(f, v)", "float[T,N,4] x",
+        w=(1, 5 * gates, 4), r=(1, 5 * gates, 5), z=ids(0), v=(5, 3),
+    )  # fmt: skip
+    with pytest.raises(reflrp.InputError, match=rf"(?s){kind}.*unrolled over time.*shapes="):
+        reflrp.compile(proto, "epsilon")
+
+
+def test_an_entry_of_an_open_output_is_no_target():
+    with pytest.raises(reflrp.InputError, match="leaves a length open"):
+        reflrp.compile(turned(), "epsilon", target=(1, 2))
+
+
+# ---------------------------------------------------------------- formulas
+
+
+def test_formulas_are_right_at_all_lengths():
+    """Sums, products, quotients and slices of lengths are what they are for numbers, wherever they are settled."""
+    rng = np.random.default_rng(0)
+    symbolic = {"N": dim(1), "T": length("T", 5), "S": length("S", 7)}
+    kept = 0
+    for _ in range(3000):
+        a, b, c = (str(rng.choice(["N", "T", "S", *map(str, rng.integers(0, 6, 3))])) for _ in range(3))
+        text = f"(({a} {rng.choice(['+', '*', '-'])} {b}) {rng.choice(['+', '*', '//', '%', '-', '<', '>='])} {c})"
+        try:
+            found = eval(text, {}, dict(symbolic))
+        except (Unsettled, ZeroDivisionError):
+            continue
+        kept += 1
+        for n, t, s in ((1, 1, 1), (3, 2, 9), (4, 17, 5)):
+            there = {"N": n, "T": t, "S": s}
+            assert at(found, there) == eval(text, {}, there), text
+    assert kept > 1000
+
+
+def at(n, there):
+    if not hasattr(n, "terms"):
+        return n
+    return sum(k * int(np.prod([there[s] for s in m], dtype=int)) for m, k in n.terms)
+
+
+def test_slices_are_right_at_all_lengths():
+    t = length("T", 5)
+    for key in (slice(None), slice(1, None), slice(0, -1), slice(-1, None), slice(1, 2**62), slice(None, None, -1)):
+        start, stop, step = sliced(key, t)
+        for n in (1, 2, 9):
+            wanted = range(*slice(key.start, key.stop, key.step).indices(n))
+            assert at(entries(key, t), {"T": n}) == len(wanted)
+            if step == 1 and wanted:
+                assert (at(start, {"T": n}), at(stop, {"T": n})) == (wanted.start, wanted.stop)
+    for key in (slice(None, 3), slice(2, None), slice(-2, None), slice(None, None, 2)):
+        with pytest.raises(Unsettled):
+            sliced(key, t)
+
+
+def test_a_length_is_no_number():
+    t = length("T", 5)
+    for asks in (lambda: int(t), lambda: float(t), lambda: 1 / t, lambda: t / 2, lambda: np.ones(3) * t, lambda: 2**t):
+        with pytest.raises(Unsettled):
+            asks()
+    assert t != 5
+    assert t == length("T", 9)
+    assert repr(2 * t * dim(1) - t + 3) == "2NT - T + 3"
+    with pytest.raises(Undecided):
+        bool(t > 4)
+    with at_most({"T": 4}):
+        assert not t > 4
