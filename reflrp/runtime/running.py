@@ -71,7 +71,7 @@ class Ready:
 class Graphs(Programs):
     """Programs that are compiled, and run by onnxruntime. A graph serves every target, init, and number of samples."""
 
-    wishes: Wishes = field(default_factory=lambda: Wishes(None, None, None))
+    wishes: Wishes = field(default_factory=lambda: Wishes(None))
     sessions: Cache[Asked, Ready] = field(default_factory=lambda: Cache(KEPT), repr=False)
     refusals: Cache[Asked, Exception | None] = field(default_factory=lambda: Cache(4 * KEPT), repr=False)
 
@@ -100,7 +100,9 @@ class Graphs(Programs):
         for target, init in choices:
             program.graph.count_work(1 + BACKWARD)
             given = self._given(program, ready, feeds, masks, target, init, turned)
-            with measured(ready.grown, sum(prod(v.shape) for v in program.graph.values.values()) * self.convert.itemsize):
+            with measured(
+                ready.grown, sum(prod(v.shape) for v in program.graph.values.values()) * self.convert.itemsize
+            ):
                 made = run(ready.session, ready.outputs, given)
             if not _finite(made):
                 found += self._by_numpy(feeds, (target, init), layers, conditions, axes, step, turned)
@@ -149,16 +151,16 @@ class Graphs(Programs):
         )
 
     def _made(self, asked: Asked) -> Ready:
-        return tried(self.refusals, asked, lambda: self.sessions.made(asked, lambda: self._session(asked)), (ReflrpError,))
+        return tried(
+            self.refusals, asked, lambda: self.sessions.made(asked, lambda: self._session(asked)), (ReflrpError,)
+        )
 
     def _session(self, asked: Asked) -> Ready:
         """Compile, and make a session."""
         source = self._source()
         made = self._compiled(source, asked)
         gc.collect()  # what was traced refers to itself, and holds weights
-        live = session(
-            made.proto.SerializeToString(), source.outside or {}, self.wishes.providers, self.wishes.threads
-        )
+        live = session(made.proto.SerializeToString(), source.outside or {}, self.wishes.providers, self.wishes.threads)
         wanted = {i.name: _numpy(i.type) for i in live.get_inputs()}
         names = [o.name for o in live.get_outputs()]
         added = ("relevance/", "layer/", SUMS, EXPLAINED)
@@ -171,7 +173,7 @@ class Graphs(Programs):
         if self.convert.dtype == "float64":
             return bare(self.model, self.convert.dtype)
         try:
-            return held(self.wishes.given, self.model)
+            return held(self.wishes.given, self.model, self.wishes.stamp)
         except ModelError:
             return bare(self.model, self.convert.dtype)
 
@@ -179,7 +181,11 @@ class Graphs(Programs):
         from reflrp.compiler.build import Order, compiled
 
         order = Order(
-            init="signs", kept=frozenset(asked.layers), masked=dict(asked.masks), ledger=self.ledger, turned=asked.turned
+            init="signs",
+            kept=frozenset(asked.layers),
+            masked=dict(asked.masks),
+            ledger=self.ledger,
+            turned=asked.turned,
         )
         return compiled(
             source,

@@ -65,8 +65,8 @@ class Term:
 class Trace:
     """All terms of one graph, each once. `batch` is a named value and its axis of length N, where N is no number.
 
-    `real` is the dtype of its floating numbers. `origins` says of constants that were derived from others by a function how: by the constant's id the array itself, the
-    function and the other array.
+    `real` is the dtype of its floating numbers. `origins` says of constants that were derived from others by a function how: by
+    the constant's id the array itself, the function and the other array.
     """
 
     batch: tuple[Term, int] | None = None
