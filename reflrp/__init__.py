@@ -9,7 +9,8 @@ from reflrp import starting as _starting  # noqa: F401, I001 (first: Ctrl-C is q
 
 from importlib.metadata import version as _version
 
-from reflrp import composites, dialects, limits, rules, runtime, show
+from reflrp import composites, dialects, limits, rules, show
+from reflrp import runtime as _runtime  # noqa: F401 (it enters its backends)
 from reflrp.comparison import Comparison, compare
 from reflrp.composites import Composite
 from reflrp.compiler import compile
@@ -62,7 +63,6 @@ __all__ = [
     "limits",
     "load",
     "rules",
-    "runtime",
     "show",
 ]
 

@@ -35,10 +35,8 @@ class Accounts:
     def read(self, sums: np.ndarray) -> tuple[Row, ...]:
         """Return the accounts, from what the graph gives for the sums."""
         with np.errstate(all="ignore"):  # what is not finite is reported by who reads them
-            return tuple(
-                replace(row, **{k: float(sums[at] @ factors + plus) for k, (at, factors, plus) in made.items()})
-                for row, made in zip(self.rows, self.numbers, strict=True)
-            )
+            found = [{k: float(sums[at] @ by + plus) for k, (at, by, plus) in made.items()} for made in self.numbers]
+        return tuple(Row(row.node, row.kind, row.rule, **own) for row, own in zip(self.rows, found, strict=True))
 
 
 def accounts(rows: Sequence[Row]) -> tuple[Accounts, list[Term]]:

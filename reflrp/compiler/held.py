@@ -7,29 +7,56 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import ModelProto, TensorProto, helper
 
 from reflrp.compiler.constants import LARGE, kept_outside
-from reflrp.compiler.source import NEWEST_IR, OLDEST, Given, given
+from reflrp.compiler.source import NEWEST_IR, OLDEST, Given, given, opset_of, sourced
 from reflrp.errors import InputError
+from reflrp.explainer.backends import stamp_of
 from reflrp.model import Model
 
+HALVES = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
+"""Types that hold less than the numbers that are asked for: what the file computes in them is computed by our own operators."""
 
-def held(origin: Any, model: Model) -> Given:
+
+def held(origin: Any, model: Model, stamp: tuple[int, int] | None) -> Given:
     """Return the source of a model that was loaded from `origin`; its weights are the model's own arrays.
+
+    `stamp` is that of the file when it was loaded, where that is known; else the file is imported once more, and compared.
 
     Raises InputError where the file is another than the one that was loaded.
     """
-    source = given(_again(origin, model), None)
-    if not _alike(source.model, model):
-        raise InputError(f"{model.source.name} has changed since it was loaded: load it again")
+    if stamp is not None and stamp == stamp_of(origin) and (proto := _read(Path(origin))) is not None:
+        source = sourced(proto, "", model, None)
+    else:
+        source = given(_again(origin, model), None)
+        if not _alike(source.model, model):
+            raise InputError(f"{model.source.name} has changed since it was loaded: load it again")
+    if HALVES & set(source.types.values()):
+        return bare(model, "float32")
+    return _stripped(replace(source, model=model), model)
+
+
+def _read(path: Path) -> ModelProto | None:
+    """Return the proto of a file that holds all of its weights, and is of no old opset; None for any other."""
+    proto = onnx.load(str(path), load_external_data=False)
+    beside = any(t.data_location == TensorProto.EXTERNAL for t in proto.graph.initializer)
+    return None if beside or opset_of(proto) < OLDEST else proto
+
+
+def _stripped(source: Given, model: Model) -> Given:
+    """Return the source without its large weights, which are taken from the model."""
     weights: dict[str, np.ndarray] = {}
     for tensor in source.proto.graph.initializer:
         own = model.source.constants.get(tensor.name)
-        if own is not None and own.size > LARGE and own.dtype == _dtype(tensor) and own.dtype.isbuiltin:
+        same = own is not None and own.size > LARGE and own.dtype == _dtype(tensor) and own.dtype.isbuiltin
+        if own is not None and same and own.shape == tuple(tensor.dims):
             weights[tensor.name] = np.ascontiguousarray(own)
             tensor.CopyFrom(kept_outside(tensor.name, own))
-    return replace(source, model=model, outside=weights)
+    slim = ModelProto()  # the first one holds the memory of all that was ever in it
+    slim.CopyFrom(source.proto)
+    return replace(source, proto=slim, outside=weights)
 
 
 def bare(model: Model, dtype: str) -> Given:

@@ -83,7 +83,7 @@ def _theirs(
 
 
 def give(onnxruntime: Any, options: Any, weights: Mapping[str, np.ndarray]) -> None:
-    """Give a session weights that are not in its graph; it shares them."""
+    """Give a session weights that are not in its graph."""
     if weights:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(a) for a in weights.values()]
         options.add_external_initializers(list(weights), values)

@@ -49,6 +49,8 @@ def signs_of(shape: tuple[int, ...], target: Target, axis: int) -> tuple[np.ndar
 
     The output has the samples on an axis; the first array is shaped like it.
     """
+    if not shape:
+        targets(np.zeros(()), target)  # which says that there is no batch
     zeros = np.zeros((shape[axis], *shape[:axis], *shape[axis + 1 :]))
     each = one_each(target, len(zeros))
     best = np.zeros(len(zeros))

@@ -60,7 +60,11 @@ class Given:
 def given(model: Any, opset: int | None) -> Given:
     """Return the source of a compilation. Raises InputError for what is no file, bytes or proto, and for an odd opset."""
     own, digest = _read(model)
-    loaded = load(own)
+    return sourced(own, digest, load(own), opset)
+
+
+def sourced(own: ModelProto, digest: str, loaded: Model, opset: int | None) -> Given:
+    """Return the source of a proto and of the model that was loaded from it."""
     proto = _at_opset(own, opset)
     names = frozenset(i.name for i in proto.graph.input) | {o for n in proto.graph.node for o in n.output if o}
     if proto is not own:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from reflrp.errors import InputError
@@ -26,13 +27,19 @@ class Wishes:
         The execution providers, best first.
     threads : int, optional
         How many threads compute.
+    stamp : tuple of int, optional
+        The size of the file that was given, and when it was written, at the time it was loaded.
 
     """
 
     given: Any
-    providers: tuple[Any, ...] | None
-    threads: int | None
+    providers: tuple[Any, ...] | None = None
+    threads: int | None = None
+    stamp: tuple[int, int] | None = None
 
+
+MANY = 1024
+"""More threads than these are a mistake."""
 
 BACKENDS: dict[str, Callable[[Programs, Wishes], Programs]] = {}
 """Name -> what runs an explainer's programs; filled by `reflrp/runtime/__init__.py`."""
@@ -45,12 +52,28 @@ def arrays_of(backend: str, dtype: str) -> str:
     return "numpy" if backend in BACKENDS else backend
 
 
-def running(backend: str, programs: Programs, given: Any, providers: Any, threads: Any) -> Programs:
-    """Return what runs the programs: themselves, or what a backend from above makes of them."""
+def stamp_of(given: Any) -> tuple[int, int] | None:
+    """Return the size of a file and when it was written; None for what is no file."""
+    try:
+        found = Path(given).stat() if isinstance(given, str | Path) else None
+    except (OSError, ValueError):
+        return None
+    return None if found is None else (found.st_size, found.st_mtime_ns)
+
+
+def running(
+    backend: str, programs: Programs, given: Any, stamp: tuple[int, int] | None, providers: Any, threads: Any
+) -> Programs:
+    """Return what runs the programs: themselves, or what a backend from above makes of them.
+
+    `stamp` is that of the file `given` before it was loaded.
+    """
     listed = None if providers is None else _providers(providers)
     count = None if threads is None else checks.whole("threads", threads, 1)
+    if count is not None and count > MANY:
+        raise checks.refuse("threads", threads, f"an int of at most {MANY}")
     if backend in BACKENDS:
-        return BACKENDS[backend](programs, Wishes(given, listed, count))
+        return BACKENDS[backend](programs, Wishes(given, listed, count, stamp))
     if providers is not None or threads is not None:
         name = "providers" if providers is not None else "threads"
         raise InputError(f"{name}= is for backend='onnxruntime' or 'auto', not for {backend!r}")

@@ -15,7 +15,7 @@ from reflrp.composites import Composite, resolve
 from reflrp.composites.advice import Watch
 from reflrp.engine import Program
 from reflrp.errors import InputError
-from reflrp.explainer.backends import arrays_of, running
+from reflrp.explainer.backends import arrays_of, running, stamp_of
 from reflrp.explainer.programs import Programs, Shapes, advised
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
@@ -120,14 +120,14 @@ class Explainer:
         self.batch_size = None if batch_size is None else checks.whole("batch_size", batch_size, 1)
         self.strip = checks.flag("strip", strip)
         self.backend, self.dtype = checks.text("backend", backend), checks.number_name(dtype)
-        self.model = load(model)
+        stamp, self.model = stamp_of(model), load(model)
         self.composite = resolve(rules).preprocessed(preprocess)
         self.output = self.model.output(output)
         self.passes = check_passes(self.composite.canonize if canonize is None else canonize)
         self.ledger = checks.flag("ledger", ledger)
         self._convert = converter(arrays_of(self.backend, self.dtype), self.dtype)
         plain = Programs(self.model, self.composite, self.output, self.strip, self.passes, self._convert, self.ledger)
-        self._programs = running(self.backend, plain, model, providers, threads)
+        self._programs = running(self.backend, plain, model, stamp, providers, threads)
         self._sizes: Cache[tuple[bool, int, Shapes], tuple[int, tuple[str, ...]]] = Cache(64)
         self._turned: Cache[Shapes, int] = Cache(64)
 

@@ -9,7 +9,7 @@ from typing import Any
 from reflrp.batches import Feeds
 from reflrp.compiler.observe import library
 from reflrp.composites.advice import Watch
-from reflrp.errors import NonFiniteError, ReflrpError
+from reflrp.errors import ReflrpError
 from reflrp.explainer.backends import Wishes
 from reflrp.explainer.programs import Programs
 from reflrp.explanation import Explanation
@@ -44,13 +44,10 @@ class Choice(Programs):
         why = self.why
         if self.runtime is not None:
             try:
-                self.runtime.ready(feeds, layers, conditions, axes, turned)
-            except NonFiniteError:
-                raise
-            except ReflrpError as error:
+                found = self.runtime.explained(feeds, choices, layers, conditions, axes, step, watch, turned)
+            except ReflrpError as error:  # what is wrong with the arguments or the model, NumPy says again
                 why = str(error)
             else:
-                found = self.runtime.explained(feeds, choices, layers, conditions, axes, step, watch, turned)
                 return [_said(e, "backend 'auto': onnxruntime") for e in found]
         found = super().explained(feeds, choices, layers, conditions, axes, step, watch, turned)
         return [_said(e, f"backend 'auto': NumPy, as {why}") for e in found]

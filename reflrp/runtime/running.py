@@ -71,7 +71,7 @@ class Ready:
 class Graphs(Programs):
     """Programs that are compiled, and run by onnxruntime. A graph serves every target, init, and number of samples."""
 
-    wishes: Wishes = field(default_factory=lambda: Wishes(None, None, None))
+    wishes: Wishes = field(default_factory=lambda: Wishes(None))
     sessions: Cache[Asked, Ready] = field(default_factory=lambda: Cache(KEPT), repr=False)
     refusals: Cache[Asked, Exception | None] = field(default_factory=lambda: Cache(4 * KEPT), repr=False)
 
@@ -173,7 +173,7 @@ class Graphs(Programs):
         if self.convert.dtype == "float64":
             return bare(self.model, self.convert.dtype)
         try:
-            return held(self.wishes.given, self.model)
+            return held(self.wishes.given, self.model, self.wishes.stamp)
         except ModelError:
             return bare(self.model, self.convert.dtype)
 

@@ -12,6 +12,9 @@ from reflrp.compiler.observe import give, library
 from reflrp.errors import InputError, ModelError, ReflrpError
 from reflrp.ground.checks import listed
 
+LARGE = 256 * 2**20
+"""Bytes of weights beyond which they are not kept in a second layout too: that saves as many bytes, and little time is lost."""
+
 QUIET = 4
 """The log level at which onnxruntime prints fatal errors alone; we raise its others."""
 
@@ -19,7 +22,7 @@ QUIET = 4
 def session(
     graph: bytes, weights: Mapping[str, np.ndarray], providers: Sequence[Any] | None, threads: int | None
 ) -> Any:
-    """Return a session. `weights` are shared with it, not copied.
+    """Return a session; `weights` are those that are not in the graph.
 
     Raises InputError for providers that the installed onnxruntime lacks, and for operators that it has no kernel for.
     """
@@ -32,6 +35,8 @@ def session(
     options = runtime.SessionOptions()
     options.log_severity_level = QUIET
     options.intra_op_num_threads = threads or 0
+    if sum(a.nbytes for a in weights.values()) > LARGE:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     give(runtime, options, weights)
     try:
         return runtime.InferenceSession(graph, options, providers=wanted)

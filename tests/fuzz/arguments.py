@@ -52,6 +52,17 @@ def net() -> reflrp.Model:
 
 
 @cache
+def compiled() -> reflrp.Explainer:
+    """An explainer that runs the small network compiled."""
+    return reflrp.Explainer(data(), backend="onnxruntime", dtype="float32", threads=1)
+
+
+def data() -> bytes:
+    """Return the small network as a file has it."""
+    return model("h = MatMul(x, w) r = Relu(h) y = MatMul(r, v)", w=(4, 6), v=(6, 3)).SerializeToString()
+
+
+@cache
 def words() -> reflrp.Model:
     """A network of token ids."""
     return reflrp.load(
@@ -92,6 +103,11 @@ def calls() -> dict[str, Call]:
         "Explainer": Call(reflrp.Explainer, {"model": m}, lambda made: made(x)),
         "Explainer()": Call(reflrp.Explainer(m), {"x": x}),
         "Explainer() of words": Call(reflrp.Explainer(words()), {"x": np.ones((2, 5), np.int64)}),
+        "Explainer() compiled": Call(compiled(), {"x": x}),
+        "Explainer.each compiled": Call(compiled().each, {"x": x, "targets": [0, 1]}),
+        "Explainer of a runtime": Call(
+            reflrp.Explainer, {"model": data(), "backend": "onnxruntime", "dtype": "float32"}, lambda made: made(x)
+        ),
         "compile": Call(reflrp.compile, {"model": m}),
         "compare": Call(reflrp.compare, {"model": m, "x": x, "a": "epsilon", "b": "epsilon_plus"}, str),
         "Explainer.each": Call(reflrp.Explainer(m).each, {"x": x, "targets": [0, 1]}),

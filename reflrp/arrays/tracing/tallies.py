@@ -49,15 +49,17 @@ class Tally:
 
     def __neg__(self) -> Tally:
         """Return the negative."""
-        return -1 * self
+        return self * -1
 
     def __sub__(self, other: Any) -> Tally:
         """Return the difference."""
-        return self + -1 * other
+        found: Tally = self + -1 * other
+        return found
 
     def __rsub__(self, other: Any) -> Tally:
         """Return the difference."""
-        return -1 * self + other
+        found: Tally = self * -1 + other
+        return found
 
 
 def total(x: Any) -> Tally:
