@@ -234,27 +234,16 @@ class Explanation:
         """Write everything to one .npz file (beside, then renamed). Rules are kept as text.
 
         Keys: relevance/<input>, in/<input>, out, layer/<value>, uncertainty/<either>, and `meta`, a JSON text;
-        docs/security.md says what stands for a name that cannot be part of a key. Raises InputError where the file cannot be written.
+        docs/security.md says what stands for a name that cannot be part of a key. Raises InputError where it cannot be written.
         """
         if self.output.dtype == object:
             raise InputError(
                 "fractions are not saved: their digits have no bound; save the nearest floats, e.rounded().save(path)"
             )
-        rules = _as_text(self.rules)
         kept = (
-            self.relevances,
-            self.output,
-            self.target,
-            self.layers,
-            self.conservation,
-            rules,
-            self.notes,
-            self.inputs,
-            self.layout,
-            self.score,
-            self.advice,
-            self.uncertainty,
-        )
+            self.relevances, self.output, self.target, self.layers, self.conservation, _as_text(self.rules), self.notes,
+            self.inputs, self.layout, self.score, self.advice, self.uncertainty,
+        )  # fmt: skip
         return saved.write(named(path), Fields(*kept))
 
     @classmethod
