@@ -23,13 +23,13 @@ from zlib import crc32
 
 import numpy as np
 
-from reflrp.arrays import Array, namespace
+from reflrp.arrays import Array, namespace, sign, where
 from reflrp.engine.program import Program, Values
 from reflrp.ground.caches import Kept
 from reflrp.ir import Layout, Node, Op, Shape
 from reflrp.ledger import Row
 from reflrp.ops.conv import Conv, ConvTranspose
-from reflrp.ops.linear import Dense, LeftDense
+from reflrp.ops.linear import Dense, LeftDense, LinearMap
 from reflrp.ops.normaliser import Normaliser
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import MatrixProduct
@@ -53,6 +53,9 @@ LONGEST = 4096
 
 FLOOR = 0.5
 """An entry's bar is at least so many times what the median of its sample's relative bars makes of it: no entry is lucky alone."""
+
+EDGE = 3.0
+"""A sum that is at most so many times what a run moves it by may have the other sign: the first run gives it that one."""
 
 OFFSETS = 1 << 16
 """At how many places the coins of a run can begin."""
@@ -105,16 +108,20 @@ class Shaken(Program):
         Which run it is: each throws other coins.
     places : dict of Layout
         The plain program's layout: which axis holds the samples.
+    plain : dict of array
+        The values of the plain run, where sums that may have the other sign are to have it.
 
     """
 
     run: int = 0
     places: Mapping[str, Layout] = field(default_factory=dict)
+    plain: Mapping[str, Array] = field(default_factory=dict)
 
     def _output(self, node: Node, values: Values) -> Array:
-        if self.graph.values[node.output].active and is_rounded(node):
-            values = self._moved(node, values, "forward")
-        return super()._output(node, values)
+        if not self.graph.values[node.output].active or not is_rounded(node):
+            return super()._output(node, values)
+        y, plain = super()._output(node, self._moved(node, values, "forward")), self.plain.get(node.output)
+        return y if plain is None or not isinstance(node.op, LinearMap) else turned(plain, y)
 
     def _share(self, node: Node, values: Values, r: Array) -> tuple[tuple[Array, ...], Row]:
         if is_rounded(node):
@@ -163,9 +170,19 @@ class Shaken(Program):
         return float(max(LEAST, GROWTH * sqrt(1 + count / 2)) * namespace(x).finfo(x.dtype).eps / 2)
 
 
-def shaken(program: Program, run: int) -> Shaken:
-    """Return a program that runs on shaken operands."""
-    return Shaken(program.graph, program.ops, program.rules, run, program.layout)
+def shaken(program: Program, run: int, plain: Values) -> Shaken:
+    """Return a program that runs on shaken operands; `plain` holds the values of the plain run."""
+    return Shaken(program.graph, program.ops, program.rules, run, program.layout, {} if run else plain)
+
+
+def turned(plain: Array, y: Array) -> Array:
+    """Return y with the other sign than the plain value where that is within EDGE times what it was moved by.
+
+    A stabilised denominator jumps where its z crosses 0, and a few runs at random may all stay on one side.
+    """
+    moved = abs(y - plain)
+    near = (abs(plain) <= EDGE * moved) & (moved > 0)
+    return where(near, -sign(plain) * moved, y) if bool(namespace(y).any(near)) else y
 
 
 def mean_square(distances: Sequence[Any]) -> Any:

@@ -55,10 +55,11 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Again:
-    """What a cut of a batch is run with again: the program, its inputs, the masks, and how each explanation begins."""
+    """What a cut of a batch is run with again, and what the plain run began and went with."""
 
     program: Program
     inputs: Values
+    values: Values
     convert: Converter
     masks: Mapping[str, Array]
     inits: Sequence[Any]
@@ -74,7 +75,7 @@ class Again:
 
     def _run(self, found: Sequence[Explanation], handed: Sequence[Handed | None], run: int) -> list[Run | None]:
         """Return a shaken run for each explanation; None where it leads to an infinity, or another way through the graph."""
-        again = shaken(self.program, run)
+        again = shaken(self.program, run, self.values)
         try:
             values = again.forward(dict(self.inputs))
         except (NonFiniteError, OtherWay):

@@ -124,11 +124,15 @@ class Programs:
         masks = {k: self.convert(v) for k, v in masks_of(conditions, program.graph, axes, self._branches).items()}
         found, notes = [], [Handed() if uncertainty else None for _ in begun]
         for i, (first, goals, R) in enumerate(begun):
-            own = values if i == len(begun) - 1 else dict(values)  # what goes back gives memory back
+            own = (
+                values if i == len(begun) - 1 and not uncertainty else dict(values)
+            )  # what goes back gives memory back
             found.append(self._back(program, feeds, own, first, goals, R, keep, masks, step, turned, notes[i]))
         if uncertainty:
             inits = [init for _, init in choices]
-            return Again(program, self._inputs(feeds), self.convert, masks, inits, turned, started).barred(found, notes)
+            return Again(program, self._inputs(feeds), values, self.convert, masks, inits, turned, started).barred(
+                found, notes
+            )
         return found
 
     def _back(
