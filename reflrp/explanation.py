@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflrp.arrays.looks import block, counted, described, listed, same
-from reflrp.batches.joined import all_layers, check_parts, inner, inputs, joined, layout_of, relevances
+from reflrp.batches.joined import all_layers, bars, check_parts, inner, inputs, joined, layout_of, relevances
 from reflrp.engine.rounding import rounded
 from reflrp.errors import InputError
 from reflrp.ground import checks
@@ -64,6 +64,9 @@ class Explanation:
     advice : tuple of str
         What the reader should know, and do: where far less or far more than the seed reaches the input, where an input
         leaves the box of its ZBox rule, where pixels of 0..255 are given as they are.
+    uncertainty : dict of array
+        How far rounding may have moved each entry of `relevances` and `layers`, by name and shaped as these, where it was asked for
+        with `uncertainty=True`; else empty. The bars hold for at least 99.9 % of all entries; docs/uncertainty.md says what of.
 
     Examples
     --------
@@ -85,6 +88,7 @@ class Explanation:
     layout: Mapping[str, Layout] | None = None
     score: str = "output"
     advice: tuple[str, ...] = ()
+    uncertainty: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def relevance(self) -> np.ndarray:
@@ -229,27 +233,17 @@ class Explanation:
     def save(self, path: str | Path) -> Path:
         """Write everything to one .npz file (beside, then renamed). Rules are kept as text.
 
-        Keys: relevance/<input>, in/<input>, out, layer/<value>, and `meta`, a JSON text; docs/security.md says what stands
-        for a name that cannot be part of a key. Raises InputError where the file cannot be written.
+        Keys: relevance/<input>, in/<input>, out, layer/<value>, uncertainty/<either>, and `meta`, a JSON text;
+        docs/security.md says what stands for a name that cannot be part of a key. Raises InputError where it cannot be written.
         """
         if self.output.dtype == object:
             raise InputError(
                 "fractions are not saved: their digits have no bound; save the nearest floats, e.rounded().save(path)"
             )
-        rules = _as_text(self.rules)
         kept = (
-            self.relevances,
-            self.output,
-            self.target,
-            self.layers,
-            self.conservation,
-            rules,
-            self.notes,
-            self.inputs,
-            self.layout,
-            self.score,
-            self.advice,
-        )
+            self.relevances, self.output, self.target, self.layers, self.conservation, _as_text(self.rules), self.notes,
+            self.inputs, self.layout, self.score, self.advice, self.uncertainty,
+        )  # fmt: skip
         return saved.write(named(path), Fields(*kept))
 
     @classmethod
@@ -291,6 +285,7 @@ class Explanation:
             layout_of(parts, places),
             parts[0].score,
             tuple(dict.fromkeys(text for p in parts for text in p.advice)),
+            bars(parts, names, places),
         )
 
 

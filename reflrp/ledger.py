@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isinf
 from typing import Any
 
 from reflrp.arrays import Array, magnitude, total
@@ -33,6 +34,9 @@ class Row:
         What is left: rounding. A conserving rule closes to about 1e-15 of the relevance that flows.
     flow : float
         The sum of absolute relevance that arrived, against which `error` is to be judged.
+    uncertainty : float, optional
+        How far rounding may have moved each entry of what it gives to its inputs, summed over the entries. None where nobody asked
+        (`explain(..., uncertainty=True)`); infinite where rounding decides whether there is an answer at all.
 
     """
 
@@ -46,6 +50,7 @@ class Row:
     dropped: float = 0.0
     error: float = 0.0
     flow: float = 0.0
+    uncertainty: float | None = None
 
     def __repr__(self) -> str:
         """Return the account as an equation, without the parts that are zero."""
@@ -56,6 +61,8 @@ class Row:
     def __add__(self, other: Row) -> Row:
         """Return the sum of two batches' accounts of the same node."""
         numbers = {k: getattr(self, k) + getattr(other, k) for k in NUMBERS}
+        known = [row.uncertainty for row in (self, other) if row.uncertainty is not None]
+        numbers |= {"uncertainty": sum(known)} if known else {}
         return Row(self.node, _either(self.kind, other.kind), _either(self.rule, other.rule), **numbers)
 
 
@@ -109,6 +116,12 @@ class Ledger(Mapping[str, Row]):
         """The largest error of a node, relative to the relevance that flowed through it."""
         return max((abs(row.error) / row.flow for row in self.rows if row.flow > 0), default=0.0)
 
+    @property
+    def uncertain(self) -> Row | None:
+        """The node that gives to its inputs what is the least certain beside what flows; None where nobody asked."""
+        known = [row for row in self.rows if row.uncertainty is not None and row.flow > 0]
+        return max(known, key=lambda row: (row.uncertainty or 0.0) / row.flow, default=None)
+
     def __add__(self, other: Ledger) -> Ledger:
         """Return the accounts of two batches together; a node that one of them did not take has that of the other."""
         if [*self] == [*other]:
@@ -140,8 +153,14 @@ class Ledger(Mapping[str, Row]):
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data, for JSON."""
-        rows = [{k: getattr(row, k) for k in ("node", "kind", "rule", *NUMBERS)} for row in self.rows]
+        names = ("node", "kind", "rule", *NUMBERS)
+        rows = [{k: getattr(row, k) for k in names} | _certainty(row) for row in self.rows]
         return {"seed": self.seed, "inputs": dict(self.inputs), "rows": rows}
+
+
+def _certainty(row: Row) -> dict[str, Any]:
+    """Return a row's uncertainty for JSON, which has no infinity."""
+    return {} if row.uncertainty is None else {"uncertainty": "inf" if isinf(row.uncertainty) else row.uncertainty}
 
 
 def _merged(one: tuple[Row, ...], two: tuple[Row, ...]) -> tuple[Row, ...]:

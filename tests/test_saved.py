@@ -237,7 +237,7 @@ META: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a seed without end": lambda m: {**m, "conservation": {**m["conservation"], "seed": 10**400}},
     "a seed that is none": lambda m: {**m, "conservation": {**m["conservation"], "seed": float("inf")}},
     "inputs that are none": lambda m: {**m, "conservation": {**m["conservation"], "inputs": {"foo": 1.0}}},
-    "a later format": lambda m: {**m, "format": 4},
+    "a later format": lambda m: {**m, "format": 5},
     "no format": lambda m: {**m, "format": "x"},
 }  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -37,6 +37,10 @@ class Part(Protocol):
     @property
     def layout(self) -> Mapping[str, Layout] | None:
         """What is known of their axes."""
+
+    @property
+    def uncertainty(self) -> Mapping[str, np.ndarray]:
+        """The error bars of relevances and layers; none where nobody asked."""
 
 
 def joined(name: str, parts: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
@@ -104,6 +108,29 @@ def inner(name: str, parts: Sequence[Part], axis: int | None) -> np.ndarray:
             "batch are not put together: leave it out of layers=, or explain one part at a time"
         )
     return joined(name, arrays, axis or 0) if arrays[0].ndim else np.asarray(sum(arrays), dtype=arrays[0].dtype)
+
+
+class _Bars(NamedTuple):
+    """A part with its error bars in place of its relevance."""
+
+    relevances: Mapping[str, np.ndarray]
+    layers: Mapping[str, np.ndarray]
+    output: np.ndarray
+    score: str
+    inputs: Mapping[str, np.ndarray]
+    layout: Mapping[str, Layout] | None
+    uncertainty: Mapping[str, np.ndarray]
+
+
+def bars(parts: Sequence[Part], names: Sequence[str], axes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Return the parts' error bars, put together as the relevance is; none where a part has none. `names` are the layers."""
+    if not all(p.uncertainty for p in parts):
+        return {}
+    of = [({k: p.uncertainty[k] for k in p.relevances}, {k: p.uncertainty[k] for k in p.layers}) for p in parts]
+    found = [
+        _Bars(*both, p.output, p.score, p.inputs, p.layout, p.uncertainty) for both, p in zip(of, parts, strict=True)
+    ]
+    return {**relevances(found), **{k: inner(k, found, axes.get(k)) for k in names}}
 
 
 def layout_of(parts: Sequence[Part], axes: Mapping[str, int]) -> dict[str, Layout] | None:

@@ -148,6 +148,9 @@ def explain(
         ),
     ] = None,
     ledger: Annotated[bool, typer.Option("--ledger", help="Print the account of each node.")] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Say how far rounding may have moved the relevance: two more runs.")
+    ] = False,
     mean: Annotated[str | None, typer.Option(help="Images: what to subtract after scaling; one a channel.")] = None,
     std: Annotated[str | None, typer.Option(help="Images: what to divide by then; one a channel.")] = None,
     scale: Annotated[str, typer.Option(help="Images: what black and white become.")] = "0..1",
@@ -185,7 +188,9 @@ def explain(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdviceWarning)  # it is printed below
-        found = explainer.each(feeds, goals, init=init, layers=layers or False, conditions=chosen)
+        found = explainer.each(
+            feeds, goals, init=init, layers=layers or False, conditions=chosen, uncertainty=uncertainty
+        )
     how = f"{rules}, {dtype} on {backend}"
     for e, places in zip(found, files, strict=True):
         shown = [*notes, *e.notes]

@@ -51,6 +51,8 @@ def explanation(
         parts.append(f"and {count - samples} more samples (-o keeps all)")
     if e.layers:
         parts.append(_layers(e))
+    if e.uncertainty:
+        parts.append(_bars(e))
     return [*parts, *(ledger_parts(e.conservation) if ledger else totals_parts(e.conservation))]
 
 
@@ -98,6 +100,17 @@ def _relevance(R: np.ndarray, places: np.ndarray, channels: int = 0) -> list[str
 def _layers(e: Explanation) -> Part:
     rows = [[k, str(R.shape), number(float(R.sum())), number(float(np.abs(R).sum()))] for k, R in e.layers.items()]
     return grid(["value", "shape", ">relevance", ">absolute"], rows)
+
+
+def _bars(e: Explanation) -> Part:
+    """Return how large the error bars are beside the relevance, and the relevance of which entries they exceed."""
+    rows = []
+    for name, bar in e.uncertainty.items():
+        R = abs({**e.relevances, **e.layers}[name])
+        share = (bar[R > 0] / R[R > 0]).astype(float)
+        middle = number(float(np.median(share))) if share.size else "-"
+        rows.append([name, number(float(bar.max(initial=0))), middle, f"{int((bar > R).sum())} of {R.size}"])
+    return grid(["uncertainty", ">largest", ">of an entry (median)", ">entries of no sign"], rows)
 
 
 def presets() -> list[Part]:

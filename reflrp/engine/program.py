@@ -114,11 +114,12 @@ class Program:
         keep: Callable[[str], bool],
         step: Step | None = None,
         masks: Mapping[str, Array] = EVERYWHERE,
+        seen: Callable[[Node, tuple[Array, ...]], None] | None = None,
     ) -> tuple[Values, list[Row]]:
         """Return the relevance of the inputs and of the values to `keep`, and the nodes' accounts.
 
-        `R` holds the initial relevance by value name, `masks` what to multiply a value's relevance with on the way.
-        A value's memory is given back after its last use.
+        `R` holds the initial relevance by value name, `masks` what to multiply a value's relevance with on the way;
+        `seen` is shown what each node gives to its inputs. A value's memory is given back after its last use.
         """
         self.graph.count_work(BACKWARD)
         kept, rows = {name: r for name, r in R.items() if keep(name)}, []
@@ -133,6 +134,8 @@ class Program:
                 with limits.guarded(f"the relevance of node {node.name!r} (onnx {node.op_type})"):
                     parts, row = self._share(node, values, r)
                     self._hand_down(node, parts, R, r)
+                    if seen:
+                        seen(node, parts)
                 rows.append(row)
                 kept.update({i: R[i] for i in node.inputs if i in R and keep(i)})
             elif active:

@@ -141,6 +141,7 @@ class Explainer:
         layers: bool | str | Sequence[str] | None = False,
         conditions: Mapping[str, Sequence[int]] | None = None,
         progress: bool | None = None,
+        uncertainty: bool = False,
     ) -> Explanation:
         """Explain one batch.
 
@@ -163,6 +164,9 @@ class Explainer:
             pattern as in `layers`. Channels are counted on axis 1, in sequences (batch, time, features) on the last.
         progress : bool, optional
             Whether to show a bar. None: on a terminal, when the work takes more than a second.
+        uncertainty : bool, default False
+            Whether to say how far rounding may have moved each entry, in the explanation's `uncertainty` and its ledger. It
+            takes two more runs; docs/uncertainty.md says what is promised.
 
         Returns
         -------
@@ -181,7 +185,7 @@ class Explainer:
             Where a canonizing pass changed the output, or a recognised function is not what the file's nodes compute.
 
         """
-        return self._explained(x, [target], init, layers, conditions, progress)[0]
+        return self._explained(x, [target], init, layers, conditions, progress, uncertainty)[0]
 
     @guarded("the explanation")
     def each(
@@ -193,6 +197,7 @@ class Explainer:
         layers: bool | str | Sequence[str] | None = False,
         conditions: Mapping[str, Sequence[int]] | None = None,
         progress: bool | None = None,
+        uncertainty: bool = False,
     ) -> list[Explanation]:
         """Explain one batch for several targets, with one forward pass: what calls for each of them give, one by one.
 
@@ -211,13 +216,20 @@ class Explainer:
             raise InputError(
                 "init is an array, so that targets say nothing; call the explainer with it instead of each()"
             )
-        return self._explained(x, listed, init, layers, conditions, progress)
+        return self._explained(x, listed, init, layers, conditions, progress, uncertainty)
 
     def _explained(
-        self, x: Inputs, targets: Sequence[Target], init: Any, layers: Any, conditions: Any, progress: bool | None
+        self,
+        x: Inputs,
+        targets: Sequence[Target],
+        init: Any,
+        layers: Any,
+        conditions: Any,
+        progress: bool | None,
+        uncertainty: bool,
     ) -> list[Explanation]:
         """Return the explanations of one batch, one for each target."""
-        progress = checks.optional_flag("progress", progress)
+        progress, bars = checks.optional_flag("progress", progress), checks.flag("uncertainty", uncertainty)
         conditions = checks.mapping("conditions", {} if conditions is None else conditions, "a dict {pattern: neurons}")
         batch = Batch(self.model, self.model.feeds(x, exact=self.dtype == "exact"), (self.output,))
         size, notes = self._size(batch, inner=layers is not None and layers is not False)
@@ -230,7 +242,7 @@ class Explainer:
                 )
             notes = (*notes, f"{where}: targets and e.output have them first, an array init has the order of the file")
         watch = Watch({node.name: node.op_type for node in self.model.source.nodes})
-        found = self._programs.of_batch(batch, size, targets, init, layers, conditions, progress, watch, turned)
+        found = self._programs.of_batch(batch, size, targets, init, layers, conditions, progress, watch, turned, bars)
         begun = (
             None if turned and not isinstance(init, str) else init
         )  # of an array of another order there is no share by sample

@@ -31,6 +31,7 @@ def explain(
     canonize: Sequence[str] | None = None,
     batch_size: int | None = None,
     preprocess: str | None = None,
+    uncertainty: bool = False,
 ) -> Explanation:
     """Explain what a model says of a batch: how much each entry of the input contributed to the output.
 
@@ -78,6 +79,9 @@ def explain(
         What becomes of the relevance of a scaler or a normalisation by constants before the first layer. "pass": it goes
         on to the input unchanged; "absorb": the constants keep their part, as at any other node. None: as the composite
         says, which is "pass" for reflrp's own rules, and each library's own way in the dialects.
+    uncertainty : bool, default False
+        Whether to say how far rounding may have moved each entry, in the explanation's `uncertainty` and its ledger. It takes
+        two more runs; docs/uncertainty.md says what is promised.
 
     Returns
     -------
@@ -112,4 +116,6 @@ def explain(
         batch_size=batch_size,
         preprocess=preprocess,
     )
-    return explainer(x, target=target, init=init, layers=layers, conditions=conditions, progress=progress)
+    return explainer(
+        x, target=target, init=init, layers=layers, conditions=conditions, progress=progress, uncertainty=uncertainty
+    )

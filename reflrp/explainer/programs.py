@@ -17,6 +17,7 @@ from reflrp.composites.advice import Watch, on_share, seeds_of, shares
 from reflrp.engine import Program, Values, prepare
 from reflrp.engine.exactness import exact_graph, exact_input, exact_rules
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
+from reflrp.explainer.bars import Again, Handed
 from reflrp.explanation import Explanation
 from reflrp.ground.advising import advise
 from reflrp.ground.caches import Cache, Kept
@@ -86,6 +87,7 @@ class Programs:
         progress: bool | None,
         watch: Watch,
         turned: int,
+        uncertainty: bool = False,
     ) -> list[Explanation]:
         """Explain a batch, so many samples at once, for each of the goals: each cut runs forward once, seen by `watch`."""
         cuts = batch.cut(size)
@@ -95,7 +97,9 @@ class Programs:
         with bar(progress, (1 + len(goals)) * len(self.model.source.nodes) * len(cuts)) as step:
             for (cut, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
                 with where:
-                    parts.append(self.explained(cut, choice, layers, conditions, axes, step, watch, turned))
+                    parts.append(
+                        self.explained(cut, choice, layers, conditions, axes, step, watch, turned, uncertainty)
+                    )
         return [Explanation.concatenate(of_one, axes) for of_one in zip(*parts, strict=True)]
 
     @limits.budget()
@@ -109,6 +113,7 @@ class Programs:
         step: Step,
         watch: Watch | None = None,
         turned: int = 0,
+        uncertainty: bool = False,
     ) -> list[Explanation]:
         """Explain one cut of a batch: forward once, and for each target and init the seed and the way back.
 
@@ -122,10 +127,17 @@ class Programs:
         begun = [started(y, target, init, turned) for target, init in choices]
         keep = keeper(layers, program.graph, self._branches)
         masks = {k: self.convert(v) for k, v in masks_of(conditions, program.graph, axes, self._branches).items()}
-        found = []
+        found, notes = [], [Handed() if uncertainty else None for _ in begun]
         for i, (first, goals, R) in enumerate(begun):
-            own = values if i == len(begun) - 1 else dict(values)  # what goes back gives memory back
-            found.append(self._back(program, feeds, own, first, goals, R, keep, masks, step, turned))
+            own = (
+                values if i == len(begun) - 1 and not uncertainty else dict(values)
+            )  # what goes back gives memory back
+            found.append(self._back(program, feeds, own, first, goals, R, keep, masks, step, turned, notes[i]))
+        if uncertainty:
+            inits = [init for _, init in choices]
+            return Again(program, self._inputs(feeds), values, self.convert, masks, inits, turned, started).barred(
+                found, notes
+            )
         return found
 
     def _back(
@@ -140,10 +152,11 @@ class Programs:
         masks: Mapping[str, Any],
         step: Step,
         turned: int,
+        seen: Handed | None = None,
     ) -> Explanation:
         graph = program.graph
         output = graph.resolve(graph.outputs[0])
-        found, rows = program.backward(values, {output: self.convert(R.astype(y.dtype))}, keep, step, masks)
+        found, rows = program.backward(values, {output: self.convert(R.astype(y.dtype))}, keep, step, masks, seen)
         relevances = {
             k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)
             for k, a in feeds.items()

@@ -224,7 +224,11 @@ def ledger_parts(ledger: Ledger) -> list[Part]:
     names = ("bias", "stabilizer", "dropped", "error")
     foot = ["total", "", "", number(ledger.seed), number(kept["inputs"]), *(number(kept[k]) for k in names)]
     columns = ["node", "kind", "rule", ">received", ">passed on", *(f">{k}" for k in names)]
-    return [grid(columns, [_account(r) for r in ledger.rows], foot), _worst(ledger)]
+    rows = [_account(r) for r in ledger.rows]
+    if ledger.uncertain is not None:
+        columns, foot = [*columns, ">uncertain"], [*foot, ""]
+        rows = [[*cells, _uncertain(row)] for cells, row in zip(rows, ledger.rows, strict=True)]
+    return [grid(columns, rows, foot), *_worst(ledger)]
 
 
 def totals_parts(ledger: Ledger) -> list[Part]:
@@ -240,7 +244,7 @@ def totals_parts(ledger: Ledger) -> list[Part]:
     rest = [(labels[k], kept[k]) for k in labels]
     rows = [[label, number(v), _share(v, ledger.seed)] for label, v in (*inputs, *rest)]
     table = grid(["conservation", ">relevance", ">share"], rows, ["initial relevance", number(ledger.seed), ""])
-    return [table, _worst(ledger)]
+    return [table, *_worst(ledger)]
 
 
 def _account(row: Row) -> list[str]:
@@ -248,8 +252,17 @@ def _account(row: Row) -> list[str]:
     return [row.node, row.kind, row.rule, *map(number, numbers)]
 
 
-def _worst(ledger: Ledger) -> str:
-    return f"largest rounding of a node: {ledger.worst:.1e} of the relevance that flowed through it"
+def _uncertain(row: Row) -> str:
+    """Return how far rounding may have moved what a node gives to its inputs, as a part of what flowed through it."""
+    return f"{row.uncertainty / row.flow:.1e}" if row.uncertainty is not None and row.flow else ""
+
+
+def _worst(ledger: Ledger) -> list[str]:
+    told = [f"largest rounding of a node: {ledger.worst:.1e} of the relevance that flowed through it"]
+    row = ledger.uncertain
+    if row is not None:
+        told.append(f"uncertain by rounding: up to {_uncertain(row)} of what flows, behind {row.node!r} ({row.kind})")
+    return told
 
 
 def _share(value: float, seed: float) -> str:

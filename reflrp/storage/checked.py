@@ -29,6 +29,7 @@ class Fields(NamedTuple):
     layout: Mapping[str, Layout] | None
     score: str
     advice: tuple[str, ...]
+    uncertainty: Mapping[str, np.ndarray]
 
 
 class Wrong(ValueError):
@@ -50,11 +51,22 @@ def checked(found: Fields) -> Fields:
     rules = {_text("a node", k): _text("a rule", v) for k, v in found.rules.items()}
     targets, layout = _targets(found.target, output), _layout(found.layout, {**layers, **relevances})
     must(found.score in ("output", "logit"), f"its 'score' is {short(found.score)}")
-    return Fields(relevances, output, targets, layers, ledger, rules, notes, inputs, layout, found.score, advice)
+    bars = _bars(found.uncertainty, {**relevances, **layers})
+    return Fields(relevances, output, targets, layers, ledger, rules, notes, inputs, layout, found.score, advice, bars)
 
 
 def _parts(found: Fields) -> tuple[tuple[str, Mapping[str, np.ndarray]], ...]:
     return ("the relevance", found.relevances), ("the relevance of the layer", found.layers)
+
+
+def _bars(found: Mapping[str, np.ndarray], of: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the error bars: none, or those of all relevance, shaped as it is; infinite is one, negative and NaN are not."""
+    bars = _arrays("the uncertainty of", found, "f")
+    must(not bars or bars.keys() == of.keys(), "its uncertainty is not of what it holds the relevance of")
+    for name, bar in bars.items():
+        must(bar.shape == of[name].shape, f"the uncertainty of {short(name)} is not shaped like its relevance")
+        must(bool((bar >= 0).all()), f"the uncertainty of {short(name)} is negative, or no number")
+    return {name: bars[name] for name in of if name in bars}
 
 
 def _arrays(what: str, found: Mapping[str, np.ndarray], kinds: str) -> dict[str, np.ndarray]:
@@ -118,7 +130,15 @@ def _checked_ledger(found: Ledger, relevances: Mapping[str, np.ndarray]) -> Ledg
 
 def _row(row: Row) -> Row:
     node, kind, rule = (_text(f"the ledger's {k}", getattr(row, k)) for k in ("node", "kind", "rule"))
-    return Row(node, kind, rule, *(_number(getattr(row, k)) for k in NUMBERS))
+    numbers = {k: _number(getattr(row, k)) for k in NUMBERS}
+    return Row(node, kind, rule, **numbers, uncertainty=_uncertain(row.uncertainty))
+
+
+def _uncertain(value: Any) -> float | None:
+    if value is None or (isinstance(value, str | float) and value in ("inf", inf)):
+        return None if value is None else inf
+    must(_number(value) >= 0, "the ledger holds an uncertainty below 0")
+    return _number(value)
 
 
 def _number(value: Any) -> float:

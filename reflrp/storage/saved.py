@@ -1,8 +1,8 @@
 """The file of a saved explanation: how it is laid out, and what must be true of it.
 
-It is an .npz of the arrays `relevance/<input>`, `in/<input>`, `layer/<value>` and `out`, and of `meta`, a JSON text. Not every
-name can be that of a zip's member: it may be longer, hold a zero byte, or end in `.npy`, which NumPy takes off. Such a name
-stands in meta's list `names`, and its arrays are called by its place there: `relevance/#0`, `in/#0`.
+It is an .npz of the arrays `relevance/<input>`, `in/<input>`, `layer/<value>`, `uncertainty/<input or value>` and `out`, and of
+`meta`, a JSON text. Not every name can be that of a zip's member: it may be longer, hold a zero byte, or end in `.npy`, which
+NumPy takes off. Such a name stands in meta's list `names`, and its arrays are called by its place there: `relevance/#0`, `in/#0`.
 
 A file is checked as a whole when it is read, and an explanation likewise when it is written: what has been written can be read.
 """
@@ -27,13 +27,14 @@ from reflrp.storage.archive import Archive, Unreadable
 from reflrp.storage.checked import Fields, Wrong, checked, must, short
 from reflrp.storage.files import opened, why, write_beside
 
-FORMAT = 3
-"""The version of the layout; the first had no `names` and no `format`, the second no `layout`, `score` and contrasts."""
+FORMAT = 4
+"""The version of the layout; the first had no `names` and no `format`, the second no `layout`, `score` and contrasts, the third no
+`uncertainty`."""
 
 PLAIN = 200
 """Characters up to which a name is part of a member's name."""
 
-SECTIONS = ("relevance", "layer", "in")
+SECTIONS = ("relevance", "layer", "in", "uncertainty")
 
 
 # Writing
@@ -47,7 +48,7 @@ def write(path: Path, found: Fields) -> Path:
         meta = json.dumps(_meta(good, names), allow_nan=False)
     except (Wrong, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"the explanation cannot be saved to {path}: {why(error)}") from error
-    sections = zip(SECTIONS, (good.relevances, good.layers, good.inputs), strict=True)
+    sections = zip(SECTIONS, (good.relevances, good.layers, good.inputs, good.uncertainty), strict=True)
     arrays = {_key(section, name, names): a for section, arrays in sections for name, a in arrays.items()}
     write_beside(path, lambda file: _pack(file, {**arrays, "out": good.output, "meta": np.asarray(meta)}))
     return path
@@ -127,7 +128,7 @@ def _unpacked(archive: Archive, path: Path) -> Fields:
         sections["relevance"], archive.read("out"), tuple(_get(meta, "target", list)), sections["layer"], ledger,
         _get(meta, "rules", dict), tuple(_get(meta, "notes", list)), sections["in"],
         meta.get("layout"), meta.get("score", "output"),
-        tuple(_get({"advice": [], **meta}, "advice", list)),
+        tuple(_get({"advice": [], **meta}, "advice", list)), sections["uncertainty"],
     )  # fmt: skip
 
 
@@ -173,7 +174,7 @@ def _ledger(found: Mapping[str, Any]) -> Ledger:
     keys = {f.name for f in fields(Row)}
     rows = _get(found, "rows", list)
     must(
-        all(isinstance(row, dict) and set(row) == keys for row in rows),
+        all(isinstance(row, dict) and {*row, "uncertainty"} == keys for row in rows),
         f"a row of its ledger lacks one of {sorted(keys)}",
     )
     return Ledger(tuple(Row(**row) for row in rows), _get(found, "seed", (int, float)), _get(found, "inputs", dict))
