@@ -39,7 +39,9 @@ class Twice(nn.Module):
         self.fc = nn.Linear(6, 8)
         self.relu = nn.ReLU()
         self.inner = nn.ModuleDict({"fc": nn.Linear(8, 8), "skip": nn.Linear(6, 8)})
-        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(8, 8), nn.Tanh()), nn.Sequential(nn.Linear(8, 8), nn.GELU())])
+        self.blocks = nn.ModuleList(
+            [nn.Sequential(nn.Linear(8, 8), nn.Tanh()), nn.Sequential(nn.Linear(8, 8), nn.GELU())]
+        )
         self.add = nets.Add()
         self.last = nn.Linear(8, 5)
 
@@ -80,4 +82,6 @@ def case(name: str, exporter: str) -> nets.Case:
     """A network by name, and its file by "export" (torch.export) or "trace"."""
     with patch.object(nets.Add, "forward", stacked):
         found = nets.made(*NETS[name], optimize=False)
-        return found if exporter == "export" else nets.Case(found.net, found.x, found.target, traced(found.net, found.x))
+        return (
+            found if exporter == "export" else nets.Case(found.net, found.x, found.target, traced(found.net, found.x))
+        )

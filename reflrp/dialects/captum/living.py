@@ -8,6 +8,7 @@ from typing import Any
 from reflrp.dialects.captum.composites import LRP
 from reflrp.dialects.captum.rules import Alpha1_Beta0_Rule, CaptumRule, EpsilonRule, GammaRule, IdentityRule
 from reflrp.dialects.living import At, Network, Part, Place
+from reflrp.dialects.living.network import modules_of
 from reflrp.errors import RuleError
 from reflrp.ground import checks
 from reflrp.ir import Shape
@@ -57,10 +58,9 @@ def composite(
         as one operator each, with their own weights: by name.
 
     """
-    if not callable(getattr(obj, "named_modules", None)):
-        raise checks.refuse("obj", obj, "a torch module, with named_modules()", RuleError)
+    modules = modules_of(obj, argument="obj")
     if model is None:
-        rules = {n: _rule(n, m.rule) for n, m in obj.named_modules() if n and getattr(m, "rule", None) is not None}
+        rules = {n: _rule(n, m.rule) for n, m in modules.items() if n and getattr(m, "rule", None) is not None}
         return LRP(rules, functions)
     if len(checks.listed_things("functions", functions, "a list of modules", RuleError)):
         raise RuleError("functions= is for networks without a file; what are functions, model= tells")

@@ -160,10 +160,10 @@ def computes(part: Part, op: Any, norm: Part | None = None) -> bool:
     return isinstance(op, Dense | Conv | ConvTranspose) and part.computes(op, norm)
 
 
-def modules_of(module: Any, aliases: bool = False) -> dict[str, Any]:
+def modules_of(module: Any, aliases: bool = False, argument: str = "module") -> dict[str, Any]:
     """Return the modules of a torch network by name, shared ones once unless `aliases`. Raises RuleError for what is none."""
-    if not callable(getattr(module, "named_modules", None)):
-        raise checks.refuse("module", module, "a torch module, with named_modules()", RuleError)
+    if isinstance(module, type) or not callable(getattr(module, "named_modules", None)):
+        raise checks.refuse(argument, module, "a torch module, with named_modules()", RuleError)
     return dict(module.named_modules(remove_duplicate=False) if aliases else module.named_modules())
 
 
