@@ -68,11 +68,23 @@ class Order(nn.Module):
         return self.last(self.relu(self.second(self.relu(self.first(x)))).mean(2))
 
 
+class Plus(nn.Module):
+    """A residual sum by a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.last = nn.Linear(6, 6), nn.Linear(6, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(x + self.fc(x))
+
+
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     **nets.NETS,
     **nets.BATCHNORM_NETS,
     "twice": (Twice, (6,)),
     "order": (Order, (3, 9)),
+    "resnet_plus": (Plus, (6,)),
     "torchvision": (lambda: resnet18(num_classes=5, norm_layer=nn.BatchNorm2d), (3, 40, 40)),
 }
 

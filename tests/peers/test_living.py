@@ -8,6 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+import zennit
 from peers import living_nets as nets
 from torch import nn
 from zennit import canonizers, composites, core, rules, torchvision, types
@@ -15,6 +16,7 @@ from zennit.attribution import Gradient
 from zennit.layer import Sum
 
 import reflrp
+from reflrp.dialects import zennit as dialect
 from reflrp.dialects.zennit import composite as read
 
 MERGE = canonizers.SequentialMergeBatchNorm.merge_batch_norm
@@ -135,3 +137,37 @@ def test_torchvision(composite: str, exporter: str) -> None:
     assert_agree(case, make)
     assert before == {k: id(v) for k, v in case.net.named_parameters()}
     assert modules == [name for name, _ in case.net.named_modules()], "the network is left as it is"
+
+
+BACK = {
+    "EpsilonGammaBox": dialect.EpsilonGammaBox(low=-3.0, high=np.full((1, 1), 3.0)),
+    "EpsilonPlusFlat": dialect.EpsilonPlusFlat(
+        epsilon=dialect.Stabilizer(0.25, clip=True), canonizers=[dialect.SequentialMergeBatchNorm()]
+    ),
+    "EpsilonAlpha2Beta1": dialect.EpsilonAlpha2Beta1(zero_params=["bias"]),
+    "a rule": dialect.Gamma(0.5),
+    "GuidedBackprop": "zennit.GuidedBackprop",
+}
+
+
+@pytest.mark.parametrize("rules", BACK)
+@pytest.mark.parametrize("net", ["vgg", "resnet_bn", "conv1d", "transposed", "branches", "activations", "order"])
+def test_and_back(net: str, rules: str) -> None:
+    case = nets.case(net, "export")
+    theirs = dialect.to_zennit(BACK[rules], case.onnx, case.net, zennit)
+    want = reflrp.explain(case.onnx, case.x.numpy(), rules=BACK[rules], target=case.target, init="one", strip=False)
+    got = by_zennit(case, theirs)
+    assert np.abs(got - want.relevance).max() <= 1e-9 * np.abs(got).max()
+
+
+def test_what_zennit_cannot_do() -> None:
+    case = nets.case("twice", "export")
+    with pytest.raises(reflrp.RuleError, match=r"has the rule Pass\(\), but is no module"):
+        dialect.to_zennit("zennit.EpsilonPlus", case.onnx, case.net, zennit)
+    with pytest.raises(reflrp.RuleError, match="zennit has no rule that is exactly"):
+        dialect.to_zennit("epsilon_plus", case.onnx, case.net, zennit)
+    with pytest.raises(reflrp.RuleError, match="zennit itself"):
+        dialect.to_zennit("zennit.EpsilonPlus", case.onnx, case.net, np)
+    plus = nets.case("resnet_plus", "export")
+    with pytest.raises(reflrp.RuleError, match=r"make the sum a zennit.layer.Sum"):
+        dialect.to_zennit("zennit.EpsilonPlus", plus.onnx, plus.net, zennit)

@@ -58,6 +58,7 @@ from reflrp.dialects.zennit.composites import (
     register_composite,
 )
 from reflrp.dialects.zennit.core import Stabilizer, stabilize
+from reflrp.dialects.zennit.export import to_zennit
 from reflrp.dialects.zennit.living import composite
 from reflrp.dialects.zennit.maps import (
     LayerMapComposite,
@@ -143,5 +144,6 @@ __all__ = [
     "nn",
     "register_composite",
     "stabilize",
+    "to_zennit",
     "types",
 ]

@@ -82,7 +82,7 @@ def settled(network: Network, rules: Mapping[str, Rule]) -> Pairs:
         seen.update([place.merged.name] if place.merged else [])
         chosen = _chosen(place, parts, rules) or gradient
         found.setdefault(id(chosen), (chosen, set()))[1].add(place.node.name)
-    _check_merges(network, rules)
+    check_merges(network, rules)
     _check_unseen(network, rules, seen)
     return tuple((At(frozenset(names)), chosen) for chosen, names in found.values())
 
@@ -108,7 +108,7 @@ def _chosen(place: Place, parts: tuple[Part, ...], rules: Mapping[str, Rule]) ->
     return one
 
 
-def _check_merges(network: Network, rules: Mapping[str, Rule]) -> None:
+def check_merges(network: Network, rules: Mapping[str, Rule]) -> None:
     """Refuse BatchNorms that zennit merges and the graph does not, or the other way round, and what zennit then does to them."""
     for place in network.places:
         for part in place.parts if place.own else ():
