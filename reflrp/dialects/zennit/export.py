@@ -117,7 +117,7 @@ def _hook(rule: Rule, library: Any, module: Any) -> Any:
     """Return zennit's rule for one of this dialect's. Raises RuleError for any other."""
     if type(rule) not in RULES:
         raise RuleError(f"zennit has no rule that is exactly {rule!r}; use one of reflrp.dialects.zennit")
-    arguments = {f.name: getattr(rule, f.name) for f in fields(rule)}  # type: ignore[arg-type]
+    arguments = {f.name: getattr(rule, f.name) for f in fields(rule)}
     make = getattr(_part(library, "rules"), type(rule).__name__)
     return make(**{name: _argument(name, value, library, module) for name, value in arguments.items()})
 
