@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from reflrp import __version__
 from reflrp import rules as r
 from reflrp.composites import Composite, anything, name
 from reflrp.conformance.protocol import Arrays, Info, RuleSpec, Unsupported
+from reflrp.errors import AdviceWarning
 from reflrp.explainer import Explainer
 from reflrp.model import Model, load
 from reflrp.rules.base import Rule
@@ -76,16 +78,20 @@ class Adapter:
 
     def _forward_exact(self, model: Loaded, inputs: Arrays, output: str) -> np.ndarray:
         """Return an output in fractions, rounded once; the rules say nothing of it."""
-        program = _explainer(model, Composite(((anything(), r.Gradient()),), "forward"), output).program(dict(inputs))
-        values = program.forward(model.model.feeds(dict(inputs), exact=True))
-        return _rounded(values[program.graph.resolve(output)])
+        anyhow = Composite(((anything(), r.Gradient()),), "forward")
+        like = model.model.run(dict(inputs))[output]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AdviceWarning)
+            return _explainer(model, anyhow, output)(dict(inputs), init=np.ones_like(like)).rounded().output
 
     def explain(self, model: Loaded, inputs: Arrays, seed: Arrays, rules: Sequence[RuleSpec]) -> Arrays:
         """Return the relevance of inputs and inner values; that of several outputs is the sum."""
         composite = composite_of(rules)
         found: dict[str, np.ndarray] = {k: np.zeros(v.shape) for k, v in inputs.items()}
         for output, init in seed.items():
-            e = _explainer(model, composite, output)(dict(inputs), init=init, layers=True).rounded()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", AdviceWarning)  # cases are odd on purpose
+                e = _explainer(model, composite, output)(dict(inputs), init=init, layers=True).rounded()
             for k, v in {**e.layers, **e.relevances}.items():
                 found[k] = found[k] + v if k in found else v
         return found
@@ -95,11 +101,6 @@ def _explainer(model: Loaded, composite: Composite, output: str) -> Explainer:
     return Explainer(
         model.model, composite, output=output, dtype=model.dtype, strip=False, preprocess="absorb", batch_size=None
     )
-
-
-def _rounded(values: Any) -> np.ndarray:
-    """Return fractions as the nearest float64."""
-    return np.vectorize(float, otypes=[np.float64])(np.asarray(values, dtype=object))
 
 
 def composite_of(rules: Sequence[RuleSpec]) -> Composite:
