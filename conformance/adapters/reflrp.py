@@ -87,14 +87,20 @@ class Adapter:
     def explain(self, model: Loaded, inputs: Arrays, seed: Arrays, rules: Sequence[RuleSpec]) -> Arrays:
         """Return the relevance of inputs and inner values; that of several outputs is the sum."""
         composite = composite_of(rules)
-        found: dict[str, np.ndarray] = {k: np.zeros(v.shape) for k, v in inputs.items()}
+        found: dict[str, Any] = {}
         for output, init in seed.items():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", AdviceWarning)  # cases are odd on purpose
-                e = _explainer(model, composite, output)(dict(inputs), init=init, layers=True).rounded()
+                e = _explainer(model, composite, output)(dict(inputs), init=init, layers=True)
             for k, v in {**e.layers, **e.relevances}.items():
                 found[k] = found[k] + v if k in found else v
-        return found
+        zeros = {k: np.zeros(v.shape) for k, v in inputs.items()}  # of inputs that no output depends on
+        return {**zeros, **{k: rounded(v) for k, v in found.items()}}
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Return fractions as the nearest float64; other numbers as they are."""
+    return np.vectorize(float, otypes=[np.float64])(values) if values.dtype == object else values
 
 
 def _explainer(model: Loaded, composite: Composite, output: str) -> Explainer:

@@ -9,10 +9,12 @@
 
 from collections.abc import Iterator
 
-from reflrp.conformance.generate import linear
+from reflrp.conformance.generate import edges, graphs, linear
 from reflrp.conformance.generate.draft import Draft
 
 
 def drafts() -> Iterator[Draft]:
     """Yield all cases of the suite."""
     yield from linear.drafts()
+    yield from edges.drafts()
+    yield from graphs.drafts()

@@ -99,7 +99,8 @@ class Oracle:
             tuple(i in run.active for i in done.inputs),
             tuple(gate(i, run) for i in done.inputs),
         )
-        return self.rules[spec.rule](node, R, spec.params)
+        found = self.rules[spec.rule](node, R, spec.params)
+        return [*found, *node.zeros()[len(found) :]]  # rules for functions say nothing of a node's constants
 
 
 def give_back(step: Routing, R: Numbers, a: list[Numbers]) -> Relevance:
