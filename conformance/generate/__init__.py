@@ -9,7 +9,7 @@
 
 from collections.abc import Iterator
 
-from reflrp.conformance.generate import edges, graphs, linear
+from reflrp.conformance.generate import edges, functions, graphs, linear, networks
 from reflrp.conformance.generate.draft import Draft
 
 
@@ -18,3 +18,5 @@ def drafts() -> Iterator[Draft]:
     yield from linear.drafts()
     yield from edges.drafts()
     yield from graphs.drafts()
+    yield from functions.drafts()
+    yield from networks.drafts()

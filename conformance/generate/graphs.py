@@ -24,9 +24,12 @@ def seeds(net: Net) -> dict[str, np.ndarray]:
     return {k: net.numbers.nonzero(values[k].shape) for k in net.outputs}
 
 
-def case(id_: str, clauses: tuple[str, ...], comment: str, build: Callable[[Net], Any], flags: tuple[str, ...] = (), level: str = "C2", basis: str = "dyadic", exact: bool = True, seed: Callable[[Net], dict[str, np.ndarray]] = seeds) -> Draft:
-    """Return the case of what `build` enters into a net; it returns the output, or several."""
-    net = Net(f"graphs/{id_}")
+def case(id_: str, clauses: tuple[str, ...], comment: str, build: Callable[[Net], Any], flags: tuple[str, ...] = (), level: str = "C2", basis: str = "dyadic", exact: bool = True, seed: Callable[[Net], dict[str, np.ndarray]] = seeds, salt: str = "") -> Draft:
+    """Return the case of what `build` enters into a net; it returns the output, or several.
+
+    `salt` draws other numbers, where these make a network that is 0 all over.
+    """
+    net = Net(f"graphs/{id_}{salt}")
     made = build(net)
     for name in [made] if isinstance(made, str) else made:
         net.output(name)

@@ -44,14 +44,16 @@ def files_of(draft: Draft) -> dict[str, bytes]:
     arrays: dict[str, np.ndarray] = {f"in/{k}": v for k, v in draft.net.inputs.items()}
     arrays.update({f"seed/{k}": v for k, v in draft.seed.items()})
     arrays.update({f"other/{k}": v for k, v in draft.other.items()})
-    clauses, variants = draft.clauses, {}
+    clauses: tuple[str, ...] = draft.clauses
+    variants: dict[str, Any] = {}
     if draft.expect != "reject":
         answer = Oracle()(proto, draft.net.inputs, draft.seed, draft.net.rules)
         expected = _expected(draft, answer)
         arrays.update({f"out/{k}": nearest(answer.values[k]) for k in draft.net.outputs})
         arrays.update({f"expected/{k}": v for k, v in expected.items()})
         arrays.update(_inner(draft, answer))
-        clauses, variants, more = _told_apart(draft, proto, expected)
+        told = {k: arrays[f"out/{k}"] for k in draft.net.outputs} if draft.property == "forward" else expected
+        clauses, variants, more = _told_apart(draft, proto, told)
         arrays.update(more)
         _agree(draft, model, arrays)
     data = npz(arrays)
@@ -113,6 +115,8 @@ def answer_of(reading: Reading, draft: Draft, proto: onnx.ModelProto) -> dict[st
     if oracle == Oracle() and specs == tuple(draft.net.rules):
         return None
     answer = oracle(proto, draft.net.inputs, draft.seed, specs)
+    if draft.property == "forward":
+        return {k: nearest(answer.values[k]) for k in draft.net.outputs}
     return _expected(draft, answer)
 
 

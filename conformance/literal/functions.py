@@ -57,6 +57,28 @@ def _exp(site: Site) -> Step:
     return Pointwise(n.exp, n.exp, site.shapes[0])
 
 
+def _greater(site: Site) -> Step:
+    bound = n.fractions(site.constants[1]).ravel()[0]
+    return Pointwise(lambda x: ONE if x > bound else ZERO, lambda x: ZERO, site.shapes[0])
+
+
+def _quantize(site: Site) -> Step:
+    """Return the whole number nearest to x / scale (halves to the even one) plus the zero point, within its bounds."""
+    scale, zero, low, high = _units(site)
+    return Pointwise(lambda x: Fraction(min(max(round(x / scale) + zero, low), high)), lambda x: ZERO, site.shapes[0])
+
+
+def _dequantize(site: Site) -> Step:
+    scale, zero, *_ = _units(site)
+    return Pointwise(lambda x: (x - zero) * scale, lambda x: scale, site.shapes[0])
+
+
+def _units(site: Site) -> tuple[Fraction, int, int, int]:
+    zero = site.constants[2]
+    bounds = np.iinfo(zero.dtype)
+    return n.fractions(site.constants[1]).ravel()[0], int(zero), bounds.min, bounds.max
+
+
 def grouped(shape: Shape, axes: Sequence[int]) -> list[list[int]]:
     """Return the numbers of the entries that meet over these axes, a list a group."""
     places = numbered(shape)
@@ -123,11 +145,14 @@ def layernorm(centred: bool) -> Callable[[Site], Step]:
 
 
 FUNCTIONS: dict[str, Callable[[Site], Step]] = {
+    "DequantizeLinear": _dequantize,
     "Exp": _exp,
     "Gelu": _gelu,
+    "Greater": _greater,
     "LayerNormalization": layernorm(centred=True),
     "LeakyRelu": _leaky,
     "RMSNormalization": layernorm(centred=False),
+    "QuantizeLinear": _quantize,
     "Relu": _relu,
     "Sigmoid": _sigmoid,
     "Softmax": softmax,

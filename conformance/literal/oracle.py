@@ -21,6 +21,9 @@ from reflrp.conformance.protocol import RuleSpec
 
 FOLD = "fold"
 
+DECISIONS = ("Greater", "Less")
+"""Operators whose output carries no relevance."""
+
 
 @dataclass
 class Done:
@@ -174,6 +177,8 @@ class _Run:
         a = [self.values[name] for name in site.inputs]
         self.values[output] = computed(step, a)
         self.shapes[output] = step.shape
+        if site.op in DECISIONS or not any(name in self.active for name in site.inputs):
+            return  # a decision carries no relevance, nor does what is made of such alone
         self.active.add(output)
         done = Done(site.name, step, site.inputs, output, site)
         self.steps.append(done)

@@ -345,13 +345,14 @@ def taylor(node: Node, R: Numbers, p: Params) -> Relevance:
     """SMAX-1, SMAX-2; an input of -infinity is None."""
     if not isinstance(node.step, Normaliser):
         raise NotServed("the Taylor rule is for softmax")
-    found = [Fraction(0)] * len(R)
-    for group in node.step.groups:
-        total = sum((R[i] for i in group), Fraction(0))
+    last = node.step.shape[-1]
+    rows = [list(range(i, i + last)) for i in range(0, len(R), last)]
+    total = [Fraction(0)] * len(R)
+    for group in node.step.groups if p["over"] == "own" else rows:
         for i in group:
-            x = node.a[0][i]
-            found[i] = Fraction(0) if x is None else x * (R[i] - node.z[i] * total)
-    return [found]
+            total[i] = sum((R[k] for k in group), Fraction(0))
+    shares = zip(node.a[0], node.z, R, total, strict=True)
+    return [[Fraction(0) if x is None else x * (r - y * t) for x, y, r, t in shares]]
 
 
 # ---------------------------------------------------------------- products

@@ -13,7 +13,7 @@ from reflrp.conformance.literal.numbers import sqrt
 from reflrp.conformance.literal.oracle import Oracle, give_back
 from reflrp.conformance.literal.rules import Relevance
 from reflrp.conformance.literal.steps import Linear, Numbers, Routing, Site, Step, Term
-from reflrp.conformance.readings.base import Reading, Specs, instead, seen
+from reflrp.conformance.readings.base import Change, Reading, Specs, instead, seen
 
 ZERO, ONE = Fraction(0), Fraction(1)
 
@@ -172,12 +172,21 @@ def everywhere_last(oracle: Oracle, specs: Specs) -> tuple[Oracle, Specs]:
     return oracle, tuple(replace(s, rule=weighted[-1].rule, params=weighted[-1].params) if s in weighted else s for s in specs)
 
 
+def computed(**operators: Callable[[Site], Step]) -> Change:
+    """Return the change of what operators compute."""
+    return lambda oracle, specs: (replace(oracle, layers={**oracle.layers, **operators}), specs)
+
+
 ANY_MAX = dict.fromkeys(("GlobalMaxPool", "Max", "MaxPool", "ReduceMax"), last_greatest)
 TIES = dict.fromkeys(("GlobalMaxPool", "Max", "MaxPool", "ReduceMax"), shared_ties)
 
 GRAPHS = (
     Reading("POOL-2", "last", "deviation", "Among equal maxima the last wins.", seen(**ANY_MAX)),
     Reading("POOL-2", "ties share", "deviation", "Equal maxima share in equal parts.", seen(**TIES)),
+    Reading("FWD-1", "kernel mirrored", "deviation", "Convolutions mirror the kernel.", computed(Conv=flipped, ConvTranspose=flipped)),
+    Reading("FWD-1", "padding toggled", "deviation", "Padding counts the other way in averages.", computed(AveragePool=padding_toggled)),
+    Reading("FWD-1", "epsilon outside", "deviation", "A BatchNormalization adds epsilon to the root.", computed(BatchNormalization=epsilon_outside)),
+    Reading("FWD-1", "constant ignored", "deviation", "A constant that is added is left out.", computed(Add=no_bias)),
     Reading("LAYER-1", "kernel mirrored", "deviation", "The kernel is mirrored on the way back.", seen(Conv=flipped, ConvTranspose=flipped)),
     Reading("LAYER-2", "padding toggled", "deviation", "Padding counts where it should not, or the other way.", seen(AveragePool=padding_toggled)),
     Reading("LAYER-3", "constant ignored", "deviation", "A constant that is added has no part in the sum.", seen(Add=no_bias, Sub=no_bias, Sum=no_bias)),

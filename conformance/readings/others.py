@@ -37,7 +37,7 @@ def slope_one_at_zero(node: Node, R: Numbers, p: Params) -> Relevance:
 
 def no_weights(node: Node, R: Numbers, p: Params) -> Relevance:
     """The gradient times the input."""
-    return [[x * g for x, g in zip(a, found, strict=True)] for a, found in zip(node.a, r.gradient(node, R, p), strict=True)]
+    return [[x * g for x, g in zip(a, found, strict=True)] for a, found in zip(node.a, r.gradient(node, R, p), strict=False)]
 
 
 def guided_at_zero(node: Node, R: Numbers, p: Params) -> Relevance:
@@ -144,6 +144,13 @@ def mean_constant(node: Node, R: Numbers, p: Params) -> Relevance:
     return own_entry(node, R, p)
 
 
+def first_of_sum(node: Node, R: Numbers, p: Params) -> Relevance:
+    """All to the first operand."""
+    if not isinstance(node.step, Linear) or len(node.a) < 2:  # noqa: PLR2004
+        return r.norm(node, R, p)
+    return [list(R), *node.zeros()[1:]] if len(R) == len(node.a[0]) else r.norm(node, R, p)
+
+
 NONE: dict[str, Any] = {"form": "signed", "epsilon": 0}
 
 OTHERS = (
@@ -171,7 +178,18 @@ OTHERS = (
     Reading("PROD-2", "epsilon on z", "deviation", "The stabiliser stands on z.", formula(half=on_z)),
     Reading("PROD-3", "to gate", "deviation", "All to the gate.", formula(signal_takes_all=to_gate)),
     Reading("PROD-3", "half", "deviation", "Half to each.", instead("signal_takes_all", "half", over="active")),
+    Reading("PROD-3", "signal=0", "variant", "The first operand is the signal.", chosen("signal_takes_all", signal=0)),
+    Reading("PROD-3", "signal=1", "variant", "The second operand is the signal.", chosen("signal_takes_all", signal=1)),
+    Reading("PROD-3", "signal=activated", "variant", "Any activation's output is a gate.", chosen("signal_takes_all", signal="activated")),
+    Reading("PROD-3", "signal=auto", "variant", "Sigmoid, softmax and tanh make gates.", chosen("signal_takes_all", signal="auto")),
+    Reading("SMAX-1", "over=last", "deviation", "The sum is over the last axis.", chosen("taylor", over="last"), ("lxt", "lczerolens")),
+    Reading("SMAX-1", "over=own", "deviation", "The sum is over the softmax's own axis.", chosen("taylor", over="own")),
     Reading("PROD-4", "epsilon on 2 z", "deviation", "The stabiliser stands on 2 z.", formula(epsilon_uniform=on_two_z)),
     Reading("PROD-5", "whole", "deviation", "Both operands get the whole.", formula(product_alpha_beta=not_halved)),
+    Reading("ATT-1", "values only", "deviation", "The attention weights are held constant.", instead("taylor", "stop")),
+    Reading("ATT-1", "weights only", "deviation", "The products give all to their second operand.", instead("half", "signal_takes_all", signal=1)),
+    Reading("REC-1", "gates share", "deviation", "Gates get half.", instead("signal_takes_all", "half", over="active")),
+    Reading("REC-1", "state first", "deviation", "Of a sum of input and state the first gets all.", formula(norm=first_of_sum)),
+    Reading("QUANT-1", "stopped", "deviation", "Rounding has the slope 0, and nothing passes.", formula(pass_=gradient_at_inputs)),
     Reading("PROD-5", "beta added", "deviation", "The negative part is added.", formula(product_alpha_beta=beta_wrong)),
 )
