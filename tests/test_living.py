@@ -135,6 +135,7 @@ def test_a_function_is_a_gradient():
         (ALL, file(head="/fc/Gemm_1"), network(), "its weights are others"),
         ({**ALL, "act": epsilon(1)}, file(relu="/Relu"), network(), "no node of the file is from 'act' \\(ReLU\\)"),
         ({**ALL, "": epsilon(1)}, file(relu="/Relu"), network(), "'' \\(Sequential\\) has the rule"),
+        ({"": PASS}, file(), network(), "has the rule Pass\\(\\), but is more than one operator: 'act' is in it"),
         ({"fc": kind("Mine", library="zennit.rules")()}, file(), network(), "of module 'fc' is none of zennit.rules"),
         ({"fc": kind("Epsilon", library="mine")()}, file(), network(), "of module 'fc' is none of zennit.rules"),
     ],

@@ -98,6 +98,12 @@ class Network:
             )
         return tuple(self._place(n, around[n.name]) for n in ruled)
 
+    def moved_in(self, names: Iterable[str]) -> list[tuple[Node, str]]:
+        """Return the nodes that only move values, each with the module around it, for those modules."""
+        moving = [n for n in self.graph.nodes if n.kind in UNRULED and self.graph.values[n.output].active]
+        found = ((n, names_of) for n in moving for names_of in self._around(n))
+        return [(n, name) for n, names_of in found for name in sorted(names_of.intersection(names))]
+
     @cached_property
     def _written(self) -> dict[str, tuple[str, str]]:
         """The scope of each node of the file, and the rule of the exporter's optimiser that wrote it."""

@@ -11,7 +11,7 @@ from reflrp.dialects.living.network import modules_of
 from reflrp.dialects.zennit import types
 from reflrp.dialects.zennit.canonization import canonization
 from reflrp.dialects.zennit.hooks import rule
-from reflrp.dialects.zennit.rules import Pass
+from reflrp.dialects.zennit.rules import OnRelu, Pass
 from reflrp.errors import RuleError
 from reflrp.ground.checks import refuse
 from reflrp.ir import Graph, Shape
@@ -124,14 +124,29 @@ def check_merges(network: Network, rules: Mapping[str, Rule]) -> None:
 
 
 def _check_unseen(network: Network, rules: Mapping[str, Rule], seen: set[str]) -> None:
-    """Refuse modules with a rule that the file does not show, unless it is one that does nothing to them.
+    """Refuse rules on modules of which the file does not show that they are one operator.
 
-    A module that is not called is not in the file. That a layer is not called is proven by its weights, which no node has.
+    A module that is not called is not in the file. That a layer is not called is proven by its weights, which no node has;
+    Pass on a module without a node does nothing (nn.Dropout).
     """
+    for name in rules:
+        part, inner = (
+            network.parts[name],
+            sorted(s for s in seen if s != name and s.startswith(f"{name}." if name else "")),
+        )
+        if inner:
+            raise RuleError(
+                f"{part!r} has the rule {rules[name]!r}, but is more than one operator: {inner[0]!r} is in it"
+            )
     unseen = [network.parts[n] for n in rules if n not in seen and not isinstance(rules[n], Pass)]
     lost = [part for part in unseen if not part.is_weighted and not part.is_batchnorm]
     if lost:
         raise RuleError(
             f"no node of the file is from {', '.join(map(repr, lost[:8]))}, but it has the rule {rules[lost[0].name]!r}: the "
             "exporter left it out, or it is not called; give it no rule"
+        )
+    passing = {n for n, rule in rules.items() if isinstance(rule, Pass | OnRelu)}
+    for node, name in network.moved_in(passing):
+        raise RuleError(
+            f"{network.parts[name]!r} has the rule {rules[name]!r}, but also moves values: node {node.name!r}"
         )
