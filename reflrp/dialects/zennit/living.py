@@ -58,7 +58,9 @@ def composite(obj: Any, model: Any, module: Any, shapes: Mapping[str, Shape] | N
     hooks = {name: hook for name, hook in hooks.items() if hook is not None}
     made = {id(hook): rule(hook, name) for name, hook in reversed(hooks.items())}  # one for all that share a hook
     rules = {name: made[id(hook)] for name, hook in hooks.items()}
-    return Settled(settled(network, rules), f"zennit.{type(obj).__name__}", passes)
+    found = Settled(settled(network, rules), f"zennit.{type(obj).__name__}", passes)
+    found.assign(network.graph)  # refuses here rules on nodes that they cannot serve
+    return found
 
 
 class Settled(Composite):
