@@ -1,62 +1,34 @@
-"""The conformance suite: what each rule means, clause by clause."""
+"""The conformance suite: what each rule means, clause by clause, and how any library is held against it.
 
-from __future__ import annotations
+| file | holds |
+|---|---|
+| `specification` | the clauses of `spec/clauses.toml` |
+| `cases` | the vectors |
+| `protocol` | what a library's adapter says and does |
+| `running`, `verdicts`, `properties` | an adapter and the vectors -> verdicts |
+| `profiles`, `report` | what a library declares of itself; what a run found |
+"""
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
-from typing import Any, Literal
+from reflrp.conformance.cases import Case, select
+from reflrp.conformance.profiles import Deviation, Profile
+from reflrp.conformance.protocol import Adapter, Info, RuleSpec, Unsupported
+from reflrp.conformance.report import Report, Row
+from reflrp.conformance.running import run
+from reflrp.conformance.specification import Clause, clauses, sources
 
-
-@dataclass(frozen=True)
-class Clause:
-    """One statement about a rule, which rules and tests cite by its id.
-
-    Attributes
-    ----------
-    id : str
-        As "AB-2"; permanent.
-    statement : str
-        What holds, precisely enough to be tested.
-    equation : str
-        The same in plain text.
-    kind : str
-        "required": all published definitions agree. "variant": several answers are published, of which `statement` is
-        the one that stands for the name alone. "informative": follows from other clauses.
-    source : tuple of str
-        Keys of `sources()`.
-    since : str
-        The release that brought it.
-    variants : dict
-        {"field=value": what holds instead}.
-
-    """
-
-    id: str
-    statement: str
-    equation: str
-    kind: Literal["required", "variant", "informative"]
-    source: tuple[str, ...]
-    since: str
-    variants: Mapping[str, str] = field(default_factory=dict)
-
-
-def clauses() -> dict[str, Clause]:
-    """Return all clauses by id."""
-    records = {key: dict(value) for key, value in _spec().items() if key != "sources"}
-    return {key: Clause(key, source=tuple(record.pop("source")), **record) for key, record in records.items()}
-
-
-def sources() -> dict[str, str]:
-    """Return the papers and libraries that clauses cite, by key."""
-    return dict(_spec()["sources"])
-
-
-@cache
-def _spec() -> dict[str, Any]:
-    return tomllib.loads((resources.files(__name__) / "spec" / "clauses.toml").read_text("utf-8"))
-
-
-__all__ = ["Clause", "clauses", "sources"]
+__all__ = [
+    "Adapter",
+    "Case",
+    "Clause",
+    "Deviation",
+    "Info",
+    "Profile",
+    "Report",
+    "Row",
+    "RuleSpec",
+    "Unsupported",
+    "clauses",
+    "run",
+    "select",
+    "sources",
+]

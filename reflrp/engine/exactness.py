@@ -19,6 +19,7 @@ from reflrp.arrays.provenance import Rounded, in_fractions
 from reflrp.errors import InputError, RuleError
 from reflrp.ir import Graph, Node, Op
 from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.routing import Pad
 from reflrp.ops.stabilizer import Stabilizer
 from reflrp.rules.base import Rule
 
@@ -81,6 +82,8 @@ def exact_op(op: Op, convert: Callable[[Array], Array] = in_fractions) -> Op:
     """Return an op with exact constants. Raises Rounded."""
     if isinstance(op, Pointwise):
         return replace(op, args=tuple(_argument(op.name, a) for a in op.args))
+    if isinstance(op, Pad):
+        return replace(op, value=number(op.value))
     return op.to(convert)
 
 

@@ -213,3 +213,49 @@ def test_a_living_network() -> None:
     want = LRP(net).attribute(case("vgg").x.clone().requires_grad_(), target=torch.tensor(case("vgg").target))
     got = reflrp.explain(case("vgg").onnx, case("vgg").x.numpy(), rules=composite, target=case("vgg").target)
     assert_close(got.relevance, want.detach().numpy())
+
+
+def assert_lives(name: str, rules: dict[Any, Make]) -> None:
+    """captum on a living network, and what is read from it and its file; captum deletes its rules."""
+    net = copy.deepcopy(case(name).net)
+    for key, module in net.named_modules():
+        for at in (key, type(module)):
+            if at in rules:
+                module.rule = rules[at](lrp_rules)
+    composite = dialect.composite(net, case(name).onnx)
+    got = reflrp.Explainer(case(name).onnx, composite, strip=False)(case(name).x.numpy(), target=case(name).target)
+    assert_close(got.relevance, by_captum(case(name), rules))
+
+
+@pytest.mark.parametrize("name", captum_nets.NETS)
+def test_living_networks_without_rules(name: str) -> None:
+    """What is a function, the file says: nothing needs to be told."""
+    assert_lives(name, {})
+
+
+@pytest.mark.parametrize("rule", ["GammaRule(2)", "Alpha1_Beta0_Rule"])
+@pytest.mark.parametrize("name", [name for name in NETS if name not in AT_OTHER_VALUES])
+def test_living_networks(name: str, rule: str) -> None:
+    assert_lives(name, dict.fromkeys(LAYERS, RULES[rule]) | dict.fromkeys(OTHERS, RULES["EpsilonRule(0.25)"]))
+
+
+@pytest.mark.parametrize(("name", "rules"), IDENTITIES)
+def test_living_networks_with_single_rules(name: str, rules: dict[Any, Make]) -> None:
+    assert_lives(name, rules)
+
+
+@pytest.mark.parametrize("name", captum_nets.RULED_NETS)
+def test_living_networks_that_captum_refuses(name: str) -> None:
+    with pytest.raises(reflrp.RuleError, match="captum has no default rule for"):
+        dialect.composite(case(name).net, case(name).onnx)
+
+
+def test_a_subclass_is_another_layer_to_captum() -> None:
+    class Own(nn.Linear):
+        pass
+
+    made = zennit_nets.made(lambda: nn.Sequential(Own(4, 6), nn.ReLU(), nn.Linear(6, 5)), (4,), optimize=False)
+    with pytest.raises(reflrp.RuleError, match=r"no default rule for '0' \(Own\)"):
+        dialect.composite(made.net, made.onnx)
+    with pytest.raises(reflrp.RuleError, match="its weights are others"):
+        dialect.composite(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5)).double(), made.onnx)

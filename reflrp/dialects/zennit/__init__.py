@@ -3,6 +3,7 @@
 >>> from reflrp.dialects import zennit
 >>> reflrp.explain(model, x, rules=zennit.EpsilonGammaBox(low=-3, high=3), init="one")  # doctest: +SKIP
 >>> reflrp.explain(model, x, rules="zennit.EpsilonPlusFlat")  # doctest: +SKIP
+>>> rules = zennit.composite(theirs, model, network)  # a living composite, on a torch network  # doctest: +SKIP
 
 A rule alone, as `rules=zennit.Gamma(0.5)`, means: it on every linear layer (zennit's type Linear), `layer_map_base()`
 on the rest. Layer maps take the types of `zennit.types`, those of `zennit.nn` (the names of torch.nn), any matcher of
@@ -57,6 +58,8 @@ from reflrp.dialects.zennit.composites import (
     register_composite,
 )
 from reflrp.dialects.zennit.core import Stabilizer, stabilize
+from reflrp.dialects.zennit.export import to_zennit
+from reflrp.dialects.zennit.living import composite
 from reflrp.dialects.zennit.maps import (
     LayerMapComposite,
     MixedComposite,
@@ -136,9 +139,11 @@ __all__ = [
     "WSquare",
     "ZBox",
     "ZPlus",
+    "composite",
     "layer_map_base",
     "nn",
     "register_composite",
     "stabilize",
+    "to_zennit",
     "types",
 ]

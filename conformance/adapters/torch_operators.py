@@ -1,0 +1,369 @@
+"""ONNX operators as torch modules: layers of torch.nn where there is one, a `Function` elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as fn
+
+from reflrp.conformance.protocol import Unsupported
+
+Attributes = dict[str, Any]
+Known = Sequence[np.ndarray | None]
+"""The inputs of a node that are constants; None for values."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node: its module's name, its own name, the module, what it reads and makes."""
+
+    name: str
+    node: str
+    module: Any
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Function(nn.Module):  # type: ignore[misc]
+    """A function of the values that a node reads; its constants are part of it."""
+
+    def __init__(self, function: Callable[..., Any], known: Known) -> None:
+        super().__init__()
+        self.function = function
+        self.places = [k is None for k in known]
+        for i, value in enumerate(known):
+            self.register_buffer(f"constant{i}", None if value is None else torch.tensor(value))
+
+    def forward(self, *values: Any) -> Any:
+        """Return the function of values and constants, in the node's order."""
+        rest = iter(values)
+        return self.function(*(next(rest) if v else getattr(self, f"constant{i}") for i, v in enumerate(self.places)))
+
+
+def padded(layer: nn.Module, border: Callable[[tuple[int, ...]], list[int]], value: float = 0.0) -> nn.Module:
+    """Return a layer that puts a border around its input itself, as wide as `border` says of the input's size, last axis first."""
+    kind = type(layer)
+
+    def forward(self: Any, x: Any) -> Any:
+        return kind.forward(self, fn.pad(x, border(tuple(x.shape[2:])), value=value))
+
+    layer.__class__ = type(kind.__name__, (kind,), {"forward": forward})
+    return layer
+
+
+def _parameter(array: np.ndarray) -> nn.Parameter:
+    return nn.Parameter(torch.tensor(np.array(array)))
+
+
+def _only_value(known: Known, title: str) -> None:
+    if known[0] is not None or any(k is None for k in known[1:3]):
+        raise Unsupported(f"{title} with parameters that are values, or of a constant, is no layer of torch")
+
+
+def _linear(w: np.ndarray, b: np.ndarray | None) -> nn.Module:
+    layer = nn.Linear(w.shape[1], w.shape[0], bias=b is not None)
+    layer.weight = _parameter(w)
+    if b is not None:
+        layer.bias = _parameter(np.broadcast_to(np.ravel(b), (w.shape[0],)))
+    return layer
+
+
+def gemm(a: Attributes, known: Known, outputs: int) -> nn.Module:
+    """Return alpha A' B' + beta C as nn.Linear, factors in the weights."""
+    _only_value(known, "Gemm")
+    if a.get("transA", 0):
+        raise Unsupported("Gemm of a transposed input is no layer of torch")
+    w = np.asarray(known[1]) if a.get("transB", 0) else np.asarray(known[1]).T
+    b = known[2] if len(known) > 2 else None
+    if b is not None and np.size(b) not in (1, w.shape[0]):
+        raise Unsupported("Gemm adds another constant to each sample")
+    return _linear(a.get("alpha", 1.0) * w, None if b is None else a.get("beta", 1.0) * b)
+
+
+def matmul(a: Attributes, known: Known, outputs: int) -> nn.Module:
+    """nn.Linear by a constant matrix on the right, else torch.matmul."""
+    if known[0] is None and known[1] is not None and known[1].ndim == 2:
+        return _linear(known[1].T, None)
+    return Function(torch.matmul, known)
+
+
+def _pads(a: Attributes, rank: int) -> tuple[list[int], list[int]] | None:
+    """Return how wide the border is before and behind each axis; None where that hangs on the input's size."""
+    way = a.get("auto_pad", "NOTSET")
+    pads = list(a.get("pads", [0] * 2 * rank)) if way == "NOTSET" else [0] * 2 * rank
+    return None if way.startswith("SAME") else (pads[:rank], pads[rank:])
+
+
+def _same(a: Attributes, kernel: tuple[int, ...]) -> Callable[[tuple[int, ...]], list[int]]:
+    """Return the border of auto_pad: as many outputs as the input's size over the stride, rounded up."""
+    strides, dilations = _tuple(a, "strides", len(kernel)), _tuple(a, "dilations", len(kernel))
+
+    def border(size: tuple[int, ...]) -> list[int]:
+        found: list[int] = []
+        for n, k, s, d in zip(size, kernel, strides, dilations, strict=True):
+            whole = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+            less, more = whole // 2, whole - whole // 2
+            found = [*((less, more) if a["auto_pad"] == "SAME_UPPER" else (more, less)), *found]
+        return found
+
+    return border
+
+
+def _given(low: list[int], high: list[int]) -> Callable[[tuple[int, ...]], list[int]]:
+    border = [n for pair in zip(reversed(low), reversed(high), strict=True) for n in pair]
+    return lambda size: border
+
+
+def conv(a: Attributes, known: Known, outputs: int) -> nn.Module:
+    """nn.Conv1d to nn.Conv3d."""
+    _only_value(known, "Conv")
+    w, b = np.asarray(known[1]), known[2] if len(known) > 2 else None
+    rank, groups = w.ndim - 2, a.get("group", 1)
+    pads = _pads(a, rank)
+    more = {"stride": _tuple(a, "strides", rank), "dilation": _tuple(a, "dilations", rank), "groups": groups}
+    kind = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[rank]
+    even = pads is not None and pads[0] == pads[1]
+    own = tuple(pads[0]) if pads is not None and even else 0
+    layer = kind(w.shape[1] * groups, w.shape[0], w.shape[2:], padding=own, bias=b is not None, **more)
+    _set(layer, w, b)
+    return layer if even else padded(layer, _same(a, w.shape[2:]) if pads is None else _given(*pads))
+
+
+def conv_transpose(a: Attributes, known: Known, outputs: int) -> nn.Module:
+    """nn.ConvTranspose1d to nn.ConvTranspose3d."""
+    _only_value(known, "ConvTranspose")
+    w, b = np.asarray(known[1]), known[2] if len(known) > 2 else None
+    rank, groups = w.ndim - 2, a.get("group", 1)
+    pads = _pads(a, rank)
+    if pads is None or pads[0] != pads[1] or "output_shape" in a:
+        raise Unsupported("a ConvTranspose with uneven pads, or a given output shape, is no layer of torch")
+    more = {"stride": _tuple(a, "strides", rank), "dilation": _tuple(a, "dilations", rank), "groups": groups}
+    kind = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[rank]
+    extra = tuple(a.get("output_padding", [0] * rank))
+    layer = kind(
+        w.shape[0],
+        w.shape[1] * groups,
+        w.shape[2:],
+        padding=tuple(pads[0]),
+        output_padding=extra,
+        bias=b is not None,
+        **more,
+    )
+    _set(layer, w, b)
+    return layer
+
+
+def _set(layer: nn.Module, w: np.ndarray, b: np.ndarray | None) -> None:
+    layer.weight = _parameter(w)
+    if b is not None:
+        layer.bias = _parameter(b)
+
+
+def _tuple(a: Attributes, name: str, rank: int) -> tuple[int, ...]:
+    return tuple(a.get(name, [1] * rank))
+
+
+def pool(kinds: Sequence[Any], a: Attributes, known: Known, outputs: int) -> nn.Module:
+    """nn.MaxPool or nn.AvgPool in one to three dimensions."""
+    kernel = tuple(a["kernel_shape"])
+    pads = _pads(a, len(kernel))
+    is_average = kinds[0] is nn.AvgPool1d
+    more: dict[str, Any] = {"stride": _tuple(a, "strides", len(kernel)), "ceil_mode": bool(a.get("ceil_mode", 0))}
+    if is_average:
+        more["count_include_pad"] = bool(a.get("count_include_pad", 0))
+        if set(_tuple(a, "dilations", len(kernel))) != {1}:
+            raise Unsupported("torch's AvgPool has no dilation")
+    else:
+        more["dilation"] = _tuple(a, "dilations", len(kernel))
+    if outputs > 1 or a.get("storage_order", 0):
+        raise Unsupported("the indices of a MaxPool are no value of a network")
+    kind = kinds[len(kernel) - 1]
+    if pads is not None and pads[0] == pads[1] and all(2 * p <= k for p, k in zip(pads[0], kernel, strict=True)):
+        return kind(kernel, padding=tuple(pads[0]), **more)
+    if is_average and not more["count_include_pad"]:
+        raise Unsupported("an average pool with uneven pads that do not count is no layer of torch")
+    border = _same(a, kernel) if pads is None else _given(*pads)
+    return padded(kind(kernel, **more), border, 0.0 if is_average else -float("inf"))
+
+
+def global_pool(function: Callable[..., Any], a: Attributes, known: Known, outputs: int) -> nn.Module:
+    """The mean or maximum over all axes after batch and channels."""
+    return Function(lambda x: function(x, tuple(range(2, x.ndim)), keepdim=True), known)
+
+
+def batchnorm(a: Attributes, known: Known, outputs: int) -> nn.Module:
+    """nn.BatchNorm, its statistics as they stand."""
+    if any(k is None for k in known[1:]) or a.get("training_mode", 0):
+        raise Unsupported("a BatchNormalization without constant statistics is no layer of torch")
+    gamma, beta, mean, var = (torch.tensor(np.asarray(k)) for k in known[1:])
+    layer = _AnyBatchNorm(len(gamma), eps=a.get("epsilon", 1e-5))
+    layer.weight, layer.bias = nn.Parameter(gamma), nn.Parameter(beta)
+    layer.running_mean, layer.running_var = mean, var
+    return layer
+
+
+class _AnyBatchNorm(nn.BatchNorm2d):  # type: ignore[misc]
+    """nn.BatchNorm2d for inputs of any rank: which of the three it is, the file does not say."""
+
+    def _check_input_dim(self, input: Any) -> None:
+        return
+
+
+def layer_norm(a: Attributes, known: Known, outputs: int) -> nn.Module:
+    """nn.LayerNorm over the last axes."""
+    if a.get("axis", -1) >= 0 or outputs > 1 or any(k is None for k in known[1:]):
+        raise Unsupported("a LayerNormalization counted from the first axis, or with more outputs, is not built")
+    layer = nn.LayerNorm(np.shape(known[1]), eps=a.get("epsilon", 1e-5), bias=len(known) > 2)
+    if len(np.shape(known[1])) != -a.get("axis", -1):
+        raise Unsupported("a LayerNormalization whose scale has other axes than it normalises is not built")
+    _set(layer, np.asarray(known[1]), known[2] if len(known) > 2 else None)
+    return layer
+
+
+def activation(make: Callable[[Attributes], Any], a: Attributes, known: Known, outputs: int) -> nn.Module:
+    """A function of torch.nn."""
+    return make(a)
+
+
+def function(make: Callable[[Attributes], Callable[..., Any]], a: Attributes, known: Known, outputs: int) -> nn.Module:
+    """A function of tensors."""
+    return Function(make(a), known)
+
+
+def _ints(x: Any) -> list[int]:
+    return [int(n) for n in x.tolist()] if hasattr(x, "tolist") else [int(n) for n in x]
+
+
+def _reshape(a: Attributes) -> Callable[..., Any]:
+    if a.get("allowzero", 0):
+        raise Unsupported("Reshape with allowzero is not built")
+    return lambda x, s: x.reshape([x.shape[i] if n == 0 else n for i, n in enumerate(_ints(s))])
+
+
+def _reduce(kind: Callable[..., Any]) -> Callable[[Attributes], Callable[..., Any]]:
+    def make(a: Attributes) -> Callable[..., Any]:
+        def reduced(x: Any, axes: Any = None) -> Any:
+            over = _ints(axes if axes is not None else a.get("axes", range(x.ndim)))
+            return kind(x, tuple(over), keepdim=bool(a.get("keepdims", 1)))
+
+        return reduced
+
+    return make
+
+
+def _pad(a: Attributes) -> Callable[..., Any]:
+    def widened(x: Any, pads: Any, value: Any = 0.0, axes: Any = None) -> Any:
+        given, rank = _ints(pads), x.ndim
+        if axes is not None or a.get("mode", "constant") != "constant":
+            raise Unsupported("Pad of some axes, or by other than a constant, is not built")
+        border = [n for i in reversed(range(rank)) for n in (given[i], given[i + rank])]
+        return fn.pad(x, border, value=float(value))
+
+    return widened
+
+
+def _slice(a: Attributes) -> Callable[..., Any]:
+    def sliced(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
+        begin, end = _ints(starts), _ints(ends)
+        over = _ints(axes) if axes is not None else range(len(begin))
+        step = _ints(steps) if steps is not None else [1] * len(begin)
+        for axis, low, high, by in zip(over, begin, end, step, strict=True):
+            if by < 1:
+                raise Unsupported("a Slice backwards is not built")
+            x = x[(slice(None),) * (axis % x.ndim) + (slice(low, high, by),)]
+        return x
+
+    return sliced
+
+
+def _split(a: Attributes) -> Callable[..., Any]:
+    def parted(x: Any, sizes: Any = None) -> Any:
+        axis = a.get("axis", 0)
+        count = a.get("num_outputs", 2)
+        return tuple(torch.split(x, _ints(sizes) if sizes is not None else -(-x.shape[axis] // count), dim=axis))
+
+    return parted
+
+
+def _gather(a: Attributes) -> Callable[..., Any]:
+    def gathered(x: Any, index: Any) -> Any:
+        axis = a.get("axis", 0) % x.ndim
+        index = index.long() % x.shape[axis]
+        return x.index_select(axis, index.reshape(-1)).reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+
+    return gathered
+
+
+def _squeeze(a: Attributes) -> Callable[..., Any]:
+    return lambda x, axes=None: x.squeeze(tuple(_ints(axes if axes is not None else a["axes"])))
+
+
+def _unsqueeze(a: Attributes) -> Callable[..., Any]:
+    def unsqueezed(x: Any, axes: Any = None) -> Any:
+        for axis in sorted(_ints(axes if axes is not None else a["axes"])):
+            x = x.unsqueeze(axis)
+        return x
+
+    return unsqueezed
+
+
+OPERATORS: dict[str, Callable[[Attributes, Known, int], Any]] = {
+    "Gemm": gemm,
+    "MatMul": matmul,
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "AveragePool": partial(pool, (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)),
+    "MaxPool": partial(pool, (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)),
+    "GlobalAveragePool": partial(global_pool, torch.mean),
+    "GlobalMaxPool": partial(global_pool, torch.amax),
+    "BatchNormalization": batchnorm,
+    "LayerNormalization": layer_norm,
+    **{
+        name: partial(activation, make)
+        for name, make in {
+            "Relu": lambda a: nn.ReLU(),
+            "Sigmoid": lambda a: nn.Sigmoid(),
+            "Tanh": lambda a: nn.Tanh(),
+            "LeakyRelu": lambda a: nn.LeakyReLU(a.get("alpha", 0.01)),
+            "Elu": lambda a: nn.ELU(a.get("alpha", 1.0)),
+            "Softplus": lambda a: nn.Softplus(),
+            "Gelu": lambda a: nn.GELU(a.get("approximate", "none")),
+            "Softmax": lambda a: nn.Softmax(a.get("axis", -1)),
+            "Dropout": lambda a: nn.Dropout(0.0),
+            "Identity": lambda a: nn.Identity(),
+        }.items()
+    },
+    **{
+        name: partial(function, make)
+        for name, make in {
+            "Add": lambda a: torch.add,
+            "Sub": lambda a: torch.sub,
+            "Mul": lambda a: torch.mul,
+            "Div": lambda a: torch.div,
+            "Sum": lambda a: lambda *xs: sum(xs[1:], xs[0]),
+            "Exp": lambda a: torch.exp,
+            "Max": lambda a: lambda *xs: reduce(torch.maximum, xs),
+            "Gather": _gather,
+            "Flatten": lambda a: lambda x: x.reshape(int(np.prod(x.shape[: a.get("axis", 1)])), -1),
+            "Reshape": _reshape,
+            "Transpose": lambda a: lambda x: x.permute(a.get("perm", tuple(reversed(range(x.ndim))))),
+            "Concat": lambda a: lambda *xs: torch.cat(xs, a["axis"]),
+            "Squeeze": _squeeze,
+            "Unsqueeze": _unsqueeze,
+            "Pad": _pad,
+            "Slice": _slice,
+            "Split": _split,
+            "Expand": lambda a: lambda x, s: x.expand(torch.broadcast_shapes(x.shape, _ints(s))),
+            "ReduceSum": _reduce(torch.sum),
+            "ReduceMean": _reduce(torch.mean),
+            "ReduceMax": _reduce(torch.amax),
+        }.items()
+    },
+}  # fmt: skip
+"""The operators that are built: (attributes, constants, number of outputs) -> module."""

@@ -1,0 +1,88 @@
+"""What a library must say and do to be judged: the four methods of an adapter, NumPy in, NumPy out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+"""Arrays by the names of values in the ONNX graph."""
+
+
+class Unsupported(Exception):
+    """What an adapter raises where its library has no such operator, rule or choice: honest, and not counted.
+
+    Raise it in `load` or `explain`, with the reason; never answer with something near.
+    """
+
+
+@dataclass(frozen=True)
+class Info:
+    """Who is judged.
+
+    Attributes
+    ----------
+    name, version : str
+        Of the library.
+    rules : frozenset of str, optional
+        The names of rules that it has, as in `case.json`. A case that asks for another is `UNSUPPORTED` without being
+        tried. None: each case is tried.
+    ops : frozenset of str, optional
+        Likewise the ONNX operators.
+    dtypes : tuple of str
+        What it can compute in: "float64", "float32", "exact".
+    intermediates : bool
+        Whether `explain` returns the relevance of inner values too.
+
+    """
+
+    name: str
+    version: str
+    rules: frozenset[str] | None = None
+    ops: frozenset[str] | None = None
+    dtypes: tuple[str, ...] = ("float64", "float32")
+    intermediates: bool = False
+
+
+@dataclass(frozen=True)
+class RuleSpec:
+    """Which rule stands on which node, with every choice that the rule leaves.
+
+    Attributes
+    ----------
+    node : str
+        The name of an ONNX node.
+    rule : str
+        As "alpha_beta"; INTERPRETING.md lists them with their parameters.
+    params : dict
+        Numbers, texts, lists, and for `stabilizer` a dict {"form", "epsilon", "norm_scale"}.
+
+    """
+
+    node: str
+    rule: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Adapter(Protocol):
+    """A library under test. `explain` must use the rules that it is given, or raise `Unsupported`."""
+
+    def describe(self) -> Info:
+        """Return who is judged, and what it can do."""
+
+    def load(self, model: Path, dtype: str) -> Any:
+        """Return the library's own model of an ONNX file, in "float64", "float32" or "exact"."""
+
+    def forward(self, model: Any, inputs: Arrays) -> Arrays:
+        """Return the model's outputs by name."""
+
+    def explain(self, model: Any, inputs: Arrays, seed: Arrays, rules: Sequence[RuleSpec]) -> Arrays:
+        """Return the relevance of the inputs by name (and of inner values, where the library offers it).
+
+        `seed` is the relevance of the outputs to start from, by name, each shaped like its output. An input that gets no
+        relevance is answered with zeros.
+        """

@@ -1,0 +1,15 @@
+"""Other readings of the clauses: what libraries do otherwise, and what a slip would do. Each is the literal oracle with one change.
+
+A vector carries the answers of the readings that it can tell apart, so that a verdict can name them; and each reading is a
+mutant that some vector must kill (`mutants`).
+"""
+
+from reflrp.conformance.readings.base import Reading, Specs
+from reflrp.conformance.readings.graphs import GRAPHS
+from reflrp.conformance.readings.linear import LINEAR
+from reflrp.conformance.readings.others import OTHERS
+
+READINGS: tuple[Reading, ...] = (*LINEAR, *OTHERS, *GRAPHS)
+"""All readings, in the order of the clauses."""
+
+__all__ = ["READINGS", "Reading", "Specs"]

@@ -1,0 +1,70 @@
+"""The adapters of torch libraries: their networks compute what the vectors' files do, and the libraries answer for themselves."""
+
+import collections
+
+import numpy as np
+import pytest
+import torch
+
+from reflrp.conformance import Unsupported, run
+from reflrp.conformance.adapters import captum, zennit
+from reflrp.conformance.adapters.torch_modules import Network, forward
+from reflrp.conformance.cases import select
+
+CASES = [case for case in select("*") if case.expect != "reject"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_networks_compute_what_the_files_do(dtype: str) -> None:
+    built = collections.Counter[str]()
+    for case in CASES:
+        try:
+            network = Network(case.model, dtype)
+            got = forward(network, case.part("in"))
+        except Unsupported:
+            built["not built"] += 1
+            continue
+        built["built"] += 1
+        for name, want in case.part("out").items():
+            limit = {"float64": 1e-12, "float32": 1e-5}[dtype] * max(np.abs(want).max(), 1)
+            assert np.abs(got[name] - want).max() <= limit, case
+    assert built["built"] > 15 * built["not built"]
+
+
+def verdicts(adapter: object, cases: str) -> collections.Counter[str]:
+    report = run(adapter, cases)  # type: ignore[arg-type]
+    return collections.Counter(f"{row.verdict} {row.variant or ''}".strip() for row in report.rows)
+
+
+@pytest.mark.parametrize(
+    "cases", ["z_plus/*conv2d*", "alpha_beta/*conv1d*", "flat/*", "epsilon/*dense*", "composite/*"]
+)
+def test_zennit_answers_as_expected(cases: str) -> None:
+    """Where it has the rule it is right, but for what it has none for, and sums of zero over zero."""
+    found = verdicts(zennit.Adapter(), cases)
+    assert found["PASS"] > 0
+    assert set(found) <= {"PASS", "UNSUPPORTED", "ERROR"}
+    assert found["ERROR"] <= 2
+
+
+def test_zennit_knows_no_split_on_a_pool() -> None:
+    assert verdicts(zennit.Adapter(), "average_pool/z_plus_plain") == {"VARIANT inputs=raw": 1}
+
+
+def test_captum_does_not_scale_the_bias_in_gamma() -> None:
+    assert verdicts(captum.Adapter(), "gamma/gamma_dense") == {"VARIANT bias=keep": 1}
+    assert verdicts(captum.Adapter(), "epsilon/*dense*")["PASS"] > 0
+
+
+def test_captum_loses_what_reaches_a_maximum_of_0() -> None:
+    assert verdicts(captum.Adapter(), "max_pool/ties") == {"DEVIATES lost at 0": 1}
+
+
+def test_hooks_are_gone_afterwards() -> None:
+    case = next(case for case in CASES if case.id.startswith("composite/epsilon_plus"))
+    adapter = zennit.Adapter()
+    model = adapter.load(case.model, "float64")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    adapter.explain(model, case.part("in"), case.part("seed"), case.rules)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())

@@ -1,0 +1,181 @@
+"""Composites of zennit itself, read by reflrp.dialects.zennit.composite, against zennit. Limit: 1e-9 of the largest relevance."""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+import zennit
+from peers import living_nets as nets
+from torch import nn
+from zennit import canonizers, composites, core, rules, torchvision, types
+from zennit.attribution import Gradient
+from zennit.layer import Sum
+
+import reflrp
+from reflrp.dialects import zennit as dialect
+from reflrp.dialects.zennit import composite as read
+
+MERGE = canonizers.SequentialMergeBatchNorm.merge_batch_norm
+
+
+@pytest.fixture(autouse=True)
+def _exact_merge() -> Iterator[None]:
+    """zennit's merge of BatchNorm as in 1.0.0: 0.5.1 leaves an eps behind (see test_zennit)."""
+
+    def exact(modules: Any, batch_norm: Any) -> None:
+        MERGE(modules, batch_norm)
+        batch_norm.running_var -= batch_norm.eps
+
+    old = [patch.object(canonizers.MergeBatchNorm, "merge_batch_norm", staticmethod(exact))]
+    with patch.object(nets.nets.Add, "forward", nets.stacked), old[0]:
+        yield
+
+
+class Mine(composites.LayerMapComposite):
+    """A composite of a user's own: what it says of a module is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__(composites.layer_map_base())
+
+    def mapping(self, ctx: Any, name: str, module: nn.Module) -> Any:
+        if isinstance(module, types.Linear):
+            ctx["seen"] = ctx.get("seen", 0) + 1
+            return rules.Gamma(0.5 / ctx["seen"])
+        return super().mapping(ctx, name, module)
+
+
+BASE = composites.layer_map_base(0.25)
+STABILIZER = core.Stabilizer(0.25, clip=True, norm_scale=True)
+COMPOSITES: dict[str, Callable[[], Any]] = {
+    "EpsilonGammaBox": lambda: composites.EpsilonGammaBox(low=-3.0, high=torch.full((1, 1), 3.0).double()),
+    "EpsilonPlus": lambda: composites.EpsilonPlus(epsilon=0.25, stabilizer=STABILIZER, zero_params="bias"),
+    "EpsilonPlusFlat": composites.EpsilonPlusFlat,
+    "EpsilonAlpha2Beta1Flat": lambda: composites.EpsilonAlpha2Beta1Flat(zero_params=["bias"]),
+    "ExcitationBackprop": composites.ExcitationBackprop,
+    "DeconvNet": composites.DeconvNet,
+    "GuidedBackprop": composites.GuidedBackprop,
+    "layers": lambda: composites.LayerMapComposite([(types.Linear, rules.AlphaBeta(1.5, 0.5, 0.25)), *BASE]),
+    "first": lambda: composites.SpecialFirstLayerMapComposite(
+        [(types.Linear, rules.Epsilon(0.25)), *BASE], [(types.Linear, rules.WSquare(zero_params=["bias"]))]
+    ),
+    "mixed": lambda: composites.MixedComposite(
+        [
+            composites.NameMapComposite([(("0", "fc", "first"), rules.Flat())]),
+            composites.EpsilonPlusFlat(first_map=[(types.Linear, rules.WSquare(0.25))]),
+        ]
+    ),
+    "names and layers": lambda: composites.NameLayerMapComposite(
+        [(("0", "second", "blocks.0.0"), rules.Epsilon(0.5))],
+        [(types.Linear, rules.Norm(0.25)), (Sum, rules.Norm(0.5))],
+    ),
+    "mine": Mine,
+}
+REFUSED = {
+    ("skips", "mixed"): r"'0' \(Residual\) has the rule .* is more than one operator",
+    ("skips", "names and layers"): r"'0' \(Residual\) has the rule .* is more than one operator",
+    ("norm_first", "mixed"): "is of kind diagonal, but Flat serves",
+    ("norm_then_conv", "mixed"): "is of kind diagonal, but Flat serves",
+}
+"""A rule on a block, and Flat on a BatchNorm, which zennit takes."""
+MERGED = ("EpsilonPlusFlat", "EpsilonAlpha2Beta1Flat", "layers", "mine")
+
+
+def by_zennit(case: Any, theirs: Any) -> np.ndarray:
+    with Gradient(model=copy.deepcopy(case.net), composite=theirs) as attributor:
+        return attributor(case.x, torch.tensor(np.eye(5)[case.target]))[1].detach().numpy()  # type: ignore[no-any-return]
+
+
+def by_reflrp(case: Any, theirs: Any) -> np.ndarray:
+    ours = read(theirs, case.onnx, case.net)
+    e = reflrp.explain(case.onnx, case.x.numpy(), rules=ours, target=case.target, init="one", strip=False)
+    return e.relevance
+
+
+def assert_agree(case: Any, make: Callable[[], Any]) -> None:
+    want = by_zennit(case, make())
+    assert np.abs(want).max() > 0
+    assert np.abs(by_reflrp(case, make()) - want).max() <= 1e-9 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("composite", COMPOSITES)
+@pytest.mark.parametrize("net", [n for n in nets.NETS if n != "torchvision"])
+def test_composites(net: str, composite: str) -> None:
+    refused = REFUSED.get((net, composite))
+    if refused:
+        with pytest.raises(reflrp.RuleError, match=refused):
+            by_reflrp(nets.case(net, "export"), COMPOSITES[composite]())
+        return
+    assert_agree(nets.case(net, "export"), COMPOSITES[composite])
+
+
+@pytest.mark.parametrize("composite", ["EpsilonGammaBox", "mixed", "mine"])
+@pytest.mark.parametrize(
+    "net", [n for n in nets.NETS if n not in ("torchvision", "skips", "norm_first", "norm_then_conv")]
+)
+def test_files_by_the_older_exporter(net: str, composite: str) -> None:
+    assert_agree(nets.case(net, "trace"), COMPOSITES[composite])
+
+
+@pytest.mark.parametrize("exporter", nets.EXPORTERS)
+@pytest.mark.parametrize("composite", MERGED)
+@pytest.mark.parametrize("net", ["vgg_bn", "resnet_bn", "norm_first", "norm_then_conv"])
+def test_merged_batchnorm(net: str, composite: str, exporter: str) -> None:
+    def make() -> Any:
+        made = COMPOSITES[composite]()
+        made.canonizers = [canonizers.SequentialMergeBatchNorm()]
+        return made
+
+    assert_agree(nets.case(net, exporter), make)
+
+
+@pytest.mark.parametrize("exporter", nets.EXPORTERS)
+@pytest.mark.parametrize("composite", ["EpsilonPlusFlat", "EpsilonGammaBox", "ExcitationBackprop"])
+def test_torchvision(composite: str, exporter: str) -> None:
+    def make() -> Any:
+        box = {"low": -3.0, "high": 3.0} if composite == "EpsilonGammaBox" else {}
+        return getattr(composites, composite)(**box, canonizers=[torchvision.ResNetCanonizer()])
+
+    case = nets.case("torchvision", exporter)
+    before = {k: id(v) for k, v in case.net.named_parameters()}
+    modules = [name for name, _ in case.net.named_modules()]
+    assert_agree(case, make)
+    assert before == {k: id(v) for k, v in case.net.named_parameters()}
+    assert modules == [name for name, _ in case.net.named_modules()], "the network is left as it is"
+
+
+BACK = {
+    "EpsilonGammaBox": dialect.EpsilonGammaBox(low=-3.0, high=np.full((1, 1), 3.0)),
+    "EpsilonPlusFlat": dialect.EpsilonPlusFlat(
+        epsilon=dialect.Stabilizer(0.25, clip=True), canonizers=[dialect.SequentialMergeBatchNorm()]
+    ),
+    "EpsilonAlpha2Beta1": dialect.EpsilonAlpha2Beta1(zero_params=["bias"]),
+    "a rule": dialect.Gamma(0.5),
+    "GuidedBackprop": "zennit.GuidedBackprop",
+}
+
+
+@pytest.mark.parametrize("rules", BACK)
+@pytest.mark.parametrize("net", ["vgg", "resnet_bn", "conv1d", "transposed", "branches", "activations", "order"])
+def test_and_back(net: str, rules: str) -> None:
+    case = nets.case(net, "export")
+    theirs = dialect.to_zennit(BACK[rules], case.onnx, case.net, zennit)
+    want = reflrp.explain(case.onnx, case.x.numpy(), rules=BACK[rules], target=case.target, init="one", strip=False)
+    got = by_zennit(case, theirs)
+    assert np.abs(got - want.relevance).max() <= 1e-9 * np.abs(got).max()
+
+
+def test_what_zennit_cannot_do() -> None:
+    case = nets.case("twice", "export")
+    with pytest.raises(reflrp.RuleError, match=r"has the rule Pass\(\), but is no module"):
+        dialect.to_zennit("zennit.EpsilonPlus", case.onnx, case.net, zennit)
+    with pytest.raises(reflrp.RuleError, match="zennit has no rule that is exactly"):
+        dialect.to_zennit("epsilon_plus", case.onnx, case.net, zennit)
+    with pytest.raises(reflrp.RuleError, match="zennit itself"):
+        dialect.to_zennit("zennit.EpsilonPlus", case.onnx, case.net, np)
+    plus = nets.case("resnet_plus", "export")
+    with pytest.raises(reflrp.RuleError, match=r"make the sum a zennit.layer.Sum"):
+        dialect.to_zennit("zennit.EpsilonPlus", plus.onnx, plus.net, zennit)
