@@ -74,7 +74,9 @@ class Profile:
 
 
 def _deviation(path: str | Path, number: int, entry: Any) -> Deviation:
-    wrong = not isinstance(entry, dict) or set(entry) != set(FIELDS) or not all(isinstance(v, str) for v in entry.values())
+    wrong = (
+        not isinstance(entry, dict) or set(entry) != set(FIELDS) or not all(isinstance(v, str) for v in entry.values())
+    )
     if wrong:
         raise InputError(f"{path}: deviation {number} needs exactly the texts {', '.join(FIELDS)}")
     return Deviation(**entry)
