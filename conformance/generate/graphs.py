@@ -27,7 +27,7 @@ def case(
     id_: str,
     clauses: tuple[str, ...],
     comment: str,
-    build: Callable[[Net], Any],
+    build: Any,
     flags: tuple[str, ...] = (),
     level: str = "C2",
     basis: str = "dyadic",

@@ -22,7 +22,7 @@ STDX = {"factor": 0.25, "over": "sample", "bias": "absorb"}
 
 MAIN: tuple[Setting, ...] = (
     ("epsilon", "epsilon", {"bias": "absorb", "stabilizer": SIGNED}, ("EPS-1", "EPS-2", "STAB-1", "STAB-3")),
-    ("gamma", "gamma", GAMMA, ("GAMMA-1", "GAMMA-2", "STAB-3")),
+    ("gamma", "gamma", GAMMA, ("GAMMA-1", "GAMMA-2", "GAMMA-3", "STAB-3")),
     ("gamma_generalized", "gamma", {**GAMMA, "generalized": True}, ("GAMMA-3", "GAMMA-4", "GAMMA-2")),
     ("alpha2beta1", "alpha_beta", AB, ("AB-1", "AB-2", "AB-3", "STAB-3")),
     ("z_plus", "z_plus", ZP, ("ZP-1", "ZP-2", "ZP-3")),
