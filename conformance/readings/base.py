@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reflrp.conformance.literal.oracle import Oracle
-from reflrp.conformance.literal.rules import Rule
 from reflrp.conformance.literal.steps import Site, Step
+from reflrp.conformance.literal.table import Rule
 from reflrp.conformance.protocol import RuleSpec
 
 Specs = tuple[RuleSpec, ...]
