@@ -34,11 +34,11 @@ def changes(rule: Rule) -> Iterator[Change]:
     """Yield the rule with one of its fields changed to each of its other published values."""
     for f in fields(rule):
         value = getattr(rule, f.name)
-        for other in (*_choices(type(rule), f.name), *_numbers(f.name, value)):
+        for other in (*choices(type(rule), f.name), *_numbers(f.name, value)):
             if type(other) is not type(value) or other != value:
-                changed = _changed(rule, {f.name: other})
-                if changed is not None:
-                    yield f"{f.name}={brief(other)}", changed
+                found = changed(rule, {f.name: other})
+                if found is not None:
+                    yield f"{f.name}={brief(other)}", found
 
 
 def others(rule: Rule) -> Iterator[Change]:
@@ -58,7 +58,7 @@ def twice_changed(rule: Rule) -> Iterator[Change]:
         yield from ((f"{what}, {more}", twice) for more, twice in changes(changed) if name < more.split("=")[0])
 
 
-def _changed(rule: Rule, new: dict[str, Any]) -> Rule | None:
+def changed(rule: Rule, new: dict[str, Any]) -> Rule | None:
     """Return a rule with other fields; None where it refuses them."""
     try:
         return replace(rule, **new)
@@ -74,7 +74,8 @@ def _hints(kind: Any) -> dict[str, Any]:
         return {}
 
 
-def _choices(kind: type[Rule], name: str) -> tuple[Any, ...]:
+def choices(kind: type[Rule], name: str) -> tuple[Any, ...]:
+    """Return what a field may be, where that is a flag or one of a few names."""
     hint = _hints(cast(Any, kind)).get(name)
     if hint is bool:
         return True, False
@@ -97,7 +98,8 @@ def brief(value: Any) -> str:
     if isinstance(value, Stabilizer):
         scaled = ", norm_scale" if value.norm_scale else ""
         return f"{value.epsilon} ({value.form}{scaled})"
-    return repr(value)
+    few = f"{value:.3g}" if isinstance(value, float) else ""
+    return few if few and abs(float(few) - value) < 1e-6 * abs(value) else repr(value)  # 1e-9 of Float32
 
 
 def named(rule: Rule) -> str:
