@@ -24,9 +24,9 @@ def run() -> dict[str, list[float]]:
         net = torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False, dtype=torch.float64))
         net[0].weight.data = weight
         net[0].rule = Alpha1_Beta0_Rule()
-        found[f"{title}, captum"] = LRP(net).attribute(x)[0].tolist()
-        positive = (x * weight).clamp(min=0)
-        found[f"{title}, formula"] = (positive / positive.sum() * (x * weight).sum())[0].tolist()
+        found[f"{title}, captum"] = LRP(net).attribute(x.requires_grad_())[0].tolist()
+        positive = (x.detach() * weight).clamp(min=0)
+        found[f"{title}, formula"] = (positive / positive.sum() * (x.detach() * weight).sum())[0].tolist()
     return found
 
 

@@ -225,7 +225,9 @@ def _one_field(one: Rule, two: Rule, name: str) -> tuple[Rule, Rule]:
 
 def _clause(rule: Rule, name: str) -> str:
     kinds = (k.__name__ for k in type(rule).__mro__)
-    return next((CLAUSES[k][name] for k in kinds if name in CLAUSES.get(k, {})), "STAB-3" if name == "stabilizer" else "")
+    return next(
+        (CLAUSES[k][name] for k in kinds if name in CLAUSES.get(k, {})), "STAB-3" if name == "stabilizer" else ""
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,14 @@ def in_one_tongue(node: Node, one: Rule, two: Rule, same: Same) -> tuple[Rule, R
     return min(pairs, key=lambda pair: _parted(*pair), default=(ones[:2][-1], twos[:2][-1]))
 
 
+def in_our_words(node: Node, rule: Rule, same: Same) -> tuple[Rule, ...]:
+    """Return a rule, and behind it, where it is another library's, the first of our rules that is the same at the node."""
+    if rule.__class__.__module__.startswith("reflrp.rules."):
+        return (rule,)
+    found = (c for base in CORE for c in _candidates(rule, base) if type(c) is type(base))
+    return (rule, *islice((c for c in islice(found, READINGS) if c.fits(node) and same(rule, c)), 1))
+
+
 def _parted(x: Rule, y: Rule) -> int:
     return sum(not alike(getattr(x, f.name), getattr(y, f.name)) for f in fields(x))
 

@@ -18,9 +18,9 @@ EPSILONS = (0, 1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1
 FORMS = ("signed", "plain", "clip", "nonzero")
 
 FAMILIES: tuple[tuple[Rule, ...], ...] = (
+    (r.Norm(), r.Gradient(), r.WinnerTakesAll()),
     (r.ZPlus(), r.AlphaBeta(1, 0), r.AlphaBeta(2, 1), r.Gamma(), r.Gamma(generalized=True), r.Epsilon(), r.Norm()),
     (r.WSquare(), r.Flat(), r.ZBox(), r.Epsilon(), r.Norm()),
-    (r.WinnerTakesAll(), r.Norm()),
     (r.Pass(), r.Gradient(), r.Ratio(), r.Taylor(), r.Stop()),
     (r.Half(), r.SignalTakesAll(), r.Uniform(), r.EpsilonUniform(), r.ProductAlphaBeta(1, 0), r.Stop()),
 )
@@ -34,7 +34,8 @@ def changes(rule: Rule) -> Iterator[Change]:
     """Yield the rule with one of its fields changed to each of its other published values."""
     for f in fields(rule):
         value = getattr(rule, f.name)
-        for other in (*choices(type(rule), f.name), *_numbers(f.name, value)):
+        number = getattr(rule, "epsilon", None) if f.name == "stabilizer" and value is None else value
+        for other in (*choices(type(rule), f.name), *_numbers(f.name, number)):
             if type(other) is not type(value) or other != value:
                 found = changed(rule, {f.name: other})
                 if found is not None:

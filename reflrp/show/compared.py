@@ -77,12 +77,17 @@ def parts(c: Comparison) -> list[Part]:
         return [*found, f"They agree: max|R_a - R_b| is {c.difference:.2g} of the largest relevance."]
     found.append(f"max|R_a - R_b| is {c.difference:.3g} of the largest relevance; they part at {c.first!r}.")
     if c.variants:
-        found.append(f"What b says there is a's rule with {c.variants[0]}.")
+        found.append(f"What was given there is what {_reading(c.variants[0])} says.")
         found += [f"The same: {other}." for other in c.variants[1:4]]
     if c.causes:
         columns = ["cause", "a", "b", ">explains", ">added to a", ">taken from b", "clause", "nodes"]
         found.append(grid(columns, [_cause(cause) for cause in c.causes]))
     return [*found, *_rows(c)]
+
+
+def _reading(variant: str) -> str:
+    """Return a reading in words: a rule, or fields of the rule that the other side has."""
+    return variant if variant.endswith(")") and variant[:1].isupper() else f"the rule with {variant}"
 
 
 def _cause(cause: Cause) -> list[str]:
@@ -169,7 +174,7 @@ def _draw_input(part: Any, c: Comparison, name: str, sample: int) -> None:
         check_range(f"the relevance of {inline(name, 80)!r}", R)
         _draw(axes, R, np.abs(pictures["b - a"]))
         largest = float(np.abs(R).max(initial=0))
-        label = f"{inline(title, 40)}\nsum {R.sum():.4g}, largest {largest:.3g}"
+        label = f"{_begun(title)}\nsum {R.sum():.4g}, largest {largest:.3g}"
         axes.set_title(label, fontsize=9, color=INK, loc="left", parse_math=False)
 
 
@@ -192,6 +197,12 @@ def _draw(axes: Any, R: np.ndarray, apart: np.ndarray) -> None:
     axes.barh(np.arange(chosen.size), values, color=colours(0.5 + 0.5 * values / limit), edgecolor=INK, linewidth=0.4)
     axes.set_yticks(np.arange(chosen.size), [f"x[{i}]" for i in chosen], fontsize=7)
     axes.invert_yaxis()
+
+
+def _begun(title: str, width: int = 40) -> str:
+    """Return the beginning of a side's title."""
+    whole = inline(title, 200)
+    return whole if len(whole) <= width else f"{whole[: width - 3]}..."
 
 
 def _ended(name: str, width: int = 26) -> str:

@@ -95,6 +95,20 @@ def test_networks_are_what_keras_computes(net: str) -> None:
     assert np.abs(y - known.y).max() <= 1e-12 * np.abs(known.y).max()
 
 
+UPSTREAM = {
+    "innvestigate_bias": {"alpha 1, beta 0": [-1e7, 0], "alpha 2, beta 1": [-2e7, 0.5]},
+    "signxai_bounded": {"BoundedRule": [0, 0], "formula": [1.6, 0.4]},
+}
+"""What the pages in docs/bugs say that the scripts of conformance/upstream give."""
+
+
+@pytest.mark.parametrize("name", UPSTREAM)
+def test_scripts_for_upstream_give_what_the_pages_say(name: str) -> None:
+    got = pickle.loads((FOLDER / f"{name}.pickle").read_bytes())
+    for key, wanted in UPSTREAM[name].items():
+        assert np.allclose(got[key], wanted, rtol=1e-9, atol=1e-9), key
+
+
 @pytest.mark.parametrize(("library", "net", "title", "mode"), PLANNED)
 def test_relevance(library: str, net: str, title: str, mode: str) -> None:
     want = answers(library, net)[f"{title}|{mode}"]
