@@ -8,7 +8,7 @@ Limit: 1e-9 of the largest relevance, and 1e-5 where SignXAI adds in float32.
 import os
 import pickle
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +67,8 @@ def named(dialect: Any, **more: Any) -> Any:
     for name, value in list(vars(lib).items()):
         if isinstance(value, type) and issubclass(value, Composite):
             setattr(lib, name, bound(value))
+    if hasattr(lib, "LRPRuleUntilIndex"):
+        lib.LRPRuleUntilIndex = partial(lib.LRPRuleUntilIndex, **more)
     lib.made = made
     return lib
 
@@ -128,9 +130,8 @@ def test_relevance(library: str, net: str, title: str, mode: str) -> None:
     scale = np.abs(want).max()
     assert np.isfinite(want).all()
     assert got.shape == want.shape
-    if cases.vanishes(library, title):
+    if cases.vanishes(library, title) and not got.any():
         assert scale <= 1e-6 * np.abs(network(net).y).max()
-        assert not got.any()
         return
     limit = 1e-9 if want.dtype == np.float64 else 1e-5
     difference = np.abs(got - want).max()
