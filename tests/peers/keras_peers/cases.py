@@ -136,7 +136,16 @@ CORE = {
         "LRPRuleUntilIndex(2)", "LRPGamma(0.25)", "LRPEpsilon, SIGNmu input", "LRPWSquare", "BoundedRule",
     ),
 }  # fmt: skip
-"""What is tried on every network; the rest on two or three each, as an answer takes a second."""
+"""What is tried on every network; the rest on two or three each and on those of WIDE, as an answer takes a second."""
+
+WIDE = {
+    "innvestigate": (),
+    "signxai": (
+        "mlp", "dense_bn", "conv", "pools", "bn_before", "bn_after", "residual", "depthwise", "separable", "conv1d",
+        "transposed", "concat",
+    ),
+}  # fmt: skip
+"""The networks on which every case is tried. iNNvestigate builds a graph a case, which takes too long for that: see ALL=1."""
 
 ON_BATCHNORM = ("two_linear", "BN", "AlphaBetaX", "LRPZ", "WSquare")
 BATCHNORM_NETS = ("dense_bn", "bn_before", "bn_after")
@@ -152,7 +161,7 @@ def plan(library: str, nets: tuple[str, ...], every: bool = False) -> list[tuple
     cases = {"innvestigate": INNVESTIGATE, "signxai": SIGNXAI}[library]
     chosen = []
     for i, title in enumerate(cases):
-        on = {nets[(5 * i) % len(nets)], nets[(5 * i + 11) % len(nets)]}
+        on = {nets[(5 * i) % len(nets)], nets[(5 * i + 11) % len(nets)], *WIDE[library]}
         if any(part in title for part in ON_BATCHNORM):
             on.add(BATCHNORM_NETS[i % 3])
         if every or title in CORE[library]:
