@@ -69,7 +69,7 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return train, held_out, y_train, y_held_out
 
 
-def train(net: Digits, images: torch.Tensor, labels: torch.Tensor) -> None:
+def train(net: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
     """Adam with a one-cycle learning rate; cross entropy with a little label smoothing."""
     steps = EPOCHS * -(-len(images) // BATCH)
     optimiser = torch.optim.AdamW(net.parameters(), weight_decay=1e-2)
@@ -79,7 +79,7 @@ def train(net: Digits, images: torch.Tensor, labels: torch.Tensor) -> None:
     for _ in range(EPOCHS):
         for batch in torch.randperm(len(images)).split(BATCH):
             optimiser.zero_grad()
-            loss(net.scores(images[batch]), labels[batch]).backward()
+            loss(getattr(net, "scores", net)(images[batch]), labels[batch]).backward()
             optimiser.step()
             schedule.step()
     net.eval()

@@ -100,6 +100,17 @@ NORMED = model(
 )  # fmt: skip
 
 
+NORMED_CONV = model(
+    "c = Conv<kernel_shape = [2, 2]>(x, w, b) n = BatchNormalization(c, g, o, m, v) r = Relu(n) f = Flatten(r) "
+    "y = Gemm(f, u)",
+    "float[N,2,4,4] x",
+    w=draw(3, 2, 2, 2, seed=2), b=B1, g=np.abs(draw(3)) + 0.5, o=draw(3, seed=1), m=draw(3, seed=2),
+    v=np.abs(draw(3)) + 1, u=draw(27, 4, seed=5),
+)  # fmt: skip
+for node in NORMED_CONV.graph.node:
+    node.name = node.output[0]
+
+
 def test_a_setting_that_matters_only_with_the_other_sides_relevance():
     """Where a's relevance never meets the difference and b's does, it is a cause all the same; all together they make it."""
     c = reflrp.compare(CNN, X, "epsilon", "gradient")
@@ -229,3 +240,79 @@ def test_the_command(tmp_path):
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "one of them must be rules" in done.stderr
     assert run("compare", *files, "--a", "epsilon").returncode == 2
+
+
+def test_rules_of_two_libraries_are_said_in_one_vocabulary():
+    """Two classes of different names and fields: what parts them is how the bias counts, and at which denominators."""
+    c = reflrp.compare(CNN, X, "zennit.AlphaBeta", "innvestigate.LRPAlpha2Beta1")
+    causes = {cause.what: cause for cause in c.causes}
+    assert (causes["bias"].a, causes["bias"].b, causes["bias"].clause) == ("'split'", "'full'", "AB-2")
+    assert causes["stabilizer"].b == "1e-07 (nonzero)"
+    assert not [cause for cause in c.causes if cause.what == "rule" and "AlphaBeta" in cause.b]
+
+
+def test_a_rule_without_a_common_word_is_said_in_ours():
+    """ZPlus against captum's epsilon rule: no field turns one into the other, and the clause is that of Epsilon."""
+    c = reflrp.compare(CNN, X, uniform(ZPlus()), {"d": "captum.EpsilonRule", "*": ZPlus()})
+    (cause,) = [cause for cause in c.causes if "captum" in cause.b]
+    assert (cause.what, cause.clause, cause.nodes) == ("rule", "EPS-1", ("d",))
+
+
+def test_alpha_and_beta_are_one_cause():
+    """They go together, as alpha - beta = 1."""
+    c = reflrp.compare(CNN, X, uniform(AlphaBeta(2, 1)), uniform(AlphaBeta(1.5, 0.5)))
+    (cause,) = c.causes
+    assert (cause.what, cause.share) == ("alpha", pytest.approx(1))
+
+
+def test_rules_of_folded_layers_are_causes():
+    """a folds the BatchNormalization, b does not, and their rules differ on the layer before it, too.
+
+    With z+ in the place of b's epsilon rule, and the BatchNormalization folded, b is a: each cause is measured by hand.
+    """
+    a, b = preset("epsilon_plus"), replace(preset("epsilon"), canonize=())
+    folding = replace(b, canonize=a.canonize)
+    c = reflrp.compare(NORMED_CONV, X, a, b)
+    causes = {cause.what: cause for cause in c.causes}
+    assert causes.keys() >= {"rule", "canonize"}
+    assert causes["rule"].nodes == ("c",)
+    base, end = (reflrp.explain(NORMED_CONV, X, rule).relevance.ravel() for rule in (a, b))
+    with_rule = reflrp.explain(NORMED_CONV, X, folding).relevance.ravel()
+    D = end - base
+    assert causes["rule"].added == pytest.approx(np.vdot(with_rule - base, D) / np.vdot(D, D), abs=1e-9)
+    assert causes["canonize"].removed == pytest.approx(np.vdot(end - with_rule, D) / np.vdot(D, D), abs=1e-9)
+
+
+def test_all_to_both_summands_is_read():
+    """What zennit gives for a sum that it has no hook on (its issue 236)."""
+    e = reflrp.explain(CNN, X, {"s": rules.Gradient(), "*": Epsilon()}, layers=True)
+    c = reflrp.compare(CNN, X, {"s": "zennit.Norm", "*": Epsilon()}, {**e.layers, "x": e.relevance})
+    assert (c.first, c.variants) == ("s", ("Gradient()",))
+
+
+def test_a_librarys_rule_is_read_by_the_fields_of_ours():
+    """zennit's AlphaBeta has no field for the bias: the reading is one of our AlphaBeta."""
+    e = reflrp.explain(CNN, X, {"c": AlphaBeta(2, 1, bias="full"), "*": Epsilon()}, layers=True)
+    c = reflrp.compare(CNN, X, {"c": "zennit.AlphaBeta", "*": Epsilon()}, {**e.layers, "x": e.relevance})
+    assert c.first == "c"
+    assert "bias='full'" in c.variants[0]
+
+
+def test_shares_of_thousands_are_short():
+    from reflrp.show.compared import _percent
+
+    assert [_percent(s) for s in (0.992, -0.0, -1e-7, 1.5, 123456.0)] == [
+        "99.2 %",
+        "0.0 %",
+        "0.0 %",
+        "150.0 %",
+        "1e+07 %",
+    ]
+
+
+@pytest.mark.parametrize("low", [0.0, np.zeros((2, 1, 1))])
+def test_bounds_that_are_arrays(low):
+    c = reflrp.compare(
+        CNN, X, {"c": rules.ZBox(-2 + low, 2.0), "*": Epsilon()}, {"c": rules.ZBox(-3 + low, 2.0), "*": Epsilon()}
+    )
+    assert [cause.what for cause in c.causes] == ["low"]

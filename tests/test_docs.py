@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,11 @@ import reflrp
 from reflrp import demo, rules
 
 CHECKOUT = Path(__file__).parents[1]
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+PAGES = [
+    CHECKOUT / "README.md",
+    *sorted((CHECKOUT / "docs").rglob("*.md")),
+    *sorted(CHECKOUT.glob("conformance/**/*.md")),
+]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -22,7 +27,11 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def with_block(language: str) -> list[pytest.param]:
-    return [pytest.param(p, id=p.name) for p in PAGES if blocks(p, language)]
+    return [pytest.param(p, id=title(p)) for p in PAGES if blocks(p, language)]
+
+
+def title(page: Path) -> str:
+    return page.relative_to(CHECKOUT).as_posix().removeprefix("docs/")
 
 
 @pytest.fixture
@@ -32,6 +41,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "model.onnx").write_bytes(path.read_bytes())
     np.save(tmp_path / "x.npy", images[:4])
     Image.fromarray((images[0, 0] * 255).round().astype(np.uint8)).save(tmp_path / "digit.png")
+    shutil.copytree(CHECKOUT / "examples" / "networks", tmp_path / "examples" / "networks")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -67,7 +77,7 @@ def test_commands_work(page: Path, work: Path) -> None:
         assert done.returncode == 0, f"reflrp {shlex.join(arguments)}: {done.stderr}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=title)
 def test_links_lead_to_files(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
     assert not [link for link in links if not (page.parent / link).exists()]

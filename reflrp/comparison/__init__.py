@@ -6,6 +6,7 @@
 | `sides` | the two sides: rules on a graph, or relevance by name that any program gave |
 | `local` | what each node adds to the difference |
 | `causes` | what differs between the rules, and how much of the difference each thing explains |
+| `spoken` | two rules of different names in one vocabulary |
 | `variants` | the published readings of a rule, to name the one that a given relevance follows |
 """
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import partial
 
 import numpy as np
 
 from reflrp.arrays import Array
+from reflrp.arrays.looks import same as alike
 from reflrp.comparison.local import apart, shared_values
 from reflrp.comparison.sides import Relevances, Ruled, Setting
-from reflrp.comparison.variants import brief, changes, named
+from reflrp.comparison.spoken import in_one_tongue
+from reflrp.comparison.variants import brief, named
+from reflrp.errors import ReflrpError
 from reflrp.ir import Node
 from reflrp.rules.base import Rule
 
@@ -86,28 +88,70 @@ class Cause:
 Switched = Mapping[str, tuple[Rule, Rule]]
 """Node -> the rule that a gets when the cause is switched on, and the one that b gets when it is taken away."""
 
+Pair = tuple[Rule, Rule]
+"""A reading of a's rule, and one of b's."""
+
 Key = tuple[str, str, str, str]
 """What differs, both settings, and the clause."""
 
 
 def found(setting: Setting, a: Ruled, b: Ruled, Ra: Relevances, Rb: Relevances, seed: Array) -> tuple[Cause, ...]:
-    """Return the causes of the difference, the largest share first."""
+    """Return the causes of the difference, the largest share first.
+
+    Where the two sides fold different nodes, their rules are compared on both graphs: what is switched on top of a is what
+    b's composite says of a's graph, and what is taken from b is what a's says of b's.
+    """
     base, end = a.inputs(Ra), b.inputs(Rb)
-    D = end - base
-    if not float(np.vdot(D, D)):
+    if not float(np.vdot(end - base, end - base)):
         return ()
-    grouped: dict[Key, dict[str, tuple[Rule, Rule]]] = {}
-    for node, one, two, r in _differing(a, b, Ra, Rb):
-        for key, switched in _parted(a, b, node, one, two, r).items():
-            grouped.setdefault(key, {})[node.name] = switched
-    causes = [_measured(key, nodes, a, b, seed, base, end) for key, nodes in grouped.items()]
-    if {n.name for n in a.graph.nodes} != {n.name for n in b.graph.nodes}:
-        causes.append(_canonized(setting, a, b, seed, base, end))
+    if _names(a) == _names(b):
+        on = off = _switches(a, b, Ra, Rb)
+    else:
+        b_there, a_there = _swapped(setting, b, a), _swapped(setting, a, b)
+        on = _switches(a, b_there, Ra, b_there.spread(seed)) if b_there else {}
+        off = _switches(a_there, b, a_there.spread(seed), Rb) if a_there else {}
+        on, off = ({key: _within(nodes, a, b) for key, nodes in found.items()} for found in (on, off))
+    span = _Span(a, b, seed, base, end)
+    causes = [span.measured(key, on.get(key, {}), off.get(key, {})) for key in dict.fromkeys((*on, *off))]
+    if _names(a) != _names(b):
+        causes.append(span.canonized(a_there, b_there))
     return tuple(sorted((c for c in causes if c is not None), key=lambda c: -abs(c.share)))
 
 
-def _differing(a: Ruled, b: Ruled, Ra: Relevances, Rb: Relevances) -> list[tuple[Node, Rule, Rule, Array]]:
-    """Return the nodes that both graphs have and on which the rules do something else with a's relevance or with b's."""
+def _names(side: Ruled) -> set[str]:
+    return {n.name for n in side.graph.nodes}
+
+
+def _within(switched: Switched, a: Ruled, b: Ruled) -> Switched:
+    """Leave out nodes that one side has folded: how the other treats them is a part of what folding does."""
+    both = _names(a) & _names(b)
+    return {name: rules for name, rules in switched.items() if name in both}
+
+
+def _swapped(setting: Setting, side: Ruled, other: Ruled) -> Ruled | None:
+    """Return a side's composite on the other's graph; None where it cannot serve that."""
+    try:
+        return setting.ruled(side.title, side.composite, other.passes)
+    except ReflrpError:
+        return None
+
+
+def _switches(a: Ruled, b: Ruled, Ra: Relevances, Rb: Relevances) -> dict[Key, Switched]:
+    """Return what differs between the rules of two sides, and for each thing the rules that switch it, by node."""
+    grouped: dict[Key, dict[str, Pair]] = {}
+    said: dict[tuple[str, str], Pair] = {}
+    for node, one, two, arriving in _differing(a, b, Ra, Rb):
+        pair = _said(a, node, one, two, arriving, said)
+        for key, switched in _parted(one, two, *pair).items():
+            grouped.setdefault(key, {})[node.name] = switched
+    return dict(grouped)
+
+
+def _differing(a: Ruled, b: Ruled, Ra: Relevances, Rb: Relevances) -> list[tuple[Node, Rule, Rule, list[Array]]]:
+    """Return the nodes that both graphs have and on which the rules do something else with a's relevance or with b's.
+
+    With each come the relevances that arrive there.
+    """
     of_b = {n.name: n for n in b.graph.nodes}
     shared = shared_values(a, b)
     kept = []
@@ -118,11 +162,9 @@ def _differing(a: Ruled, b: Ruled, Ra: Relevances, Rb: Relevances) -> list[tuple
             continue
         if other.output != node.output or node.output not in shared:
             continue
-        for R in (Ra, Rb):
-            r = R.get(node.output)
-            if r is not None and apart(_made(a, node, one, r), _made(b, node, two, r)) > SAME:
-                kept.append((node, one, two, r))
-                break
+        arriving = [R[node.output] for R in (Ra, Rb) if node.output in R]
+        if any(apart(_made(a, node, one, r), _made(b, node, two, r)) > SAME for r in arriving):
+            kept.append((node, one, two, arriving))
     return kept
 
 
@@ -132,17 +174,38 @@ def _made(side: Ruled, node: Node, rule: Rule, r: Array) -> Relevances:
     return other.program.handed_down(own, other.values, r)
 
 
-def _parted(a: Ruled, b: Ruled, node: Node, one: Rule, two: Rule, r: Array) -> dict[Key, tuple[Rule, Rule]]:
-    """Return what differs between two rules, field by field where they have the same, and how each is switched."""
+def _said(a: Ruled, node: Node, one: Rule, two: Rule, arriving: list[Array], said: dict[tuple[str, str], Pair]) -> Pair:
+    """Return the two rules as readings of one class where there are such, for equal rules the same at every node."""
+
+    def same(x: Rule, y: Rule) -> bool:
+        try:
+            return all(apart(_made(a, node, x, r), _made(a, node, y, r)) <= SAME for r in arriving)
+        except ReflrpError:  # a reading that cannot be computed here is none
+            return False
+
     if type(one) is type(two):
-        names = [f.name for f in fields(one) if getattr(one, f.name) != getattr(two, f.name)]
-        return {_key(one, two, name): _one_field(one, two, name) for name in names}
-    wanted = _made(b, node, two, r)
-    for what, changed in changes(one):
-        if changed.fits(node) and apart(_made(a, node, changed, r), wanted) <= SAME:
-            name, value = what.split("=", 1)
-            return {(name, brief(getattr(one, name)), value, _clause(one, name)): (changed, one)}
-    return {("rule", named(one), named(two), RULE_CLAUSES.get(type(two).__name__, "")): (two, one)}
+        return one, two
+    known = said.get((repr(one), repr(two)))
+    if known is not None and same(one, known[0]) and same(two, known[1]):
+        return known
+    pair = in_one_tongue(node, one, two, same)
+    said[repr(one), repr(two)] = pair
+    return pair
+
+
+def _parted(one: Rule, two: Rule, x: Rule, y: Rule) -> dict[Key, tuple[Rule, Rule]]:
+    """Return what differs between two rules, field by field where their readings x and y are of one class."""
+    if type(x) is not type(y):
+        return {("rule", named(one), named(two), _rule_clause(y)): (two, one)}
+    names = [f.name for f in fields(x) if not alike(getattr(x, f.name), getattr(y, f.name))]
+    if "alpha" in names and "beta" in names:  # alpha - beta = 1, so that one does not change alone
+        names.remove("beta")
+    return {_key(x, y, name): _one_field(x, y, name) for name in names}
+
+
+def _rule_clause(rule: Rule) -> str:
+    kinds = (k.__name__ for k in type(rule).__mro__)
+    return next((RULE_CLAUSES[k] for k in kinds if k in RULE_CLAUSES), "")
 
 
 def _key(one: Rule, two: Rule, name: str) -> Key:
@@ -162,45 +225,46 @@ def _one_field(one: Rule, two: Rule, name: str) -> tuple[Rule, Rule]:
 
 def _clause(rule: Rule, name: str) -> str:
     kinds = (k.__name__ for k in type(rule).__mro__)
-    return next((CLAUSES[k].get(name, "") for k in kinds if k in CLAUSES), "")
+    return next(
+        (CLAUSES[k][name] for k in kinds if name in CLAUSES.get(k, {})), "STAB-3" if name == "stabilizer" else ""
+    )
 
 
-def _measured(
-    key: Key, nodes: Switched, a: Ruled, b: Ruled, seed: Array, base: np.ndarray, end: np.ndarray
-) -> Cause | None:
-    with_it = a.with_rules({k: on for k, (on, _) in nodes.items()})
-    without = b.with_rules({k: off for k, (_, off) in nodes.items()})
-    added = with_it.inputs(with_it.spread(seed)) - base
-    removed = end - without.inputs(without.spread(seed))
-    what, one, two, clause = key
-    return _cause(what, one, two, tuple(nodes), clause, added, removed, end - base)
+@dataclass(frozen=True, eq=False)
+class _Span:
+    """Both sides, the initial relevance, and what they make of it at the inputs."""
 
+    a: Ruled
+    b: Ruled
+    seed: Array
+    base: np.ndarray
+    end: np.ndarray
 
-def _cause(
-    what: str,
-    a: str,
-    b: str,
-    nodes: tuple[str, ...],
-    clause: str,
-    added: np.ndarray,
-    removed: np.ndarray,
-    D: np.ndarray,
-) -> Cause | None:
-    """Return a cause; None for a setting that differs and does nothing here, as how a bias counts where there is none."""
-    if max(float(np.abs(x).max(initial=0)) for x in (added, removed)) <= SAME * float(np.abs(D).max(initial=0)):
-        return None
-    of = partial(_share, D=D)
-    return Cause(what, a, b, nodes, clause, (of(added) + of(removed)) / 2, of(added), of(removed))
+    def measured(self, key: Key, on: Switched, off: Switched) -> Cause | None:
+        """Return what switching alone does; None for a setting that does nothing here, as how a bias counts without one."""
+        with_it = self.a.with_rules({k: rule for k, (rule, _) in on.items()})
+        without = self.b.with_rules({k: rule for k, (_, rule) in off.items()})
+        added, removed = self._ends(with_it) - self.base, self.end - self._ends(without)
+        what, one, two, clause = key
+        return self._cause(what, one, two, tuple(dict.fromkeys((*on, *off))), clause, added, removed)
 
+    def canonized(self, a_there: Ruled | None, b_there: Ruled | None) -> Cause | None:
+        """Return the cause that the two sides fold different nodes."""
+        added = self._ends(a_there) - self.base if a_there else 0 * self.base
+        removed = self.end - self._ends(b_there) if b_there else 0 * self.base
+        before, after = (", ".join(side.passes) or "nothing" for side in (self.a, self.b))
+        nodes = tuple(sorted(_names(self.a) ^ _names(self.b)))
+        return self._cause("canonize", before, after, nodes, "", added, removed)
 
-def _share(moved: np.ndarray, D: np.ndarray) -> float:
-    return float(np.vdot(moved, D) / np.vdot(D, D))
+    def _ends(self, side: Ruled) -> np.ndarray:
+        found: np.ndarray = side.inputs(side.spread(self.seed))
+        return found
 
-
-def _canonized(setting: Setting, a: Ruled, b: Ruled, seed: Array, base: np.ndarray, end: np.ndarray) -> Cause | None:
-    """Return the cause that the two sides fold different nodes."""
-    one, two = setting.ruled(a.title, a.composite, b.passes), setting.ruled(b.title, b.composite, a.passes)
-    nodes = tuple(sorted({n.name for n in a.graph.nodes} ^ {n.name for n in b.graph.nodes}))
-    moved = one.inputs(one.spread(seed)) - base, end - two.inputs(two.spread(seed))
-    before, after = (", ".join(side.passes) or "nothing" for side in (a, b))
-    return _cause("canonize", before, after, nodes, "", *moved, end - base)
+    def _cause(
+        self, what: str, a: str, b: str, nodes: tuple[str, ...], clause: str, added: np.ndarray, removed: np.ndarray
+    ) -> Cause | None:
+        D = self.end - self.base
+        if max(float(np.abs(x).max(initial=0)) for x in (added, removed)) <= SAME * float(np.abs(D).max(initial=0)):
+            return None
+        one, two = (float(np.vdot(moved, D) / np.vdot(D, D)) for moved in (added, removed))
+        return Cause(what, a, b, nodes, clause, (one + two) / 2, one, two)

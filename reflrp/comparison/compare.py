@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,19 @@ from reflrp.arrays import Array
 from reflrp.batches import Batch
 from reflrp.comparison import causes as why
 from reflrp.comparison import local
-from reflrp.comparison.causes import Cause
+from reflrp.comparison.causes import SAME, Cause
 from reflrp.comparison.local import Row
 from reflrp.comparison.sides import Given, Relevances, Ruled, Setting, Side, by_value, difference, side
+from reflrp.comparison.spoken import in_our_words
 from reflrp.comparison.variants import changes, others, twice_changed
 from reflrp.errors import InputError, ReflrpError
 from reflrp.explainer.programs import started
 from reflrp.ground import checks
 from reflrp.ground.views import shown
+from reflrp.ir import Node
 from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
+from reflrp.rules.base import Rule
 from reflrp.seeds import Target
 
 if TYPE_CHECKING:
@@ -208,20 +211,30 @@ def _readings(
     r = handed[""].get(node.output)
     if not alone or r is None:
         return ()
-    for readings in (changes, twice_changed, others):
-        tried = islice(readings(own), VARIANTS)
+
+    def same(x: Rule, y: Rule) -> bool:
+        given = _handed(rules, node, x, r)
+        return given is not None and _gives(rules, node, y, r, given, SAME)
+
+    for base, readings in product(in_our_words(node, own, same), (changes, twice_changed, others)):
+        tried = islice(readings(base), VARIANTS)
         found = [what for what, rule in tried if rule.fits(node) and _gives(rules, node, rule, r, alone, limit)]
         if found:
             return tuple(dict.fromkeys(found))
     return ()
 
 
-def _gives(rules: Ruled, node: Any, rule: Any, r: Array, wanted: Relevances, limit: float) -> bool:
+def _handed(rules: Ruled, node: Node, rule: Rule, r: Array) -> Relevances | None:
+    """Return what a rule hands to a node's inputs; None for a reading that cannot be computed here."""
     try:
-        parts = rules.with_rules({node.name: rule}).program.handed_down(node, rules.values, r)
-    except ReflrpError:  # a reading that cannot be computed here is none
-        return False
-    return all(difference(parts.get(k, 0 * v), v) <= limit for k, v in wanted.items())
+        return rules.with_rules({node.name: rule}).program.handed_down(node, rules.values, r)
+    except ReflrpError:
+        return None
+
+
+def _gives(rules: Ruled, node: Node, rule: Rule, r: Array, wanted: Relevances, limit: float) -> bool:
+    parts = _handed(rules, node, rule, r)
+    return parts is not None and all(difference(parts.get(k, 0 * v), v) <= limit for k, v in wanted.items())
 
 
 def _inputs(rules: Ruled, R: Relevances) -> dict[str, np.ndarray]:

@@ -18,9 +18,9 @@ EPSILONS = (0, 1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1
 FORMS = ("signed", "plain", "clip", "nonzero")
 
 FAMILIES: tuple[tuple[Rule, ...], ...] = (
+    (r.Norm(), r.Gradient(), r.WinnerTakesAll()),
     (r.ZPlus(), r.AlphaBeta(1, 0), r.AlphaBeta(2, 1), r.Gamma(), r.Gamma(generalized=True), r.Epsilon(), r.Norm()),
     (r.WSquare(), r.Flat(), r.ZBox(), r.Epsilon(), r.Norm()),
-    (r.WinnerTakesAll(), r.Norm()),
     (r.Pass(), r.Gradient(), r.Ratio(), r.Taylor(), r.Stop()),
     (r.Half(), r.SignalTakesAll(), r.Uniform(), r.EpsilonUniform(), r.ProductAlphaBeta(1, 0), r.Stop()),
 )
@@ -34,11 +34,12 @@ def changes(rule: Rule) -> Iterator[Change]:
     """Yield the rule with one of its fields changed to each of its other published values."""
     for f in fields(rule):
         value = getattr(rule, f.name)
-        for other in (*_choices(type(rule), f.name), *_numbers(f.name, value)):
+        number = getattr(rule, "epsilon", None) if f.name == "stabilizer" and value is None else value
+        for other in (*choices(type(rule), f.name), *_numbers(f.name, number)):
             if type(other) is not type(value) or other != value:
-                changed = _changed(rule, {f.name: other})
-                if changed is not None:
-                    yield f"{f.name}={brief(other)}", changed
+                found = changed(rule, {f.name: other})
+                if found is not None:
+                    yield f"{f.name}={brief(other)}", found
 
 
 def others(rule: Rule) -> Iterator[Change]:
@@ -58,7 +59,7 @@ def twice_changed(rule: Rule) -> Iterator[Change]:
         yield from ((f"{what}, {more}", twice) for more, twice in changes(changed) if name < more.split("=")[0])
 
 
-def _changed(rule: Rule, new: dict[str, Any]) -> Rule | None:
+def changed(rule: Rule, new: dict[str, Any]) -> Rule | None:
     """Return a rule with other fields; None where it refuses them."""
     try:
         return replace(rule, **new)
@@ -74,7 +75,8 @@ def _hints(kind: Any) -> dict[str, Any]:
         return {}
 
 
-def _choices(kind: type[Rule], name: str) -> tuple[Any, ...]:
+def choices(kind: type[Rule], name: str) -> tuple[Any, ...]:
+    """Return what a field may be, where that is a flag or one of a few names."""
     hint = _hints(cast(Any, kind)).get(name)
     if hint is bool:
         return True, False
@@ -97,7 +99,8 @@ def brief(value: Any) -> str:
     if isinstance(value, Stabilizer):
         scaled = ", norm_scale" if value.norm_scale else ""
         return f"{value.epsilon} ({value.form}{scaled})"
-    return repr(value)
+    few = f"{value:.3g}" if isinstance(value, float) else ""
+    return few if few and abs(float(few) - value) < 1e-6 * abs(value) else repr(value)  # 1e-9 of Float32
 
 
 def named(rule: Rule) -> str:

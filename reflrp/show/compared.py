@@ -29,8 +29,14 @@ if TYPE_CHECKING:
 NODES = 12
 """A table lists so many of the nodes that add to the difference."""
 
-LONGEST = 90
+LONGEST = 64
 """Characters of a rule in a table."""
+
+LABELS = 40
+"""So many of the nodes that add to the difference have their names in the picture."""
+
+ROUTING = "routing"
+"""How nodes that only move values read in a row: they can add nothing, and are left out of the picture."""
 
 FEATURES = 20
 """Of a vector, the entries that differ most are drawn."""
@@ -71,7 +77,7 @@ def parts(c: Comparison) -> list[Part]:
         return [*found, f"They agree: max|R_a - R_b| is {c.difference:.2g} of the largest relevance."]
     found.append(f"max|R_a - R_b| is {c.difference:.3g} of the largest relevance; they part at {c.first!r}.")
     if c.variants:
-        found.append(f"What b says there is a's rule with {c.variants[0]}.")
+        found.append(f"What was given there is what {_reading(c.variants[0])} says.")
         found += [f"The same: {other}." for other in c.variants[1:4]]
     if c.causes:
         columns = ["cause", "a", "b", ">explains", ">added to a", ">taken from b", "clause", "nodes"]
@@ -79,10 +85,21 @@ def parts(c: Comparison) -> list[Part]:
     return [*found, *_rows(c)]
 
 
+def _reading(variant: str) -> str:
+    """Return a reading in words: a rule, or fields of the rule that the other side has."""
+    return variant if variant.endswith(")") and variant[:1].isupper() else f"the rule with {variant}"
+
+
 def _cause(cause: Cause) -> list[str]:
     nodes = cause.nodes[0] if len(cause.nodes) == 1 else f"{len(cause.nodes)} nodes"
-    shares = (f"{100 * s:.1f} %" for s in (cause.share, cause.added, cause.removed))
+    shares = (_percent(s) for s in (cause.share, cause.added, cause.removed))
     return [cause.what, _short(cause.a), _short(cause.b), *shares, cause.clause, nodes if cause.nodes else "-"]
+
+
+def _percent(share: float) -> str:
+    """Return a share; one of thousands, where settings make up for one another, by its size."""
+    percent = round(100 * share, 1) + 0.0  # no -0.0
+    return f"{percent:.1f} %" if abs(percent) < 1e4 else f"{percent:.0e} %"
 
 
 def _rows(c: Comparison) -> list[Part]:
@@ -157,7 +174,7 @@ def _draw_input(part: Any, c: Comparison, name: str, sample: int) -> None:
         check_range(f"the relevance of {inline(name, 80)!r}", R)
         _draw(axes, R, np.abs(pictures["b - a"]))
         largest = float(np.abs(R).max(initial=0))
-        label = f"{inline(title, 40)}\nsum {R.sum():.4g}, largest {largest:.3g}"
+        label = f"{_begun(title)}\nsum {R.sum():.4g}, largest {largest:.3g}"
         axes.set_title(label, fontsize=9, color=INK, loc="left", parse_math=False)
 
 
@@ -182,10 +199,22 @@ def _draw(axes: Any, R: np.ndarray, apart: np.ndarray) -> None:
     axes.invert_yaxis()
 
 
+def _begun(title: str, width: int = 40) -> str:
+    """Return the beginning of a side's title."""
+    whole = inline(title, 200)
+    return whole if len(whole) <= width else f"{whole[: width - 3]}..."
+
+
+def _ended(name: str, width: int = 26) -> str:
+    """Return the end of a node's name, which tells it from its neighbours."""
+    whole = inline(name, 200)
+    return whole if len(whole) <= width else f"...{whole[3 - width :].lstrip('.')}"
+
+
 def _draw_way(part: Any, c: Comparison) -> None:
     """Draw, from the output to the input, how far both are apart, and what each node adds."""
     axes = part.subplots()
-    rows = [r for r in c.rows if r.arrives is not None or r.adds is not None]
+    rows = [r for r in c.rows if (r.arrives is not None or r.adds is not None) and not (ROUTING == r.a == (r.b or r.a))]
     places = np.arange(len(rows))
     low = c.tolerance / 100
     arrives = [np.nan if r.arrives is None else max(r.arrives, low) for r in rows]
@@ -195,9 +224,9 @@ def _draw_way(part: Any, c: Comparison) -> None:
     axes.axhline(c.tolerance, color=INK, linewidth=0.6, linestyle=":")
     axes.set_yscale("log")
     axes.set_ylabel("relative difference", fontsize=8, color=INK)
-    step = max(1, -(-len(rows) // 40))
-    names = [inline(r.node, 24) for r in rows[::step]]
-    axes.set_xticks(places[::step], names, rotation=60, ha="right", fontsize=7, parse_math=False)
+    named = [i for i in places if adds[i] == adds[i]] or list(places)  # NaN: it adds nothing
+    named = named[:: max(1, -(-len(named) // LABELS))]
+    axes.set_xticks(named, [_ended(rows[i].node) for i in named], rotation=45, ha="right", fontsize=7, parse_math=False)
     axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0.6, 1.0), ncols=2)
     axes.set_title(
         f"from the output to the input; they part at {inline(str(c.first), 60)}", fontsize=9, color=INK, loc="left",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from reflrp import rules as r
 from reflrp.arrays import Array
@@ -40,7 +40,7 @@ class ValueProjection(r.LinearRule):
     """R = copies * LRP-epsilon: what the values' projection gives, and once more for the key where copies is 2."""
 
     stabilizer: StabilizerLike = 1e-6
-    copies: int = 2
+    copies: Literal[1, 2] = 2
     conserves: ClassVar[bool] = False
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from reflrp import rules as r
-from reflrp.arrays import ZERO, Array, add, pos
+from reflrp.arrays import ZERO, Array, add, full_like, neg, pos
 from reflrp.dialects.innvestigate import alphabeta
 from reflrp.dialects.innvestigate import rules as base
 from reflrp.dialects.innvestigate.keras_rule import SAFE, KerasRule, check_positive, laid_out
@@ -18,8 +18,9 @@ from reflrp.dialects.innvestigate.rules import LRP_RULES as INNVESTIGATE
 from reflrp.dialects.innvestigate.rules import EpsilonRule, ZRule
 from reflrp.errors import RuleError
 from reflrp.ground.checks import flag, number
+from reflrp.ops.chain import Chain
 from reflrp.ops.linear import LinearMap
-from reflrp.ops.stabilizer import Looks, StabilizerLike, check_epsilon
+from reflrp.ops.stabilizer import Looks, StabilizerLike, check_epsilon, ratio
 from reflrp.rules.base import check_numbers
 from reflrp.rules.linear import share
 
@@ -166,7 +167,8 @@ class GammaRule(KerasRule):
 class BoundedRule(base.BoundedRule):
     """The zB rule, as in iNNvestigate. as_released=True leaves a, low and high out behind the weights, as SignXAI does.
 
-    Then R_j = sum_k (w_jk - w+_jk - w-_jk) s_k, which is 0.
+    Then R_j = sum_k (w_jk - w+_jk - w-_jk) s_k, which is 0; not so on a separable convolution, whose parts of either sign are
+    products of the factors' parts.
     """
 
     as_released: bool = False
@@ -176,7 +178,14 @@ class BoundedRule(base.BoundedRule):
         if not self.as_released:
             return super().__call__(L, a, z, R)
         L.keep(R)
-        return 0 * a
+        if not isinstance(L, Chain):
+            return 0 * a
+        wp, wn = L.weights(pos), L.weights(neg)
+        low, high = (full_like(a, laid_out(bound, a, L)) for bound in (self.low, self.high))
+        s = ratio(R, add(L(a, L.w), -L(low, wp), -L(high, wn)), self.stabilizer)
+        found = add(L.T(s, L.w), -L.T(s, wp), -L.T(s, wn))
+        L.keep(-found)
+        return found
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ where one of its layers adds in float32 all is float32.
 import json
 import os
 import pickle
+import runpy
 import subprocess
 import sys
 import warnings
@@ -55,6 +56,8 @@ def export(folder: Path) -> None:
         (folder / f"{name}.pickle").write_bytes(pickle.dumps(data))
 
 
+UPSTREAM = Path(__file__).parents[3] / "conformance" / "upstream"
+
 CHOSEN = {"index": 4, "list": [1, 0, 3], "max_activation": None, "all": None}
 """The neurons to explain, by the way to choose them."""
 
@@ -73,6 +76,12 @@ def answers(library: Any, every: dict[str, Any], run: Any, kept: Path) -> None:
                 found[f"{title}|{mode}"] = f"{type(error).__name__}: {error}"[:200]
             keras.backend.clear_session()
         (kept / f"{library.name}-{name}.pickle").write_bytes(pickle.dumps(found))
+
+
+def for_upstream(name: str, kept: Path) -> None:
+    """Write what a script of conformance/upstream gives, which has nothing of this in it."""
+    found = runpy.run_path(str(UPSTREAM / f"{name}.py"))["run"]()
+    (kept / f"{name}.pickle").write_bytes(pickle.dumps(found))
 
 
 def by_innvestigate(kept: Path) -> None:
@@ -102,6 +111,7 @@ def by_innvestigate(kept: Path) -> None:
         return make(wrapped, nets.built(keras, name)).analyze(x, neuron_selection=chosen)
 
     answers(library, cases.INNVESTIGATE, run, kept)
+    for_upstream("innvestigate_bias", kept)
 
 
 def by_signxai(kept: Path) -> None:
@@ -126,6 +136,7 @@ def by_signxai(kept: Path) -> None:
         return relevance
 
     answers(library, cases.SIGNXAI, run, kept)
+    for_upstream("signxai_bounded", kept)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,16 @@ CORE = {
         "LRPRuleUntilIndex(2)", "LRPGamma(0.25)", "LRPEpsilon, SIGNmu input", "LRPWSquare", "BoundedRule",
     ),
 }  # fmt: skip
-"""What is tried on every network; the rest on two or three each, as an answer takes a second."""
+"""What is tried on every network; the rest on two or three each and on those of WIDE, as an answer takes a second."""
+
+WIDE = {
+    "innvestigate": (),
+    "signxai": (
+        "mlp", "dense_bn", "conv", "pools", "bn_before", "bn_after", "residual", "depthwise", "separable", "conv1d",
+        "transposed", "concat",
+    ),
+}  # fmt: skip
+"""The networks on which every case is tried. iNNvestigate builds a graph a case, which takes too long for that: see ALL=1."""
 
 ON_BATCHNORM = ("two_linear", "BN", "AlphaBetaX", "LRPZ", "WSquare")
 BATCHNORM_NETS = ("dense_bn", "bn_before", "bn_after")
@@ -152,7 +161,7 @@ def plan(library: str, nets: tuple[str, ...], every: bool = False) -> list[tuple
     cases = {"innvestigate": INNVESTIGATE, "signxai": SIGNXAI}[library]
     chosen = []
     for i, title in enumerate(cases):
-        on = {nets[(5 * i) % len(nets)], nets[(5 * i + 11) % len(nets)]}
+        on = {nets[(5 * i) % len(nets)], nets[(5 * i + 11) % len(nets)], *WIDE[library]}
         if any(part in title for part in ON_BATCHNORM):
             on.add(BATCHNORM_NETS[i % 3])
         if every or title in CORE[library]:
@@ -182,7 +191,7 @@ def raises(library: str, net: str, title: str) -> tuple[str, ...]:
     if "AlphaBetaX" in title:
         return ("ValueError", "TypeError")
     if net in ("doubled", "shared"):  # the operator +, a layer that is called twice
-        return ("TypeError", "AttributeError")
+        return ("TypeError", "AttributeError", *(("ValueError",) if title == "SIGNRule" else ()))
     if title == "SIGNRule" or net in ("uncentred", "folded"):  # at the output; a batch before a BatchNorm
         return ("ValueError",)
     if net in SEVERAL_READERS and any(part in title for part in ("Bounded", "boxed", "SIGN")):
@@ -211,5 +220,5 @@ def refused(library: str, net: str, title: str, mode: str) -> str:
 
 
 def vanishes(library: str, title: str) -> bool:
-    """Whether a library computes 0."""
+    """Whether a library computes 0, but for a rule that stands on no layer, or on a separable one."""
     return library == "signxai" and ("Bounded" in title or "boxed" in title)

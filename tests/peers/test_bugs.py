@@ -1,0 +1,73 @@
+"""The scripts of conformance/upstream give the numbers that the pages in docs/bugs say: each runs against the library itself.
+
+iNNvestigate and SignXAI want TensorFlow; their scripts run in `make peers-tf`.
+"""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+UPSTREAM = Path(__file__).parents[2] / "conformance" / "upstream"
+Numbers = dict[str, list[float]]
+
+
+def script(name: str) -> Callable[[], Numbers]:
+    spec = importlib.util.spec_from_file_location(name, UPSTREAM / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    run: Callable[[], Numbers] = module.run
+    return run
+
+
+SAID: dict[str, Numbers] = {
+    "zennit_sum_in_forward": {"Registered": [0.6, 0.4], "Made": [1.5, 0.5]},
+    "zennit_batchnorm_order": {"the network": [4, 0], "as they run": [4, 0], "norm last": [2.5, 8]},
+    "captum_negative_inputs": {
+        "both contributions positive, captum": [2, 0],
+        "both contributions positive, formula": [1, 1],
+        "one negative input, captum": [2, -1],
+        "one negative input, formula": [1, 0],
+    },
+    "pnpxai_attention": {"pnpxai": [2], "conserved": [1]},
+    "lxt_stabiliser": {
+        "inputs": [2, 0.25, -0.25, -2],
+        "LXT": [0.8, 1 / 3, -1, 4 / 3],
+        "formula": [0.8, 1 / 3, 1 / 3, 0.8],
+    },
+}
+"""What the pages say, of the versions that `make peers` installs."""
+
+ELSEWHERE = ("innvestigate_bias", "signxai_bounded", "crp_parallel_branches")
+"""The first two run in `make peers-tf` (test_keras.py), the third by hand: zennit-crp 0.6.0 wants an older zennit."""
+
+
+def check(got: Numbers, said: Numbers) -> None:
+    for key, numbers in said.items():
+        assert np.allclose(got[key], numbers, rtol=1e-5, atol=1e-5), key
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_the_library_gives_what_the_page_says(name: str) -> None:
+    check(script(name)(), SAID[name])
+
+
+@pytest.mark.parametrize("name", ["captum_negative_inputs", "lxt_stabiliser"])
+def test_a_script_runs_as_it_would_be_sent(name: str) -> None:
+    """As a file of its own. (zennit imports torchvision, which beside a CPU torch wants what conftest.py defines.)"""
+    done = subprocess.run([sys.executable, UPSTREAM / f"{name}.py"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_every_script_has_a_page_and_is_run() -> None:
+    scripts = {path.stem for path in UPSTREAM.glob("*.py")}
+    assert scripts == SAID.keys() | set(ELSEWHERE)
+    pages = "".join(path.read_text("utf-8") for path in (UPSTREAM.parents[1] / "docs" / "bugs").glob("*.md"))
+    assert not [name for name in scripts if f"conformance/upstream/{name}.py" not in pages]
