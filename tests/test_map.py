@@ -144,7 +144,8 @@ def test_what_a_call_takes(out: Path, explainer: reflrp.Explainer, asked: str) -
     assert np.allclose(found["relevance/x"][:], whole.relevance, rtol=0, atol=1e-12)
     assert ("target" in found) == ("init" not in ASKED[asked] or asked == "one")
     if asked == "contrasts":
-        assert [reflrp.Contrast(tuple(t), tuple(a)) for t, a in zip(found["target"][:].tolist(), found["against"][:].tolist(), strict=True)] == list(whole.target)  # fmt: skip
+        pairs = zip(found["target"][:].tolist(), found["against"][:].tolist(), strict=True)
+        assert [reflrp.Contrast(tuple(t), tuple(a)) for t, a in pairs] == list(whole.target)
     if asked == "layers":
         assert np.allclose(found["layer/r"][:], whole.layer("r"), rtol=0, atol=1e-12)
 

@@ -11,10 +11,12 @@ from reflrp.explanation import Explanation
 from reflrp.ground import checks
 from reflrp.ground.progress import bar
 from reflrp.limits import guarded
+from reflrp.mapping import lazy
 from reflrp.mapping.identity import Identity, identity_of
 from reflrp.mapping.places import library, source_of
 from reflrp.mapping.results import arrays_of
-from reflrp.mapping.store import Store, opened
+from reflrp.mapping.sources import Rows
+from reflrp.mapping.store import Store, opened, said
 from reflrp.mapping.work import Asked, Chunk, Explains, Work
 from reflrp.seeds import Target
 
@@ -81,10 +83,20 @@ def mapped(explainer: Explains, data: Any, out: Any, asked: Asked) -> Any:
     if place is not None:
         library("zarr")
     source = source_of(data, explainer.model)
+    size = None if asked.batch_size or place is None else _size_at(place)
+    if isinstance(source, Rows) and any(map(lazy.is_lazy, source.arrays.values())):
+        return _by_dask(explainer, asked, source, place, size)
+    work = Work.of(explainer, asked, source, size)
+    return _explanations(work) if place is None else stored(work, place)
+
+
+def _by_dask(explainer: Explains, asked: Asked, source: Rows, place: Path | None, size: int | None) -> Any:
+    if asked.progress:
+        raise InputError("dask shows its own progress: its dashboard, or dask.diagnostics; leave progress out")
     if place is None:
-        return _explanations(Work.of(explainer, asked, source))
-    size = None if asked.batch_size else _size_at(place)
-    return stored(Work.of(explainer, asked, source, size), place)
+        return lazy.lazy(explainer, asked, source)
+    lazy.stored(explainer, asked, source, place, size)
+    return library("zarr").open_group(place, mode="r")
 
 
 def _explanations(work: Work) -> Iterator[Explanation]:
@@ -115,8 +127,7 @@ def write(store: Store, work: Work, chunk: Chunk, identity: Identity) -> None:
     e = work.explained(chunk)
     arrays = arrays_of(e, work.contrasts)
     if chunk.start == 0:
-        said = {"assigned": {k: repr(rule) for k, rule in e.rules.items()}, "notes": list(e.notes)}
-        store.create(identity, said, arrays, work.source.count)
+        store.create(identity, said(e), arrays, work.source.count)
     store.write(chunk, arrays)
 
 

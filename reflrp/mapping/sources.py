@@ -42,6 +42,9 @@ class Rows:
     def of(cls, arrays: Mapping[str, Any]) -> Rows:
         """Return the rows of arrays by input name. Raises InputError where they do not have as many each."""
         rows = {name: a for name, a in arrays.items() if a.shape}
+        for name, a in rows.items():
+            if a.shape[0] != a.shape[0]:  # NaN, as dask says where it does not know
+                raise InputError(f"how many samples {name!r} has is not known; call its compute_chunk_sizes() first")
         counts = {name: int(a.shape[0]) for name, a in rows.items()}
         if not rows:
             raise InputError("data has no axis for the samples; give arrays (samples, ...)")

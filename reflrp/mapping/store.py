@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from reflrp.errors import InputError
+from reflrp.explanation import Explanation
 from reflrp.mapping import digests
 from reflrp.mapping.identity import Identity, check_same
 from reflrp.mapping.places import library
@@ -126,6 +127,11 @@ class Store:
             group = library("zarr").open_group(self.path, mode="r+")
             if group.attrs.get("complete") is not True:
                 group.update_attributes({"complete": True})
+
+
+def said(e: Explanation) -> dict[str, Any]:
+    """Return what a store says of its first explanation: the rule of each node, and the notes."""
+    return {"assigned": {k: repr(rule) for k, rule in e.rules.items()}, "notes": list(e.notes)}
 
 
 def places(group: Any) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 from reflrp.batches import Batch, Feeds, samples_in
 from reflrp.batches.batch import told_where
 from reflrp.composites import Composite
+from reflrp.engine import Program
 from reflrp.errors import InputError
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
@@ -47,6 +48,9 @@ class Explains(Protocol):
         progress: bool | None = None,
     ) -> Explanation:
         """Explain one batch."""
+
+    def program(self, x: Any) -> Program:
+        """Return the prepared graph with its rules."""
 
 
 @dataclass(frozen=True)
