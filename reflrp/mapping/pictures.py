@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -122,7 +123,7 @@ def _paths(where: Any) -> tuple[Path, ...]:
         paths = tuple(checks.path("where: a file", p) for p in listed)
     else:
         folder = checks.path("where", where)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise InputError(f"{folder} is no folder")
         paths = tuple(sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p.relative_to(folder))))
     if not paths:

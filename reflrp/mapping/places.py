@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -58,10 +59,10 @@ def _by_name(found: Mapping[Any, Any], names: list[str]) -> dict[str, Any]:
 def _opened(path: Path, names: list[str]) -> Any:
     """Return what lies at a path: an array, a dict of arrays by name, or images; of an HDF5 file `file.h5:name` is one array."""
     where, colon, name = str(path).rpartition(":")
-    if colon and not path.exists() and Path(where).is_file():
+    if colon and not os.path.exists(path) and os.path.isfile(where):
         return _hdf5(Path(where), [name])[name]
-    if path.is_dir():
-        zarr_there = any((path / f).is_file() for f in ("zarr.json", ".zarray", ".zgroup"))
+    if os.path.isdir(path):
+        zarr_there = any(os.path.isfile(path / f) for f in ("zarr.json", ".zarray", ".zgroup"))
         return _zarr(path, names) if zarr_there else Images(path)
     with opened(path) as file:
         start = file.read(8)

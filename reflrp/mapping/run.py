@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def write(store: Store, work: Work, chunk: Chunk, identity: Identity) -> None:
 
 def _size_at(path: Path) -> int | None:
     """Return how many samples a chunk of the store at a path has; None where there is no store."""
-    if not (path / "zarr.json").is_file():
+    if not os.path.isfile(path / "zarr.json"):
         return None
     try:
         size = library("zarr").open_group(path, mode="r").attrs["reflrp"]["chunk"]
