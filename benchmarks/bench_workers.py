@@ -56,6 +56,7 @@ def main() -> None:
                 with client.as_current():
                     explainer.map(data, out, batch_size=options.size)
             times.setdefault(name, []).append(time.perf_counter() - start)
+            print(f"# {name}: {times[name][-1]:.2f} s", flush=True)
 
         for n, client in clients.items():
             timed(f"begin {n}", lazy[: n * options.size], client)

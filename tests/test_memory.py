@@ -404,7 +404,8 @@ def wide(folder: Path) -> Path:
     return path
 
 
-def test_large_weights_are_mapped_and_not_read(tmp_path: Path) -> None:
+def test_weights_in_large_files_are_mapped_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reflrp.importer.external.MAPPED", 2**20)
     constants = reflrp.load(wide(tmp_path)).source.constants
     for i in range(LAYERS):
         assert isinstance(constants[f"w{i}"].base.base, np.memmap)

@@ -18,9 +18,12 @@ PLAIN = frozenset("fiub")
 """The kinds of numbers that lie in a file as NumPy has them in memory; others are unpacked."""
 
 
-MAPPED = 2**20
-"""Bytes from which on a part of a file is mapped into memory and not read: the system reads what is looked at, and may let go of
-it again."""
+MAPPED = 2**30
+"""Bytes of a file from which on it is mapped into memory and not read: the system reads what is looked at, and may let go of it
+again. A smaller one may be written anew while the model is in use, as by another export; under a mapping that would show."""
+
+SMALL = 2**20
+"""Bytes of a part below which it is read even so."""
 
 ALIGNED = 8
 """Parts that begin at no multiple of this are read, as their numbers could not be used where they lie."""
@@ -94,7 +97,7 @@ class Files:
         limits.hold(f"tensor {tensor.name!r}", max(0, after - there) - max(0, before - there))
         try:
             with path.open("rb") as file:
-                if part.length >= MAPPED and part.offset % ALIGNED == 0:
+                if state.st_size >= MAPPED and part.length >= SMALL and part.offset % ALIGNED == 0:
                     return np.memmap(file, np.uint8, "r", part.offset, (part.length,))
                 file.seek(part.offset)
                 return file.read(part.length)
