@@ -30,6 +30,7 @@ from reflrp.explainer import Explainer
 from reflrp.explainer import explain
 from reflrp.explanation import Explanation
 from reflrp.ledger import Ledger
+from reflrp.mapping import Images
 from reflrp.model import Model, load
 from reflrp.rules.base import Rule
 from reflrp.seeds import Contrast
@@ -44,6 +45,7 @@ __all__ = [
     "Explainer",
     "Explanation",
     "ForwardChanged",
+    "Images",
     "InputError",
     "Ledger",
     "Model",

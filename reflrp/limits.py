@@ -10,6 +10,7 @@ machine or on none.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,6 +26,20 @@ MEMORY = 16 * 2**30
 
 NODES = 1_000_000
 """Nodes that a graph may have once its functions, loops and recurrent layers are unrolled."""
+
+
+def _weights() -> int:
+    """Return 4 GiB, or a quarter of the machine's memory where that is less."""
+    try:
+        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows
+        return 4 * 2**30
+    return min(4 * 2**30, max(physical, 0) // 4)
+
+
+WEIGHTS = _weights()
+"""Bytes of weights that an explainer keeps beside those of the model: converted to another dtype, or derived by rules. What is
+beyond is made anew at each use. It bounds no model, and changes no answer."""
 
 TIME = 24 * 3600.0
 """Seconds of work that loading a file, building its graph, or running one cut of a batch may ask for, on a nominal core that

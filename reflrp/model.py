@@ -10,11 +10,12 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import Array, to_host
-from reflrp.arrays.convert import converter, shared
+from reflrp.arrays.convert import converter
 from reflrp.batches import Batch
 from reflrp.batches.feeding import checked
 from reflrp.batches.joined import joined
 from reflrp.engine import Program
+from reflrp.engine.weights import passing
 from reflrp.errors import InputError, ModelError, UnsupportedOperator
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache, tried
@@ -221,8 +222,7 @@ class Model:
     def _forward(self, graph: Graph, feeds: dict[str, np.ndarray], dtype: str, backend: str) -> dict[str, np.ndarray]:
         convert = converter(backend, dtype)
         check_size(graph, np.dtype(dtype).itemsize, keep=False)
-        share = shared(convert)
-        program = Program(graph, {n.name: n.op.to(share) for n in graph.nodes}, {})
+        program = Program(graph, passing(graph, convert), {})
         values = program.forward({name: convert(a) for name, a in feeds.items()}, keep=False)
         found = {name: to_host(values[graph.resolve(name)]) for name in graph.outputs}
         return {name: found.get(name, graph.constants.get(name)) for name in self.outputs}  # type: ignore[misc]

@@ -18,8 +18,8 @@ from test_cli import reflrp_command, run
 
 import reflrp
 from reflrp import InputError, ReflrpError, TooLarge, UnsupportedOperator, demo, limits
-from reflrp.cli.images import picture
 from reflrp.errors import SCREEN, Offender
+from reflrp.mapping.images import picture
 
 EVIL = "\x1b]0;owned\x07\x1b[31m\nerror: \u202e\x9b\udcff" + "n" * 70_000
 

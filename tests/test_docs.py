@@ -49,7 +49,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Presets that a page registers are gone after it, and limits that it sets are as they were."""
-    for name in ("MEMORY", "NODES", "TIME"):
+    for name in ("MEMORY", "NODES", "TIME", "WEIGHTS"):
         monkeypatch.setattr(reflrp.limits, name, getattr(reflrp.limits, name))
     presets = reflrp.composites.REGISTRY.presets
     monkeypatch.setattr(reflrp.composites.REGISTRY, "presets", dict(presets))

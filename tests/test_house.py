@@ -21,7 +21,7 @@ SETUPTOOLS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["to
 FOLDERS = {folder: package for package, folder in SETUPTOOLS["package-dir"].items()}
 
 FRAMEWORKS = {"torch", "tensorflow", "keras", "sklearn", "jax"}
-HEAVY = FRAMEWORKS | {"onnxruntime", "cupy", "matplotlib"}
+HEAVY = FRAMEWORKS | {"onnxruntime", "cupy", "matplotlib", "zarr", "dask", "distributed", "h5py"}
 
 
 def package_of(path: Path) -> str:
@@ -151,6 +151,7 @@ FLOORS = (
     ("composites", "importer"),
     ("engine", "batches"),
     ("model", "explanation"),
+    ("mapping",),
     ("explainer",),
     ("comparison", "compiler"),
     ("show", "demo", "dialects", "runtime"),

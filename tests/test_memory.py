@@ -6,6 +6,7 @@ all of them.
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from importlib import import_module
 from pathlib import Path
@@ -382,3 +383,60 @@ def test_what_is_nested_too_deep_is_a_model_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(import_module("reflrp.importer.parse"), "Labels", deep)
     with pytest.raises(ModelError, match="nested too deep"):
         reflrp.load(model(SMALL, w=(4, 3)))
+
+
+# ---------------------------------------------------------------- weights
+
+
+LAYERS = 6
+
+
+def wide(folder: Path) -> Path:
+    """A network of six layers of 1 MiB each, whose weights lie in a file beside it."""
+    width = 512
+    body = " ".join(f"h{i} = MatMul({'x' if i == 0 else f'r{i - 1}'}, w{i}) r{i} = Relu(h{i})" for i in range(LAYERS))
+    weights = {f"w{i}": draw(width, width, seed=i) / 16 for i in range(LAYERS)}
+    proto = model(f"{body} y = MatMul(r{LAYERS - 1}, v)", f"float[N,{width}] x", v=draw(width, 3), **weights)
+    path = folder / "wide.onnx"
+    onnx.save(
+        proto, path, save_as_external_data=True, all_tensors_to_one_file=True, location="wide.data", size_threshold=1000
+    )
+    return path
+
+
+def test_weights_in_large_files_are_mapped_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reflrp.importer.external.MAPPED", 2**20)
+    constants = reflrp.load(wide(tmp_path)).source.constants
+    for i in range(LAYERS):
+        assert isinstance(constants[f"w{i}"].base.base, np.memmap)
+        assert np.array_equal(constants[f"w{i}"], draw(512, 512, seed=i) / 16)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rules", ["alphabeta", "epsilon", "gamma"])
+def test_a_budget_of_weights_changes_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: str, dtype: str
+) -> None:
+    """Of any budget, no more is kept than it has, and the answer is the same."""
+    path, x = wide(tmp_path), draw(2, 512)
+    whole = reflrp.explain(path, x, rules, dtype=dtype)
+    for mib in (0, 1, 3, 7):
+        monkeypatch.setattr(reflrp.limits, "WEIGHTS", mib * 2**20)
+        explainer = reflrp.Explainer(path, rules, dtype=dtype)
+        assert all(explainer(x) == whole for _ in range(2))
+        ops = explainer.program(x).ops
+        arrays = [a for op in ops.kept.values() if hasattr(op, "derived") for a in (op.w, *op.derived.values())]
+        given = list(explainer.model.source.constants.values())
+        own = {id(a): a.nbytes for a in arrays if not any(np.may_share_memory(a, c) for c in given)}
+        assert sum(own.values()) <= mib * 2**20
+        assert explainer._programs._allowance.left >= 0
+
+
+def test_a_program_that_is_let_go_gives_its_weights_back(tmp_path: Path) -> None:
+    explainer = reflrp.Explainer(wide(tmp_path), "alphabeta")
+    left = []
+    for n in range(1, 6):
+        explainer(draw(n, 512))
+        gc.collect()
+        left.append(explainer._programs._allowance.left)
+    assert left[0] > left[1] == left[2] == left[3] == left[4]

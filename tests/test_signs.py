@@ -20,8 +20,8 @@ GAMMA = r.Gamma(0.5, generalized=True)
 F32 = np.float32
 
 
-def unproven(graph, rules, convert):
-    program = engine.prepare(graph, rules, convert)
+def unproven(graph, rules, convert, allowance=None):
+    program = engine.prepare(graph, rules, convert, allowance)
     ops = {
         k: replace(op, positive=False, gated=False, derived=Cache()) if isinstance(op, LinearMap) else op
         for k, op in program.ops.items()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from reflrp.cli.images import MODES, Pixels
 from reflrp.composites import Composite, resolve
 from reflrp.composites.texts import read_rules
 from reflrp.errors import InputError, RuleError
 from reflrp.ground.checks import listed, shown
+from reflrp.mapping.images import MODES, Pixels
 from reflrp.passes.canonize import check_passes
 from reflrp.seeds import Contrast
 

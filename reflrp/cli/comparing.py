@@ -35,9 +35,9 @@ def compare(
     ] = None,
 ) -> None:
     """Say at which node two explanations part, and which of their settings make the difference."""
-    from reflrp.cli.images import Pixels
     from reflrp.cli.inputs import read
     from reflrp.comparison import compare as compared
+    from reflrp.mapping.images import Pixels
     from reflrp.model import load
     from reflrp.show.compared import parts
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflrp import limits
-from reflrp.cli.images import Pixels, batch, format_of
 from reflrp.errors import InputError
+from reflrp.mapping.images import Pixels, batch, format_of
 from reflrp.storage.archive import MAGIC, ZIP, Archive, Header, Unreadable, read_npy
 from reflrp.storage.files import opened
 

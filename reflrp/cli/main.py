@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from reflrp.cli import arguments, compiling
+from reflrp.cli import arguments, compiling, mapping
 from reflrp.cli.comparing import compare
 from reflrp.cli.output import STOPPED, complain, say, show, status
 from reflrp.errors import AdviceWarning, ReflrpError, UnsupportedOperator
@@ -248,6 +248,7 @@ def inspect(
 
 
 app.command("compile")(compiling.compile_)
+app.command("map")(mapping.map_)
 
 
 @app.command()

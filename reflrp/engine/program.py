@@ -10,13 +10,13 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, is_symbolic, magnitude, total
-from reflrp.arrays.convert import shared
 from reflrp.arrays.looks import block, counted
 from reflrp.engine.gated import gated_values
 from reflrp.engine.guards import check_account, check_dtype, check_finite, check_sum, like
+from reflrp.engine.weights import Told, changed, converted
 from reflrp.engine.witness import compare
 from reflrp.errors import InputError, ModelError, NonFiniteError, OtherWay, ReflrpError, RuleError
-from reflrp.ground.caches import Cache, Kept
+from reflrp.ground.caches import Allowance, Kept, Portion
 from reflrp.ground.progress import Step
 from reflrp.ir import Graph, Layout, Node, Op
 from reflrp.ledger import Row, restricted
@@ -212,8 +212,7 @@ class Program:
 
     def ungated(self) -> Program:
         """Return the same program for relevance of any origin: without what is proven of the relevance that its own rules make."""
-        ops = {k: replace(op, gated=False) if isinstance(op, LinearMap) else op for k, op in self.ops.items()}
-        return replace(self, ops=ops)
+        return replace(self, ops=changed(self.ops, _ungated))
 
     def _reached(self, node: Node, name: str) -> bool:
         """Return whether relevance goes from a node to an input: to what is active, and to token ids."""
@@ -269,6 +268,10 @@ def rule_name(rule: Rule | None) -> str:
     return type(rule).__name__ if rule else "transpose"
 
 
+def _ungated(op: Op) -> Op:
+    return replace(op, gated=False) if isinstance(op, LinearMap) else op
+
+
 def _share_linear(
     op: LinearMap | Statistic, rule: Rule, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any] | None
 ) -> tuple[Array, ...]:
@@ -282,17 +285,14 @@ def _share_linear(
     return (R,) * len(xs) if R is ZERO else L.part(R)
 
 
-def prepare(graph: Graph, rules: Mapping[str, Rule], convert: Callable[[Array], Array]) -> Program:
-    """Return the program: every op converted once, and told what is known of its input and of its relevance."""
+def prepare(
+    graph: Graph, rules: Mapping[str, Rule], convert: Callable[[Array], Array], allowance: Allowance | None = None
+) -> Program:
+    """Return the program: every op converted, and told what is known of its input and of its relevance.
+
+    Converted and derived weights are kept while the allowance has room; None: within `reflrp.limits.WEIGHTS`.
+    """
     rules = {name: rule.plain() for name, rule in rules.items()}
-    gated = gated_values(graph, rules)
-    ops, share = dict[str, Op](), shared(convert)
-    derived: dict[int, Cache[Any, Array]] = {}
-    for node in graph.nodes:
-        op = node.op.to(share)
-        if isinstance(op, LinearMap):
-            positive = all(graph.values[i].nonneg for i in node.inputs)
-            same = derived.setdefault(id(op.w), op.derived)
-            op = replace(op, positive=positive, gated=node.output in gated, derived=same)
-        ops[node.name] = op
-    return Program(graph, ops, rules)
+    portion = Portion(Allowance(limits.WEIGHTS) if allowance is None else allowance)
+    told = Told(graph, gated_values(graph, rules), portion)
+    return Program(graph, converted(graph, convert, portion, told), rules)

@@ -21,6 +21,7 @@ from reflrp.explanation import Explanation
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache
 from reflrp.limits import guarded
+from reflrp.mapping import Maps
 from reflrp.model import Inputs, Model, load
 from reflrp.passes.apart import Together
 from reflrp.passes.canonize import check_passes
@@ -36,7 +37,7 @@ MEMORY = 512 * 2**20
 """The values of one cut of the batch take at most this many bytes (or one sample's, where that is more)."""
 
 
-class Explainer:
+class Explainer(Maps):
     """A model and its rules, set up once; call it to explain, as often as you like.
 
     What is worked out for a shape of inputs (the graph, the rules' assignment, derived weights) is kept for the next

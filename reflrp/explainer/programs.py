@@ -16,11 +16,12 @@ from reflrp.composites import Composite
 from reflrp.composites.advice import Watch, on_share, seeds_of, shares
 from reflrp.engine import Program, Values, prepare
 from reflrp.engine.exactness import exact_graph, exact_input, exact_rules
+from reflrp.engine.weights import passing
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
 from reflrp.explainer.bars import Again, Handed
 from reflrp.explanation import Explanation
 from reflrp.ground.advising import advise
-from reflrp.ground.caches import Cache, Kept
+from reflrp.ground.caches import Allowance, Cache, Kept
 from reflrp.ground.progress import Step, bar
 from reflrp.ir import Graph, Shape
 from reflrp.ledger import Ledger, Row
@@ -191,6 +192,11 @@ class Programs:
         )  # fmt: skip
 
     @Kept
+    def _allowance(self) -> Allowance:
+        """The weights that all programs together keep."""
+        return Allowance(limits.WEIGHTS)
+
+    @Kept
     def _branches(self) -> frozenset[str]:
         """The names in all branches and loops of the file, which one input may not take."""
         return frozenset(in_branches(self.model.source.nodes))
@@ -212,7 +218,8 @@ class Programs:
         graph = canonize(stripped, self.passes)
         rules = told(graph, self.composite.assign(graph), samples_in(feeds))
         graph = replace(graph, notes=(*graph.notes, *self.composite.remarks(graph, rules)))
-        program = prepare(graph, exact_rules(rules) if self.convert.exact else rules, self.convert)
+        exact = self.convert.exact
+        program = prepare(graph, exact_rules(rules) if exact else rules, self.convert, self._allowance)
         if not program.carriers:
             raise InputError(
                 f"the relevance of output {self.output!r} leads to no input: it ends at rows of a table that are looked up by "
@@ -230,8 +237,7 @@ class Programs:
     def _check_unchanged(self, before: Graph, program: Program, feeds: Feeds) -> None:
         """Check the passes' postcondition: the same output, before and after, on the first input."""
         inputs = self._inputs(feeds)
-        share = shared(self.convert)
-        plain = Program(before, {n.name: n.op.to(share) for n in before.nodes}, {})
+        plain = Program(before, passing(before, self.convert), {})
         (name,) = before.outputs
         old = to_host(plain.forward(inputs, keep=False)[before.resolve(name)])
         new = to_host(program.forward(inputs, keep=False)[program.graph.resolve(name)])

@@ -26,16 +26,60 @@ class _Slot:
         self.value: Any = None
 
 
+class Allowance:
+    """So many bytes that may be kept by all who hold a `Portion` of them."""
+
+    def __init__(self, size: int) -> None:
+        self.size = self.left = size
+        self._lock = Lock()
+
+    def take(self, size: int) -> bool:
+        """Return whether there is room for so many more bytes, which is then taken."""
+        with self._lock:
+            fits = size <= self.left
+            self.left -= size if fits else 0
+            return fits
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make an untouched one: what is kept stays behind."""
+        return type(self), (self.size,)
+
+
+class Portion:
+    """What one holder keeps of an allowance, and gives back as a whole."""
+
+    def __init__(self, allowance: Allowance) -> None:
+        self.allowance, self.taken = allowance, 0
+
+    def take(self, size: int) -> bool:
+        """Return whether so many more bytes may be kept."""
+        fits = self.allowance.take(size)
+        self.taken += size if fits else 0
+        return fits
+
+    def give_back(self) -> None:
+        """Give back all that was taken."""
+        self.allowance.take(-self.taken)
+        self.taken = 0
+
+
+def bytes_of(value: Any) -> int:
+    """Return the bytes of an array, or of several."""
+    return sum(map(bytes_of, value)) if isinstance(value, tuple | list) else int(getattr(value, "nbytes", 0))
+
+
 class Cache(Generic[K, V]):
     """Values by key, each made once, the `size` last used of them kept (None: all). Safe to use from many threads.
+
+    With a `portion`, arrays are kept while it has room for them, and others are made each time that they are asked for.
 
     Two threads that ask for the same key get the same value: one makes it, the other waits. Threads that ask for different keys
     do not wait for one another, as no lock of the whole is held while a value is made. Where making a value raises, nothing
     is kept, and the next who asks tries anew.
     """
 
-    def __init__(self, size: int | None = None) -> None:
-        self.size = size
+    def __init__(self, size: int | None = None, portion: Portion | None = None) -> None:
+        self.size, self.portion = size, portion
         self._lock = Lock()
         self._slots: dict[K, _Slot] = {}
         _LIVE.add(self)
@@ -48,7 +92,7 @@ class Cache(Generic[K, V]):
         if not slot.done:
             with slot.lock:
                 if not slot.done:
-                    self._fill(key, slot, make)
+                    return self._filled(key, slot, make)
         value: V = slot.value
         return value
 
@@ -64,10 +108,12 @@ class Cache(Generic[K, V]):
                 self._slots[key] = self._slots.pop(key)
             return slot
 
-    def _fill(self, key: K, slot: _Slot, make: Callable[[], V]) -> None:
+    def _filled(self, key: K, slot: _Slot, make: Callable[[], V]) -> V:
         try:
-            slot.value = make()
-            slot.done = True
+            value = make()
+            if self.portion is None or self.portion.take(bytes_of(value)):
+                slot.value, slot.done = value, True
+            return value
         finally:
             if not slot.done:
                 with self._lock:

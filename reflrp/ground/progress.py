@@ -12,8 +12,11 @@ Step = Callable[[], None]
 
 
 @contextmanager
-def bar(progress: bool | None, steps: int) -> Iterator[Step]:
-    """Give a function to call at each step; show a bar on a terminal after a second, or at once when asked."""
+def bar(progress: bool | None, steps: int | None) -> Iterator[Step]:
+    """Give a function to call at each step, of which there may be any number (None).
+
+    Shows a bar on a terminal after a second, or at once when asked.
+    """
     if progress is False or (progress is None and not sys.stderr.isatty()):
         yield lambda: None
         return

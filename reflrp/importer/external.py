@@ -18,6 +18,17 @@ PLAIN = frozenset("fiub")
 """The kinds of numbers that lie in a file as NumPy has them in memory; others are unpacked."""
 
 
+MAPPED = 2**30
+"""Bytes of a file from which on it is mapped into memory and not read: the system reads what is looked at, and may let go of it
+again. A smaller one may be written anew while the model is in use, as by another export; under a mapping that would show."""
+
+SMALL = 2**20
+"""Bytes of a part below which it is read even so."""
+
+ALIGNED = 8
+"""Parts that begin at no multiple of this are read, as their numbers could not be used where they lie."""
+
+
 class Part(NamedTuple):
     """A part of a file: which file it is (device and number, so that two names of one are one), from where, how long."""
 
@@ -53,7 +64,7 @@ class Files:
 
     def put_in(self, tensor: TensorProto) -> None:
         """Put the data that a tensor keeps in a file into the tensor itself."""
-        tensor.raw_data = self._bytes(tensor, *self._find(tensor))
+        tensor.raw_data = bytes(self._bytes(tensor, *self._find(tensor)))
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
 
@@ -77,8 +88,8 @@ class Files:
             raise ModelError(f"{where}, which is truncated: bytes {offset}..{offset + length} are not all there")
         return path, Part((state.st_dev, state.st_ino), offset, length)
 
-    def _bytes(self, tensor: TensorProto, path: Path, part: Part) -> bytes:
-        """Return a part of a file; what is read beyond the bytes that it has on the disk counts."""
+    def _bytes(self, tensor: TensorProto, path: Path, part: Part) -> bytes | np.ndarray:
+        """Return a part of a file, a large one mapped; what is read beyond the bytes that it has on the disk counts."""
         state = path.stat()
         there = min(state.st_size, 512 * getattr(state, "st_blocks", state.st_size))
         before = self.read.get(part.file, 0)
@@ -86,6 +97,8 @@ class Files:
         limits.hold(f"tensor {tensor.name!r}", max(0, after - there) - max(0, before - there))
         try:
             with path.open("rb") as file:
+                if state.st_size >= MAPPED and part.length >= SMALL and part.offset % ALIGNED == 0:
+                    return np.memmap(file, np.uint8, "r", part.offset, (part.length,))
                 file.seek(part.offset)
                 return file.read(part.length)
         except OSError as error:
@@ -97,13 +110,13 @@ def _where(tensor: TensorProto) -> str:
     return f"tensor {tensor.name!r} keeps its data in {location!r}"
 
 
-def _unpacked(tensor: TensorProto, count: int, data: bytes) -> np.ndarray:
+def _unpacked(tensor: TensorProto, count: int, data: bytes | np.ndarray) -> np.ndarray:
     """Return so many numbers in a row; half-precision formats become float32."""
     dtype = dtype_of(tensor.data_type)
     try:
         if dtype is not None and dtype.kind in PLAIN and dtype.isbuiltin and dtype.itemsize * count == len(data):
             return widened(np.frombuffer(data, dtype))
-        flat = TensorProto(data_type=tensor.data_type, dims=[count], raw_data=data)
+        flat = TensorProto(data_type=tensor.data_type, dims=[count], raw_data=bytes(data))
         return widened(numpy_helper.to_array(flat))
     except MemoryError:
         raise

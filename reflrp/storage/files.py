@@ -231,3 +231,26 @@ def _status(place: Path) -> os.stat_result | None:
         return place.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Lock a folder, so that no other process of reflrp writes to it; the lock ends with its process, however that ends."""
+    if fcntl is None:  # Windows
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        _lock_folder(handle, path)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock_folder(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"another process writes to {path}; wait for it, or give another place") from error
+    except OSError:  # a file system without locks
+        return

@@ -9,7 +9,7 @@ import contextlib
 import inspect
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -93,6 +93,11 @@ def by(rule: Any) -> Any:
     return reflrp.explain(net(), draw(2, 4), rules=rule) if isinstance(rule, rules.Rule | reflrp.Composite) else rule
 
 
+def drained(found: Any) -> Any:
+    """Go through a generator of explanations."""
+    return list(found) if isinstance(found, Iterator) else found
+
+
 @cache
 def calls() -> dict[str, Call]:
     """Return the calls by name."""
@@ -111,6 +116,8 @@ def calls() -> dict[str, Call]:
         "compile": Call(reflrp.compile, {"model": m}),
         "compare": Call(reflrp.compare, {"model": m, "x": x, "a": "epsilon", "b": "epsilon_plus"}, str),
         "Explainer.each": Call(reflrp.Explainer(m).each, {"x": x, "targets": [0, 1]}),
+        "Explainer.map": Call(reflrp.Explainer(m).map, {"data": x, "batch_size": 1}, drained),
+        "Images": Call(reflrp.Images, {"where": "."}),
         "Contrast": Call(reflrp.Contrast, {"target": 0, "against": 1}, lambda made: reflrp.explain(m, x, target=made)),
         "Explainer.program": Call(reflrp.Explainer(m).program, {"x": x}),
         "Model.run": Call(m.run, {"x": x}),
