@@ -16,7 +16,7 @@ from reflrp.comparison import causes as why
 from reflrp.comparison import local
 from reflrp.comparison.causes import SAME, Cause
 from reflrp.comparison.local import Row
-from reflrp.comparison.sides import Given, Relevances, Ruled, Setting, Side, by_value, difference, side
+from reflrp.comparison.sides import Given, Relevances, Ruled, Setting, Side, difference, nearest, side
 from reflrp.comparison.spoken import in_our_words
 from reflrp.comparison.variants import changes, others, twice_changed
 from reflrp.errors import InputError, ReflrpError
@@ -122,7 +122,8 @@ def compare(
         Shapes as the model declares them, the batch of N samples first.
     a, b : anything that `rules=` takes, Explanation, path of a saved one, or dict of arrays
         The two sides: a preset's or another library's name, a Rule, a Composite; or relevance that was computed already: an
-        `Explanation`, an .npz file, or {value name: relevance} from any program. One of them must be rules.
+        `Explanation`, an .npz file, or {value name: relevance} from any program. One of them must be rules. What lies within
+        the error bars of an explanation that has some (`uncertainty=True`) is no difference.
     target, init : optional
         As for `reflrp.explain`. Where a side is an explanation, its target stands for None.
     output : str, optional
@@ -184,8 +185,8 @@ def _of_rules(setting: Setting, a: Ruled, b: Ruled, R: Array) -> Comparison:
 
 
 def _of_given(setting: Setting, rules: Ruled, given: Given, R: Array, swapped: bool) -> Comparison:
-    limit, named = TOLERANCE[setting.dtype], by_value(given, rules.graph)
-    Ra = rules.spread(R)
+    limit, Ra = TOLERANCE[setting.dtype], rules.spread(R)
+    named = nearest(given, rules.graph, Ra)
     rows, handed = local.of_given(rules, Ra, named, swapped)
     ends = {k: named[k] for k in rules.graph.inputs if k in named}
     end = max((difference(Ra.get(k, 0 * v), v) for k, v in (ends or named).items()), default=0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,7 @@ class Given:
     title: str
     relevances: Mapping[str, np.ndarray]
     target: tuple[Goal, ...] = ()
+    bars: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 Side = Ruled | Given
@@ -144,10 +145,20 @@ def _explained(title: str, e: Explanation, setting: Setting) -> Given:
             raise InputError(
                 f"{title} is not of these inputs: {name!r} is another array; give the x that was explained"
             )
-    return Given(title, {**e.relevances, **e.layers}, e.target)
+    return Given(title, {**e.relevances, **e.layers}, e.target, e.uncertainty)
 
 
-def by_value(given: Given, graph: Graph) -> Relevances:
+def nearest(given: Given, graph: Graph, own: Relevances) -> Relevances:
+    """Return given relevance by the names of values; where it lies within its error bar of the other side's `own`, that.
+
+    What rounding may have done is no disagreement. Raises InputError as `by_value`.
+    """
+    found, bars = by_value(given, graph), by_value(replace(given, relevances=given.bars), graph, endless=True)
+    near = {k: np.abs(found[k] - own[k]) <= bar for k, bar in bars.items() if k in own}
+    return {k: np.where(near[k], own[k], R) if k in near else R for k, R in found.items()}
+
+
+def by_value(given: Given, graph: Graph, endless: bool = False) -> Relevances:
     """Return given relevance by the names of the graph's values: a node's name means its output, an alias what it stands for.
 
     Raises InputError for a name that the graph does not have, and for a shape that is not the value's.
@@ -164,7 +175,7 @@ def by_value(given: Given, graph: Graph) -> Relevances:
                 f"{given.title}: {name!r} has the shape {R.shape}, and the value {graph.values[value].shape}"
             )
         found[value] = np.asarray(R, dtype=np.float64)
-        if not np.isfinite(found[value]).all():
+        if not endless and not np.isfinite(found[value]).all():
             raise InputError(f"{given.title}: the relevance of {name!r} holds a NaN or an infinity")
     return found
 

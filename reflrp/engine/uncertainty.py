@@ -157,7 +157,8 @@ class Shaken(Program):
         thrown = coins(OFFSETS + self._largest, str(x.dtype))[start : start + prod(shape)].reshape(shape)
         moved = xp.asarray(thrown) * self._delta(node, x, way == "back")
         moved += 1
-        return x * moved if moved.shape != x.shape else np.multiply(x, moved, out=moved) if xp is np else x * moved
+        with np.errstate(all="ignore"):  # what is not finite is reported, with the node's name, where it is used
+            return np.multiply(x, moved, out=moved) if xp is np and moved.shape == x.shape else x * moved
 
     @Kept
     def _largest(self) -> int:
@@ -180,7 +181,8 @@ def turned(plain: Array, y: Array) -> Array:
 
     A stabilised denominator jumps where its z crosses 0, and a few runs at random may all stay on one side.
     """
-    moved = abs(y - plain)
+    with np.errstate(invalid="ignore"):  # a mask of -infinity, which nothing moves
+        moved = abs(y - plain)
     near = (abs(plain) <= EDGE * moved) & (moved > 0)
     return where(near, -sign(plain) * moved, y) if bool(namespace(y).any(near)) else y
 

@@ -70,7 +70,10 @@ class Again:
         """Return the explanations of the plain run with error bars; exact ones have bars of zero."""
         if self.convert.exact:
             return [_with(e, lambda _, R: np.zeros(R.shape), lambda _: 0.0) for e in found]
-        runs = [self._run(found, handed, run) for run in range(RUNS)]
+        runs = []
+        for run in range(RUNS):
+            runs.append(self._run(found, handed, run))
+            self.values.clear()  # only the first run asks for them
         return [_barred(e, of_one) for e, of_one in zip(found, zip(*runs, strict=True), strict=True)]
 
     def _run(self, found: Sequence[Explanation], handed: Sequence[Handed | None], run: int) -> list[Run | None]:
