@@ -34,7 +34,12 @@ def markdown(reports: Sequence[Report]) -> str:
     lines = ["# Conformance", "", _line(head), _line(["---"] * len(head)), *map(_line, rows)]
     for report, title in zip(reports, titles(reports), strict=True):
         counts = Counter(row.verdict for row in report.rows)
-        lines += ["", f"## {title}", "", f"Suite {report.suite}: " + ", ".join(f"{n} {v}" for v, n in counts.most_common())]
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            f"Suite {report.suite}: " + ", ".join(f"{n} {v}" for v, n in counts.most_common()),
+        ]
         lines += ["", *(_told(row) for row in report.rows if row.verdict in TOLD)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -59,7 +64,9 @@ def html(reports: Sequence[Report]) -> str:
     for clause, states in matrix(reports):
         cells = [f'<th title="{escape(clauses()[clause].statement)}">{escape(clause)}</th>']
         for report, state in zip(reports, states, strict=True):
-            said = "\n".join(f"{row.case}: {row.word}" for row in report.rows if clause in row.clauses and not row.conforms)
+            said = "\n".join(
+                f"{row.case}: {row.word}" for row in report.rows if clause in row.clauses and not row.conforms
+            )
             colour = COLOURS.get(state, "#fff")
             cells.append(f'<td style="background:{colour}" title="{escape(said)}">{escape(state)}</td>')
         body.append(f"<tr>{''.join(cells)}</tr>")

@@ -44,7 +44,9 @@ class Adapter:
         for output, init in seed.items():
             shapes = {k: v.shape for k, v in inputs.items()}
             try:
-                made = compile(model, composite_of(rules), init="input", output=output, shapes=shapes, preprocess="absorb")
+                made = compile(
+                    model, composite_of(rules), init="input", output=output, shapes=shapes, preprocess="absorb"
+                )
             except (InputError, ModelError) as error:
                 raise Unsupported(str(error)) from error
             for k, v in _run(made.SerializeToString(), {**inputs, "init": init}).items():

@@ -46,7 +46,7 @@ def dense(
 def _stabilisers() -> Iterator[Draft]:
     stab = ("STAB-1", "STAB-2", "STAB-3")
     for form in ("signed", "plain", "clip", "nonzero"):
-        for name, epsilon in (("large", 33 / 128), ("tiny", 2.0**-20)):
+        for name, epsilon in (("large", 33 / 128), ("tiny", 2.0**-20))[: 2 if form == "signed" else 1]:
             p = {"bias": "absorb", "stabilizer": how(form, epsilon)}
             yield dense(
                 f"zero_sums_{form}_{name}",
