@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from xml.etree import ElementTree as xml
+from xml.etree import ElementTree
 
 from reflrp.conformance.report import Report, Row
 from reflrp.conformance.specification import clauses
@@ -77,19 +77,19 @@ def html(reports: Sequence[Report]) -> str:
 
 def junit(reports: Sequence[Report]) -> str:
     """Return the rows as JUnit XML, a suite a report: what fails there fails here."""
-    root = xml.Element("testsuites")
+    root = ElementTree.Element("testsuites")
     for report, title in zip(reports, titles(reports), strict=True):
         failing = sum(row.fails for row in report.rows)
         skipped = sum(row.verdict in ("UNSUPPORTED", "FORWARD") for row in report.rows)
         counts = {"tests": str(len(report.rows)), "failures": str(failing), "skipped": str(skipped)}
-        suite = xml.SubElement(root, "testsuite", name=title, **counts)
+        suite = ElementTree.SubElement(root, "testsuite", {"name": title, **counts})
         for row in report.rows:
-            case = xml.SubElement(suite, "testcase", name=row.case, classname=title, time=f"{row.seconds:.4f}")
+            case = ElementTree.SubElement(suite, "testcase", name=row.case, classname=title, time=f"{row.seconds:.4f}")
             if row.fails:
-                xml.SubElement(case, "failure", message=_clean(f"{row.word} {row.message}"))
+                ElementTree.SubElement(case, "failure", message=_clean(f"{row.word} {row.message}"))
             elif row.verdict in ("UNSUPPORTED", "FORWARD"):
-                xml.SubElement(case, "skipped", message=_clean(f"{row.verdict} {row.message}"))
-    return xml.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+                ElementTree.SubElement(case, "skipped", message=_clean(f"{row.verdict} {row.message}"))
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _clean(text: str) -> str:
