@@ -68,7 +68,7 @@ class Case:
     @property
     def model(self) -> Path:
         """The network."""
-        return self.folder / self.record["model"]["file"]
+        return self.folder / str(self.record["model"]["file"])
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:

@@ -97,7 +97,9 @@ def adapter_of(text: str) -> Adapter:
     """Return what `module:Class` makes. Raises InputError where there is no such thing."""
     module, _, name = text.partition(":")
     if not module or not name:
-        raise InputError(f"--adapter={text!r} is none: write MODULE:CLASS, as reflrp.conformance.adapters.reflrp:Adapter")
+        raise InputError(
+            f"--adapter={text!r} is none: write MODULE:CLASS, as reflrp.conformance.adapters.reflrp:Adapter"
+        )
     try:
         made: Any = getattr(importlib.import_module(module), name)()
     except (ImportError, AttributeError, TypeError, ValueError) as error:

@@ -48,7 +48,11 @@ def places() -> dict[str, dict[str, tuple[str, int]]]:
     for name in modules():
         module = importlib.import_module(name)
         own = [v for v in vars(module).values() if getattr(v, "__module__", None) == name and hasattr(v, "__name__")]
-        cited = [(value.__name__, inspect.getdoc(value), inspect.getsourcelines(value)[1]) for value in own if callable(value)]
+        cited = [
+            (value.__name__, inspect.getdoc(value), inspect.getsourcelines(value)[1])
+            for value in own
+            if callable(value)
+        ]
         for title, text, line in [*cited, (name.removeprefix("reflrp."), inspect.getdoc(module), 1)]:
             for clause in {c for part in CITED.findall(text or "") for c in re.findall(r"\b[A-Z]+-\d+\b", part)}:
                 found.setdefault(clause, {})[title] = _file(name), line

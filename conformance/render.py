@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from xml.etree import ElementTree as xml
+from xml.etree import ElementTree
 
 from reflrp.conformance.report import Report, Row
 from reflrp.conformance.specification import clauses
@@ -34,7 +34,12 @@ def markdown(reports: Sequence[Report]) -> str:
     lines = ["# Conformance", "", _line(head), _line(["---"] * len(head)), *map(_line, rows)]
     for report, title in zip(reports, titles(reports), strict=True):
         counts = Counter(row.verdict for row in report.rows)
-        lines += ["", f"## {title}", "", f"Suite {report.suite}: " + ", ".join(f"{n} {v}" for v, n in counts.most_common())]
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            f"Suite {report.suite}: " + ", ".join(f"{n} {v}" for v, n in counts.most_common()),
+        ]
         lines += ["", *(_told(row) for row in report.rows if row.verdict in TOLD)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -59,7 +64,9 @@ def html(reports: Sequence[Report]) -> str:
     for clause, states in matrix(reports):
         cells = [f'<th title="{escape(clauses()[clause].statement)}">{escape(clause)}</th>']
         for report, state in zip(reports, states, strict=True):
-            said = "\n".join(f"{row.case}: {row.word}" for row in report.rows if clause in row.clauses and not row.conforms)
+            said = "\n".join(
+                f"{row.case}: {row.word}" for row in report.rows if clause in row.clauses and not row.conforms
+            )
             colour = COLOURS.get(state, "#fff")
             cells.append(f'<td style="background:{colour}" title="{escape(said)}">{escape(state)}</td>')
         body.append(f"<tr>{''.join(cells)}</tr>")
@@ -70,19 +77,19 @@ def html(reports: Sequence[Report]) -> str:
 
 def junit(reports: Sequence[Report]) -> str:
     """Return the rows as JUnit XML, a suite a report: what fails there fails here."""
-    root = xml.Element("testsuites")
+    root = ElementTree.Element("testsuites")
     for report, title in zip(reports, titles(reports), strict=True):
         failing = sum(row.fails for row in report.rows)
         skipped = sum(row.verdict in ("UNSUPPORTED", "FORWARD") for row in report.rows)
         counts = {"tests": str(len(report.rows)), "failures": str(failing), "skipped": str(skipped)}
-        suite = xml.SubElement(root, "testsuite", name=title, **counts)
+        suite = ElementTree.SubElement(root, "testsuite", {"name": title, **counts})
         for row in report.rows:
-            case = xml.SubElement(suite, "testcase", name=row.case, classname=title, time=f"{row.seconds:.4f}")
+            case = ElementTree.SubElement(suite, "testcase", name=row.case, classname=title, time=f"{row.seconds:.4f}")
             if row.fails:
-                xml.SubElement(case, "failure", message=_clean(f"{row.word} {row.message}"))
+                ElementTree.SubElement(case, "failure", message=_clean(f"{row.word} {row.message}"))
             elif row.verdict in ("UNSUPPORTED", "FORWARD"):
-                xml.SubElement(case, "skipped", message=_clean(f"{row.verdict} {row.message}"))
-    return xml.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+                ElementTree.SubElement(case, "skipped", message=_clean(f"{row.verdict} {row.message}"))
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _clean(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +129,8 @@ class Report:
 
 
 def _row(record: dict[str, Any]) -> Row:
-    row = Row(**{**record, "clauses": tuple(record["clauses"])})
-    nan = {k: float("nan") for k in ("error", "tolerance") if getattr(row, k) is None}
-    return replace(row, **nan)
+    nan = {k: float("nan") for k in ("error", "tolerance") if record[k] is None}
+    return Row(**{**record, **nan, "clauses": tuple(record["clauses"])})
 
 
 def state(rows: Iterable[Row]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from reflrp import __version__
 from reflrp.compiler import compile
 from reflrp.conformance.adapters.reflrp import FOLD, RULES, composite_of
 from reflrp.conformance.protocol import Arrays, Info, RuleSpec, Unsupported
@@ -23,7 +23,7 @@ class Adapter:
 
     def describe(self) -> Info:
         """Return who is judged."""
-        return Info("reflrp.compile", __version__, frozenset({*RULES, FOLD}), None, ("float32",))
+        return Info("reflrp.compile", version("reflrp"), frozenset({*RULES, FOLD}), None, ("float32",))
 
     def load(self, model: Path, dtype: str) -> bytes:
         """Return the file's bytes, once it is known to be a model."""
@@ -44,7 +44,9 @@ class Adapter:
         for output, init in seed.items():
             shapes = {k: v.shape for k, v in inputs.items()}
             try:
-                made = compile(model, composite_of(rules), init="input", output=output, shapes=shapes, preprocess="absorb")
+                made = compile(
+                    model, composite_of(rules), init="input", output=output, shapes=shapes, preprocess="absorb"
+                )
             except (InputError, ModelError) as error:
                 raise Unsupported(str(error)) from error
             for k, v in _run(made.SerializeToString(), {**inputs, "init": init}).items():

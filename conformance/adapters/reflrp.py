@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from reflrp import __version__
 from reflrp import rules as r
 from reflrp.composites import Composite, anything, name
 from reflrp.conformance.protocol import Arrays, Info, RuleSpec, Unsupported
@@ -64,7 +64,7 @@ class Adapter:
     def describe(self) -> Info:
         """Return who is judged."""
         rules = frozenset({*RULES, FOLD})
-        return Info("reflrp", __version__, rules, None, ("float64", "float32", "exact"), intermediates=True)
+        return Info("reflrp", version("reflrp"), rules, None, ("float64", "float32", "exact"), intermediates=True)
 
     def load(self, model: Path, dtype: str) -> Loaded:
         """Return the imported model."""

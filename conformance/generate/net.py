@@ -88,7 +88,7 @@ class Net:
         ports = [
             helper.make_tensor_value_info(k, TensorProto.FLOAT, ["N", *v.shape[1:]]) for k, v in self.inputs.items()
         ]
-        made = {k: ["N", *(shapes or {}).get(k, (1,))[1:]] for k in self.outputs}
+        made: dict[str, list[str | int | None]] = {k: ["N", *(shapes or {}).get(k, (1,))[1:]] for k in self.outputs}
         outputs = [helper.make_tensor_value_info(k, TensorProto.FLOAT, shape) for k, shape in made.items()]
         graph = helper.make_graph(self.nodes, "case", ports, outputs, self.constants)
         opset = max(OPSET, 20 if any(n.op_type == "Gelu" for n in self.nodes) else 0)

@@ -22,7 +22,7 @@ def _forward() -> Iterator[Draft]:
         )
         return replace(made, expect="property", property="forward")
 
-    s = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    s: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
     yield of(
         "conv",
         "A convolution is a correlation: the kernel is not mirrored.",
@@ -86,15 +86,15 @@ def _rejects() -> Iterator[Draft]:
         )
 
     def dense(rule: str, **params: Any) -> Callable[[Net], Any]:
-        base = {
+        known: dict[str, dict[str, Any]] = {
             "alpha_beta": AB,
             "gamma": GAMMA,
             "z_plus": ZP,
             "z_box": BOX[1],
             "epsilon": EPS[1],
             "flat": FLAT[1],
-        }.get(rule, {})
-        return lambda net: gemm(net, image(net, (1, 3)), 3, 2, (rule, {**base, **params}))
+        }
+        return lambda net: gemm(net, image(net, (1, 3)), 3, 2, (rule, {**known.get(rule, {}), **params}))
 
     negative = {"form": "signed", "epsilon": -0.25, "norm_scale": False}
     yield of("alpha_minus_beta_2", ("AB-1",), "alpha - beta is 2.", dense("alpha_beta", alpha=3.0, beta=1.0))

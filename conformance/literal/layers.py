@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reflrp.conformance.literal.numbers import fractions, sqrt
-from reflrp.conformance.literal.steps import Linear, Product, Shape, Site, Step, Term, numbered
+from reflrp.conformance.literal.steps import Linear, Numbers, Product, Shape, Site, Step, Term, numbered
 
 ONE = Fraction(1)
 
@@ -28,7 +28,7 @@ class Windows(NamedTuple):
     ceil: bool = False
 
     @property
-    def count(self) -> Shape:
+    def number(self) -> Shape:
         """How many windows there are along each axis."""
         found = []
         for n, k, s, p, q, d in zip(
@@ -79,7 +79,7 @@ def conv(site: Site) -> Step:
     rows, bias = [], []
     for n, o in product(range(count), range(out)):
         first = o // (out // groups) * per_group
-        for window in product(*map(range, windows.count)):
+        for window in product(*map(range, windows.number)):
             rows.append(
                 [
                     Term(0, int(place[(n, first + c, *entry)]), ONE, w[(o, c, *tap)])
@@ -88,7 +88,7 @@ def conv(site: Site) -> Step:
                 ]
             )
             bias.append(Fraction(0) if b is None else fractions(b)[o])
-    return Linear("conv", rows, bias, (count, out, *windows.count))
+    return Linear("conv", rows, bias, (count, out, *windows.number))
 
 
 def conv_transpose(site: Site) -> Step:
@@ -158,12 +158,12 @@ def elementwise(signs: Callable[[int], int]) -> Callable[[Site], Step]:
         shape = np.broadcast_shapes(*site.shapes)
         places = [np.broadcast_to(numbered(s), shape).ravel() for s in site.shapes]
         values = [i for i in range(len(site.shapes)) if i not in site.constants]
-        bias = np.broadcast_to(fractions(np.zeros(())), shape)
+        bias: Numbers = [Fraction(0)] * places[0].size
         for i, c in site.constants.items():
-            masked = np.broadcast_to(fractions(c), shape)
-            bias = np.where(masked == None, None, bias + signs(i) * np.where(masked == None, 0, masked))  # noqa: E711
+            given = np.broadcast_to(fractions(c), shape).ravel()
+            bias = [None if v is None or b is None else b + signs(i) * v for b, v in zip(bias, given, strict=True)]
         rows = [[Term(i, int(places[i][k]), ONE, ONE * signs(i)) for i in values] for k in range(places[0].size)]
-        return Linear("sum" if len(values) > 1 else "diagonal", rows, list(bias.ravel()), shape)
+        return Linear("sum" if len(values) > 1 else "diagonal", rows, bias, shape)
 
     return build
 

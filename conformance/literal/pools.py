@@ -20,11 +20,11 @@ def average_pool(site: Site) -> Step:
     padded = bool(site.get("count_include_pad", 0))
     rows = []
     for n, c in product(range(count), range(channels)):
-        for window in product(*map(range, windows.count)):
+        for window in product(*map(range, windows.number)):
             entries = [entry for _, entry in windows.taps(window)]
             share = Fraction(1, _within(windows, window) if padded else len(entries))
             rows.append([Term(0, int(place[(n, c, *entry)]), share, ONE) for entry in entries])
-    return Linear("pool", rows, [Fraction(0)] * len(rows), (count, channels, *windows.count))
+    return Linear("pool", rows, [Fraction(0)] * len(rows), (count, channels, *windows.number))
 
 
 def _within(windows: Windows, window: Shape) -> int:
@@ -50,10 +50,10 @@ def max_pool(site: Site) -> Step:
     place, a = numbered(site.shapes[0]), site.values[0]
     rows = []
     for n, c in product(range(count), range(channels)):
-        for window in product(*map(range, windows.count)):
+        for window in product(*map(range, windows.number)):
             entries = [(n, c, *entry) for _, entry in windows.taps(window)]
             rows.append([Term(0, int(place[first_greatest(entries, a)]), ONE, ONE)])
-    return Linear("max", rows, [Fraction(0)] * len(rows), (count, channels, *windows.count))
+    return Linear("max", rows, [Fraction(0)] * len(rows), (count, channels, *windows.number))
 
 
 def first_greatest(entries: list[Shape], a: np.ndarray) -> Shape:

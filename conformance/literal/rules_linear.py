@@ -89,7 +89,8 @@ def z_box(node: Node, R: Numbers, p: Params) -> Relevance:
     low, high = each_entry(node, p["low"]), each_entry(node, p["high"])
 
     def u(a: Fraction, t: Term) -> Fraction:
-        return a * t.w - t.share * (low[t.j] * pos(t.parameter) + high[t.j] * neg(t.parameter))
+        found: Fraction = a * t.w - t.share * (low[t.j] * pos(t.parameter) + high[t.j] * neg(t.parameter))
+        return found
 
     return shared(node, u, [Fraction(0)] * len(R), R, p["stabilizer"])
 

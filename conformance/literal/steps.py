@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Shape = tuple[int, ...]
-Numbers = list[Fraction]
+Numbers = list[Any]
+"""Fractions; None is -infinity, which only a mask adds and a softmax takes."""
 
 
 class Term(NamedTuple):

@@ -142,7 +142,8 @@ def box_with_bias(node: Node, R: Numbers, p: Params) -> Relevance:
     low, high = rl.each_entry(node, p["low"]), rl.each_entry(node, p["high"])
 
     def u(a: Fraction, t: Term) -> Fraction:
-        return a * t.w - t.share * (low[t.j] * pos(t.parameter) + high[t.j] * neg(t.parameter))
+        found: Fraction = a * t.w - t.share * (low[t.j] * pos(t.parameter) + high[t.j] * neg(t.parameter))
+        return found
 
     return r.shared(node, u, node.linear.bias, R, p["stabilizer"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reflrp.conformance.readings.base import Reading, chosen, formula, instead, stabilizer
+from reflrp.conformance.readings.base import Reading, chosen, formula, instead, signed, stabilizer
 from reflrp.conformance.readings.linear import (
     absolute,
     away,
@@ -35,13 +35,10 @@ from reflrp.conformance.readings.linear import (
 )
 
 LINEAR = (
-    Reading(
-        "STAB-1", "sgn 0 = -1", "deviation", "A denominator of 0 becomes -epsilon.", stabilizer(form=zero_is_negative)
-    ),
-    Reading("STAB-1", "towards 0", "deviation", "Epsilon moves the denominator towards 0.", stabilizer(form=away)),
-    Reading(
-        "STAB-2", "0 counts as 1", "deviation", "A denominator of 0 is replaced by 1.", stabilizer(form=zero_counts_one)
-    ),
+    Reading("STAB-1", "sgn 0 = -1", "deviation", "A denominator of 0 becomes -epsilon.", signed(zero_is_negative)),
+    Reading("STAB-1", "towards 0", "deviation", "Epsilon moves the denominator towards 0.", signed(away)),
+    Reading("STAB-2", "0 counts as 1", "deviation", "A denominator of 0 is replaced by 1.", signed(zero_counts_one)),
+    Reading("STAB-3", "form=signed", "variant", "z + epsilon sgn z.", stabilizer(form="signed")),
     Reading(
         "STAB-3", "form=plain", "variant", "z + epsilon, whatever the sign of z.", stabilizer(form="plain"), ("lxt",)
     ),

@@ -83,7 +83,8 @@ def exact_op(op: Op, convert: Callable[[Array], Array] = in_fractions) -> Op:
     if isinstance(op, Pointwise):
         return replace(op, args=tuple(_argument(op.name, a) for a in op.args))
     if isinstance(op, Pad):
-        return replace(op, value=number(op.value))
+        value: Any = number(op.value)
+        return replace(op, value=value)
     return op.to(convert)
 
 
