@@ -71,7 +71,8 @@ def hook_of(network: Network, spec: RuleSpec) -> Any:
         raise Unsupported(f"zennit has no rule {spec.rule!r}")
     params = dict(spec.params)
     if spec.rule == "z_box":
-        rank = max(np.ndim(getattr(network.step(spec.node).module, "weight", None)), 2)
+        weight = getattr(network.step(spec.node).module, "weight", None)
+        rank = 2 if weight is None else weight.ndim
         params |= {k: _bound(params[k], rank) for k in ("low", "high")}
     return RULES[spec.rule](params)
 

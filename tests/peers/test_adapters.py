@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from reflrp.conformance import Unsupported, run
-from reflrp.conformance.adapters import captum, zennit
+from reflrp.conformance.adapters import captum, lxt, reflrp, zennit
 from reflrp.conformance.adapters.torch_modules import Network, forward
-from reflrp.conformance.cases import select
+from reflrp.conformance.cases import Case, select
+from reflrp.conformance.protocol import RuleSpec
 
 CASES = [case for case in select("*") if case.expect != "reject"]
 
@@ -68,3 +69,39 @@ def test_hooks_are_gone_afterwards() -> None:
     adapter.explain(model, case.part("in"), case.part("seed"), case.rules)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def unsigned(case: Case) -> list[RuleSpec]:
+    """The rules of a case with LXT's stabiliser, which does not look at the sign."""
+    found = []
+    for spec in case.rules:
+        given = spec.params.get("stabilizer")
+        more = {"stabilizer": {**given, "form": "plain"}} if given and given["form"] == "signed" else {}
+        found.append(RuleSpec(spec.node, spec.rule, {**spec.params, **more}))
+    return found
+
+
+DIFFERENT = {
+    "softmax/axis_1": "LXT sums over the last axis, whichever the softmax's is",
+    "reduction/reducesum_epsilon": "EpsilonRule multiplies an expanded gradient in place, and raises",
+    "reduction/reducesum_norm": "EpsilonRule multiplies an expanded gradient in place, and raises",
+}
+"""Cases in which LXT does something else."""
+
+
+def test_lxt_is_reflrp_with_an_unsigned_stabiliser() -> None:
+    """Case by case, but where sums are 0 (LXT divides by 0) and where LXT differs in more than that."""
+    ours, theirs, agreed = reflrp.Adapter(), lxt.Adapter(), 0
+    for case in CASES:
+        inputs, seed = case.part("in"), case.part("seed")
+        if case.expect != "match" or case.id in DIFFERENT or "zero" in case.id or "epsilon_0" in case.id:
+            continue
+        try:
+            got = theirs.explain(theirs.load(case.model, "float64"), inputs, seed, case.rules)
+        except Unsupported:
+            continue
+        want = ours.explain(ours.load(case.model, "float64"), inputs, seed, unsigned(case))
+        for name in (k for k, x in inputs.items() if x.dtype.kind == "f"):
+            assert np.abs(got[name] - want[name]).max() <= 1e-9 * max(np.abs(want[name]).max(), 1), case
+        agreed += 1
+    assert agreed > 140
