@@ -1,6 +1,12 @@
 """The adapters of torch libraries: their networks compute what the vectors' files do, and the libraries answer for themselves."""
 
 import collections
+import importlib
+import importlib.util
+import sys
+import types
+from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -105,3 +111,18 @@ def test_lxt_is_reflrp_with_an_unsigned_stabiliser() -> None:
             assert np.abs(got[name] - want[name]).max() <= 1e-9 * max(np.abs(want[name]).max(), 1), case
         agreed += 1
     assert agreed > 140
+
+
+def test_pnpxai_sums_and_normalises_in_its_own_way() -> None:
+    """Its packages import much that LRP has no use for, so its modules are read past their packages' __init__."""
+    spec = importlib.util.find_spec("pnpxai")
+    assert spec is not None
+    assert spec.origin is not None
+    packages = {name: types.ModuleType(name) for name in ("pnpxai", "pnpxai.explainers", "pnpxai.explainers.zennit")}
+    for name, package in packages.items():
+        package.__path__ = [str(Path(spec.origin).parent.joinpath(*name.split(".")[1:]))]
+    with patch.dict(sys.modules, packages):
+        pnpxai = importlib.import_module("reflrp.conformance.adapters.pnpxai")
+    assert verdicts(pnpxai.Adapter(), "epsilon/*dense*") == verdicts(zennit.Adapter(), "epsilon/*dense*")
+    assert verdicts(pnpxai.Adapter(), "graph/residual")["PASS"] == 1
+    assert verdicts(pnpxai.Adapter(), "layer_norm/epsilon")["PASS"] == 0
