@@ -21,7 +21,7 @@ SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo bench bench-bert study scaling clean
+.PHONY: help demo test vectors spec conformance fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo bench bench-bert study scaling clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -89,6 +89,17 @@ study: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package  ## Train small networks of many ki
 
 scaling: $(VENV)/.dev $(VENV)/.package  ## Print how time grows with the number of nodes
 	$(VENV)/bin/python benchmarks/bench_import.py
+
+# Both are the same bytes wherever they are made; the tests compare them.
+vectors: $(VENV)/.dev $(VENV)/.package  ## Write the conformance vectors anew (conformance/vectors/v1), then the specification
+	$(VENV)/bin/python -m reflrp.conformance.generate conformance/vectors/v1
+	rm -f $(VENV)/.package && $(MAKE) spec
+
+spec: $(VENV)/.dev $(VENV)/.package  ## Write docs/spec.md from the clauses, the vectors and the code
+	$(VENV)/bin/python -m reflrp.conformance.page docs/spec.md
+
+conformance: $(VENV)/.dev $(VENV)/.package  ## Hold reflrp against the conformance vectors
+	$(VENV)/bin/reflrp conformance run --adapter reflrp.conformance.adapters.reflrp:Adapter
 
 clean:  ## Remove the virtual environments and all that was built
 	rm -rf $(VENV) $(PEERS_VENV) $(PEERS_VENV)-tf $(ZOO_VENV) $(ZOO_VENV)-keras build dist reflrp.egg-info

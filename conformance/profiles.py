@@ -39,6 +39,10 @@ class Deviation:
     url: str
     until: str
 
+    def matches(self, case: str) -> bool:
+        """Return whether a case is meant."""
+        return fnmatchcase(case, self.case)
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -65,7 +69,7 @@ class Profile:
         """
         found = list(rows)
         for deviation in self.deviations:
-            meant = [i for i, row in enumerate(rows) if fnmatchcase(row.case, deviation.case)]
+            meant = [i for i, row in enumerate(rows) if deviation.matches(row.case)]
             if not meant:
                 raise InputError(f"the profile's case={deviation.case!r} matches none of the cases that were run")
             for i in meant:
@@ -74,7 +78,9 @@ class Profile:
 
 
 def _deviation(path: str | Path, number: int, entry: Any) -> Deviation:
-    wrong = not isinstance(entry, dict) or set(entry) != set(FIELDS) or not all(isinstance(v, str) for v in entry.values())
+    wrong = (
+        not isinstance(entry, dict) or set(entry) != set(FIELDS) or not all(isinstance(v, str) for v in entry.values())
+    )
     if wrong:
         raise InputError(f"{path}: deviation {number} needs exactly the texts {', '.join(FIELDS)}")
     return Deviation(**entry)

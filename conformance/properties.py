@@ -60,9 +60,15 @@ def again(case: Case, adapter: Adapter, model: Any) -> Found:
     inputs, seed = case.part("in"), case.part("seed")
     given = {k: v.copy() for k, v in inputs.items()}, {k: v.copy() for k, v in seed.items()}
     one = _explained(case, adapter, model, *given)
-    changed = any((given[0][k] != v).any() for k, v in inputs.items()) or any((given[1][k] != v).any() for k, v in seed.items())
+    changed = any((given[0][k] != v).any() for k, v in inputs.items()) or any(
+        (given[1][k] != v).any() for k, v in seed.items()
+    )
     other = _explained(case, adapter, model, inputs, seed)
-    return (float("inf"), "inputs or seed were overwritten") if changed else (distance(other, one), "asked twice, it answers twice")
+    return (
+        (float("inf"), "inputs or seed were overwritten")
+        if changed
+        else (distance(other, one), "asked twice, it answers twice")
+    )
 
 
 def nothing(case: Case, adapter: Adapter, model: Any) -> Found:

@@ -118,8 +118,12 @@ def _lacking(case: Case, info: Info, dtype: str) -> str:
         return f"no {dtype}"
     if dtype == "exact" and not case.record["exact"]:
         return "not rational: there is no exact answer"
-    rules = {spec.rule for spec in case.rules} - (info.rules if info.rules is not None else {s.rule for s in case.rules})
-    ops = set(case.record["requires"]["ops"]) - (info.ops if info.ops is not None else set(case.record["requires"]["ops"]))
+    rules = {spec.rule for spec in case.rules} - (
+        info.rules if info.rules is not None else {s.rule for s in case.rules}
+    )
+    ops = set(case.record["requires"]["ops"]) - (
+        info.ops if info.ops is not None else set(case.record["requires"]["ops"])
+    )
     return f"no {', '.join(sorted(rules | ops))}" if rules | ops else ""
 
 
@@ -152,7 +156,9 @@ def _property(case: Case, adapter: Adapter, dtype: str) -> Verdict:
     tolerance = case.tolerance(dtype)
     error, message = PROPERTIES[case.record["property"]](case, adapter, model)
     word = "PASS" if error <= tolerance else "FAIL"
-    return Verdict(word, "", error, tolerance, "" if word == "PASS" else case.record["property"], "" if word == "PASS" else message)
+    return Verdict(
+        word, "", error, tolerance, "" if word == "PASS" else case.record["property"], "" if word == "PASS" else message
+    )
 
 
 JUDGES: dict[str, Callable[[Case, Any, str], Verdict]] = {"match": _match, "reject": _reject, "property": _property}

@@ -57,5 +57,3 @@ def sources() -> dict[str, str]:
 @cache
 def _spec() -> dict[str, Any]:
     return tomllib.loads((resources.files("reflrp.conformance") / "spec" / "clauses.toml").read_text("utf-8"))
-
-

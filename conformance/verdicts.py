@@ -49,7 +49,9 @@ class Verdict:
 
 def distance(found: Arrays, expected: Arrays) -> float:
     """Return the largest difference of two dicts of arrays, over the largest entry of the expected (1 where all are 0)."""
-    return max((float(np.abs(found[k] - v).max(initial=0.0)) for k, v in expected.items()), default=0.0) / _unit(expected)
+    return max((float(np.abs(found[k] - v).max(initial=0.0)) for k, v in expected.items()), default=0.0) / _unit(
+        expected
+    )
 
 
 def _unit(arrays: Arrays) -> float:
@@ -136,4 +138,3 @@ def forward(case: Case, dtype: str, found: Any) -> Verdict | None:
     if error <= limit:
         return None
     return Verdict("FORWARD", error=error, tolerance=limit, message="the forward pass differs; relevance is not judged")
-

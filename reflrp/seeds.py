@@ -1,4 +1,7 @@
-"""The initial relevance: an explicit array, shaped like the explained output."""
+"""The initial relevance: an explicit array, shaped like the explained output.
+
+Clauses: SEED-1.
+"""
 
 from __future__ import annotations
 

@@ -9,14 +9,40 @@
 
 from collections.abc import Iterator
 
-from reflrp.conformance.generate import edges, functions, graphs, linear, networks
+from reflrp.conformance.generate import (
+    attention,
+    batchnorm,
+    edges,
+    edges_signs,
+    functions,
+    linear,
+    meetings,
+    moves,
+    networks,
+    pools,
+    recurrence,
+    refusals,
+)
 from reflrp.conformance.generate.draft import Draft
+
+GROUPS = (
+    linear,
+    edges,
+    edges_signs,
+    pools,
+    moves,
+    meetings,
+    batchnorm,
+    functions,
+    attention,
+    recurrence,
+    networks,
+    refusals,
+)
+"""What makes cases, in the order of the suite."""
 
 
 def drafts() -> Iterator[Draft]:
     """Yield all cases of the suite."""
-    yield from linear.drafts()
-    yield from edges.drafts()
-    yield from graphs.drafts()
-    yield from functions.drafts()
-    yield from networks.drafts()
+    for group in GROUPS:
+        yield from group.drafts()

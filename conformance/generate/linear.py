@@ -22,7 +22,7 @@ STDX = {"factor": 0.25, "over": "sample", "bias": "absorb"}
 
 MAIN: tuple[Setting, ...] = (
     ("epsilon", "epsilon", {"bias": "absorb", "stabilizer": SIGNED}, ("EPS-1", "EPS-2", "STAB-1", "STAB-3")),
-    ("gamma", "gamma", GAMMA, ("GAMMA-1", "GAMMA-2", "STAB-3")),
+    ("gamma", "gamma", GAMMA, ("GAMMA-1", "GAMMA-2", "GAMMA-3", "STAB-3")),
     ("gamma_generalized", "gamma", {**GAMMA, "generalized": True}, ("GAMMA-3", "GAMMA-4", "GAMMA-2")),
     ("alpha2beta1", "alpha_beta", AB, ("AB-1", "AB-2", "AB-3", "STAB-3")),
     ("z_plus", "z_plus", ZP, ("ZP-1", "ZP-2", "ZP-3")),
@@ -73,7 +73,12 @@ CHOICES: tuple[Setting, ...] = (
 """On a dense layer and a convolution."""
 
 ROOTS: tuple[Setting, ...] = (
-    ("epsilon_norm", "epsilon", {"bias": "absorb", "stabilizer": how(epsilon=0.25, norm_scale=True)}, ("STAB-3", "EPS-2")),
+    (
+        "epsilon_norm",
+        "epsilon",
+        {"bias": "absorb", "stabilizer": how(epsilon=0.25, norm_scale=True)},
+        ("STAB-3", "EPS-2"),
+    ),
     ("alpha2beta1_norm", "alpha_beta", {**AB, "stabilizer": how(epsilon=0.25, norm_scale=True)}, ("STAB-3", "AB-2")),
     ("stdx", "stdx_epsilon", STDX, ("STDX-1", "STDX-2")),
     ("stdx_ignore", "stdx_epsilon", {**STDX, "bias": "ignore"}, ("STDX-1",)),
@@ -117,10 +122,19 @@ GEOMETRIES: dict[str, tuple[Layer, tuple[str, ...]]] = {
     "conv2d_groups": (layer("Conv", (1, 4, 3, 3), (4, 2, 2, 2), 4, group=2), ("Groups",)),
     "conv2d_depthwise": (layer("Conv", (2, 3, 3, 3), (3, 1, 2, 2), 3, group=3), ("Groups", "Depthwise")),
     "conv2d_uneven": (layer("Conv", (1, 2, 4, 3), (2, 2, 3, 2), 0, pads=[0, 1, 2, 0]), ("BorderPadding", "NoBias")),
-    "conv2d_same": (layer("Conv", (1, 1, 5, 4), (2, 1, 3, 3), 2, auto_pad="SAME_UPPER", strides=[2, 2]), ("BorderPadding",)),
+    "conv2d_same": (
+        layer("Conv", (1, 1, 5, 4), (2, 1, 3, 3), 2, auto_pad="SAME_UPPER", strides=[2, 2]),
+        ("BorderPadding",),
+    ),
     "conv3d": (layer("Conv", (1, 1, 3, 3, 3), (2, 1, 2, 2, 2), 2), ("ThreeAxes",)),
-    "deconv": (layer("ConvTranspose", (1, 2, 3, 3), (2, 2, 2, 3), 2, strides=[2, 2], pads=[0, 1, 0, 1]), ("Transposed",)),
-    "deconv_groups": (layer("ConvTranspose", (1, 4, 2, 3), (4, 1, 2, 2), 2, group=2, output_padding=[0, 1], strides=[1, 2]), ("Transposed", "Groups")),
+    "deconv": (
+        layer("ConvTranspose", (1, 2, 3, 3), (2, 2, 2, 3), 2, strides=[2, 2], pads=[0, 1, 0, 1]),
+        ("Transposed",),
+    ),
+    "deconv_groups": (
+        layer("ConvTranspose", (1, 4, 2, 3), (4, 1, 2, 2), 2, group=2, output_padding=[0, 1], strides=[1, 2]),
+        ("Transposed", "Groups"),
+    ),
 }
 """Layers by their slugs, with what makes them special."""
 

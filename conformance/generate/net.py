@@ -67,7 +67,9 @@ class Net:
         self.taken[name] = count + 1
         return f"{name}{count}"
 
-    def node(self, op: str, inputs: Sequence[Any], rule: Any = None, outputs: int = 1, name: str = "", **attributes: Any) -> Any:
+    def node(
+        self, op: str, inputs: Sequence[Any], rule: Any = None, outputs: int = 1, name: str = "", **attributes: Any
+    ) -> Any:
         """Enter a node; arrays among its inputs become constants. `rule`: (name, parameters). Returns its output's name."""
         called = self._named(name or op.lower())
         given = [i if isinstance(i, str) else self.constant(i, f"{called}_c") for i in inputs]
@@ -83,11 +85,15 @@ class Net:
 
     def model(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> ModelProto:
         """Return the network as ONNX; `shapes` are those of the outputs. The batch size stays open."""
-        ports = [helper.make_tensor_value_info(k, TensorProto.FLOAT, ["N", *v.shape[1:]]) for k, v in self.inputs.items()]
+        ports = [
+            helper.make_tensor_value_info(k, TensorProto.FLOAT, ["N", *v.shape[1:]]) for k, v in self.inputs.items()
+        ]
         made = {k: ["N", *(shapes or {}).get(k, (1,))[1:]] for k in self.outputs}
         outputs = [helper.make_tensor_value_info(k, TensorProto.FLOAT, shape) for k, shape in made.items()]
         graph = helper.make_graph(self.nodes, "case", ports, outputs, self.constants)
         opset = max(OPSET, 20 if any(n.op_type == "Gelu" for n in self.nodes) else 0)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="reflrp conformance")
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="reflrp conformance"
+        )
         model.ir_version = 9 if opset >= 20 else 8
         return model

@@ -1,4 +1,4 @@
-"""Level C3: composites on small networks, node by node; properties of answers; and what must be refused. Level C0: the forward pass."""
+"""Level C3: composites on small networks, node by node, and properties of answers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from reflrp.conformance.generate.draft import NONE, SIGNED, TINY, Draft
-from reflrp.conformance.generate.graphs import EPSILON, NORM, PASS, WINNER, case, gemm, image
+from reflrp.conformance.generate.graphs import NORM, PASS, WINNER, case, gemm, image
 from reflrp.conformance.generate.linear import AB, GAMMA, ZP
 from reflrp.conformance.generate.net import Net
 
@@ -37,18 +35,28 @@ COMPOSITES: dict[str, tuple[Rule, Rule, Rule]] = {
 }
 """Composites by the names that libraries give them: the rule of the first layer, of other convolutions, of dense layers."""
 
-CLAUSES = ("COMP-1", "EPS-1", "EPS-2", "GAMMA-1", "GAMMA-2", "AB-1", "AB-2", "ZP-1", "ZP-2", "ZB-1", "WSQ-1", "FLAT-1", "FLAT-2", "POOL-1", "PASS-1", "LAYER-1")
+CLAUSES = (
+    "COMP-1",
+    "EPS-1",
+    "EPS-2",
+    "GAMMA-1",
+    "GAMMA-2",
+    "AB-1",
+    "AB-2",
+    "ZP-1",
+    "ZP-2",
+    "ZB-1",
+    "WSQ-1",
+    "FLAT-1",
+    "FLAT-2",
+    "POOL-1",
+    "PASS-1",
+    "LAYER-1",
+)
 
 
-def drafts() -> Iterator[Draft]:
-    """Yield all of them."""
-    yield from _composites()
-    yield from _properties()
-    yield from _forward()
-    yield from _rejects()
-
-
-def _conv(net: Net, x: str, inputs: int, outputs: int, rule: Rule, **more: Any) -> str:
+def conv_layer(net: Net, x: str, inputs: int, outputs: int, rule: Rule, **more: Any) -> str:
+    """Enter a convolution with a kernel of 2 x 2."""
     s = net.numbers
     return str(net.node("Conv", [x, s.dyadic((outputs, inputs, 2, 2)), s.nonzero((outputs,), -4, 4)], rule, **more))
 
@@ -57,8 +65,8 @@ def cnn(rules: tuple[Rule, Rule, Rule]) -> Callable[[Net], Any]:
     """Return two convolutions, a maximum, two dense layers."""
 
     def build(net: Net) -> Any:
-        x = net.node("Relu", [_conv(net, image(net, (1, 1, 5, 5)), 1, 2, rules[0])], PASS)
-        x = net.node("Relu", [_conv(net, x, 2, 2, rules[1], pads=[1, 0, 0, 1])], PASS)
+        x = net.node("Relu", [conv_layer(net, image(net, (1, 1, 5, 5)), 1, 2, rules[0])], PASS)
+        x = net.node("Relu", [conv_layer(net, x, 2, 2, rules[1], pads=[1, 0, 0, 1])], PASS)
         x = net.node("Flatten", [net.node("MaxPool", [x], WINNER, kernel_shape=[2, 2], strides=[2, 2])])
         x = net.node("Relu", [gemm(net, x, 8, 4, rules[2])], PASS)
         return gemm(net, x, 4, 3, rules[2])
@@ -70,8 +78,8 @@ def residual(rules: tuple[Rule, Rule, Rule]) -> Callable[[Net], Any]:
     """Return a residual block with an average behind it."""
 
     def build(net: Net) -> Any:
-        x = net.node("Relu", [_conv(net, image(net, (1, 1, 4, 4)), 1, 2, rules[0])], PASS)
-        y = net.node("Relu", [_conv(net, x, 2, 2, rules[1], pads=[1, 1, 0, 0])], PASS)
+        x = net.node("Relu", [conv_layer(net, image(net, (1, 1, 4, 4)), 1, 2, rules[0])], PASS)
+        y = net.node("Relu", [conv_layer(net, x, 2, 2, rules[1], pads=[1, 1, 0, 0])], PASS)
         x = net.node("Flatten", [net.node("GlobalAveragePool", [net.node("Add", [x, y], NORM)], NORM)])
         return gemm(net, x, 2, 3, rules[2])
 
@@ -83,9 +91,9 @@ def branches(rules: tuple[Rule, Rule, Rule]) -> Callable[[Net], Any]:
 
     def build(net: Net) -> Any:
         x = image(net, (1, 1, 4, 4))
-        one = net.node("Relu", [_conv(net, x, 1, 2, rules[0])], PASS)
-        two = net.node("Relu", [_conv(net, x, 1, 1, rules[0])], PASS)
-        y = _conv(net, net.node("Concat", [one, two], axis=1), 3, 2, rules[1])
+        one = net.node("Relu", [conv_layer(net, x, 1, 2, rules[0])], PASS)
+        two = net.node("Relu", [conv_layer(net, x, 1, 1, rules[0])], PASS)
+        y = conv_layer(net, net.node("Concat", [one, two], axis=1), 3, 2, rules[1])
         return gemm(net, net.node("Flatten", [net.node("Relu", [y], PASS)]), 8, 2, rules[2])
 
     return build
@@ -112,10 +120,35 @@ def _composites() -> Iterator[Draft]:
     for name, rules in COMPOSITES.items():
         for slug, net in NETS.items():
             flags = ("FirstLayer",) if rules[0] != rules[1] else ()
-            yield case(f"composite/{name}_{slug}", CLAUSES, f"{name} on the network {slug}.", net(rules), flags, "C3", "network", salt="+" if f"{name}_{slug}" in DEAD else "")
+            yield case(
+                f"composite/{name}_{slug}",
+                CLAUSES,
+                f"{name} on the network {slug}.",
+                net(rules),
+                flags,
+                "C3",
+                "network",
+                salt="+" if f"{name}_{slug}" in DEAD else "",
+            )
     odd = (SIGNS, EPS, RAISED)
-    yield case("composite/overridden_cnn", CLAUSES, "A rule of its own on each layer.", cnn(odd), ("NodeOverride",), "C3", "network")
-    yield case("composite/input_gradient_mlp", ("EPS-3", "STAB-2"), "LRP-0 without biases is input times gradient.", _unbiased, ("Property",), "C3", "network")
+    yield case(
+        "composite/overridden_cnn",
+        CLAUSES,
+        "A rule of its own on each layer.",
+        cnn(odd),
+        ("NodeOverride",),
+        "C3",
+        "network",
+    )
+    yield case(
+        "composite/input_gradient_mlp",
+        ("EPS-3", "STAB-2"),
+        "LRP-0 without biases is input times gradient.",
+        _unbiased,
+        ("Property",),
+        "C3",
+        "network",
+    )
 
 
 def _unbiased(net: Net) -> Any:
@@ -127,84 +160,69 @@ def _positive(net: Net) -> Any:
     s = net.numbers
     x = net.input(s.dyadic((2, 1, 3, 3), 1, 8))
     x = net.node("Conv", [x, s.dyadic((2, 1, 2, 2), 1, 8)], ("z_plus", {**ZP, "stabilizer": NONE}))
-    return gemm(net, net.node("Flatten", [net.node("MaxPool", [x], WINNER, kernel_shape=[2, 2])]), 2, 2, EPS0, bias=False)
+    return gemm(
+        net, net.node("Flatten", [net.node("MaxPool", [x], WINNER, kernel_shape=[2, 2])]), 2, 2, EPS0, bias=False
+    )
 
 
 def _properties() -> Iterator[Draft]:
-    def of(id_: str, which: str, clauses: tuple[str, ...], comment: str, build: Callable[[Net], Any], basis: str = "network", exact: bool = True) -> Draft:
+    def of(
+        id_: str,
+        which: str,
+        clauses: tuple[str, ...],
+        comment: str,
+        build: Callable[[Net], Any],
+        basis: str = "network",
+        exact: bool = True,
+    ) -> Draft:
         made = case(id_, clauses, comment, build, ("Property",), "C3", basis, exact)
         other = {k: v[::-1] * 0.5 + 1.0 for k, v in made.seed.items()} if which == "linear" else {}
         return replace(made, expect="property", property=which, other=other)
 
     def batched(rules: tuple[Rule, Rule, Rule]) -> Callable[[Net], Any]:
         def build(net: Net) -> Any:
-            x = net.node("Relu", [_conv(net, net.input(net.numbers.dyadic((3, 1, 4, 4))), 1, 2, rules[0])], PASS)
+            x = net.node("Relu", [conv_layer(net, net.input(net.numbers.dyadic((3, 1, 4, 4))), 1, 2, rules[0])], PASS)
             x = net.node("Flatten", [net.node("AveragePool", [x], NORM, kernel_shape=[2, 2])])
             return gemm(net, x, 8, 3, rules[2])
 
         return build
 
     for name in ("epsilon", "epsilon_plus_flat", "epsilon_gamma_box", "epsilon_alpha2_beta1"):
-        yield of(f"property/batch_{name}", "batch", ("BATCH-1",), f"Samples do not change one another, by {name}.", batched(COMPOSITES[name]))
-        yield of(f"property/linear_{name}", "linear", ("SEED-1",), f"Relevance is linear in the seed, by {name}.", batched(COMPOSITES[name]))
-        yield of(f"property/nothing_{name}", "nothing", ("SEED-1",), f"A seed of zeros, by {name}.", mlp(COMPOSITES[name]))
-        yield of(f"property/again_{name}", "again", ("SEED-1",), f"Asked twice, and nothing overwritten, by {name}.", cnn(COMPOSITES[name]))
-    yield of("property/conserves_epsilon_0", "conserves", ("EPS-1", "STAB-3", "EPS-3"), "Without biases and epsilon the sums are equal.", _unbiased)
+        yield of(
+            f"property/batch_{name}",
+            "batch",
+            ("BATCH-1",),
+            f"Samples do not change one another, by {name}.",
+            batched(COMPOSITES[name]),
+        )
+        yield of(
+            f"property/linear_{name}",
+            "linear",
+            ("SEED-1",),
+            f"Relevance is linear in the seed, by {name}.",
+            batched(COMPOSITES[name]),
+        )
+        yield of(
+            f"property/nothing_{name}", "nothing", ("SEED-1",), f"A seed of zeros, by {name}.", mlp(COMPOSITES[name])
+        )
+        yield of(
+            f"property/again_{name}",
+            "again",
+            ("SEED-1",),
+            f"Asked twice, and nothing overwritten, by {name}.",
+            cnn(COMPOSITES[name]),
+        )
+    yield of(
+        "property/conserves_epsilon_0",
+        "conserves",
+        ("EPS-1", "STAB-3", "EPS-3"),
+        "Without biases and epsilon the sums are equal.",
+        _unbiased,
+    )
     yield of("property/conserves_z_plus", "conserves", ("EPS-1", "EPS-3"), "The same with z+ and a maximum.", _positive)
 
 
-def _forward() -> Iterator[Draft]:
-    def of(slug: str, comment: str, build: Callable[[Net], Any], exact: bool = True) -> Draft:
-        made = case(f"forward/{slug}", ("FWD-1",), comment, build, ("Forward",), "C0", "network" if exact else "measured", exact)
-        return replace(made, expect="property", property="forward")
-
-    s = {"kernel_shape": [2, 2], "strides": [2, 2]}
-    yield of("conv", "A convolution is a correlation: the kernel is not mirrored.", lambda net: _conv(net, image(net), 2, 2, EPS, pads=[1, 0, 0, 1]))
-    yield of("conv_transpose", "A transposed convolution.", lambda net: net.node("ConvTranspose", [image(net, (1, 2, 3, 3)), net.numbers.dyadic((2, 1, 3, 2))], EPSILON, strides=[2, 1]))
-    yield of("average_excluded", "Padding does not count.", lambda net: net.node("AveragePool", [image(net)], NORM, **s, pads=[1, 1, 1, 1], count_include_pad=0))
-    yield of("average_included", "Padding counts.", lambda net: net.node("AveragePool", [image(net)], NORM, **s, pads=[1, 1, 1, 1], count_include_pad=1))
-    yield of("batchnorm", "Epsilon stands under the root.", lambda net: net.node("BatchNormalization", [image(net, (2, 2, 3)), np.array([1.0, -0.5]), np.array([0.5, 1.0]), np.array([0.25, -1.0]), np.array([3.75, 0.75])], NORM, epsilon=0.25))
-    yield of("added", "A constant that is added.", lambda net: net.node("Add", [image(net, (2, 3)), np.array([1.0, -0.5, 2.0])], NORM))
-
-
-def _rejects() -> Iterator[Draft]:
-    def of(slug: str, clauses: tuple[str, ...], comment: str, build: Callable[[Net], Any], seed: Any = None) -> Draft:
-        net = Net(f"reject/{slug}")
-        net.output(build(net))
-        shape = seed if seed is not None else (1, 2)
-        return Draft(f"reject/{slug}", "C3", clauses, net, comment, {net.outputs[0]: net.numbers.nonzero(shape)}, ("Reject",), "dyadic", "reject")
-
-    def dense(rule: str, **params: Any) -> Callable[[Net], Any]:
-        base = {"alpha_beta": AB, "gamma": GAMMA, "z_plus": ZP, "z_box": BOX[1], "epsilon": EPS[1], "flat": FLAT[1]}.get(rule, {})
-        return lambda net: gemm(net, image(net, (1, 3)), 3, 2, (rule, {**base, **params}))
-
-    negative = {"form": "signed", "epsilon": -0.25, "norm_scale": False}
-    yield of("alpha_minus_beta_2", ("AB-1",), "alpha - beta is 2.", dense("alpha_beta", alpha=3.0, beta=1.0))
-    yield of("alpha_minus_beta_0", ("AB-1",), "alpha - beta is 0.", dense("alpha_beta", alpha=1.0, beta=1.0))
-    yield of("alpha_nearly", ("AB-1",), "alpha - beta is 1 only nearly.", dense("alpha_beta", alpha=2.0, beta=0.9999))
-    yield of("beta_negative", ("AB-1",), "beta is below 0.", dense("alpha_beta", alpha=0.5, beta=-0.5))
-    yield of("low_above_high", ("ZB-1",), "low is above high.", dense("z_box", low=1.0, high=-1.0))
-    yield of("low_above_high_somewhere", ("ZB-1",), "low is above high for one input.", dense("z_box", low=[-1.0, 0.5, -1.0], high=[1.0, 0.25, 1.0]))
-    for rule in ("epsilon", "alpha_beta", "z_plus", "z_box", "flat"):
-        yield of(f"epsilon_negative_{rule}", ("ARG-1",), f"A negative epsilon of {rule}.", dense(rule, stabilizer=negative))
-    yield of("gamma_negative", ("ARG-1",), "A negative gamma.", dense("gamma", gamma=-0.5))
-    yield of("form_unknown", ("ARG-1",), "A form of the stabiliser that there is not.", dense("epsilon", stabilizer={**SIGNED, "form": "sideways"}))
-    yield of("bias_unknown", ("ARG-1",), "A place of the bias that there is not.", dense("epsilon", bias="sideways"))
-    yield of("seed_of_another_shape", ("ARG-1",), "A seed with an entry too many.", dense("epsilon"), (1, 3))
-    yield of("taylor_on_dense", ("COMP-2",), "The softmax's rule on a dense layer.", dense("taylor", over="own"))
-    yield of("winner_on_dense", ("COMP-2",), "The maximum's rule on a dense layer.", dense("winner_takes_all"))
-    yield of("half_on_dense", ("COMP-2",), "The products' rule on a dense layer.", dense("half", over="active", stabilizer=SIGNED))
-    yield of("epsilon_on_relu", ("COMP-2",), "A rule for linear maps on a ReLU.", lambda net: net.node("Relu", [image(net, (1, 2))], EPS))
-    yield of("z_plus_on_product", ("COMP-2",), "A rule for linear maps on a product of two inputs.", lambda net: net.node("Mul", [image(net, (1, 2)), net.input(net.numbers.dyadic((1, 2)), "t")], PLUS))
-    yield of("node_without_rule", ("COMP-2",), "Of two layers one has no rule: there is no default.", lambda net: gemm(net, gemm(net, image(net, (1, 3)), 3, 3, None), 3, 2, EPS))
-    yield of("relu_without_rule", ("COMP-2",), "A ReLU without a rule.", lambda net: gemm(net, net.node("Relu", [gemm(net, image(net, (1, 3)), 3, 3, EPS)]), 3, 2, EPS))
-    yield of("unknown_operator", ("COMP-2",), "An operator that ONNX has not.", lambda net: gemm(net, net.node("Sideways", [image(net, (1, 3))], PASS), 3, 2, EPS))
-    yield of("random_operator", ("COMP-2",), "Noise has no one answer.", lambda net: gemm(net, net.node("Add", [image(net, (1, 3)), net.node("RandomNormalLike", [net.node("Identity", ["x"])])], NORM), 3, 2, EPS))
-    yield of("circle", ("COMP-2",), "A graph that runs in a circle.", _circle)
-
-
-def _circle(net: Net) -> Any:
-    image(net, (1, 2))
-    net.node("Add", ["x", "relu0_y"], NORM)
-    return net.node("Relu", ["add0_y"], PASS)
-
+def drafts() -> Iterator[Draft]:
+    """Yield all of them."""
+    yield from _composites()
+    yield from _properties()

@@ -141,7 +141,12 @@ def _agree(draft: Draft, model: bytes, arrays: Mapping[str, np.ndarray]) -> None
 
 
 def _record(
-    draft: Draft, proto: onnx.ModelProto, clauses: tuple[str, ...], variants: Mapping[str, Any], model: bytes, data: bytes
+    draft: Draft,
+    proto: onnx.ModelProto,
+    clauses: tuple[str, ...],
+    variants: Mapping[str, Any],
+    model: bytes,
+    data: bytes,
 ) -> dict[str, Any]:
     ops = sorted({n.op_type for n in proto.graph.node})
     return {
@@ -158,10 +163,16 @@ def _record(
         "model": {"file": "model.onnx", "sha256": hashlib.sha256(model).hexdigest()},
         "rules": [{"node": s.node, "rule": s.rule, "params": dict(s.params)} for s in draft.net.rules],
         "arrays": {"file": "data.npz", "sha256": hashlib.sha256(data).hexdigest()},
-        "tolerance": {**TOLERANCES[draft.basis], "unit": "max_abs_expected", "basis": draft.basis},
+        "tolerance": {**_tolerance(draft), "unit": "max_abs_expected", "basis": draft.basis},
         "variants": dict(variants),
         "source": {"generator": draft.id.split("/")[0], "oracle": "literal sums over indices, in fractions"},
     }
+
+
+def _tolerance(draft: Draft) -> dict[str, float]:
+    """Return the largest errors that pass; what a property adds up is rounded, also where each entry is exact."""
+    found = TOLERANCES[draft.basis]
+    return {**found, "exact": found["float64"]} if draft.property else dict(found)
 
 
 def _flags(draft: Draft) -> list[str]:
@@ -210,4 +221,3 @@ def write(drafts: Iterable[Draft], folder: Path) -> int:
             (folder / case / name).write_bytes(data)
     (folder / "index.json").write_bytes(index_of(cases))
     return len(cases)
-

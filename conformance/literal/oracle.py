@@ -14,9 +14,11 @@ from onnx import numpy_helper
 from reflrp.conformance.literal.functions import FUNCTIONS, SIGMOID_GATE
 from reflrp.conformance.literal.layers import LAYERS
 from reflrp.conformance.literal.numbers import fractions
+from reflrp.conformance.literal.pools import POOLS
 from reflrp.conformance.literal.routing import ROUTING
-from reflrp.conformance.literal.rules import RULES, Node, NotServed, Params, Relevance, Rule
+from reflrp.conformance.literal.rules import Node, NotServed, Params, Relevance
 from reflrp.conformance.literal.steps import Linear, Normaliser, Numbers, Pointwise, Product, Routing, Site, Step
+from reflrp.conformance.literal.table import RULES, Rule
 from reflrp.conformance.protocol import RuleSpec
 
 FOLD = "fold"
@@ -52,7 +54,7 @@ class Oracle:
     """
 
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
-    layers: Mapping[str, Callable[[Site], Step]] = field(default_factory=lambda: LAYERS)
+    layers: Mapping[str, Callable[[Site], Step]] = field(default_factory=lambda: {**LAYERS, **POOLS})
     functions: Mapping[str, Callable[[Site], Step]] = field(default_factory=lambda: FUNCTIONS)
     routing: Mapping[str, Callable[[Site], list[Routing]]] = field(default_factory=lambda: ROUTING)
     seen: Mapping[str, Callable[[Site], Step]] = field(default_factory=dict)
@@ -72,7 +74,9 @@ class Oracle:
         folded = {name for name, spec in specs.items() if spec.rule == FOLD}
         steps = fold(run.steps, folded) if folded else run.steps
         relevance = self._back(steps, run, seed, specs)
-        return Answer({k: run.shaped(k, v) for k, v in run.values.items()}, {k: run.shaped(k, v) for k, v in relevance.items()})
+        return Answer(
+            {k: run.shaped(k, v) for k, v in run.values.items()}, {k: run.shaped(k, v) for k, v in relevance.items()}
+        )
 
     def _back(
         self, steps: list[Done], run: _Run, seed: Mapping[str, np.ndarray], specs: Mapping[str, RuleSpec]
@@ -156,7 +160,11 @@ class _Run:
             tuple(node.output),
             tuple(self.constants[n].shape if n in self.constants else self.shapes[n] for n in given if n),
             known,
-            {i: self.shaped(n, self.values[n]) if n in self.values else fractions(known[i]) for i, n in enumerate(given) if n},
+            {
+                i: self.shaped(n, self.values[n]) if n in self.values else fractions(known[i])
+                for i, n in enumerate(given)
+                if n
+            },
         )
         for step, output in zip(self._steps(site), node.output, strict=False):
             self._run(site, step, output)
@@ -232,7 +240,11 @@ def fold(steps: list[Done], names: set[str]) -> list[Done]:
                 found[found.index(before)] = replace(before, step=_after(before.step, done.step), output=done.output)
             elif len(readers) == 1 and isinstance(readers[0].step, Linear):
                 at = found.index(readers[0])
-                found[at] = replace(readers[0], step=_before(readers[0].step, done.step), inputs=(done.inputs[0], *readers[0].inputs[1:]))
+                found[at] = replace(
+                    readers[0],
+                    step=_before(readers[0].step, done.step),
+                    inputs=(done.inputs[0], *readers[0].inputs[1:]),
+                )
             else:
                 raise NotServed(f"{done.name!r} has no linear neighbour to be folded into")
             found.remove(done)

@@ -6,7 +6,7 @@ mutant that some vector must kill (`mutants`).
 
 from reflrp.conformance.readings.base import Reading, Specs
 from reflrp.conformance.readings.graphs import GRAPHS
-from reflrp.conformance.readings.linear import LINEAR
+from reflrp.conformance.readings.linear_table import LINEAR
 from reflrp.conformance.readings.others import OTHERS
 
 READINGS: tuple[Reading, ...] = (*LINEAR, *OTHERS, *GRAPHS)

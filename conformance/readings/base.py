@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reflrp.conformance.literal.oracle import Oracle
-from reflrp.conformance.literal.rules import Rule
 from reflrp.conformance.literal.steps import Site, Step
+from reflrp.conformance.literal.table import Rule
 from reflrp.conformance.protocol import RuleSpec
 
 Specs = tuple[RuleSpec, ...]
@@ -67,8 +67,17 @@ def stabilizer(**values: Any) -> Change:
     return change
 
 
-def _stabilised(spec: RuleSpec, values: Mapping[str, Any]) -> RuleSpec:
-    if "stabilizer" not in spec.params:
+def signed(form: Any) -> Change:
+    """Return the change of the stabilisers whose form is "signed" into f(z, epsilon)."""
+
+    def change(oracle: Oracle, specs: Specs) -> tuple[Oracle, Specs]:
+        return oracle, tuple(_stabilised(s, {"form": form}, "signed") for s in specs)
+
+    return change
+
+
+def _stabilised(spec: RuleSpec, values: Mapping[str, Any], only: str = "") -> RuleSpec:
+    if "stabilizer" not in spec.params or (only and spec.params["stabilizer"]["form"] != only):
         return spec
     return replace(spec, params={**spec.params, "stabilizer": {**spec.params["stabilizer"], **values}})
 

@@ -7,23 +7,25 @@ from fractions import Fraction
 from typing import Any
 
 from reflrp.conformance.literal import rules as r
+from reflrp.conformance.literal import rules_linear as rl
+from reflrp.conformance.literal import rules_other as ro
 from reflrp.conformance.literal.numbers import sqrt
 from reflrp.conformance.literal.rules import Node, Params, Relevance, fraction, neg, pos
 from reflrp.conformance.literal.steps import Numbers, Term
-from reflrp.conformance.readings.base import Reading, chosen, formula, instead, stabilizer
+
 
 def zero_is_negative(z: Fraction, e: Fraction) -> Fraction:
-    """z + e sgn z with sgn 0 = -1."""
+    """Z + e sgn z with sgn 0 = -1."""
     return z + e if z > 0 else z - e
 
 
 def away(z: Fraction, e: Fraction) -> Fraction:
-    """z - e sgn z: towards 0."""
+    """Z - e sgn z: towards 0."""
     return z - e if z >= 0 else z + e
 
 
 def zero_counts_one(z: Fraction, e: Fraction) -> Fraction:
-    """z + e sgn z, and 1 where that is 0."""
+    """Z + e sgn z, and 1 where that is 0."""
     found = z + e if z >= 0 else z - e
     return found if found != 0 else Fraction(1)
 
@@ -43,7 +45,7 @@ def inputless(node: Node, R: Numbers, p: Params) -> Relevance:
     bias = r.biases(node, p["bias"], "absorb")
     z = [sum((node.a[t.operand][t.j] * t.w for t in row), b) for row, b in zip(node.linear.rows, bias, strict=True)]
     d = r.stabilised(z, node.samples, p["stabilizer"])
-    return r.transposed(node, [x / k if k != 0 else Fraction(0) for x, k in zip(R, d, strict=True)], p)
+    return ro.transposed(node, [x / k if k != 0 else Fraction(0) for x, k in zip(R, d, strict=True)], p)
 
 
 def spread(node: Node, R: Numbers, p: Params) -> Relevance:
@@ -60,7 +62,7 @@ def spread(node: Node, R: Numbers, p: Params) -> Relevance:
 def gamma_of_products(node: Node, R: Numbers, p: Params) -> Relevance:
     """Positive contributions, not positive weights, count 1 + gamma times."""
     if p["generalized"]:
-        return r.gamma(node, R, p)
+        return rl.gamma(node, R, p)
     return _raised(node, R, p)
 
 
@@ -73,7 +75,7 @@ def _raised(node: Node, R: Numbers, p: Params) -> Relevance:
 def gamma_negative(node: Node, R: Numbers, p: Params) -> Relevance:
     """Negative weights count 1 + gamma times."""
     if p["generalized"]:
-        return r.gamma(node, R, p)
+        return rl.gamma(node, R, p)
     g = fraction(p["gamma"])
     bias = r.biases(node, p["bias"], "keep", lambda b: b + g * pos(b))
     return r.shared(node, lambda a, t: a * (t.w + g * neg(t.w)), bias, R, p["stabilizer"])
@@ -81,12 +83,12 @@ def gamma_negative(node: Node, R: Numbers, p: Params) -> Relevance:
 
 def generalized_always_up(node: Node, R: Numbers, p: Params) -> Relevance:
     """The positive contributions are raised whatever the sign of z."""
-    return _raised(node, R, p) if p["generalized"] else r.gamma(node, R, p)
+    return _raised(node, R, p) if p["generalized"] else rl.gamma(node, R, p)
 
 
 def generalized_at_zero(node: Node, R: Numbers, p: Params) -> Relevance:
     """Where z = 0 the positive contributions are raised."""
-    usual = r.gamma(node, R, p)
+    usual = rl.gamma(node, R, p)
     if not p["generalized"]:
         return usual
     at_zero = [x if z == 0 else Fraction(0) for x, z in zip(R, node.z, strict=True)]
@@ -115,13 +117,13 @@ def renormalised(node: Node, R: Numbers, p: Params) -> Relevance:
     ]
     mixed = [Fraction(0) if one else x for x, one in zip(R, alone, strict=True)]
     rest = [x if one else Fraction(0) for x, one in zip(R, alone, strict=True)]
-    return r.added(r.alpha_beta(node, mixed, p), r.epsilon(node, rest, {**p, "bias": "absorb"}))
+    return r.added(rl.alpha_beta(node, mixed, p), rl.epsilon(node, rest, {**p, "bias": "absorb"}))
 
 
 def beta_added(node: Node, R: Numbers, p: Params) -> Relevance:
     """The negative part is added."""
-    flipped = r.alpha_beta(node, R, {**p, "alpha": Fraction(0), "beta": -fraction(p["beta"])})
-    return r.added(r.alpha_beta(node, R, {**p, "beta": Fraction(0)}), flipped)
+    flipped = rl.alpha_beta(node, R, {**p, "alpha": Fraction(0), "beta": -fraction(p["beta"])})
+    return r.added(rl.alpha_beta(node, R, {**p, "beta": Fraction(0)}), flipped)
 
 
 def positive_only(node: Node, R: Numbers, p: Params) -> Relevance:
@@ -132,12 +134,12 @@ def positive_only(node: Node, R: Numbers, p: Params) -> Relevance:
 
 def corners_swapped(node: Node, R: Numbers, p: Params) -> Relevance:
     """Low goes with negative weights, high with positive ones."""
-    return r.z_box(node, R, {**p, "low": p["high"], "high": p["low"]})
+    return rl.z_box(node, R, {**p, "low": p["high"], "high": p["low"]})
 
 
 def box_with_bias(node: Node, R: Numbers, p: Params) -> Relevance:
     """The bias stands in the denominator."""
-    low, high = r._each(node, p["low"]), r._each(node, p["high"])
+    low, high = rl.each_entry(node, p["low"]), rl.each_entry(node, p["high"])
 
     def u(a: Fraction, t: Term) -> Fraction:
         return a * t.w - t.share * (low[t.j] * pos(t.parameter) + high[t.j] * neg(t.parameter))
@@ -147,7 +149,9 @@ def box_with_bias(node: Node, R: Numbers, p: Params) -> Relevance:
 
 def by_size(node: Node, R: Numbers, p: Params) -> Relevance:
     """By the size of the weights, not their squares."""
-    return r.shared(node, lambda a, t: t.share * abs(t.parameter), r.biases(node, p["bias"], "", r.square), R, p["stabilizer"])
+    return r.shared(
+        node, lambda a, t: t.share * abs(t.parameter), r.biases(node, p["bias"], "", r.square), R, p["stabilizer"]
+    )
 
 
 def times_input(node: Node, R: Numbers, p: Params) -> Relevance:
@@ -216,9 +220,9 @@ def own_entry(node: Node, R: Numbers, p: Params) -> Relevance:
 def below_or_equal(node: Node, R: Numbers, p: Params) -> Relevance:
     """An input equal to mu counts as -1."""
     tiny = Fraction(1, 1 << 200)
-    mu = [m + tiny for m in r._each(node, p["mu"])]
+    mu = [m + tiny for m in rl.each_entry(node, p["mu"])]
     shifted = replace_numbers(node, mu)
-    return r.sign(node, R, {**p, "mu": shifted})
+    return rl.sign(node, R, {**p, "mu": shifted})
 
 
 def replace_numbers(node: Node, values: Numbers) -> Any:
@@ -233,75 +237,10 @@ def replace_numbers(node: Node, values: Numbers) -> Any:
 def sample_deviation(node: Node, R: Numbers, p: Params) -> Relevance:
     """The deviation divides by n - 1."""
     n = len(node.a[0]) // (node.shapes[0][0] if p["over"] == "sample" else 1)
-    return r.stdx_epsilon(node, R, {**p, "factor": fraction(p["factor"]) * sqrt(Fraction(n, n - 1))})
+    return rl.stdx_epsilon(node, R, {**p, "factor": fraction(p["factor"]) * sqrt(Fraction(n, n - 1))})
 
 
 def turned_biases(node: Node, R: Numbers, p: Params) -> Relevance:
     """b- goes with w+, b+ with w-."""
     turned = replace(node.linear, bias=[-b for b in node.linear.bias])
-    return r.alpha_beta_x(replace(node, step=turned), R, p)
-
-
-LINEAR = (
-    Reading("STAB-1", "sgn 0 = -1", "deviation", "A denominator of 0 becomes -epsilon.", stabilizer(form=zero_is_negative)),
-    Reading("STAB-1", "towards 0", "deviation", "Epsilon moves the denominator towards 0.", stabilizer(form=away)),
-    Reading("STAB-2", "0 counts as 1", "deviation", "A denominator of 0 is replaced by 1.", stabilizer(form=zero_counts_one)),
-    Reading("STAB-3", "form=plain", "variant", "z + epsilon, whatever the sign of z.", stabilizer(form="plain"), ("lxt",)),
-    Reading("STAB-3", "form=clip", "variant", "The denominator is at least epsilon.", stabilizer(form="clip"), ("zennit",)),
-    Reading("STAB-3", "form=nonzero", "variant", "Epsilon stands only where z = 0.", stabilizer(form="nonzero"), ("innvestigate",)),
-    Reading("STAB-3", "norm_scale=False", "deviation", "Epsilon is not scaled.", stabilizer(norm_scale=False)),
-    Reading("EPS-1", "without input", "deviation", "The input is left out of the numerator.", formula(epsilon=inputless)),
-    Reading("EPS-1", "absolute", "deviation", "Contributions count by their size.", formula(epsilon=absolute)),
-    Reading("EPS-2", "bias=ignore", "variant", "No bias in the denominator.", chosen("epsilon", bias="ignore"), ("innvestigate",)),
-    Reading("EPS-2", "bias=absorb", "variant", "The bias stands in the denominator.", chosen("epsilon", bias="absorb")),
-    Reading("EPS-2", "bias spread", "deviation", "Bias and stabiliser in equal parts to the inputs.", formula(epsilon=spread), ("lrp_toolbox",)),
-    Reading("EPS-3", "gradient", "deviation", "The gradient without the input.", formula(epsilon=inputless)),
-    Reading("GAMMA-1", "by contributions", "deviation", "Positive contributions, not weights, are raised.", formula(gamma=gamma_of_products)),
-    Reading("GAMMA-1", "negative raised", "deviation", "Negative weights are raised.", formula(gamma=gamma_negative)),
-    Reading("GAMMA-2", "bias=keep", "variant", "The bias is not scaled.", chosen("gamma", bias="keep"), ("captum",)),
-    Reading("GAMMA-2", "bias=scale", "variant", "The bias is scaled as weights are.", chosen("gamma", bias="scale")),
-    Reading("GAMMA-2", "bias=ignore", "variant", "No bias in the denominator.", chosen("gamma", bias="ignore")),
-    Reading("GAMMA-3", "generalized=False", "variant", "Positive weights are raised.", chosen("gamma", generalized=False)),
-    Reading("GAMMA-3", "generalized=True", "variant", "The contributions of the sign of z are raised.", chosen("gamma", generalized=True), ("zennit",)),
-    Reading("GAMMA-3", "always up", "deviation", "Positive contributions are raised also where z < 0.", formula(gamma=generalized_always_up)),
-    Reading("GAMMA-4", "shares at 0", "deviation", "Relevance is shared where z = 0.", formula(gamma=generalized_at_zero)),
-    Reading("AB-1", "by weight", "deviation", "The sign of the weight decides, not of the contribution.", formula(alpha_beta=by_weight), ("captum",)),
-    Reading("AB-1", "beta added", "deviation", "The negative part is added.", formula(alpha_beta=beta_added)),
-    Reading("AB-2", "bias=full", "variant", "All of the bias in both denominators.", chosen("alpha_beta", bias="full"), ("innvestigate",)),
-    Reading("AB-2", "bias=split", "variant", "Positive bias to alpha, negative to beta.", chosen("alpha_beta", bias="split")),
-    Reading("AB-2", "bias=ignore", "variant", "No bias.", chosen("alpha_beta", bias="ignore")),
-    Reading("AB-3", "renormalised", "deviation", "Where one part is empty the other gets R.", formula(alpha_beta=renormalised)),
-    Reading("ZP-1", "positive inputs", "deviation", "Negative inputs get nothing.", formula(z_plus=positive_only)),
-    Reading("ZP-2", "bias=full", "variant", "All of the bias.", chosen("z_plus", bias="full"), ("captum",)),
-    Reading("ZP-2", "bias=split", "variant", "The positive bias.", chosen("z_plus", bias="split")),
-    Reading("ZP-2", "bias=ignore", "variant", "No bias.", chosen("z_plus", bias="ignore"), ("innvestigate",)),
-    Reading("ZP-3", "inputs=raw", "variant", "Inputs are not split by sign.", chosen("z_plus", inputs="raw"), ("innvestigate", "captum")),
-    Reading("ZP-3", "inputs=split", "variant", "Inputs are split by sign.", chosen("z_plus", inputs="split")),
-    Reading("ZB-1", "corners swapped", "deviation", "Low for negative weights, high for positive.", formula(z_box=corners_swapped)),
-    Reading("ZB-1", "no box", "deviation", "The bounds are left out: LRP-epsilon.", instead("z_box", "epsilon", bias="ignore")),
-    Reading("ZB-2", "bias kept", "deviation", "The bias stands in the denominator.", formula(z_box=box_with_bias)),
-    Reading("WSQ-1", "by size", "deviation", "Weights by their size, not squared.", formula(w_square=by_size)),
-    Reading("WSQ-1", "times input", "deviation", "The input is a factor.", formula(w_square=times_input)),
-    Reading("WSQ-1", "share squared", "deviation", "A pool's share is squared.", formula(w_square=share_squared)),
-    Reading("WSQ-2", "bias=square", "variant", "The squared bias in the denominator.", chosen("w_square", bias="square"), ("zennit",)),
-    Reading("WSQ-2", "bias=ignore", "variant", "No bias.", chosen("w_square", bias="ignore")),
-    Reading("FLAT-1", "by size", "deviation", "Weights by their size.", formula(flat=flat_by_size)),
-    Reading("FLAT-1", "bias counted", "deviation", "The bias is one more input.", formula(flat=flat_with_bias), ("zennit",)),
-    Reading("FLAT-2", "stored zeros", "deviation", "An input with the weight 0 does not count.", formula(flat=flat_by_weights)),
-    Reading("FLAT-2", "padding counted", "deviation", "Padding counts as inputs.", formula(flat=flat_with_padding)),
-    Reading("NORM-1", "equal parts", "deviation", "In equal parts, whatever the contributions.", formula(norm=halved)),
-    Reading("NORM-1", "epsilon of sums", "deviation", "An average's epsilon is in units of the sum.", formula(norm=epsilon_of_sums)),
-    Reading("SIGN-1", "input kept", "deviation", "The input in place of its sign.", instead("sign", "epsilon")),
-    Reading("SIGN-2", "sgn 0 = -1", "deviation", "An input at the threshold counts as -1.", formula(sign=below_or_equal)),
-    Reading("SIGN-2", "bias=ignore", "variant", "No bias in the denominator.", chosen("sign", bias="ignore"), ("signxai",)),
-    Reading("SIGN-2", "bias=absorb", "variant", "The bias stands in the denominator.", chosen("sign", bias="absorb")),
-    Reading("STDX-1", "n - 1", "deviation", "The deviation divides by n - 1.", formula(stdx_epsilon=sample_deviation)),
-    Reading("STDX-2", "over=batch", "variant", "One deviation for the batch.", chosen("stdx_epsilon", over="batch"), ("signxai",)),
-    Reading("STDX-2", "over=sample", "variant", "Each sample's own deviation.", chosen("stdx_epsilon", over="sample")),
-    Reading("STDX-2", "bias=ignore", "variant", "No bias in the denominator.", chosen("stdx_epsilon", bias="ignore")),
-    Reading("ABX-1", "bias=ignore", "variant", "No bias.", chosen("alpha_beta_x", bias="ignore")),
-    Reading("ABX-1", "bias=split", "variant", "b+ with w+, b- with w-.", chosen("alpha_beta_x", bias="split")),
-    Reading("ABX-1", "biases turned", "deviation", "Each bias has its sign turned.", formula(alpha_beta_x=turned_biases)),
-    Reading("ABX-2", "second=beta", "variant", "beta[1] in place of alpha[1].", chosen("alpha_beta_x", second="beta"), ("innvestigate",)),
-    Reading("ABX-2", "second=alpha", "variant", "alpha[1] for negative inputs and weights.", chosen("alpha_beta_x", second="alpha")),
-)
+    return rl.alpha_beta_x(replace(node, step=turned), R, p)

@@ -10,6 +10,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,8 +28,27 @@ SAMPLES = 10
 """How many samples the tables list."""
 
 
+COMMANDS = "reflrp.commands"
+"""The group of entry points in which packages that stand above this one enter commands: `conformance` is one."""
+
+
+def _entered(name: str) -> Any:
+    """Return the command that a package has entered under a name, or None."""
+    for found in entry_points(group=COMMANDS, name=name):
+        return typer.main.get_command(found.load())
+    return None
+
+
 class _Group(TyperGroup):
-    """Gives every failure one line on stderr and its exit code."""
+    """Gives every failure one line on stderr and its exit code; has the commands of entry points too."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return [*super().list_commands(ctx), *sorted(point.name for point in entry_points(group=COMMANDS))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of a name, our own first."""
+        return super().get_command(ctx, cmd_name) or _entered(cmd_name)
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command and exit."""

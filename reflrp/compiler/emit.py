@@ -79,8 +79,8 @@ class Writer:
         if self.constants.find(value) is not None:
             return None
         _, function, base = self.trace.origins[id(value)]
-        if base.dtype != value.dtype:
-            return None
+        if base.dtype != value.dtype or (base.shape == value.shape and np.array_equal(base, value)):
+            return None  # w+ of positive weights is these weights, and the same constant
         inner = self.write(self.trace.constant(base))
         leaf = argument(self.trace, inner, tuple(base.shape), base.dtype, finite=True)
         self.names.setdefault(id(leaf.term), (inner,))

@@ -2,6 +2,8 @@
 
 `composite` has the class and the families' defaults, `matchers` what nodes can be told apart by, `presets` the presets
 that ship, `registry` what `rules=` means.
+
+Clauses: COMP-1, COMP-2.
 """
 
 from reflrp.composites.auto import auto

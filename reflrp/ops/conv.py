@@ -1,4 +1,7 @@
-"""Convolutions and what pools by their windows: z = L(a, w) + b, with the transpose L.T(s, w)."""
+"""Convolutions and what pools by their windows: z = L(a, w) + b, with the transpose L.T(s, w).
+
+Clauses: LAYER-1 (convolutions), LAYER-2 (the shares of an average).
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 A map takes its parameter as an argument, so that a rule evaluates the same geometry with w+, w-, w**2 or ones.
 Sums and pools carry the scalar parameter w = 1.
+
+Clauses: BN-1 (a BatchNormalization is a diagonal map).
 """
 
 from __future__ import annotations

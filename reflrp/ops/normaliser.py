@@ -1,4 +1,7 @@
-"""Normalisers: each output depends on a statistic of a whole axis. Softmax and LogSoftmax."""
+"""Normalisers: each output depends on a statistic of a whole axis. Softmax and LogSoftmax.
+
+Clauses: ATT-1.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 An integer q with the scale s and the zero point z stands for the number s (q - z). Both say the same in other units, as
 metres and feet do, so that what was relevant of the one is relevant of the other: no step between them is a layer.
+
+Clauses: QUANT-1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Routing: operators that only move entries. Their relevance goes back by the transpose, always."""
+"""Routing: operators that only move entries. Their relevance goes back by the transpose, always.
+
+Clauses: ROUTE-1.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Sums: of several values, and over axes. They carry the scalar or sign w."""
+"""Sums: of several values, and over axes. They carry the scalar or sign w.
+
+Clauses: LAYER-3 (a constant that is added is a bias).
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 They change relevance, so a composite names them (`Composite.canonize`), and `Programs` checks at the first input that the
 outputs did not change (`ForwardChanged`).
+
+Clauses: BN-2.
 """
 
 from __future__ import annotations

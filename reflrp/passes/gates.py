@@ -1,4 +1,7 @@
-"""Which operand of a product is the gate: a pass that follows each operand back to the function it comes out of."""
+"""Which operand of a product is the gate: a pass that follows each operand back to the function it comes out of.
+
+Clauses: REC-1.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What all rules share: frozen data, called with a node's op, input, output and relevance."""
+"""What all rules share: frozen data, called with a node's op, input, output and relevance.
+
+Clauses: ARG-1.
+"""
 
 from __future__ import annotations
 

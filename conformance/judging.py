@@ -1,0 +1,86 @@
+"""Judging by files: a library in any language writes results/<case>.npz, and is judged without an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reflrp.conformance.cases import Case, select
+from reflrp.conformance.profiles import Profile
+from reflrp.conformance.protocol import Arrays, Info, RuleSpec, Unsupported
+from reflrp.conformance.report import Report
+from reflrp.conformance.running import run
+from reflrp.errors import InputError
+from reflrp.ground import checks
+
+
+class Written:
+    """What a library wrote to a folder: `<case>.npz` with relevance/<value> and out/<output>, or `<case>.txt`.
+
+    The text says why there is no answer: "unsupported: ..." or "rejected: ...".
+    """
+
+    def __init__(self, folder: Path, name: str, version: str, cases: Sequence[Case]) -> None:
+        self.folder, self.name, self.version = folder, name, version
+        self.of = {case.model: case for case in cases}
+
+    def describe(self) -> Info:
+        """Return who is judged."""
+        return Info(self.name, self.version)
+
+    def load(self, model: Path, dtype: str) -> dict[str, np.ndarray]:
+        """Return what was written for the case of this model."""
+        case = self.of[model]
+        if case.expect == "property":
+            raise Unsupported("a property is asked of a library itself, which files cannot answer")
+        text = self.folder / f"{case.id}.txt"
+        if text.is_file():
+            _refused(text.read_text("utf-8", errors="replace").strip())
+        try:
+            with np.load(self.folder / f"{case.id}.npz", allow_pickle=False) as data:
+                return dict(data)
+        except (OSError, ValueError) as error:
+            raise Unsupported(f"no {case.id}.npz that can be read: {error}") from error
+
+    def forward(self, model: dict[str, np.ndarray], inputs: Arrays) -> Arrays:
+        """Return the outputs."""
+        return _part(model, "out/")
+
+    def explain(self, model: dict[str, np.ndarray], inputs: Arrays, seed: Arrays, rules: Sequence[RuleSpec]) -> Arrays:
+        """Return the relevance."""
+        return _part(model, "relevance/")
+
+
+def _refused(text: str) -> None:
+    word, _, reason = text.partition(":")
+    if word == "rejected":
+        raise ValueError(reason.strip() or "rejected")
+    raise Unsupported(reason.strip() or text)
+
+
+def _part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def judge(
+    results: str | Path,
+    cases: str | Sequence[str] = "*",
+    dtype: str = "float64",
+    name: str = "results",
+    version: str = "unknown",
+    profile: Profile | str | Path | None = None,
+) -> Report:
+    """Judge what a library wrote: `results/<case>.npz`, with the arrays relevance/<input> and out/<output>.
+
+    `results/<case>.txt` says "unsupported: why" or "rejected: why" instead. Arguments as for `run`. Raises InputError where
+    there is no such folder.
+    """
+    folder = checks.path("results", results)
+    checks.text("name", name)
+    checks.text("version", version)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder of results")
+    return run(Written(folder, name, version, select(cases)), cases, dtype, profile)

@@ -1,0 +1,371 @@
+"""The conformance suite: reflrp conforms, the vectors are what the generator gives, and every mutant is told apart."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reflrp.conformance import Case, Deviation, Profile, Report, Row, Unsupported, clauses, run, select
+from reflrp.conformance.adapters import compiled, literal
+from reflrp.conformance.adapters.reflrp import Adapter
+from reflrp.conformance.cases import VECTORS, altered, index
+from reflrp.conformance.generate import GROUPS
+from reflrp.conformance.generate.draft import Draft
+from reflrp.conformance.generate.write import Refused, files_of
+from reflrp.conformance.judging import judge
+from reflrp.conformance.mutants import killers, survivors
+from reflrp.conformance.page import page
+from reflrp.conformance.plugin import parametrize_with_cases
+from reflrp.conformance.readings import READINGS
+from reflrp.conformance.render import html, junit, markdown
+from reflrp.conformance.running import judge_one
+from reflrp.conformance.searching import search
+from reflrp.conformance.verdicts import judged
+from reflrp.errors import InputError, ReflrpError
+
+CHECKOUT = Path(__file__).parents[1]
+ALL = select()
+
+
+def verdicts(report: Report) -> set[str]:
+    return {row.verdict for row in report.rows}
+
+
+# ---------------------------------------------------------------- reflrp
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "exact"])
+def test_reflrp_conforms(dtype):
+    """In fractions only what is rational; everything else in full."""
+    report = run(Adapter(), dtype=dtype)
+    left = {row.case for row in report.rows if row.verdict == "UNSUPPORTED"}
+    assert not [str(row) for row in report.rows if not row.conforms and row.case not in left]
+    assert left == ({case.id for case in ALL if not case.record["exact"]} if dtype == "exact" else set())
+
+
+def test_compiled_graphs_conform():
+    """All but what ends in a Sigmoid, which compiling strips."""
+    report = run(compiled.Adapter(), dtype="float32")
+    left = {row.case for row in report.rows if row.verdict == "UNSUPPORTED"}
+    assert not [str(row) for row in report.rows if not row.conforms and row.case not in left]
+    assert left == {f"sigmoid/{name}" for name in ("pass", "gradient", "ratio")}
+
+
+def test_reflrp_refuses_by_its_own_errors():
+    for case in [c for c in ALL if c.expect == "reject"]:
+        adapter = Adapter()
+        with pytest.raises(ReflrpError):
+            adapter.explain(adapter.load(case.model, "float64"), case.part("in"), case.part("seed"), case.rules)
+
+
+# ---------------------------------------------------------------- the vectors
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda g: g.__name__.rpartition(".")[2])
+def test_vectors_are_what_the_generator_gives(group):
+    for draft in group.drafts():
+        for name, data in files_of(draft).items():
+            assert (VECTORS / draft.id / name).read_bytes() == data, f"{draft.id}/{name}: run `make vectors`"
+
+
+def test_vectors_are_those_of_the_generator_alone():
+    ids = [draft.id for group in GROUPS for draft in group.drafts()]
+    folders = {str(path.parent.relative_to(VECTORS)) for path in VECTORS.rglob("case.json")}
+    assert len(ids) == len(set(ids)) >= 400
+    assert set(ids) == set(index()["cases"]) == folders
+    assert not altered(ALL)
+    assert sum(path.stat().st_size for path in VECTORS.rglob("*") if path.is_file()) < 10e6
+
+
+def test_every_clause_has_vectors_and_a_mutant():
+    tested = {clause for case in ALL for clause in case.clauses}
+    assert tested == set(clauses())
+    assert {r.clause for r in READINGS} | {"ARG-1", "COMP-2"} == set(clauses())
+    assert {case.record["level"] for case in ALL} == {"C0", "C1", "C2", "C3", "C4"}
+
+
+@pytest.mark.parametrize("name", ["case", "report", "profile"])
+def test_schemas_hold(name, tmp_path):
+    schema = json.loads((VECTORS.parents[1] / "schema" / f"{name}.schema.json").read_text("utf-8"))
+    run(Adapter(), "epsilon/*").save(tmp_path / "report.json")
+    records = {
+        "case": [dict(case.record) for case in ALL],
+        "report": [json.loads((tmp_path / "report.json").read_text("utf-8"))],
+        "profile": [{"deviation": [{"case": "*", "verdict": "FAIL", "reason": "r", "url": "u", "until": "open"}]}, {}],
+    }
+    for record in records[name]:
+        assert not list(wrong(record, schema, name))
+    assert list(wrong({"colour": 1}, schema, name))
+
+
+KINDS = {"object": dict, "array": list, "string": str, "boolean": bool, "number": (int, float), "null": type(None)}
+
+
+def wrong(value, schema, place):
+    """Yield what a value lacks of a schema: type, enum, required, properties, items."""
+    kinds = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type", list(KINDS))
+    if not any(isinstance(value, KINDS[k]) for k in kinds):
+        yield f"{place} is no {kinds}"
+    if "enum" in schema and value not in schema["enum"]:
+        yield f"{place} is {value!r}"
+    if isinstance(value, dict):
+        yield from (f"{place} lacks {key}" for key in schema.get("required", []) if key not in value)
+        more = schema.get("additionalProperties", True)
+        for key, item in value.items():
+            inner = schema.get("properties", {}).get(key, more)
+            if inner is False:
+                yield f"{place}.{key} is unknown"
+            elif isinstance(inner, dict):
+                yield from wrong(item, inner, f"{place}.{key}")
+    if isinstance(value, list) and "items" in schema:
+        for i, item in enumerate(value):
+            yield from wrong(item, schema["items"], f"{place}[{i}]")
+
+
+def test_what_tells_nothing_apart_is_refused():
+    draft = next(d for d in GROUPS[0].drafts() if d.id == "epsilon/epsilon_dense")
+    with pytest.raises(Refused, match="tells none"):
+        files_of(Draft(**{**vars(draft), "clauses": ("POOL-2",)}))
+
+
+# ---------------------------------------------------------------- mutants
+
+
+def test_no_mutant_survives():
+    assert not survivors()
+
+
+def test_a_mutant_that_changes_nothing_would_survive():
+    same = READINGS[0].__class__("EPS-1", "none", "deviation", "Nothing.", lambda oracle, specs: (oracle, specs))
+    assert not list(killers(same, select("epsilon/zero*")))
+
+
+def test_the_oracle_conforms_to_its_own_vectors():
+    report = run(literal.Adapter(), ["epsilon/*", "graph/*", "max_pool/*", "softmax/*", "property/*"])
+    assert verdicts(report) == {"PASS"}
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+class Answers(Adapter):
+    """reflrp with another answer: `change` has the relevance by name."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def explain(self, model, inputs, seed, rules):
+        return self.change(dict(super().explain(model, inputs, seed, rules)))
+
+
+def verdict(change, case="epsilon/epsilon_dense"):
+    (row,) = run(Answers(change), case).rows
+    return row
+
+
+def raising(error):
+    def change(found):
+        raise error
+
+    return change
+
+
+def test_verdicts_on_broken_answers():
+    assert verdict(lambda r: r).verdict == "PASS"
+    assert verdict(lambda r: {"x": r["x"] + np.nan}).verdict == "ERROR"
+    assert verdict(lambda r: {"x": r["x"][:, :2]}).verdict == "ERROR"
+    assert verdict(lambda r: {"y": r["x"]}).verdict == "ERROR"
+    assert verdict(lambda r: {"x": r["x"].astype(str)}).verdict == "ERROR"
+    assert verdict(lambda r: None).verdict == "ERROR"
+    assert verdict(raising(KeyError("x"))).verdict == "ERROR"
+    assert verdict(raising(Unsupported("no"))).verdict == "UNSUPPORTED"
+
+
+def test_fail_names_the_first_value_that_differs():
+    def change(found):
+        found["x"] = found["x"].copy()
+        found["x"][1, 3] += 1.0
+        return found
+
+    row = verdict(change)
+    assert (row.verdict, row.first_bad) == ("FAIL", "x[1, 3]")
+    assert "expected" in row.message
+    assert row.variant
+    assert row.fails
+
+
+def test_inner_values_count_where_they_are_offered():
+    inner = verdict(lambda r: {**r, "relu0_y": r["relu0_y"] + 1.0}, "composite/epsilon_mlp")
+    assert inner.verdict == "FAIL"
+    assert inner.first_bad.startswith("relu0_y[")
+    assert verdict(lambda r: {"x": r["x"]}, "composite/epsilon_mlp").verdict == "PASS"
+
+
+def test_each_variant_is_named():
+    """What a vector carries as another reading gets that reading's name."""
+    for case in ALL[::5]:
+        for tag, about in case.variants.items():
+            found = judged(case, "float32", case.part(f"variant/{tag}"))
+            assert found.verdict == {"variant": "VARIANT", "deviation": "DEVIATES"}[about["status"]]
+            assert found.variant == tag
+
+
+def test_another_forward_pass_is_not_judged():
+    class Wrong(Adapter):
+        def forward(self, model, inputs):
+            return {k: v + 1.0 for k, v in super().forward(model, inputs).items()}
+
+    assert verdicts(run(Wrong(), "epsilon/epsilon_d*")) == {"FORWARD"}
+
+
+def test_what_a_library_lacks_is_not_tried():
+    class Lacking(Adapter):
+        def describe(self):
+            info = super().describe()
+            return type(info)("lacking", "0", frozenset({"epsilon"}), frozenset({"Gemm"}), ("float64",))
+
+    report = run(Lacking(), ["epsilon/epsilon_conv1d", "epsilon/epsilon_dense", "flat/flat_dense"])
+    assert {row.case: row.verdict for row in report.rows} == {
+        "epsilon/epsilon_conv1d": "UNSUPPORTED",
+        "epsilon/epsilon_dense": "PASS",
+        "flat/flat_dense": "UNSUPPORTED",
+    }
+    assert verdicts(run(Lacking(), "epsilon/epsilon_dense", "float32")) == {"UNSUPPORTED"}
+
+
+def test_properties_are_told_apart():
+    class Mixed(Adapter):
+        def explain(self, model, inputs, seed, rules):
+            found = super().explain(model, inputs, seed, rules)
+            return {k: v + v.mean(axis=0, keepdims=True) for k, v in found.items()}
+
+    assert verdicts(run(Mixed(), "property/batch*")) == {"FAIL"}
+
+    class Overwriting(Adapter):
+        def explain(self, model, inputs, seed, rules):
+            found = super().explain(model, inputs, seed, rules)
+            for array in inputs.values():
+                array += 1.0
+            return found
+
+    assert verdicts(run(Overwriting(), "property/again*")) == {"FAIL"}
+
+
+# ---------------------------------------------------------------- profiles, reports, files
+
+
+def profile(**fields):
+    base = {"case": "epsilon/epsilon_dense", "verdict": "ERROR", "reason": "why", "url": "u", "until": "open"}
+    return Profile((Deviation(**{**base, **fields}),))
+
+
+def test_profiles_declare_and_expire():
+    broken = Answers(raising(ValueError("broken")))
+    assert not run(broken, "epsilon/epsilon_dense").ok
+    assert run(broken, "epsilon/epsilon_dense", profile=profile()).ok
+    late = run(Adapter(), "epsilon/epsilon_dense", profile=profile())
+    assert not late.ok
+    assert verdicts(late) == {"XPASS"}
+    other = run(broken, "epsilon/epsilon_dense", profile=profile(verdict="FAIL"))
+    assert verdicts(other) == {"XPASS"}
+    with pytest.raises(InputError, match="matches none"):
+        run(broken, "epsilon/epsilon_dense", profile=profile(case="nothing/*"))
+
+
+@pytest.mark.parametrize("text", ["[[deviation]]\ncase = 'a'", "x = 1", "[[deviation", "deviation = 3"])
+def test_profiles_are_read_strictly(text, tmp_path):
+    (tmp_path / "p.toml").write_text(text, "utf-8")
+    with pytest.raises(InputError):
+        Profile.load(tmp_path / "p.toml")
+
+
+def test_reports_are_saved_and_rendered(tmp_path):
+    report = run(Answers(lambda r: {"x": -r["x"]}), ["epsilon/epsilon_dense", "relu/pass"])
+    report.save(tmp_path / "r.json")
+    again = Report.load(tmp_path / "r.json")
+    assert again.rows[0].word == report.rows[0].word
+    assert "deviates" in html([again])
+    assert "| EPS-1 | ✗ |" in markdown([again])
+    assert '<failure message="' in junit([again])
+    (tmp_path / "r.json").write_text("{}", "utf-8")
+    with pytest.raises(InputError):
+        Report.load(tmp_path / "r.json")
+
+
+def test_a_clause_conforms_only_if_all_of_its_cases_do():
+    rows = (Row("a", ("EPS-1",), "PASS"), Row("b", ("EPS-1",), "FAIL"), Row("c", ("EPS-2",), "UNSUPPORTED"))
+    report = Report("l", "1", "float64", "s", "i", rows)
+    assert report.clauses() == {"EPS-1": "deviates", "EPS-2": "unsupported"}
+
+
+def test_files_of_other_languages_are_judged(tmp_path):
+    wanted = ["epsilon/epsilon_dense", "epsilon/epsilon_conv1d", "epsilon/epsilon_0_dense", "reject/alpha_nearly"]
+    case: Case
+    for case in select(wanted[:1]):
+        (tmp_path / "epsilon").mkdir()
+        arrays = {f"relevance/{k}": v for k, v in case.part("expected").items()}
+        np.savez(tmp_path / f"{case.id}.npz", **arrays, **{f"out/{k}": v for k, v in case.part("out").items()})
+    (tmp_path / "epsilon/epsilon_conv1d.txt").write_text("unsupported: no convolutions", "utf-8")
+    (tmp_path / "reject").mkdir()
+    (tmp_path / "reject/alpha_nearly.txt").write_text("rejected: alpha", "utf-8")
+    found = {row.case: row.verdict for row in judge(tmp_path, wanted).rows}
+    assert found == dict(zip(wanted, ["PASS", "UNSUPPORTED", "UNSUPPORTED", "REJECTED"], strict=True))
+    with pytest.raises(InputError):
+        judge(tmp_path / "nowhere")
+
+
+def test_altered_vectors_judge_nobody(tmp_path):
+    (source,) = select("epsilon/epsilon_dense")
+    folder = tmp_path / source.id
+    folder.mkdir(parents=True)
+    for file in source.folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    sums = {"suite_version": "t", "cases": {source.id: index()["cases"][source.id]}}
+    (tmp_path / "index.json").write_text(json.dumps(sums), "utf-8")
+    assert run(Adapter(), vectors=tmp_path).ok
+    (folder / "case.json").write_text(json.dumps({**source.record, "comment": "another"}), "utf-8")
+    with pytest.raises(InputError, match="not the file that index"):
+        run(Adapter(), vectors=tmp_path)
+
+
+def test_globs_that_match_nothing_are_errors():
+    with pytest.raises(InputError, match="matches no case"):
+        run(Adapter(), "epsilon/nothing*")
+    with pytest.raises(InputError):
+        run(Adapter(), dtype="float16")
+
+
+@parametrize_with_cases(Adapter(), "graph/residual*")
+def test_cases_are_tests(check):
+    check()
+
+
+# ---------------------------------------------------------------- searching, the page
+
+
+def test_search_finds_nothing_in_reflrp():
+    assert search(Adapter(), examples=60) == 60
+
+
+def test_search_shrinks_what_it_finds():
+    reading = next(r for r in READINGS if r.tag == "sgn 0 = -1" and r.clause == "STAB-1")
+    with pytest.raises(AssertionError) as found:
+        search(literal.Adapter(reading), examples=200)
+    assert len(re.findall(r" = Gemm\(", str(found.value))) == 1, "one layer is enough"
+
+
+def test_the_page_is_up_to_date():
+    assert (CHECKOUT / "docs" / "spec.md").read_text("utf-8") == page(), "run `make spec`"
+
+
+def test_judging_one_case_never_raises():
+    """Whatever the library does is a verdict."""
+
+    class Odd(Adapter):
+        def load(self, model, dtype):
+            raise SystemError("odd")
+
+    (case,) = select("epsilon/epsilon_dense")
+    assert judge_one(case, Odd(), Odd().describe(), "float64").verdict == "ERROR"
