@@ -85,11 +85,16 @@ def file(relu="/act/Relu", head="/head/Gemm"):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
 
 
+def written(function, library="zennit.rules"):
+    function.__module__ = library
+    return function
+
+
 def epsilon(value):
     """A stand-in for zennit's Epsilon: its functions hold the stabiliser."""
     stabilizer_fn = kind("Stabilizer", library="zennit.core")(epsilon=value, clip=False, norm_scale=False, dim=None)
     return kind("Epsilon", library="zennit.rules")(
-        gradient_mapper=lambda R, z: R / stabilizer_fn(z), param_modifiers=[SimpleNamespace(zero_params=None)]
+        gradient_mapper=written(lambda R, z: R / stabilizer_fn(z)), param_modifiers=[SimpleNamespace(zero_params=None)]
     )
 
 
@@ -147,9 +152,38 @@ def test_what_is_refused(rules, onnx_file, net, why):
 
 def test_a_function_as_stabiliser_is_refused():
     stabilizer_fn = np.abs
-    hook = kind("Norm", library="zennit.rules")(gradient_mapper=lambda R, z: R / stabilizer_fn(z))
+    hook = kind("Norm", library="zennit.rules")(gradient_mapper=written(lambda R, z: R / stabilizer_fn(z)))
     with pytest.raises(RuleError, match="is a function on tensors"):
         zennit.composite(living({"fc": hook}), file(), network())
+
+
+def test_changed_rules_and_composites_are_refused():
+    hook = epsilon(0.25)
+    hook.reducer = lambda inputs, gradients: 2 * gradients[0]
+    with pytest.raises(RuleError, match="was changed: its reducer is not zennit's own"):
+        zennit.composite(living({"fc": hook}), file(), network())
+    patched = kind("Pass", library="zennit.rules")
+    patched.backward = lambda self, module, grad_input, grad_output: grad_input
+    with pytest.raises(RuleError, match="was changed: its backward is not zennit's own"):
+        zennit.composite(living({"act": patched()}), file(), network())
+    own = kind("Own", SimpleNamespace)(module_map=lambda ctx, name, module: None, canonizers=[])
+    type(own).register = lambda self, module: None
+    with pytest.raises(RuleError, match="by another `register` than zennit's"):
+        zennit.composite(own, file(), network())
+
+
+def test_a_layer_that_is_called_twice_is_told():
+    """zennit keeps the input of the last call."""
+    square = Linear(weight=Tensor(W[:, :3]), bias=None)
+    nodes = [
+        helper.make_node("Gemm", ["x", "W"], ["h"], "/fc/Gemm", transB=1),
+        helper.make_node("Gemm", ["h", "W"], ["y"], "/fc_1/Gemm", transB=1),
+    ]
+    ports = [helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, ["n", 3]) for name in "xy"]
+    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], [onnx.numpy_helper.from_array(W[:, :3], "W")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+    composite = zennit.composite(living({"fc": epsilon(0.25)}), model, Sequential({"fc": square}))
+    assert "'fc': called more than once" in " ".join(reflrp.explain(model, np.ones((1, 3)), rules=composite).notes)
 
 
 def test_an_unknown_canonizer_is_refused():

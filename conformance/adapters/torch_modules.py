@@ -6,7 +6,9 @@ checked by the runner (FORWARD), and by tests against ONNX's reference evaluator
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,8 @@ class Network(torch.nn.Module):  # type: ignore[misc]
         known = [constants.get(i) if i else None for i in node.input]
         active = [i for i in node.input if i and i not in constants]
         module = OPERATORS[node.op_type](attributes, known, len(node.output))
+        if is_function(module):
+            module.title = node.op_type
         if node.op_type in ("Add", "Sum") and sums is not None and len(active) == len(node.input) == 2:
             module = sums()
         self.add_module(name.replace(".", "_"), module)
@@ -139,3 +143,10 @@ def is_function(module: Any) -> bool:
 def is_max_pool(module: Any) -> bool:
     """Return whether a module is a max-pool."""
     return "MaxPool" in type(module).__name__
+
+
+def with_modules(network: Network, modules: Mapping[str, Any]) -> Network:
+    """Return the network with other modules, or functions, for some nodes."""
+    found = copy.copy(network)
+    found.steps = [replace(step, module=modules.get(step.node, step.module)) for step in network.steps]
+    return found

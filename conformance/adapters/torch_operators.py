@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional as fn
 
+from reflrp.conformance.adapters.torch_functions import FUNCTIONS, Attributes
 from reflrp.conformance.protocol import Unsupported
 
-Attributes = dict[str, Any]
 Known = Sequence[np.ndarray | None]
 """The inputs of a node that are constants; None for values."""
 
@@ -31,11 +31,11 @@ class Step:
 
 
 class Function(nn.Module):  # type: ignore[misc]
-    """A function of the values that a node reads; its constants are part of it."""
+    """A function of the values that a node reads; its constants are part of it, and `title` is its operator."""
 
     def __init__(self, function: Callable[..., Any], known: Known) -> None:
         super().__init__()
-        self.function = function
+        self.function, self.title = function, ""
         self.places = [k is None for k in known]
         for i, value in enumerate(known):
             self.register_buffer(f"constant{i}", None if value is None else torch.tensor(value))
@@ -219,10 +219,11 @@ def layer_norm(a: Attributes, known: Known, outputs: int) -> nn.Module:
     """nn.LayerNorm over the last axes."""
     if a.get("axis", -1) >= 0 or outputs > 1 or any(k is None for k in known[1:]):
         raise Unsupported("a LayerNormalization counted from the first axis, or with more outputs, is not built")
-    layer = nn.LayerNorm(np.shape(known[1]), eps=a.get("epsilon", 1e-5), bias=len(known) > 2)
-    if len(np.shape(known[1])) != -a.get("axis", -1):
+    scale = np.asarray(known[1])
+    if scale.ndim != -a.get("axis", -1):
         raise Unsupported("a LayerNormalization whose scale has other axes than it normalises is not built")
-    _set(layer, np.asarray(known[1]), known[2] if len(known) > 2 else None)
+    layer = nn.LayerNorm(scale.shape, eps=a.get("epsilon", 1e-5), bias=len(known) > 2)
+    _set(layer, scale, known[2] if len(known) > 2 else None)
     return layer
 
 
@@ -234,83 +235,6 @@ def activation(make: Callable[[Attributes], Any], a: Attributes, known: Known, o
 def function(make: Callable[[Attributes], Callable[..., Any]], a: Attributes, known: Known, outputs: int) -> nn.Module:
     """A function of tensors."""
     return Function(make(a), known)
-
-
-def _ints(x: Any) -> list[int]:
-    return [int(n) for n in x.tolist()] if hasattr(x, "tolist") else [int(n) for n in x]
-
-
-def _reshape(a: Attributes) -> Callable[..., Any]:
-    if a.get("allowzero", 0):
-        raise Unsupported("Reshape with allowzero is not built")
-    return lambda x, s: x.reshape([x.shape[i] if n == 0 else n for i, n in enumerate(_ints(s))])
-
-
-def _reduce(kind: Callable[..., Any]) -> Callable[[Attributes], Callable[..., Any]]:
-    def make(a: Attributes) -> Callable[..., Any]:
-        def reduced(x: Any, axes: Any = None) -> Any:
-            over = _ints(axes if axes is not None else a.get("axes", range(x.ndim)))
-            return kind(x, tuple(over), keepdim=bool(a.get("keepdims", 1)))
-
-        return reduced
-
-    return make
-
-
-def _pad(a: Attributes) -> Callable[..., Any]:
-    def widened(x: Any, pads: Any, value: Any = 0.0, axes: Any = None) -> Any:
-        given, rank = _ints(pads), x.ndim
-        if axes is not None or a.get("mode", "constant") != "constant":
-            raise Unsupported("Pad of some axes, or by other than a constant, is not built")
-        border = [n for i in reversed(range(rank)) for n in (given[i], given[i + rank])]
-        return fn.pad(x, border, value=float(value))
-
-    return widened
-
-
-def _slice(a: Attributes) -> Callable[..., Any]:
-    def sliced(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
-        begin, end = _ints(starts), _ints(ends)
-        over = _ints(axes) if axes is not None else range(len(begin))
-        step = _ints(steps) if steps is not None else [1] * len(begin)
-        for axis, low, high, by in zip(over, begin, end, step, strict=True):
-            if by < 1:
-                raise Unsupported("a Slice backwards is not built")
-            x = x[(slice(None),) * (axis % x.ndim) + (slice(low, high, by),)]
-        return x
-
-    return sliced
-
-
-def _split(a: Attributes) -> Callable[..., Any]:
-    def parted(x: Any, sizes: Any = None) -> Any:
-        axis = a.get("axis", 0)
-        count = a.get("num_outputs", 2)
-        return tuple(torch.split(x, _ints(sizes) if sizes is not None else -(-x.shape[axis] // count), dim=axis))
-
-    return parted
-
-
-def _gather(a: Attributes) -> Callable[..., Any]:
-    def gathered(x: Any, index: Any) -> Any:
-        axis = a.get("axis", 0) % x.ndim
-        index = index.long() % x.shape[axis]
-        return x.index_select(axis, index.reshape(-1)).reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
-
-    return gathered
-
-
-def _squeeze(a: Attributes) -> Callable[..., Any]:
-    return lambda x, axes=None: x.squeeze(tuple(_ints(axes if axes is not None else a["axes"])))
-
-
-def _unsqueeze(a: Attributes) -> Callable[..., Any]:
-    def unsqueezed(x: Any, axes: Any = None) -> Any:
-        for axis in sorted(_ints(axes if axes is not None else a["axes"])):
-            x = x.unsqueeze(axis)
-        return x
-
-    return unsqueezed
 
 
 OPERATORS: dict[str, Callable[[Attributes, Known, int], Any]] = {
@@ -339,31 +263,6 @@ OPERATORS: dict[str, Callable[[Attributes, Known, int], Any]] = {
             "Identity": lambda a: nn.Identity(),
         }.items()
     },
-    **{
-        name: partial(function, make)
-        for name, make in {
-            "Add": lambda a: torch.add,
-            "Sub": lambda a: torch.sub,
-            "Mul": lambda a: torch.mul,
-            "Div": lambda a: torch.div,
-            "Sum": lambda a: lambda *xs: sum(xs[1:], xs[0]),
-            "Exp": lambda a: torch.exp,
-            "Max": lambda a: lambda *xs: reduce(torch.maximum, xs),
-            "Gather": _gather,
-            "Flatten": lambda a: lambda x: x.reshape(int(np.prod(x.shape[: a.get("axis", 1)])), -1),
-            "Reshape": _reshape,
-            "Transpose": lambda a: lambda x: x.permute(a.get("perm", tuple(reversed(range(x.ndim))))),
-            "Concat": lambda a: lambda *xs: torch.cat(xs, a["axis"]),
-            "Squeeze": _squeeze,
-            "Unsqueeze": _unsqueeze,
-            "Pad": _pad,
-            "Slice": _slice,
-            "Split": _split,
-            "Expand": lambda a: lambda x, s: x.expand(torch.broadcast_shapes(x.shape, _ints(s))),
-            "ReduceSum": _reduce(torch.sum),
-            "ReduceMean": _reduce(torch.mean),
-            "ReduceMax": _reduce(torch.amax),
-        }.items()
-    },
-}  # fmt: skip
+    **{name: partial(function, make) for name, make in FUNCTIONS.items()},
+}
 """The operators that are built: (attributes, constants, number of outputs) -> module."""

@@ -54,9 +54,13 @@ class Adapter:
         """Return the relevance of all values, as hooks make it of their gradients."""
         folded = [spec.node for spec in rules if spec.rule == "fold"]
         merges = [NamedMergeBatchNorm([_merge(model, node)]) for node in folded]
-        named = [((_module(model, spec),), hook) for spec in rules if (hook := hook_of(model, spec)) is not None]
+        named = [((_module(model, spec),), hook) for spec in rules if (hook := self.hook(model, spec)) is not None]
         with NameMapComposite(named, merges).context(model):
             return torch_modules.gradients(model, inputs, seed)
+
+    def hook(self, model: Network, spec: RuleSpec) -> Any:
+        """Return the rule of one node; None where it has none and none is needed. Raises Unsupported."""
+        return hook_of(model, spec)
 
 
 def hook_of(network: Network, spec: RuleSpec) -> Any:
@@ -71,7 +75,8 @@ def hook_of(network: Network, spec: RuleSpec) -> Any:
         raise Unsupported(f"zennit has no rule {spec.rule!r}")
     params = dict(spec.params)
     if spec.rule == "z_box":
-        rank = max(np.ndim(getattr(network.step(spec.node).module, "weight", None)), 2)
+        weight = getattr(network.step(spec.node).module, "weight", None)
+        rank = 2 if weight is None else weight.ndim
         params |= {k: _bound(params[k], rank) for k in ("low", "high")}
     return RULES[spec.rule](params)
 
@@ -79,8 +84,9 @@ def hook_of(network: Network, spec: RuleSpec) -> Any:
 def _module(network: Network, spec: RuleSpec) -> str:
     """Return the name of the module to hook: the Sum inside, or the layer, or a function of one value."""
     step = network.step(spec.node)
-    if isinstance(step.module, Sum):
-        return f"{step.name}.sum"
+    inner = next((name for name, m in step.module.named_children() if isinstance(m, zennit.layer.Sum)), None)
+    if inner is not None:
+        return f"{step.name}.{inner}"
     if len(step.inputs) != 1 or len(step.outputs) != 1:
         raise Unsupported("zennit's rules stand on modules of one value")
     return step.name
@@ -102,7 +108,8 @@ def _merge(network: Network, node: str) -> tuple[tuple[str, ...], str]:
 # ---------------------------------------------------------------- rules
 
 
-def _stabilizer(params: Params) -> Any:
+def stabilizer_of(params: Params) -> Any:
+    """Return zennit's stabiliser. Raises Unsupported for a form that it does not have."""
     given = params["stabilizer"]
     if given["form"] not in ("signed", "clip") or given["epsilon"] < 0:
         raise Unsupported(f"zennit has no stabiliser {given}")
@@ -126,29 +133,29 @@ SPLIT: dict[str, list[str] | None] = {"split": None, "ignore": ["bias"]}
 
 
 def _epsilon(params: Params) -> Any:
-    return z.Epsilon(_stabilizer(params), _zeroed(params, {"absorb": None, "ignore": ["bias"]}))
+    return z.Epsilon(stabilizer_of(params), _zeroed(params, {"absorb": None, "ignore": ["bias"]}))
 
 
 def _z_plus(params: Params) -> Any:
     _only(params, inputs="split")
-    return z.ZPlus(_stabilizer(params), _zeroed(params, SPLIT))
+    return z.ZPlus(stabilizer_of(params), _zeroed(params, SPLIT))
 
 
 def _alpha_beta(params: Params) -> Any:
-    return z.AlphaBeta(params["alpha"], params["beta"], _stabilizer(params), _zeroed(params, SPLIT))
+    return z.AlphaBeta(params["alpha"], params["beta"], stabilizer_of(params), _zeroed(params, SPLIT))
 
 
 def _gamma(params: Params) -> Any:
     _only(params, generalized=True)
-    return z.Gamma(params["gamma"], _stabilizer(params), _zeroed(params, {"scale": None, "ignore": ["bias"]}))
+    return z.Gamma(params["gamma"], stabilizer_of(params), _zeroed(params, {"scale": None, "ignore": ["bias"]}))
 
 
 def _w_square(params: Params) -> Any:
-    return z.WSquare(_stabilizer(params), _zeroed(params, {"square": None, "ignore": ["bias"]}))
+    return z.WSquare(stabilizer_of(params), _zeroed(params, {"square": None, "ignore": ["bias"]}))
 
 
 def _z_box(params: Params) -> Any:
-    return z.ZBox(params["low"], params["high"], _stabilizer(params))
+    return z.ZBox(params["low"], params["high"], stabilizer_of(params))
 
 
 def _bound(value: Any, rank: int) -> Any:
@@ -162,10 +169,10 @@ RULES: Mapping[str, Callable[[Params], Any]] = {
     "beta_smooth": lambda params: z.ReLUBetaSmooth(params["beta"]),
     "deconvnet": lambda params: z.ReLUDeconvNet(),
     "epsilon": _epsilon,
-    "flat": lambda params: z.Flat(_stabilizer(params)),
+    "flat": lambda params: z.Flat(stabilizer_of(params)),
     "gamma": _gamma,
     "guided_backprop": lambda params: z.ReLUGuidedBackprop(),
-    "norm": lambda params: z.Norm(_stabilizer(params)),
+    "norm": lambda params: z.Norm(stabilizer_of(params)),
     "pass": lambda params: z.Pass(),
     "w_square": _w_square,
     "z_box": _z_box,

@@ -1,15 +1,22 @@
 """The adapters of torch libraries: their networks compute what the vectors' files do, and the libraries answer for themselves."""
 
 import collections
+import importlib
+import importlib.util
+import sys
+import types
+from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
 from reflrp.conformance import Unsupported, run
-from reflrp.conformance.adapters import captum, zennit
+from reflrp.conformance.adapters import captum, lxt, reflrp, zennit
 from reflrp.conformance.adapters.torch_modules import Network, forward
-from reflrp.conformance.cases import select
+from reflrp.conformance.cases import Case, select
+from reflrp.conformance.protocol import RuleSpec
 
 CASES = [case for case in select("*") if case.expect != "reject"]
 
@@ -68,3 +75,54 @@ def test_hooks_are_gone_afterwards() -> None:
     adapter.explain(model, case.part("in"), case.part("seed"), case.rules)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def unsigned(case: Case) -> list[RuleSpec]:
+    """The rules of a case with LXT's stabiliser, which does not look at the sign."""
+    found = []
+    for spec in case.rules:
+        given = spec.params.get("stabilizer")
+        more = {"stabilizer": {**given, "form": "plain"}} if given and given["form"] == "signed" else {}
+        found.append(RuleSpec(spec.node, spec.rule, {**spec.params, **more}))
+    return found
+
+
+DIFFERENT = {
+    "softmax/axis_1": "LXT sums over the last axis, whichever the softmax's is",
+    "reduction/reducesum_epsilon": "EpsilonRule multiplies an expanded gradient in place, and raises",
+    "reduction/reducesum_norm": "EpsilonRule multiplies an expanded gradient in place, and raises",
+}
+"""Cases in which LXT does something else."""
+
+
+def test_lxt_is_reflrp_with_an_unsigned_stabiliser() -> None:
+    """Case by case, but where sums are 0 (LXT divides by 0) and where LXT differs in more than that."""
+    ours, theirs, agreed = reflrp.Adapter(), lxt.Adapter(), 0
+    for case in CASES:
+        inputs, seed = case.part("in"), case.part("seed")
+        if case.expect != "match" or case.id in DIFFERENT or "zero" in case.id or "epsilon_0" in case.id:
+            continue
+        try:
+            got = theirs.explain(theirs.load(case.model, "float64"), inputs, seed, case.rules)
+        except Unsupported:
+            continue
+        want = ours.explain(ours.load(case.model, "float64"), inputs, seed, unsigned(case))
+        for name in (k for k, x in inputs.items() if x.dtype.kind == "f"):
+            assert np.abs(got[name] - want[name]).max() <= 1e-9 * max(np.abs(want[name]).max(), 1), case
+        agreed += 1
+    assert agreed > 140
+
+
+def test_pnpxai_sums_and_normalises_in_its_own_way() -> None:
+    """Its packages import much that LRP has no use for, so its modules are read past their packages' __init__."""
+    spec = importlib.util.find_spec("pnpxai")
+    assert spec is not None
+    assert spec.origin is not None
+    packages = {name: types.ModuleType(name) for name in ("pnpxai", "pnpxai.explainers", "pnpxai.explainers.zennit")}
+    for name, package in packages.items():
+        package.__path__ = [str(Path(spec.origin).parent.joinpath(*name.split(".")[1:]))]
+    with patch.dict(sys.modules, packages):
+        pnpxai = importlib.import_module("reflrp.conformance.adapters.pnpxai")
+    assert verdicts(pnpxai.Adapter(), "epsilon/*dense*") == verdicts(zennit.Adapter(), "epsilon/*dense*")
+    assert verdicts(pnpxai.Adapter(), "graph/residual")["PASS"] == 1
+    assert verdicts(pnpxai.Adapter(), "layer_norm/epsilon")["PASS"] == 0

@@ -82,23 +82,30 @@ class Part:
         value = getattr(self.module, name, None)
         return np.full(size, default) if value is None else numbers(value)
 
-    def scale(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return a BatchNorm as a scale and a shift a channel: s = weight / sqrt(var + eps), t = bias - mean s."""
+    def scale(self, rounded: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return a BatchNorm as a scale and a shift a channel: s = weight / sqrt(var + eps), t = bias - mean s.
+
+        ONNX keeps eps in float32: `rounded` is with that.
+        """
         mean, var = numbers(self.module.running_mean), numbers(self.module.running_var)
-        s = self.array("weight", mean.size, 1.0) / np.sqrt(var + self.module.eps)
+        eps = float(np.float32(self.module.eps)) if rounded else float(self.module.eps)
+        s = self.array("weight", mean.size, 1.0) / np.sqrt(var + eps)
         return s, self.array("bias", mean.size, 0.0) - mean * s
 
     def computes(self, op: LinearMap, merged: Part | None = None) -> bool:
         """Return whether a node has the module's weights and bias, with a BatchNorm merged into them or none."""
+        return any(self._computes(op, merged, rounded) for rounded in (False, True))
+
+    def _computes(self, op: LinearMap, merged: Part | None, rounded: bool) -> bool:
         if self.is_batchnorm:
-            s, t = self.scale()
+            s, t = self.scale(rounded)
             return isinstance(op, Diagonal) and close(op.w, s) and close(op.b, t)
         w, b, channels = numbers(self.module.weight), *_bias_of(op)
         if w.shape != (op.w.T if isinstance(op, Dense) else op.w).shape:
             return False
         bias = self.array("bias", channels, 0.0)
         if merged is not None:
-            s, t = merged.scale()
+            s, t = merged.scale(rounded)
             if s.size != channels:
                 return False
             w, bias = w * _along_outputs(s, op), bias * s + t

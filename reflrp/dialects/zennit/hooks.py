@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from inspect import getclosurevars
 from typing import Any
 
@@ -35,7 +35,25 @@ def rule(hook: Any, name: str = "") -> Rule:
         raise RuleError(
             f"the rule {shown(hook)}{at} is none of zennit.rules, and its functions have no equivalent here"
         )
+    foreign = [name for name, function in _functions(hook) if not _is_zennits(function)]
+    if foreign:
+        raise RuleError(f"the rule {shown(hook)} of module {name!r} was changed: its {foreign[0]} is not zennit's own")
     return make(hook)
+
+
+def _functions(hook: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a rule computes with, by name: its methods, and the functions that it holds."""
+    yield from ((name, getattr(type(hook), name, None)) for name in ("forward", "backward", "pre_backward"))
+    yield from ((name, getattr(hook, name, None)) for name in ("gradient_mapper", "reducer"))
+    yield from (("input_modifiers", function) for function in getattr(hook, "input_modifiers", ()))
+    yield from (("output_modifiers", function) for function in getattr(hook, "output_modifiers", ()))
+    yield from (("param_modifiers", getattr(f, "modifier", None)) for f in getattr(hook, "param_modifiers", ()))
+
+
+def _is_zennits(function: Any) -> bool:
+    """Return whether a function was written in zennit, or is torch's ones_like."""
+    module = getattr(function, "__module__", None) or ""
+    return function is None or module.partition(".")[0] == "zennit" or getattr(function, "__name__", "") == "ones_like"
 
 
 def _held(function: Any) -> Mapping[str, Any]:

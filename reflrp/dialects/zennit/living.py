@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from reflrp.composites import Composite, Pairs
@@ -11,7 +13,7 @@ from reflrp.dialects.living.network import modules_of
 from reflrp.dialects.zennit import types
 from reflrp.dialects.zennit.canonization import canonization
 from reflrp.dialects.zennit.hooks import rule
-from reflrp.dialects.zennit.rules import OnRelu, Pass
+from reflrp.dialects.zennit.rules import OnRelu, Pass, ReLUDeconvNet, ReLUGuidedBackprop
 from reflrp.errors import RuleError
 from reflrp.ground.checks import refuse
 from reflrp.ir import Graph, Shape
@@ -48,8 +50,10 @@ def composite(obj: Any, model: Any, module: Any, shapes: Mapping[str, Shape] | N
         not show as one operator each, with their own weights: by name.
 
     """
-    if not callable(getattr(obj, "module_map", None)) or not hasattr(obj, "canonizers"):
+    if isinstance(obj, type) or not callable(getattr(obj, "module_map", None)) or not hasattr(obj, "canonizers"):
         raise refuse("obj", obj, "a composite of zennit's, with module_map and canonizers", RuleError)
+    if getattr(getattr(type(obj), "register", None), "__module__", "zennit.core") != "zennit.core":
+        raise RuleError(f"{type(obj).__name__} hooks modules in its own way, by another `register` than zennit's")
     canonized, merges = canonization(obj.canonizers, module)
     passes = ("part_bias", *(["merge_batchnorm"] if merges else []))
     network = Network(model, canonized, passes, merges, shapes)
@@ -58,19 +62,33 @@ def composite(obj: Any, model: Any, module: Any, shapes: Mapping[str, Shape] | N
     hooks = {name: hook for name, hook in hooks.items() if hook is not None}
     made = {id(hook): rule(hook, name) for name, hook in reversed(hooks.items())}  # one for all that share a hook
     rules = {name: made[id(hook)] for name, hook in hooks.items()}
-    found = Settled(settled(network, rules), f"zennit.{type(obj).__name__}", passes)
+    found = Settled(settled(network, rules), f"zennit.{type(obj).__name__}", passes, _differs(network, rules, merges))
     found.assign(network.graph)  # refuses here rules on nodes that they cannot serve
     return found
 
 
+@dataclass(frozen=True, repr=False)
 class Settled(Composite):
-    """Rules that are settled node by node."""
+    """Rules that are settled node by node; `differs` says what the library does otherwise."""
+
+    differs: tuple[str, ...] = ()
 
     def remarks(self, graph: Graph, assigned: Mapping[str, Rule]) -> tuple[str, ...]:
-        """Return what the rules differ in from the library's older version."""
-        if "merge_batchnorm" not in self.canonize:
-            return ()
-        return ("BatchNorm is merged exactly, as in zennit 1.0.0; zennit 0.5.1 divides by sqrt(1 + eps) once more",)
+        """Return what the library does otherwise."""
+        return self.differs
+
+
+def _differs(network: Network, rules: Mapping[str, Rule], merges: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what zennit does otherwise: merges in 0.5.1, and layers that are called more than once."""
+    calls = Counter(place.parts[0].name for place in network.places if place.own and place.parts[0].name in rules)
+    again = [
+        n
+        for n, count in calls.items()
+        if count > 1 and not isinstance(rules[n], Pass | ReLUDeconvNet | ReLUGuidedBackprop)
+    ]
+    norms = "BatchNorm is merged exactly, as in zennit 1.0.0; zennit 0.5.1 divides by sqrt(1 + eps) once more"
+    twice = f"{', '.join(map(repr, again))}: called more than once, where zennit keeps the input of the last call only"
+    return (*([norms] if merges else []), *([twice] if again else []))
 
 
 def settled(network: Network, rules: Mapping[str, Rule]) -> Pairs:
