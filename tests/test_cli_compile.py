@@ -96,7 +96,7 @@ def test_weights_in_a_file_beside(tmp_path, derived):
 def test_a_model_of_more_than_a_file_holds_needs_a_place(tmp_path, monkeypatch):
     with_data(tmp_path)
     monkeypatch.setattr("reflrp.compiler.store.LARGEST", 15_000)
-    with pytest.raises(reflrp.InputError, match="out='model_lrp.onnx'"):
+    with pytest.raises(reflrp.InputError, match=r"out='model_lrp\.onnx'"):
         reflrp.compile(tmp_path / "m.onnx", "epsilon")
     g = reflrp.compile(tmp_path / "m.onnx", "epsilon", out=tmp_path / "lrp.onnx")
     assert g.ByteSize() < 15_000
