@@ -61,3 +61,61 @@ def test_wrong_words(tmp_path, words):
 def test_the_model_itself_is_not_overwritten(tmp_path):
     onnx.save(model("y = MatMul(x, w)", w=(4, 3)), tmp_path / "m.onnx")
     assert call(tmp_path / "m.onnx", "-o", tmp_path / "m.onnx").exit_code == 2
+
+
+def with_data(folder, size=64):
+    """A model whose weights lie in a file beside it."""
+    proto = model("h = MatMul(x, w) r = Relu(h) y = MatMul(r, v)", "float[N,T,64] x", w=(64, size), v=(size, 3))
+    onnx.save(
+        proto,
+        folder / "m.onnx",
+        save_as_external_data=True,
+        location="m.data",
+        size_threshold=0,
+        convert_attribute=False,
+    )
+
+
+@pytest.mark.parametrize("derived", ["graph", "stored"])
+def test_weights_in_a_file_beside(tmp_path, derived):
+    with_data(tmp_path)
+    done = call(
+        tmp_path / "m.onnx", "--rules", "epsilon_alpha2_beta1", "-o", tmp_path / "lrp.onnx", "--derived", derived
+    )
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "lrp.onnx").stat().st_size < 12_000
+    sizes = {"graph": 1, "stored": 2}
+    own = (tmp_path / "m.data").stat().st_size
+    assert own <= (tmp_path / "lrp.onnx.data").stat().st_size < (2 * sizes[derived]) * own + 6 * 4096
+    x = draw(2, 3, 64).astype(np.float32)
+    R = reflrp.explain(tmp_path / "m.onnx", x, "epsilon_alpha2_beta1").relevance
+    for g in (onnx.load(tmp_path / "lrp.onnx"), reflrp.compile(tmp_path / "m.onnx", "epsilon_alpha2_beta1")):
+        np.testing.assert_allclose(run(g, {"x": x})["relevance/x"], R, atol=1e-5 * np.abs(R).max())
+
+
+def test_a_model_of_more_than_a_file_holds_needs_a_place(tmp_path, monkeypatch):
+    with_data(tmp_path)
+    monkeypatch.setattr("reflrp.compiler.store.LARGEST", 15_000)
+    with pytest.raises(reflrp.InputError, match=r"out='model_lrp\.onnx'"):
+        reflrp.compile(tmp_path / "m.onnx", "epsilon")
+    g = reflrp.compile(tmp_path / "m.onnx", "epsilon", out=tmp_path / "lrp.onnx")
+    assert g.ByteSize() < 15_000
+    x = draw(2, 3, 64).astype(np.float32)
+    R = reflrp.explain(tmp_path / "m.onnx", x, "epsilon").relevance
+    np.testing.assert_allclose(
+        run(onnx.load(tmp_path / "lrp.onnx"), {"x": x})["relevance/x"], R, atol=1e-5 * np.abs(R).max()
+    )
+
+
+def test_all_that_explain_takes(tmp_path):
+    onnx.save(model("z = MatMul(x, w) y = Softmax(z)", "float[N,T,4] x", w=(4, 3)), tmp_path / "m.onnx")
+    x = draw(3, 5, 4)
+    for words, asked in (
+        (("--no-strip", "--canonize", "none"), {"strip": False, "canonize": ()}),
+        (("--through", "z=0,2"), {"conditions": {"z": [0, 2]}}),
+    ):
+        done = call(tmp_path / "m.onnx", "-o", tmp_path / "lrp.onnx", "--rules", "epsilon", "--shape", "N,5,4", *words)
+        assert done.exit_code == 0, done.output
+        R = reflrp.explain(tmp_path / "m.onnx", x, "epsilon", **asked).relevance
+        found = run(onnx.load(tmp_path / "lrp.onnx"), {"x": x.astype(np.float32)})["relevance/x"]
+        np.testing.assert_allclose(found, R, atol=1e-5 * np.abs(R).max())

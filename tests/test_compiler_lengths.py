@@ -190,6 +190,29 @@ def test_lengths_are_named_in_the_file_or_by_the_caller():
     agrees(run(g, feeds), proto, feeds, "epsilon")
 
 
+def test_names_of_lengths_are_no_formulas():
+    """A length that is called NT is not N times T."""
+    proto = models.model(
+        "a = MatMul(x, w) b = Cast <to = 1>(m) c = Mul(a, b) y = ReduceSum <keepdims = 0>(c, one)",
+        "float[N,T,NT,4] x, int64[1,NT,1] m", w=(4, 3), one=ids(1, 2),
+    )  # fmt: skip
+    g = reflrp.compile(proto, "epsilon")
+    feeds = {"x": models.draw(2, 3, 5, 4).astype(np.float32), "m": np.arange(5).reshape(1, 5, 1)}
+    agrees(run(g, feeds), proto, feeds, "epsilon")
+
+
+ODD = [5, None, "abc", (None, 0, 4), (None, -1, 4), (None, 2.5, 4), (None, 10**30, 4), (None, [], 4), {}]
+
+
+@pytest.mark.parametrize("shape", ODD, ids=str)
+def test_odd_shapes(shape):
+    proto = models.model("y = MatMul(x, w)", "float[N,T,4] x", w=(4, 3))
+    with pytest.raises(reflrp.InputError):
+        reflrp.compile(proto, "epsilon", shapes={"x": shape})
+    g = reflrp.compile(proto, "epsilon", shapes={"x": (None, np.int64(3), 4)})
+    assert [d.dim_value for d in g.graph.output[-1].type.tensor_type.shape.dim][1:] == [3, 4]
+
+
 def test_the_batch_may_lie_on_another_axis_than_the_first():
     proto = models.model(
         "a = MatMul(x, w) h = Relu(a) y = ReduceMean <axes = [0], keepdims = 0>(h)", "float[T,B,4] x", w=(4, 3)

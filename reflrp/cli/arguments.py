@@ -149,18 +149,18 @@ def shapes(model: Model, texts: list[str] | None) -> dict[str, tuple[int, ...]] 
     return found
 
 
-def open_shapes(model: Model, texts: list[str] | None) -> dict[str, tuple[int | None, ...]]:
-    """Return the input shapes of `--shape` for `reflrp compile`; N stands for a batch size that stays open."""
-    found: dict[str, tuple[int | None, ...]] = {}
+def open_shapes(model: Model, texts: list[str] | None) -> dict[str, tuple[int | str | None, ...]]:
+    """Return the input shapes of `--shape` for `reflrp compile`; names stand for lengths that stay open, N for the batch size."""
+    found: dict[str, tuple[int | str | None, ...]] = {}
     names = list(model.source.inputs)
     for text in texts or ():
         name, equals, numbers = text.rpartition("=")
         if (not equals and len(names) > 1) or (equals and name not in names):
             raise InputError(f"--shape {text}: name one of the inputs {', '.join(names)}, as NAME=N,3,224,224")
         parts = [n.strip() for n in numbers.split(",")]
-        if not all(SIDE.fullmatch(n) or (n == "N" and i == 0) for i, n in enumerate(parts)):
+        if not all(SIDE.fullmatch(n) or (n.isidentifier() and (n == "N") == (i == 0)) for i, n in enumerate(parts)):
             raise typer.BadParameter(
-                "give whole numbers above 0 with commas between them; N first", param_hint="--shape"
+                "give whole numbers above 0, or names, with commas between them; N first", param_hint="--shape"
             )
-        found[name or names[0]] = tuple(None if n == "N" else int(n) for n in parts)
+        found[name or names[0]] = tuple(None if n == "N" else int(n) if SIDE.fullmatch(n) else n for n in parts)
     return found

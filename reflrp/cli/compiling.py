@@ -31,22 +31,36 @@ def compile_(
     preprocess: Annotated[
         str | None, typer.Option(help="Scalers at the input: pass or absorb. Else as the rules say (pass).")
     ] = None,
+    strip: Annotated[bool, typer.Option(help="Strip a final Softmax or Sigmoid, and explain its input.")] = True,
+    canonize: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PASS", help="A canonizing pass, or none. May be repeated. Else as the rules say."),
+    ] = None,
+    against: Annotated[str | None, typer.Option(help="Explain the target against this one.")] = None,
+    through: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN=NEURON,...", help="Let relevance through these neurons only. May be repeated."),
+    ] = None,
     derived: Annotated[str, typer.Option(help="Weights made of others: in the graph, or stored.")] = "graph",
     shape: Annotated[
         list[str] | None,
-        typer.Option(metavar="[NAME=]N,3,...", help="An input's shape; N keeps the batch size open. May be repeated."),
+        typer.Option(
+            metavar="[NAME=]N,3,...", help="An input's shape; a name, as N or T, keeps a length open. May be repeated."
+        ),
     ] = None,
 ) -> None:
     """Write one ONNX model that computes the output and its relevance, to run without reflrp."""
     from reflrp.compiler import compile
-    from reflrp.compiler.store import store
     from reflrp.model import load
 
     check_place(out)
     if os.path.realpath(out) == os.path.realpath(model):
         raise typer.BadParameter(f"{out} is read already", param_hint="--out")
     arguments.one_of("preprocess", preprocess or "pass")
-    where: Any = target if target == "input" else arguments.targets(None if target is None else [target], None)[0]
+    goals = None if target is None else [target]
+    where: Any = target if target == "input" else arguments.targets(goals, against)[0]
+    if target == "input" and against is not None:
+        raise typer.BadParameter("of a target that is an input there is no other", param_hint="--against")
     shapes = arguments.open_shapes(load(model), shape)
     how: Any = derived
     compiled = compile(
@@ -58,9 +72,12 @@ def compile_(
         layers or False,
         opset,
         how,
+        conditions=arguments.conditions(through),
         shapes=shapes,
         preprocess=preprocess,
+        strip=strip,
+        canonize=arguments.passes(canonize),
+        out=out,
     )
-    store(compiled, out)
     outputs = ", ".join(o.name for o in compiled.graph.output)
     say(f"wrote {out.resolve()}: {len(compiled.graph.node)} nodes; outputs {outputs}")

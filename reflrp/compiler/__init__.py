@@ -7,6 +7,7 @@ that the file computes already, `tracing` runs the engine's way back on symbolic
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Literal
 
 from reflrp.explainer import RulesLike
@@ -33,10 +34,11 @@ def compile(
     derived: Literal["graph", "stored"] = "graph",
     *,
     conditions: Mapping[str, Sequence[int]] | None = None,
-    shapes: Mapping[str, Sequence[int | None]] | None = None,
+    shapes: Mapping[str, Sequence[int | str | None]] | None = None,
     preprocess: str | None = None,
     strip: bool = True,
     canonize: Sequence[str] | None = None,
+    out: str | PathLike[str] | None = None,
 ) -> ModelProto:
     """Return one ONNX model that computes the relevance: the model's own graph, unchanged and first, and what LRP adds.
 
@@ -69,9 +71,13 @@ def compile(
     conditions : dict of sequences of int, optional
         As for `explain`.
     shapes : dict, optional
-        Input shapes by name, where the model leaves lengths open: None for the batch axis keeps the batch size open.
+        Input shapes by name, where lengths that the model leaves open are to be fixed: None keeps one open, and a text does
+        so under a name, by which lengths of several inputs are one.
     preprocess, strip, canonize : optional
         As for `explain`.
+    out : path, optional
+        Write the model to this file, too. Weights that the source has in files beside it, and those of a model of more than
+        2 GB, go to `OUT.data`, each once and without a copy in memory; the proto that is returned refers to them there.
 
     Returns
     -------
@@ -93,11 +99,13 @@ def compile(
     """
     from reflrp.compiler.build import Order, compiled
     from reflrp.compiler.source import given
+    from reflrp.compiler.store import embedded, store
 
     checks.choice("init", init, ("output", "one", "input"))
     order = Order(target, init, layers, {} if conditions is None else conditions, derived)
-    return compiled(
-        given(model, opset),
+    source = given(model, opset)
+    proto = compiled(
+        source,
         order,
         shapes,
         rules=rules,
@@ -107,3 +115,7 @@ def compile(
         canonize=canonize,
         preprocess=preprocess,
     ).proto
+    if out is None:
+        return embedded(proto, source.outside)
+    store(proto, out, source.outside)
+    return proto

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from reflrp.arrays.tracing.dims import BATCH
 from reflrp.errors import InputError
 from reflrp.ground import checks
+
+LONGEST = 2**31 - 1
+"""The largest length that is taken for one."""
 
 
 def marks_of(model: Any, shapes: Any) -> dict[str, tuple[int | str, ...]]:
@@ -21,8 +27,7 @@ def marks_of(model: Any, shapes: Any) -> dict[str, tuple[int | str, ...]]:
             raise InputError(
                 f"the file does not say the shape of input {name!r}; give shapes={{{name!r}: (None, ...)}}"
             )
-        given = tuple(asked.get(name, port.dims or ()))
-        checks.shape(f"shapes[{name!r}]", tuple(1 if n is None or isinstance(n, str) else n for n in given))
+        given = _given(name, asked.get(name, port.dims or ()))
         own = port.dims if port.dims is not None and len(port.dims) == len(given) else (None,) * len(given)
         found[name] = tuple(_mark(name, i, n, own[i]) for i, n in enumerate(given))
     first = {
@@ -36,6 +41,18 @@ def marks_of(model: Any, shapes: Any) -> dict[str, tuple[int | str, ...]]:
             "fix all but one of them: shapes={...}"
         )
     return found
+
+
+def _given(name: str, shape: Any) -> tuple[int | str | None, ...]:
+    """Return the shape of an input: numbers, names of lengths that stay open, and None. Raises InputError for any other."""
+    what = f"shapes[{name!r}]"
+    if isinstance(shape, str) or not isinstance(shape, Iterable):
+        raise InputError(f"{what}={checks.shown(shape)} must be a tuple of numbers, names and None, as (None, 128)")
+    listed = tuple(int(n) if isinstance(n, np.integer) else n for n in shape)
+    numbers = checks.shape(what, tuple(1 if n is None or isinstance(n, str) else n for n in listed))
+    if 0 in numbers[1:] or max(numbers, default=1) > LONGEST:
+        raise InputError(f"{what}={checks.shown(shape)} must have lengths of 1 to {LONGEST}")
+    return listed
 
 
 def _mark(name: str, axis: int, asked: int | str | None, own: int | str | None) -> int | str:

@@ -63,7 +63,7 @@ def confirmed(
 def _theirs(
     proto: ModelProto, feeds: Mapping[str, np.ndarray], names: list[str], weights: Mapping[str, np.ndarray]
 ) -> dict[str, Any] | None:
-    if not names or proto.ByteSize() > LARGEST:
+    if not names or proto.ByteSize() + sum(a.nbytes for a in weights.values()) > LARGEST:
         return None
     onnxruntime = library()
     shown = ModelProto()

@@ -76,6 +76,8 @@ def _plain(explainer: Explainer, source: Given, feeds: Feeds) -> tuple[Program, 
     _whole(plain, fixed)
     _witnessed(plain.graph)
     _sized_by_shapes(plain.graph)
+    if plain.graph.notes:
+        source.proto.metadata_props.add(key="reflrp.notes", value="\n".join(plain.graph.notes))
     named = shared(plain.graph, source.model.source, source.named)
     return plain, confirmed(source.proto, plain, feeds, named, source.outside or {})
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, version_converter
+from onnx import ModelProto, TensorProto, helper, numpy_helper, version_converter
 
 from reflrp.arrays.convert import converter
+from reflrp.compiler.store import external
 from reflrp.engine import Program
 from reflrp.errors import InputError, ModelError
 from reflrp.ground import checks
@@ -59,21 +60,46 @@ class Given:
 
 def given(model: Any, opset: int | None) -> Given:
     """Return the source of a compilation. Raises InputError for what is no file, bytes or proto, and for an odd opset."""
-    own, digest = _read(model)
-    return sourced(own, digest, load(own), opset)
+    own, digest, loaded = _read(model)
+    outside = None
+    if loaded is None:
+        loaded = load(own)
+    elif external(own):
+        outside = _outside(own, loaded, opset)
+    return sourced(own, digest, loaded, opset, outside)
 
 
-def sourced(own: ModelProto, digest: str, loaded: Model, opset: int | None) -> Given:
+def sourced(
+    own: ModelProto, digest: str, loaded: Model, opset: int | None, outside: dict[str, np.ndarray] | None = None
+) -> Given:
     """Return the source of a proto and of the model that was loaded from it."""
     proto = _at_opset(own, opset)
     names = frozenset(i.name for i in proto.graph.input) | {o for n in proto.graph.node for o in n.output if o}
     if proto is not own:
         names &= _unchanged(loaded, load(proto))
     proto.ir_version = min(max(proto.ir_version, 8), NEWEST_IR)
-    return Given(proto, loaded, digest, _types(proto), names)
+    return Given(proto, loaded, digest, _types(proto), names, outside)
 
 
-def _read(model: Any) -> tuple[ModelProto, str]:
+def _outside(proto: ModelProto, loaded: Model, opset: int | None) -> dict[str, np.ndarray] | None:
+    """Return the weights that lie beside a file, as the loaded model has them: mapped, and not read again.
+
+    None where they are put into the proto, as its opset is to be changed.
+    """
+    folder = Path(loaded.source.name).parent
+    if max(opset_of(proto), OLDEST) != opset_of(proto) or opset not in (None, opset_of(proto)):
+        onnx.load_external_data_for_model(proto, str(folder))
+        return None
+    names, found = external(proto), dict[str, np.ndarray]()
+    for tensor in proto.graph.initializer:
+        if tensor.name in names:
+            own, dtype = loaded.source.constants.get(tensor.name), helper.tensor_dtype_to_np_dtype(tensor.data_type)
+            same = own is not None and own.dtype == dtype
+            found[tensor.name] = own if same else numpy_helper.to_array(tensor, str(folder))  # type: ignore[assignment]
+    return found
+
+
+def _read(model: Any) -> tuple[ModelProto, str, Model | None]:
     if isinstance(model, Model):
         path = Path(model.source.name)
         if not path.is_file():
@@ -82,16 +108,18 @@ def _read(model: Any) -> tuple[ModelProto, str]:
             )
         model = path
     if isinstance(model, str | Path):
-        load(model)  # says in our words what is wrong with the file
-        return onnx.load(str(model)), hashlib.sha256(Path(model).read_bytes()).hexdigest()
+        loaded = load(model)  # says in our words what is wrong with the file
+        with Path(model).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return onnx.load(str(model), load_external_data=False), digest, loaded
     if isinstance(model, bytes | bytearray | memoryview):
         load(bytes(model))
-        return onnx.load_from_string(bytes(model)), hashlib.sha256(bytes(model)).hexdigest()
+        return onnx.load_from_string(bytes(model)), hashlib.sha256(bytes(model)).hexdigest(), None
     if not isinstance(model, ModelProto):
         raise InputError(f"cannot compile a {type(model).__name__}: give a path, bytes or an onnx.ModelProto")
     copy = ModelProto()
     copy.CopyFrom(model)
-    return copy, hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    return copy, hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(), None
 
 
 def _at_opset(proto: ModelProto, opset: int | None) -> ModelProto:

@@ -175,12 +175,15 @@ def _info(name: str, a: Any, formulas: dict[str, Dim]) -> onnx.ValueInfoProto:
     dtype = np.dtype(np.int64) if isinstance(a, np.ndarray) and a.dtype == object else np.asarray(a).dtype
     dtype = a.value.dtype if isinstance(a, Ref) else dtype
     dtype = np.dtype(np.float32) if dtype == np.float64 and isinstance(a, Ref) else dtype
-    dims: list[Any] = []
-    for n in a.shape:
-        dims.append(str(n) if isinstance(n, Dim) else int(n))
-        if isinstance(n, Dim):
-            formulas[str(n)] = n
+    dims = [_named(n, formulas) if isinstance(n, Dim) else int(n) for n in a.shape]
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), dims)
+
+
+def _named(n: Dim, formulas: dict[str, Dim]) -> str:
+    """Return a name that stands for a formula alone, whatever its symbols are called."""
+    known = next((name for name, formula in formulas.items() if formula == n), f"length{len(formulas)}")
+    formulas[known] = n
+    return known
 
 
 def _shown(kind: Any, own: Shape | None, formulas: Mapping[str, Dim]) -> Shown:
