@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import Array, is_symbolic
+from reflrp.arrays import ZERO, Array, is_symbolic
 from reflrp.arrays import symbolic as xp
+from reflrp.arrays.tracing import affine
 from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, dim, total
 from reflrp.arrays.tracing.moves import expand
@@ -24,7 +25,8 @@ from reflrp.ground import checks
 from reflrp.importer.tokens import Sharing
 from reflrp.ir import Graph, Node, Op, Shape, arrays_of
 from reflrp.ledger import Row
-from reflrp.ops.linear import LinearMap
+from reflrp.ops.conv import Conv
+from reflrp.ops.linear import Dense, LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.quantised import Wrap
@@ -48,6 +50,7 @@ class Tracer(Program):
         if missing is not None and not isinstance(node.op, MovedIds):
             raise InputError(f"{where} cannot be compiled: {missing}")
         try:
+            self._know(node, values)
             if isinstance(node.op, MovedIds):
                 shapes = [self.graph.values[i].shape for i in node.inputs]
                 parts = moved(node.op, shapes, self.graph.values[node.output].shape, r)
@@ -55,6 +58,13 @@ class Tracer(Program):
             return super()._share(node, values, r)
         except (Unsettled, NotImplementedError, TypeError, AttributeError) as error:
             raise InputError(f"{where} cannot be compiled: {error}") from error
+
+    def _know(self, node: Node, values: Values) -> None:
+        """Tell the trace that a layer's output is the layer at its input: rules may ask for parts of it (`tracing/affine.py`)."""
+        op, z = self.ops[node.name], values[node.output]
+        if isinstance(op, Conv | Dense) and is_symbolic(z) and z.dtype == np.float32:
+            layer = op(op.join(tuple(values[i] for i in node.inputs)), op.w)
+            affine.know(z.term, layer.term, np.zeros((), np.float32) if op.b is ZERO else np.asarray(op.b))
 
     def arguments(self, trace: Trace, types: Mapping[str, Any], shared: set[str]) -> Values:
         """Return all values: those that the file computes by their names, others traced from these."""

@@ -1,7 +1,8 @@
 """Terms of elementwise arithmetic. What is known of signs and constants leaves out what would do nothing.
 
 Each simplification holds for all finite numbers: x + 0, x * 1, max(x, 0) of what is never negative, x >= 0 of the same,
-a s + a t = a (s + t), and a choice of x + c or x - c by a condition as x plus the choice of c or -c.
+a s + a t = a (s + t), and a choice of x + c or x - c by a condition as x plus the choice of c or -c. What a layer gives plus a
+bias may be there already as a sum of others (`affine`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from reflrp.arrays.tracing import affine
 from reflrp.arrays.tracing.dims import broadcast
 from reflrp.arrays.tracing.moves import expand
 from reflrp.arrays.tracing.terms import Shape, Term, still
@@ -114,7 +116,41 @@ def _add(x: Term, y: Term) -> Term | None:
         shared = next((t for t in x.inputs if t.value is None and t in y.inputs), None)
         if shared is not None:
             return binary("Mul", shared, binary("Add", _other(x, shared), _other(y, shared)))
+    for a, b in ((x, y), (y, x)):
+        if a.value is not None and a.shape and b.op in affine.LAYERS and broadcast(a.shape, b.shape) == b.shape:
+            return _biased(b, a, a.value)
     return None
+
+
+def _biased(layer: Term, bias: Term, value: np.ndarray) -> Term:
+    """Return a layer plus a bias: from other values of the layer, where these serve as well."""
+    found = affine.combined(layer, value)
+    if found is not None:
+        return summed(found)
+    made = plain("Add", layer, bias)
+    affine.know(made, layer, value)
+    return made
+
+
+def saved(layer: Term) -> Term:
+    """Return a layer without bias: from other values of the layer, where these serve as well."""
+    if not affine.unbiased(layer):
+        return layer
+    found = affine.combined(layer, np.zeros((), layer.dtype))
+    if found is not None:
+        return summed(found)
+    affine.know(layer, layer, np.zeros((), layer.dtype))
+    return layer
+
+
+def summed(found: affine.Sum) -> Term:
+    """Write a sum of terms with factors, and of a constant."""
+    trace, dtype = found.terms[0].trace, found.terms[0].dtype
+    parts = [
+        binary("Mul", t, trace.constant(np.asarray(f), dtype)) for f, t in zip(found.factors, found.terms, strict=True)
+    ]
+    total = parts[0] if len(parts) == 1 else plain("Add", *parts)
+    return plain("Add", total, trace.constant(found.rest, dtype)) if found.rest.any() else total
 
 
 def _other(product: Term, factor: Term) -> Term:

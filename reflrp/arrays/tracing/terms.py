@@ -66,12 +66,13 @@ class Trace:
     """All terms of one graph, each once. `batch` is a named value and its axis of length N, where N is no number.
 
     `origins` says of constants that were derived from others by a function how: by the constant's id the array itself, the
-    function and the other array.
+    function and the other array. `affine` has the values of layers that are known with their weights (`tracing/affine.py`).
     """
 
     batch: tuple[Term, int] | None = None
     terms: dict[Hashable, Term] = field(default_factory=dict, repr=False)
     origins: dict[int, tuple[np.ndarray, Callable[[Any], Any], np.ndarray]] = field(default_factory=dict, repr=False)
+    affine: dict[Hashable, list[Any]] = field(default_factory=dict, repr=False)
 
     def make(
         self,
