@@ -171,3 +171,38 @@ def test_the_transpose_of_a_strided_stem_is_no_convtranspose(stem):
         written = reflrp.compile(proto, rule)
         assert not any(n.op_type == "ConvTranspose" for n in written.graph.node)
         check(proto, {"x": x}, rule)
+
+
+def test_the_sign_of_a_denominator_is_known_behind_a_gate():
+    """Where relevance vanishes unless z > 0, and the denominator is at least z, none of its signs is asked for."""
+    x = np.random.default_rng(0).standard_normal((3, 2, 6, 6)).astype(np.float32)
+    for text, composite, asked in (
+        (POOLED, zennit.EpsilonGammaBox(-4.0, 4.0), 2),  # at the output and in the box
+        (BLOCK, behind_the_first(GAMMA), 1),
+        (BLOCK, behind_the_first(rules.Gamma(0.25, generalized=True, bias="keep")), 1),
+        (BLOCK, behind_the_first(rules.Gamma(0.25, generalized=True, bias="ignore")), 1 + 4),
+    ):
+        written = reflrp.compile(build(text), composite)
+        assert sum(n.op_type == "GreaterOrEqual" for n in written.graph.node) == asked
+        check(build(text), {"x": x}, composite, layers=True)
+
+
+def test_a_value_is_at_least_another_if_weights_and_bias_are():
+    trace = Trace()
+    x, y = (trace.named(name, (1, 5), np.float32, nonneg=name == "x") for name in "xy")
+    w = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+
+    def value(operand, weights, bias):
+        layer = trace.make("MatMul", (operand, trace.constant(weights)), (1, 4))
+        made = trace.named(f"{operand.get('name')}{len(trace.terms)}", (1, 4), np.float32)
+        affine.know(made, layer, np.full(4, bias, np.float32))
+        return made
+
+    z, larger, biased, crossed = value(x, w, 0), value(x, w + abs(w), 1), value(x, w, -1), value(x, w - 1, 2)
+    assert affine.at_least(z, z)
+    assert affine.at_least(larger, z)
+    assert not affine.at_least(z, larger)
+    assert affine.at_least(z, biased)
+    assert not affine.at_least(crossed, z)
+    assert not affine.at_least(value(y, w + abs(w), 1), value(y, w, 0))  # inputs of any sign
+    assert not affine.at_least(larger, trace.named("z", (1, 4), np.float32))

@@ -50,7 +50,7 @@ class Tracer(Program):
         if missing is not None and not isinstance(node.op, MovedIds):
             raise InputError(f"{where} cannot be compiled: {missing}")
         try:
-            self._know(node, values)
+            self._know(node, values, r)
             if isinstance(node.op, MovedIds):
                 shapes = [self.graph.values[i].shape for i in node.inputs]
                 parts = moved(node.op, shapes, self.graph.values[node.output].shape, r)
@@ -59,10 +59,14 @@ class Tracer(Program):
         except (Unsettled, NotImplementedError, TypeError, AttributeError) as error:
             raise InputError(f"{where} cannot be compiled: {error}") from error
 
-    def _know(self, node: Node, values: Values) -> None:
-        """Tell the trace that a layer's output is the layer at its input: rules may ask for parts of it (`tracing/affine.py`)."""
+    def _know(self, node: Node, values: Values, r: Array) -> None:
+        """Tell the trace that a layer's output is the layer at its input, and where the relevance vanishes."""
         op, z = self.ops[node.name], values[node.output]
-        if isinstance(op, Conv | Dense) and is_symbolic(z) and z.dtype == np.float32:
+        if not is_symbolic(z) or z.dtype != np.float32:
+            return
+        if getattr(op, "gated", False) and is_symbolic(r):
+            z.term.trace.gates.setdefault(id(r.term), []).append((z.term, 1))
+        if isinstance(op, Conv | Dense):
             layer = op(op.join(tuple(values[i] for i in node.inputs)), op.w)
             affine.know(z.term, layer.term, np.zeros((), np.float32) if op.b is ZERO else np.asarray(op.b))
 
@@ -75,6 +79,7 @@ class Tracer(Program):
         for node in self.graph.nodes:
             if node.output in shared and _alike(self.graph.values[node.output].dtype, types.get(node.output)):
                 found[node.output] = self._named(trace, node.output, types, finite)
+                _alias(node, found)
             else:
                 y, value = self._replayed(node, found), self.graph.values[node.output]
                 found[node.output] = y if isinstance(y, Missing) or is_symbolic(y) else _lasting(y, trace, value.shape)
@@ -113,6 +118,13 @@ class Tracer(Program):
                 f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: it makes {y.shape}, not {shape}"
             )
         return y
+
+
+def _alias(node: Node, values: Values) -> None:
+    """Tell the trace of a rectifier that the file has: rules and simplifications ask for the same."""
+    x, y = values[node.inputs[0]], values[node.output]
+    if getattr(node.op, "name", "") == "relu" and is_symbolic(x) and is_symbolic(y):
+        y.term.trace.alias("Relu", x.term, y.term)
 
 
 def _lasting(y: Any, trace: Trace, shape: Shape) -> Array:

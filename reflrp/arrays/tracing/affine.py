@@ -37,11 +37,18 @@ LAYERS = frozenset(["Conv", "MatMul"])
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """A value L(x, w) + b: the term that holds it, its weights and its bias."""
+    """A value L(x, w) + b: the term that holds it, the term L(x, w), and the bias."""
 
     term: Term
-    w: np.ndarray
+    layer: Term
     b: np.ndarray
+
+    @property
+    def w(self) -> np.ndarray:
+        """The weights."""
+        found = self.layer.inputs[1].value
+        assert found is not None
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +60,23 @@ class Sum:
     rest: np.ndarray
 
 
-def know(value: Term, layer: Term, bias: np.ndarray) -> None:
-    """Remember that a value is what a layer gives plus a bias."""
+def know(value: Term, layer: Term, bias: np.ndarray, serves: bool = True) -> None:
+    """Remember that a value is what a layer gives plus a bias, and whether others are combined from it."""
     if layer.op in LAYERS and layer.inputs[1].value is not None:
-        found = Affine(value, layer.inputs[1].value, bias)
-        layer.trace.affine.setdefault(_key(layer), []).append(found)
+        found = layer.trace.known[id(value)] = Affine(value, layer, bias)
+        if serves:
+            layer.trace.affine.setdefault(_key(layer), []).append(found)
+
+
+def at_least(value: Term, other: Term) -> bool:
+    """Return whether a value is provably at least another: larger weights and bias, at the same input >= 0."""
+    if value is other:
+        return True
+    known = value.trace.known
+    one, two = known.get(id(value)), known.get(id(other))
+    if one is None or two is None or _key(one.layer) != _key(two.layer) or not one.layer.inputs[0].nonneg:
+        return False
+    return one.w.shape == two.w.shape and bool((one.w >= two.w).all() and (one.b >= two.b).all())
 
 
 def unbiased(layer: Term) -> bool:

@@ -126,7 +126,9 @@ def _biased(layer: Term, bias: Term, value: np.ndarray) -> Term:
     """Return a layer plus a bias: from other values of the layer, where these serve as well."""
     found = affine.combined(layer, value)
     if found is not None:
-        return summed(found)
+        made = summed(found)
+        affine.know(made, layer, value, serves=False)
+        return made
     made = plain("Add", layer, bias)
     affine.know(made, layer, value)
     return made
@@ -188,6 +190,24 @@ def _div(x: Term, y: Term) -> Term | None:
         return _kept(x, y)
     if y.value is not None and y.is_float and bool((y.value != 0).all()) and _invertible(y.value):
         return binary("Mul", x, x.trace.constant(1 / y.value))
+    return _gated(x, y)
+
+
+def _gated(x: Term, y: Term) -> Term | None:
+    """Return x / (z + c sgn z) as x / (max(z, 0) + c) or x / (min(z, 0) - c), where the sign of z is known wherever x is not 0.
+
+    It is where x vanishes unless some t > 0, and z >= t; or where x vanishes unless t < 0, and z <= t.
+    """
+    choice = y.inputs[1] if y.op == "Add" else y
+    if choice.op != "Where" or choice.inputs[0].op != "GreaterOrEqual" or choice.inputs[0].inputs[0] is not y.inputs[0]:
+        return None
+    z, (test, above, below) = y.inputs[0], choice.inputs
+    if above.uniform is None or above.uniform <= 0 or below.uniform != -above.uniform or test.inputs[1].uniform != 0:
+        return None
+    for t, sign in x.trace.gates.get(id(x), ()):
+        if affine.at_least(z, t) if sign > 0 else affine.at_least(t, z):
+            part = binary("Max" if sign > 0 else "Min", z, x.trace.constant(0, z.dtype))
+            return plain("Div", x, binary("Add", part, above if sign > 0 else below))
     return None
 
 
@@ -242,6 +262,10 @@ SIMPLER: dict[str, Callable[[Term, Term], Term | None]] = {
 }  # fmt: skip
 
 
+SIDES = {"Greater": 1, "Less": -1}
+"""The sign that a number has where such a comparison with 0 holds."""
+
+
 def where(condition: Term, x: Term, y: Term) -> Term:
     """Return x where the condition holds, else y."""
     shape = broadcast(condition.shape, x.shape, y.shape)
@@ -260,4 +284,6 @@ def where(condition: Term, x: Term, y: Term) -> Term:
         x = expand(x, shape)
     found = trace.make("Where", (condition, x, y), shape, x.dtype, x.nonneg and y.nonneg)
     found.finite = x.finite and y.finite
+    if condition.op in SIDES and condition.inputs[1].uniform == 0 and y.uniform == 0:
+        trace.gates.setdefault(id(found), []).append((condition.inputs[0], SIDES[condition.op]))
     return found

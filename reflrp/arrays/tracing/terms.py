@@ -66,13 +66,17 @@ class Trace:
     """All terms of one graph, each once. `batch` is a named value and its axis of length N, where N is no number.
 
     `origins` says of constants that were derived from others by a function how: by the constant's id the array itself, the
-    function and the other array. `affine` has the values of layers that are known with their weights (`tracing/affine.py`).
+    function and the other array. `affine` has the values of layers that are known with their weights (`tracing/affine.py`),
+    `known` the same by the id of a value's term. `gates` has, by the id of a term, others and a sign: it vanishes where they
+    have not that sign.
     """
 
     batch: tuple[Term, int] | None = None
     terms: dict[Hashable, Term] = field(default_factory=dict, repr=False)
     origins: dict[int, tuple[np.ndarray, Callable[[Any], Any], np.ndarray]] = field(default_factory=dict, repr=False)
     affine: dict[Hashable, list[Any]] = field(default_factory=dict, repr=False)
+    known: dict[int, Any] = field(default_factory=dict, repr=False)
+    gates: dict[int, list[tuple[Term, int]]] = field(default_factory=dict, repr=False)
 
     def make(
         self,
@@ -114,6 +118,10 @@ class Trace:
             found = Term(self, "constant", (), (), value.shape, value.dtype, nonneg, known, value)
             self.terms[key] = found
         return found
+
+    def alias(self, op: str, operand: Term, value: Term) -> None:
+        """Remember that a value that the graph has already is what an operator makes of an operand."""
+        self.terms.setdefault((op, (id(operand),), (), value.shape, value.dtype), value)
 
     def derive(self, array: np.ndarray, function: Callable[[Any], Any], base: np.ndarray) -> np.ndarray:
         """Remember that a constant is a function of another, and return it."""
