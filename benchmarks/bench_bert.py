@@ -74,7 +74,7 @@ def by_lxt(length: int) -> Callable[[], Any]:
     patches.patch_method(patches.layer_norm_forward, torch.nn.LayerNorm)
     patches.patch_method(patches.non_linear_forward, GELUActivation, keep_original=True)
     patches.patch_method(patches.dropout_forward, torch.nn.Dropout)
-    patches.patch_attention(modeling_bert)
+    modeling_bert.eager_attention_forward = patches.wrap_attention_forward(modeling_bert.eager_attention_forward)
     ids = torch.from_numpy(np.random.default_rng(0).integers(3, 30_000, (1, length)))
     mask = torch.ones_like(ids)
 

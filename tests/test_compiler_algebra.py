@@ -206,3 +206,15 @@ def test_a_value_is_at_least_another_if_weights_and_bias_are():
     assert not affine.at_least(crossed, z)
     assert not affine.at_least(value(y, w + abs(w), 1), value(y, w, 0))  # inputs of any sign
     assert not affine.at_least(larger, trace.named("z", (1, 4), np.float32))
+
+
+def test_what_a_maximum_lets_through_is_the_same_without_its_gate():
+    """The engine's relevance with the layer's gate known is the relevance without, to the last bit."""
+    x = np.random.default_rng(0).standard_normal((3, 2, 6, 6))
+    program = reflrp.Explainer(reflrp.load(build(POOLED)), zennit.EpsilonGammaBox(-4.0, 4.0)).program(x)
+    gated = [name for name, op in program.ops.items() if getattr(op, "gated", False)]
+    assert len(gated) == 2
+    values = program.forward({"x": x})
+    y = program.graph.resolve(program.graph.outputs[0])
+    one, two = (p.backward(dict(values), {y: values[y]}, lambda _: True)[0] for p in (program, program.ungated()))
+    assert all(np.array_equal(one[name], two[name]) for name in two)
