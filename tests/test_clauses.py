@@ -29,7 +29,9 @@ def modules():
         yield from (
             importlib.import_module(f"reflrp.{folder}.{i.name}") for i in pkgutil.iter_modules(package.__path__)
         )
-    yield from (importlib.import_module(f"reflrp.{name}") for name in ("composites", "engine", "neurons", "seeds", "ledger"))
+    yield from (
+        importlib.import_module(f"reflrp.{name}") for name in ("composites", "engine", "neurons", "seeds", "ledger")
+    )
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

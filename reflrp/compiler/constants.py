@@ -30,7 +30,7 @@ class Constants:
 
     def __init__(self, graph: GraphProto, outside: dict[str, np.ndarray] | None = None) -> None:
         self.graph, self.outside = graph, outside
-        self.by_size: dict[tuple[int, np.dtype[Any]], list[tuple[str, np.ndarray]]] = {}
+        self.alike: dict[Any, list[tuple[str, np.ndarray]]] = {}
         self.own: dict[int, tuple[str, np.ndarray]] = {}
         inputs = {i.name for i in graph.input}
         for tensor in graph.initializer:
@@ -41,13 +41,13 @@ class Constants:
 
     def _enter(self, name: str, array: np.ndarray) -> None:
         if array.size > SMALL:
-            self.by_size.setdefault((array.size, array.dtype), []).append((name, array))
+            self.alike.setdefault(_key(array), []).append((name, array))
 
     def find(self, value: np.ndarray) -> Found | None:
         """Return the initializer that holds the same numbers, and how to lay them out."""
         if id(value) in self.own:
             return self.own[id(value)][0], "", None
-        for name, array in self.by_size.get((value.size, value.dtype), ()):
+        for name, array in self.alike.get(_key(value), ()) if value.size > SMALL else ():
             if array.shape == value.shape and np.array_equal(array, value):
                 return name, "", None
             if value.ndim == array.ndim == 2 and array.shape == value.shape[::-1] and np.array_equal(array.T, value):
@@ -67,3 +67,9 @@ class Constants:
         self.own[id(value)] = name, value  # the array stays with it, so that its id is no other's
         self._enter(name, value)
         return name
+
+
+def _key(array: np.ndarray) -> Any:
+    """Return what arrays of the same numbers share in any layout: size, dtype, first and last entry."""
+    ends = array[(0,) * array.ndim], array[(-1,) * array.ndim]
+    return array.size, array.dtype, *((end + end.dtype.type(0)).tobytes() for end in ends)

@@ -11,6 +11,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array, is_symbolic
 from reflrp.arrays import symbolic as xp
+from reflrp.arrays.tracing import affine
 from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import BATCH, Dim, Unsettled, broadcast, dim, example, symbols_of, total
 from reflrp.arrays.tracing.terms import CURRENT, Trace
@@ -23,7 +24,8 @@ from reflrp.errors import InputError, ReflrpError
 from reflrp.importer.tokens import Sharing
 from reflrp.ir import Graph, Node, Op, Shape, arrays_of
 from reflrp.ledger import Row
-from reflrp.ops.linear import LinearMap
+from reflrp.ops.conv import Conv
+from reflrp.ops.linear import Dense, LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.quantised import Wrap
@@ -48,6 +50,7 @@ class Tracer(Program):
         if missing is not None and not isinstance(node.op, MovedIds):
             raise InputError(f"{where} cannot be compiled: {missing}")
         try:
+            self._know(node, values, r)
             if isinstance(node.op, MovedIds):
                 shapes = [self.graph.values[i].shape for i in node.inputs]
                 parts = moved(node.op, shapes, self.graph.values[node.output].shape, r)
@@ -77,6 +80,17 @@ class Tracer(Program):
         whole = [p if p is None or p is r else full(p, r, s) for p, s in zip(parts, shapes, strict=True)]
         return super()._account(node, rule, r, tuple(whole), absorbed)
 
+    def _know(self, node: Node, values: Values, r: Array) -> None:
+        """Tell the trace that a layer's output is the layer at its input, and where the relevance vanishes."""
+        op, z = self.ops[node.name], values[node.output]
+        if not is_symbolic(z) or z.dtype != np.float32:
+            return
+        if getattr(op, "gated", False) and is_symbolic(r):
+            z.term.trace.gates.setdefault(id(r.term), []).append((z.term, 1))
+        if isinstance(op, Conv | Dense):
+            layer = op(op.join(tuple(values[i] for i in node.inputs)), op.w)
+            affine.know(z.term, layer.term, np.zeros((), np.float32) if op.b is ZERO else np.asarray(op.b))
+
     def arguments(self, trace: Trace, types: Mapping[str, Any], shared: set[str]) -> Values:
         """Return all values: those that the file computes by their names, others traced from these."""
         found: Values = {}
@@ -86,6 +100,7 @@ class Tracer(Program):
         for node in self.graph.nodes:
             if node.output in shared and _alike(self.graph.values[node.output].dtype, types.get(node.output)):
                 found[node.output] = self._named(trace, node.output, types, finite)
+                _alias(node, found)
             else:
                 y, value = self._replayed(node, found), self.graph.values[node.output]
                 found[node.output] = y if isinstance(y, Missing) or is_symbolic(y) else _lasting(y, trace, value.shape)
@@ -127,6 +142,13 @@ def full(part: Array, r: Array, shape: Shape) -> Array:
         return part
     trace = r.term.trace
     return xp.SymbolicArray(trace.make("Expand", (term_of(part, trace, trace.real),), shape))
+
+
+def _alias(node: Node, values: Values) -> None:
+    """Tell the trace of a rectifier that the file has: rules and simplifications ask for the same."""
+    x, y = values[node.inputs[0]], values[node.output]
+    if getattr(node.op, "name", "") == "relu" and is_symbolic(x) and is_symbolic(y):
+        y.term.trace.alias("Relu", x.term, y.term)
 
 
 def _lasting(y: Any, trace: Trace, shape: Shape) -> Array:

@@ -9,7 +9,7 @@ from reflrp.ops.linear import LinearMap
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.selection import Selection
 from reflrp.rules.base import Rule
-from reflrp.rules.other import Pass
+from reflrp.rules.other import Gradient, Pass
 
 
 def gated_values(graph: Graph, rules: Mapping[str, Rule]) -> set[str]:
@@ -36,10 +36,15 @@ def _gives_multiples(node: Node, rule: Rule | None, multiple: set[str]) -> bool:
     """Return whether a node's relevance for its input vanishes wherever the input does."""
     if node.kind in UNRULED:
         return node.output in multiple and node.kind != "plumbing"
+    if isinstance(node.op, Selection):  # a maximum gives to its winner, which is its output
+        return node.output in multiple and (type(rule) is Gradient or _is_multiple(rule))
     if isinstance(node.op, LinearMap):
-        through = node.output in multiple or not isinstance(node.op, Selection)
-        return rule is not None and rule.multiple and through
+        return _is_multiple(rule)
     return _is_gate(node, rule, multiple)
+
+
+def _is_multiple(rule: Rule | None) -> bool:
+    return rule is not None and rule.multiple
 
 
 def _is_gate(node: Node, rule: Rule | None, multiple: set[str]) -> bool:

@@ -10,7 +10,7 @@ from math import prod
 from typing import ClassVar
 
 from reflrp import limits
-from reflrp.arrays import ZERO, Array, namespace, neg, pos
+from reflrp.arrays import ZERO, Array, is_symbolic, namespace, neg, pos
 from reflrp.arrays.kernels import Windows, conv, conv_takes, conv_transpose, window_spread, window_sum
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap, biased, vanishes
@@ -43,7 +43,7 @@ class Conv(LinearMap):
 
     def by_sign(self, x: Array) -> tuple[Array, Array]:
         """Return L(x, w+) and L(x, w-), made as one convolution of twice the outputs: windows are laid out once."""
-        w = ZERO if self.groups > 1 or x is ZERO else self.weights(signs_side_by_side)
+        w = ZERO if self.groups > 1 or is_symbolic(x) or x is ZERO else self.weights(signs_side_by_side)
         if w is ZERO:
             return super().by_sign(x)
         z, count = self.apply(x, w), self.w.shape[0]
@@ -51,7 +51,7 @@ class Conv(LinearMap):
 
     def pull_by_sign(self, a: Array, s: Array, t: Array) -> Array:
         """Return a * (L.T(s, w+) + L.T(t, w-)), made as one transposed convolution."""
-        w = ZERO if self.groups > 1 or a is ZERO else self.weights(signs_side_by_side)
+        w = ZERO if self.groups > 1 or is_symbolic(a) or a is ZERO else self.weights(signs_side_by_side)
         if w is ZERO:
             return super().pull_by_sign(a, s, t)
         return a * self.adjoint(namespace(s).concat([s, t], axis=1), w)

@@ -1,7 +1,8 @@
 """Terms of elementwise arithmetic. What is known of signs and constants leaves out what would do nothing.
 
 Each simplification holds for all finite numbers: x + 0, x * 1, max(x, 0) of what is never negative, x >= 0 of the same,
-a s + a t = a (s + t), and a choice of x + c or x - c by a condition as x plus the choice of c or -c.
+a s + a t = a (s + t), and a choice of x + c or x - c by a condition as x plus the choice of c or -c. What a layer gives plus a
+bias may be there already as a sum of others (`affine`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from reflrp.arrays.tracing import affine
 from reflrp.arrays.tracing.dims import broadcast
 from reflrp.arrays.tracing.moves import expand
 from reflrp.arrays.tracing.terms import Shape, Term, still
@@ -114,7 +116,43 @@ def _add(x: Term, y: Term) -> Term | None:
         shared = next((t for t in x.inputs if t.value is None and t in y.inputs), None)
         if shared is not None:
             return binary("Mul", shared, binary("Add", _other(x, shared), _other(y, shared)))
+    for a, b in ((x, y), (y, x)):
+        if a.value is not None and a.shape and b.op in affine.LAYERS and broadcast(a.shape, b.shape) == b.shape:
+            return _biased(b, a, a.value)
     return None
+
+
+def _biased(layer: Term, bias: Term, value: np.ndarray) -> Term:
+    """Return a layer plus a bias: from other values of the layer, where these serve as well."""
+    found = affine.combined(layer, value)
+    if found is not None:
+        made = summed(found)
+        affine.know(made, layer, value, serves=False)
+        return made
+    made = plain("Add", layer, bias)
+    affine.know(made, layer, value)
+    return made
+
+
+def saved(layer: Term) -> Term:
+    """Return a layer without bias: from other values of the layer, where these serve as well."""
+    if not affine.unbiased(layer):
+        return layer
+    found = affine.combined(layer, np.zeros((), layer.dtype))
+    if found is not None:
+        return summed(found)
+    affine.know(layer, layer, np.zeros((), layer.dtype))
+    return layer
+
+
+def summed(found: affine.Sum) -> Term:
+    """Write a sum of terms with factors, and of a constant."""
+    trace, dtype = found.terms[0].trace, found.terms[0].dtype
+    parts = [
+        binary("Mul", t, trace.constant(np.asarray(f), dtype)) for f, t in zip(found.factors, found.terms, strict=True)
+    ]
+    total = parts[0] if len(parts) == 1 else plain("Add", *parts)
+    return plain("Add", total, trace.constant(found.rest, dtype)) if found.rest.any() else total
 
 
 def _other(product: Term, factor: Term) -> Term:
@@ -152,6 +190,24 @@ def _div(x: Term, y: Term) -> Term | None:
         return _kept(x, y)
     if y.value is not None and y.is_float and bool((y.value != 0).all()) and _invertible(y.value):
         return binary("Mul", x, x.trace.constant(1 / y.value))
+    return _gated(x, y)
+
+
+def _gated(x: Term, y: Term) -> Term | None:
+    """Return x / (z + c sgn z) as x / (max(z, 0) + c) or x / (min(z, 0) - c), where the sign of z is known wherever x is not 0.
+
+    It is where x vanishes unless some t > 0, and z >= t; or where x vanishes unless t < 0, and z <= t.
+    """
+    choice = y.inputs[1] if y.op == "Add" else y
+    if choice.op != "Where" or choice.inputs[0].op != "GreaterOrEqual" or choice.inputs[0].inputs[0] is not y.inputs[0]:
+        return None
+    z, (test, above, below) = y.inputs[0], choice.inputs
+    if above.uniform is None or above.uniform <= 0 or below.uniform != -above.uniform or test.inputs[1].uniform != 0:
+        return None
+    for t, sign in x.trace.gates.get(id(x), ()):
+        if affine.at_least(z, t) if sign > 0 else affine.at_least(t, z):
+            part = binary("Max" if sign > 0 else "Min", z, x.trace.constant(0, z.dtype))
+            return plain("Div", x, binary("Add", part, above if sign > 0 else below))
     return None
 
 
@@ -206,6 +262,10 @@ SIMPLER: dict[str, Callable[[Term, Term], Term | None]] = {
 }  # fmt: skip
 
 
+SIDES = {"Greater": 1, "Less": -1}
+"""The sign that a number has where such a comparison with 0 holds."""
+
+
 def where(condition: Term, x: Term, y: Term) -> Term:
     """Return x where the condition holds, else y."""
     shape = broadcast(condition.shape, x.shape, y.shape)
@@ -224,4 +284,6 @@ def where(condition: Term, x: Term, y: Term) -> Term:
         x = expand(x, shape)
     found = trace.make("Where", (condition, x, y), shape, x.dtype, x.nonneg and y.nonneg)
     found.finite = x.finite and y.finite
+    if condition.op in SIDES and condition.inputs[1].uniform == 0 and y.uniform == 0:
+        trace.gates.setdefault(id(found), []).append((condition.inputs[0], SIDES[condition.op]))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reflrp.arrays.tracing.arithmetic import binary
+from reflrp.arrays.tracing.arithmetic import binary, saved
 from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast
 from reflrp.arrays.tracing.moves import first_axis, permute, reshape
 from reflrp.arrays.tracing.terms import Shape, Term
@@ -56,7 +56,7 @@ def matmul(x: Term, y: Term) -> Term:
     lead = broadcast(x.shape[:-2], y.shape[:-2])
     if x.shape[-1] != y.shape[-2]:
         raise Unsettled(f"matrices of the shapes {x.shape} and {y.shape} cannot be multiplied")
-    return x.trace.make("MatMul", (x, y), (*lead, x.shape[-2], y.shape[-1]), x.dtype, x.nonneg and y.nonneg)
+    return saved(x.trace.make("MatMul", (x, y), (*lead, x.shape[-2], y.shape[-1]), x.dtype, x.nonneg and y.nonneg))
 
 
 def transposed(x: Term) -> Term:

@@ -71,6 +71,9 @@ class Trace:
 
     `real` is the dtype of its floating numbers. `origins` says of constants that were derived from others by a function how: by
     the constant's id the array itself, the function and the other array.
+
+    `affine` has the values of layers that are known with their weights (`tracing/affine.py`), `known` the same by the id of a
+    value's term. `gates` has, by the id of a term, others and a sign: it vanishes where they have not that sign.
     """
 
     lengths: dict[str, tuple[Term, int, int]] = field(default_factory=dict)
@@ -78,6 +81,9 @@ class Trace:
     real: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
     terms: dict[Hashable, Term] = field(default_factory=dict, repr=False)
     origins: dict[int, tuple[np.ndarray, Callable[[Any], Any], np.ndarray]] = field(default_factory=dict, repr=False)
+    affine: dict[Hashable, list[Any]] = field(default_factory=dict, repr=False)
+    known: dict[int, Any] = field(default_factory=dict, repr=False)
+    gates: dict[int, list[tuple[Term, int]]] = field(default_factory=dict, repr=False)
 
     def make(
         self,
@@ -129,6 +135,10 @@ class Trace:
         found = self.make("Cast", (whole,), (), dtype, True)
         found.finite = True
         return found
+
+    def alias(self, op: str, operand: Term, value: Term) -> None:
+        """Remember that a value that the graph has already is what an operator makes of an operand."""
+        self.terms.setdefault((op, (id(operand),), (), value.shape, value.dtype), value)
 
     def derive(self, array: np.ndarray, function: Callable[[Any], Any], base: np.ndarray) -> np.ndarray:
         """Remember that a constant is a function of another, and return it."""

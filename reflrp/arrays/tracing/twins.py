@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import kernels
 from reflrp.arrays.kernels import Windows
 from reflrp.arrays.namespaces import Array
 from reflrp.arrays.tracing import arithmetic, moves, reductions, windows
 from reflrp.arrays.tracing.array import array, term_of, together, trace_of
-from reflrp.arrays.tracing.terms import Shape, Term
+from reflrp.arrays.tracing.terms import Shape
 
 
 def erf(x: Array) -> Array:
@@ -40,14 +39,7 @@ def conv(x: Array, w: Array, frame: Windows, groups: int = 1) -> Array:
 def conv_transpose(s: Array, w: Array, frame: Windows, groups: int = 1) -> Array:
     """Return the transpose of `conv`."""
     one, two = together(s, w)
-    return array(windows.conv_transpose(one, two, frame, groups, mirror))
-
-
-def mirror(w: Any, groups: int) -> Any:
-    """Return the kernel of the transposed convolution, of an array or a term."""
-    if isinstance(w, Term):
-        return term_of(kernels.mirror(array(w), groups), w.trace)
-    return kernels.mirror(w, groups)
+    return array(windows.conv_transpose(one, two, frame, groups))
 
 
 def placed(x: Array, key: Any, shape: Shape) -> Array:
@@ -62,7 +54,7 @@ def window_sum(x: Array, frame: Windows) -> Array:
 
 def window_spread(s: Array, frame: Windows) -> Array:
     """Return s added onto every entry of its window."""
-    return array(windows.window_spread(s.term, frame, mirror))
+    return array(windows.window_spread(s.term, frame))
 
 
 def pool(x: Array, frame: Windows) -> Array:

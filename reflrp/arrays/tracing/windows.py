@@ -8,12 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays.tracing.arithmetic import binary
+from reflrp.arrays import kernels
+from reflrp.arrays.namespaces import namespace
+from reflrp.arrays.tracing.arithmetic import binary, saved
+from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import is_open, total
-from reflrp.arrays.tracing.moves import expand, pad, reshape, same
+from reflrp.arrays.tracing.moves import expand, index, pad, reshape, same
 from reflrp.arrays.tracing.terms import Shape, Term
 
 Windows = Any
+
+FEW = 32
+"""Up to so many channels a convolution is hardly cheaper with fewer: runtimes lay them out in blocks of 8 or 16."""
 
 
 def framed(x: Term, windows: Windows, value: float) -> Term:
@@ -50,14 +56,19 @@ def conv(x: Term, w: Term, windows: Windows, groups: int) -> Term:
     """Return the convolution: one Conv."""
     x, windows = _croppable(laid_out(x, windows.size), windows)
     shape = (x.shape[0], w.shape[0], *windows.out)
-    return x.trace.make("Conv", (x, w), shape, x.dtype, x.nonneg and w.nonneg, group=groups, **_lying(windows))
+    made = x.trace.make("Conv", (x, w), shape, x.dtype, x.nonneg and w.nonneg, group=groups, **_lying(windows))
+    return saved(made)
 
 
-def conv_transpose(s: Term, w: Term, windows: Windows, groups: int, mirror: Any) -> Term:
+def conv_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
     """Return the transpose of `conv`: a Conv with the mirrored kernel, where windows lie densely; else a ConvTranspose."""
     s, turned = laid_out(s, windows.out), windows.mirrored
     if turned is not None:
-        return conv(s, _mirrored(w, groups, mirror), turned, groups)
+        return conv(s, _derived(w, partial(kernels.mirror, groups=groups)), turned, groups)
+    if not is_open(windows.size) and _few(w, windows, groups):
+        found = by_phases(s, w, windows)
+        if found is not None:
+            return found
     shape = (s.shape[0], w.shape[1] * groups, *windows.padded)
     spans = zip(windows.padded, windows.out, windows.strides, windows.dilations, windows.kernel, strict=True)
     behind = tuple(n - (m - 1) * s - d * (k - 1) - 1 for n, m, s, d, k in spans)
@@ -76,15 +87,54 @@ def conv_transpose(s: Term, w: Term, windows: Windows, groups: int, mirror: Any)
     return pad(found, (*lead, *(-b for b in windows.begin)), (*lead, *after))
 
 
-def _mirrored(w: Term, groups: int, mirror: Any) -> Term:
-    """Return the kernel of the transposed convolution, and remember of what it was made."""
+def _few(w: Term, windows: Windows, groups: int) -> bool:
+    """Return whether all phases of a strided transpose have few channels together, so that one convolution makes them."""
+    stride = set(windows.strides)
+    plain = len(windows.size) == 2 and len(stride) == 1 and set(windows.dilations) == {1} and groups == 1
+    return plain and w.shape[1] * max(stride) ** 2 <= FEW
+
+
+def by_phases(s: Term, w: Term, windows: Windows) -> Term | None:
+    """Return the transpose of a strided convolution: a convolution makes each phase of the result, which are then interleaved.
+
+    With u = stride q + r, entry u of the result reads windows q - D .. q + D' only: r is the phase, and a channel.
+    """
+    (stride,) = set(windows.strides)
+    ahead = tuple(-(-b // stride) for b in windows.begin)
+    taps = tuple(-(-(k - b) // stride) + d for k, b, d in zip(windows.kernel, windows.begin, ahead, strict=True))
+    rows = tuple(-(-n // stride) for n in windows.size)
+    begin = tuple(m - 1 - d for m, d in zip(taps, ahead, strict=True))
+    end = tuple(q + d - n for q, d, n in zip(rows, ahead, windows.out, strict=True))
+    if min((*windows.begin, *begin, *end)) < 0:
+        return None
+    kernel = _derived(w, partial(phased, windows=windows, taps=taps))
+    ones = (1,) * len(taps)
+    made = conv(s, kernel, type(windows)(windows.out, taps, ones, ones, begin, end), 1)
+    shape = (s.shape[0], w.shape[1], *(stride * q for q in rows))
+    found = same(made, "DepthToSpace", shape, blocksize=stride, mode="DCR")
+    return index(found, (Ellipsis, *(slice(n) for n in windows.size)))
+
+
+def phased(w: Any, windows: Windows, taps: Shape) -> Any:
+    """Return the kernel of all phases of a strided transpose, (stride^2 C, O, *taps), of an array."""
+    (stride,), xp, (o, c) = set(windows.strides), namespace(w), w.shape[:2]
+    before = tuple(-b % stride for b in windows.begin)
+    after = tuple(m * stride - k - f for m, k, f in zip(taps, windows.kernel, before, strict=True))
+    none = (1,) * len(taps)
+    padded = kernels.pad(w, type(windows)(windows.kernel, none, none, none, before, after))
+    apart = xp.reshape(padded, (o, c, taps[0], stride, taps[1], stride))
+    turned = xp.flip(xp.flip(apart, axis=2), axis=4)
+    return xp.reshape(xp.permute_dims(turned, (3, 5, 1, 0, 2, 4)), (stride**2 * c, o, *taps))
+
+
+def _derived(w: Term, function: partial[Any]) -> Term:
+    """Return a kernel that is a function of another, and remember of what it was made."""
     trace, value = w.trace, w.value
     if value is None:
-        found: Term = mirror(w, groups)
-        return found
-    key = ("mirrored", id(value), groups)
+        return term_of(function(array(w)), trace)
+    key = ("derived", id(value), function.func, tuple(function.keywords.items()))
     if key not in trace.terms:
-        turned = trace.derive(np.ascontiguousarray(mirror(value, groups)), partial(mirror, groups=groups), value)
+        turned = trace.derive(np.ascontiguousarray(function(value)), function, value)
         trace.terms[key] = trace.constant(turned)
     return trace.terms[key]
 
@@ -110,12 +160,12 @@ def _small_frame(windows: Windows) -> bool:
     return all(b < k and e < k for b, e, k in edges)
 
 
-def window_spread(s: Term, windows: Windows, mirror: Any) -> Term:
+def window_spread(s: Term, windows: Windows) -> Term:
     """Return s added onto every entry of its window."""
     s = laid_out(s, windows.out)
     lead = s.shape[: len(s.shape) - len(windows.size)]
     rows = reshape(s, (total(lead), 1, *windows.out))
-    return reshape(conv_transpose(rows, _ones(s, windows), windows, 1, mirror), (*lead, *windows.size))
+    return reshape(conv_transpose(rows, _ones(s, windows), windows, 1), (*lead, *windows.size))
 
 
 def _ones(x: Term, windows: Windows) -> Term:

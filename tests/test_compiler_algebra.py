@@ -1,0 +1,220 @@
+"""What compiled graphs save: passes that vanish by algebra, proven on fractions, and counted as nodes."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from compiled import check
+from models import model
+from nets import build
+
+import reflrp
+from reflrp import rules
+from reflrp.arrays.kernels import Windows, conv, conv_transpose
+from reflrp.arrays.tracing import affine
+from reflrp.arrays.tracing import windows as traced
+from reflrp.arrays.tracing.terms import Trace
+from reflrp.composites import Composite, first, kind, uniform
+from reflrp.dialects import zennit
+
+GAMMA = rules.Gamma(0.25, generalized=True)
+
+
+def fractions(rng, *shape):
+    """Sevenths, exact."""
+    return np.vectorize(lambda n: Fraction(int(n), 7), otypes=[object])(rng.integers(-20, 20, shape))
+
+
+def behind_the_first(rule):
+    """A rule on all convolutions but the first."""
+    return Composite(((first(), rules.Epsilon()), (kind("conv"), rule), *uniform(rules.Epsilon()).pairs))
+
+
+def convolutions(proto):
+    """How many the relevance costs."""
+    return sum(n.op_type in ("Conv", "ConvTranspose") and n.name.startswith("reflrp/") for n in proto.graph.node)
+
+
+@pytest.mark.parametrize("gamma", [Fraction(1, 4), Fraction(1), Fraction(2)])
+def test_the_lower_denominator_of_gamma_is_a_sum_of_two_others(gamma):
+    """L(a, w + g w-) + b + g b- = (2 + g) (L(a, w) + b) - (L(a, w + g w+) + b + g b+), to the last bit."""
+    rng = np.random.default_rng(0)
+    a, w, b = fractions(rng, 2, 3, 5, 5), fractions(rng, 4, 3, 3, 3), fractions(rng, 4, 1, 1)
+    frame = Windows((5, 5), (3, 3), (2, 1), (1, 1), (1, 0), (1, 1))
+
+    def layer(change):
+        return conv(a, change(w), frame) + change(b)
+
+    lower = layer(lambda x: x + gamma * np.minimum(x, 0))
+    raised = layer(lambda x: x + gamma * np.maximum(x, 0))
+    assert (lower == (2 + gamma) * layer(lambda x: x) - raised).all()
+
+
+def sums(*weights, biases=(0, 0, 0)):
+    """What serves for L(x, v) + c, where L(x, w) + b is known for each w before v."""
+    trace = Trace()
+    x = trace.named("x", (1, 5), np.float32)
+    layers = [trace.make("MatMul", (x, trace.constant(w, np.float32)), (1, 4)) for w in weights]
+    for i, layer in enumerate(layers[:-1]):
+        affine.know(trace.named(f"z{i}", (1, 4), np.float32), layer, np.full(4, biases[i], np.float32))
+    found = affine.combined(layers[-1], np.full(4, biases[-1], np.float32))
+    return found and ([round(f, 5) for f in found.factors], [t.get("name") for t in found.terms], found.rest)
+
+
+def test_weights_are_combined_where_no_digits_are_lost():
+    w = np.random.default_rng(0).standard_normal((5, 4))
+    p, n = np.maximum(w, 0), np.minimum(w, 0)
+    assert sums(w, w + p / 4, w + n / 4)[:2] == ([2.25, -1], ["z0", "z1"])
+    assert sums(w, 2 * w)[:2] == ([2], ["z0"])
+    assert sums(abs(w), p - n)[:2] == ([1], ["z0"])
+    assert sums(w, p, n) is None  # w - w+ is zero up to rounding where w- is
+    assert sums(w, w + p / 100, n) is None
+    assert sums(w, w**2) is None
+    assert sums(w, w + p / 4, w + n / 4 + 1e-5) is None
+
+
+def test_biases_are_combined_where_no_digits_are_lost():
+    w = np.random.default_rng(0).standard_normal((5, 4))
+    p, n = np.maximum(w, 0), np.minimum(w, 0)
+    gamma = w, w + p / 4, w + n / 4
+    assert not sums(*gamma, biases=(-1, -1, -1.25))[2].any()
+    assert np.allclose(sums(w, w, biases=(1, 3))[2], 2)
+    assert sums(w, w, biases=(1, 0)) is None  # the bias may be much larger than all that is left without it
+    assert sums(w, w, biases=(100, 1)) is None
+
+
+BLOCK = """net (float[N, 2, 6, 6] x) => (float[N, 3] y)
+<float[4, 2, 3, 3] w1, float[4] b1, float[4, 4, 3, 3] w2, float[4] b2, float[4, 4, 3, 3] w3, float[4] b3, float[3, 4] w4>
+{
+    a = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(x, w1, b1)
+    r = Relu(a)
+    b = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(r, w2, b2)
+    c = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(r, w3, b3)
+    s = Add(b, c)
+    q = Relu(s)
+    g = GlobalAveragePool(q)
+    f = Flatten(g)
+    y = Gemm<transB = 1>(f, w4)
+}"""
+
+
+def test_gamma_without_a_gate_costs_one_pass_for_both_denominators():
+    """Each of the two layers before the sum: one convolution for the denominators, and two for the way back."""
+    proto, x = build(BLOCK), np.random.default_rng(0).standard_normal((3, 2, 6, 6)).astype(np.float32)
+    composite = behind_the_first(GAMMA)
+    assert convolutions(reflrp.compile(proto, composite)) == 2 * (1 + 2) + 1
+    check(proto, {"x": x}, composite, layers=True)
+
+
+def test_alpha_beta_keeps_both_passes():
+    """z- = z - z+ would save one, and lose digits wherever z- is small beside z+."""
+    proto = build(BLOCK)
+    composite = behind_the_first(rules.AlphaBeta())
+    assert convolutions(reflrp.compile(proto, composite)) == 2 * (2 + 2) + 1
+
+
+POOLED = """net (float[N, 2, 6, 6] x) => (float[N, 3] y)
+<float[4, 2, 3, 3] w1, float[4] b1, float[4, 4, 3, 3] w2, float[4] b2, float[3, 36] w4>
+{
+    a = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(x, w1, b1)
+    r = Relu(a)
+    b = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(r, w2, b2)
+    s = Relu(b)
+    p = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(s)
+    f = Flatten(p)
+    y = Gemm<transB = 1>(f, w4)
+}"""
+
+
+def test_a_maximum_behind_a_rectifier_is_a_gate():
+    """The gradient of a maximum gives to the winner, which is its output: where that is 0, no relevance arrives."""
+    proto, x = build(POOLED), np.random.default_rng(0).standard_normal((3, 2, 6, 6)).astype(np.float32)
+    composite = zennit.EpsilonGammaBox(-4.0, 4.0)
+    assert convolutions(reflrp.compile(proto, composite)) == (1 + 1) + 3  # ZBox: L(a, w) is there already
+    check(proto, {"x": x}, composite, layers=True)
+
+
+FRAMES = [
+    Windows((n, m), (k, j), (s, s), (1, 1), (p, p), (q, q))
+    for n, m, k, j, s in ((8, 7, 3, 3, 2), (9, 9, 7, 5, 2), (7, 8, 4, 3, 3), (10, 8, 5, 5, 4), (6, 6, 3, 4, 3))
+    for p, q in ((0, 0), (1, 1), (2, 2), (0, 2), (2, 1))
+]
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=str)
+def test_a_strided_transpose_is_one_convolution_of_all_phases(frame):
+    """Its channels, interleaved, are the transposed convolution, to the last bit."""
+    rng, stride = np.random.default_rng(1), frame.strides[0]
+    w, s = fractions(rng, 2, 3, *frame.kernel), fractions(rng, 2, 2, *frame.out)
+    trace = Trace()
+    made = traced.by_phases(trace.named("s", s.shape, np.float32), trace.constant(w.astype(np.float32)), frame)
+    while made.op != "Conv":
+        made = made.inputs[0]
+    taps, pads = made.get("kernel_shape"), made.get("pads")
+    phases = conv(
+        s, traced.phased(w, windows=frame, taps=taps), Windows(frame.out, taps, (1, 1), (1, 1), pads[:2], pads[2:])
+    )
+    rows = phases.reshape(2, stride, stride, 3, *phases.shape[2:]).transpose(0, 3, 4, 1, 5, 2)
+    whole = rows.reshape(2, 3, stride * rows.shape[2], stride * rows.shape[4])[..., : frame.size[0], : frame.size[1]]
+    assert (whole == conv_transpose(s, w, frame)).all()
+
+
+@pytest.mark.parametrize(
+    "stem", ["[7, 7], strides = [2, 2], pads = [3, 3, 3, 3]", "[3, 3], strides = [2, 2], pads = [0, 1, 1, 0]"]
+)
+def test_the_transpose_of_a_strided_stem_is_no_convtranspose(stem):
+    body = f"c = Conv<kernel_shape = {stem}>(x, w, b) r = Relu(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(r)"
+    size = 7 if "7" in stem else 3
+    proto = model(body, "float[N,3,17,18] x", w=(8, 3, size, size), b=(8,))
+    x = np.random.default_rng(0).standard_normal((2, 3, 17, 18)).astype(np.float32)
+    for rule in ("epsilon", "AlphaBeta", "WSquare"):
+        written = reflrp.compile(proto, rule)
+        assert not any(n.op_type == "ConvTranspose" for n in written.graph.node)
+        check(proto, {"x": x}, rule)
+
+
+def test_the_sign_of_a_denominator_is_known_behind_a_gate():
+    """Where relevance vanishes unless z > 0, and the denominator is at least z, none of its signs is asked for."""
+    x = np.random.default_rng(0).standard_normal((3, 2, 6, 6)).astype(np.float32)
+    for text, composite, asked in (
+        (POOLED, zennit.EpsilonGammaBox(-4.0, 4.0), 2),  # at the output and in the box
+        (BLOCK, behind_the_first(GAMMA), 1),
+        (BLOCK, behind_the_first(rules.Gamma(0.25, generalized=True, bias="keep")), 1),
+        (BLOCK, behind_the_first(rules.Gamma(0.25, generalized=True, bias="ignore")), 1 + 4),
+    ):
+        written = reflrp.compile(build(text), composite)
+        assert sum(n.op_type == "GreaterOrEqual" for n in written.graph.node) == asked
+        check(build(text), {"x": x}, composite, layers=True)
+
+
+def test_a_value_is_at_least_another_if_weights_and_bias_are():
+    trace = Trace()
+    x, y = (trace.named(name, (1, 5), np.float32, nonneg=name == "x") for name in "xy")
+    w = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+
+    def value(operand, weights, bias):
+        layer = trace.make("MatMul", (operand, trace.constant(weights)), (1, 4))
+        made = trace.named(f"{operand.get('name')}{len(trace.terms)}", (1, 4), np.float32)
+        affine.know(made, layer, np.full(4, bias, np.float32))
+        return made
+
+    z, larger, biased, crossed = value(x, w, 0), value(x, w + abs(w), 1), value(x, w, -1), value(x, w - 1, 2)
+    assert affine.at_least(z, z)
+    assert affine.at_least(larger, z)
+    assert not affine.at_least(z, larger)
+    assert affine.at_least(z, biased)
+    assert not affine.at_least(crossed, z)
+    assert not affine.at_least(value(y, w + abs(w), 1), value(y, w, 0))  # inputs of any sign
+    assert not affine.at_least(larger, trace.named("z", (1, 4), np.float32))
+
+
+def test_what_a_maximum_lets_through_is_the_same_without_its_gate():
+    """The engine's relevance with the layer's gate known is the relevance without, to the last bit."""
+    x = np.random.default_rng(0).standard_normal((3, 2, 6, 6))
+    program = reflrp.Explainer(reflrp.load(build(POOLED)), zennit.EpsilonGammaBox(-4.0, 4.0)).program(x)
+    gated = [name for name, op in program.ops.items() if getattr(op, "gated", False)]
+    assert len(gated) == 2
+    values = program.forward({"x": x})
+    y = program.graph.resolve(program.graph.outputs[0])
+    one, two = (p.backward(dict(values), {y: values[y]}, lambda _: True)[0] for p in (program, program.ungated()))
+    assert all(np.array_equal(one[name], two[name]) for name in two)
