@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -16,10 +16,11 @@ from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import Dim
 from reflrp.arrays.tracing.terms import Term, Trace, still
 from reflrp.batches import Batch, Feeds
-from reflrp.compiler.accounts import Accounts, accounts
+from reflrp.compiler.accounts import accounts
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.lift import lifted
 from reflrp.compiler.observe import confirmed
+from reflrp.compiler.orders import Compiled, Order
 from reflrp.compiler.signs import EXPLAINED, MASK, SUMS
 from reflrp.compiler.source import Given, check, opset_of
 from reflrp.compiler.tracing import Missing, Tracer, backward, check_target, remember, seeded, tracer, turned
@@ -38,48 +39,9 @@ from reflrp.ops.routing import Plumbing
 from reflrp.passes.apart import told
 from reflrp.passes.canonize import canonize, strip_output
 from reflrp.passes.plumbing_laws import recipe
-from reflrp.seeds import Target
 
 RELEVANCE, LAYER = "relevance/", "layer/"
 """What the names of the outputs that are added begin with."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a graph is to compute beside its relevance, and from what it starts.
-
-    Attributes
-    ----------
-    target, init, layers, conditions, derived
-        As `reflrp.compile` takes them; init="signs" adds inputs that say target and init in the run (`signs.py`).
-    kept : set of str
-        More values to keep, by their very names.
-    masked : dict of tuple
-        The values whose relevance goes through the neurons that an input of a shape says in the run.
-    ledger : bool
-        Whether there is an output of the sums that the ledger needs.
-    turned : int, optional
-        The output's axis of samples, where that is known.
-
-    """
-
-    target: Target = None
-    init: str = "output"
-    layers: bool | str | Sequence[str] | None = False
-    conditions: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    derived: str = "graph"
-    kept: frozenset[str] = frozenset()
-    masked: Mapping[str, Shape] = field(default_factory=dict)
-    ledger: bool = False
-    turned: int | None = None
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A compiled graph, and what its sums are for, where it has some."""
-
-    proto: ModelProto
-    accounts: Accounts | None
 
 
 @guarded("the compilation")
