@@ -97,7 +97,8 @@ def compile(
     >>> onnx.save(g, "model_lrp.onnx")  # doctest: +SKIP
 
     """
-    from reflrp.compiler.build import Order, compiled
+    from reflrp.compiler.build import compiled
+    from reflrp.compiler.orders import Order
     from reflrp.compiler.source import given
     from reflrp.compiler.store import embedded, store
 

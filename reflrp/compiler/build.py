@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -17,10 +16,11 @@ from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import BATCH, Dim, example
 from reflrp.arrays.tracing.terms import Term, Trace, still
 from reflrp.batches import Batch
-from reflrp.compiler.accounts import Accounts, accounts
+from reflrp.compiler.accounts import accounts
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.marks import marks_of
 from reflrp.compiler.opening import opened
+from reflrp.compiler.orders import Compiled, Order
 from reflrp.compiler.programs import example_of, passed, program_of, with_lengths
 from reflrp.compiler.seeding import bounded, check_target, seeded, turned
 from reflrp.compiler.signs import EXPLAINED, MASK, SUMS
@@ -33,48 +33,9 @@ from reflrp.ir import Shape
 from reflrp.ledger import Row
 from reflrp.limits import guarded
 from reflrp.neurons import keeper, masks_of
-from reflrp.seeds import Target
 
 RELEVANCE, LAYER = "relevance/", "layer/"
 """What the names of the outputs that are added begin with."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a graph is to compute beside its relevance, and from what it starts.
-
-    Attributes
-    ----------
-    target, init, layers, conditions, derived
-        As `reflrp.compile` takes them; init="signs" adds inputs that say target and init in the run (`signs.py`).
-    kept : set of str
-        More values to keep, by their very names.
-    masked : dict of tuple
-        The values whose relevance goes through the neurons that an input of a shape says in the run.
-    ledger : bool
-        Whether there is an output of the sums that the ledger needs.
-    turned : int, optional
-        The output's axis of samples, where that is known.
-
-    """
-
-    target: Target = None
-    init: str = "output"
-    layers: bool | str | Sequence[str] | None = False
-    conditions: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    derived: str = "graph"
-    kept: frozenset[str] = frozenset()
-    masked: Mapping[str, Shape] = field(default_factory=dict)
-    ledger: bool = False
-    turned: int | None = None
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A compiled graph, and what its sums are for, where it has some."""
-
-    proto: ModelProto
-    accounts: Accounts | None
 
 
 @guarded("the compilation")

@@ -33,7 +33,7 @@ from reflrp.seeds import Target
 
 if TYPE_CHECKING:
     from reflrp.compiler.accounts import Accounts
-    from reflrp.compiler.build import Compiled
+    from reflrp.compiler.orders import Compiled
     from reflrp.compiler.source import Given
 
 Open = tuple[tuple[str, tuple[int | None, ...]], ...]
@@ -178,7 +178,8 @@ class Graphs(Programs):
             return bare(self.model, self.convert.dtype)
 
     def _compiled(self, source: Given, asked: Asked) -> Compiled:
-        from reflrp.compiler.build import Order, compiled
+        from reflrp.compiler.build import compiled
+        from reflrp.compiler.orders import Order
 
         order = Order(
             init="signs",
