@@ -48,11 +48,11 @@ class Constants:
         if id(value) in self.own:
             return self.own[id(value)][0], "", None
         for name, array in self.by_size.get((value.size, value.dtype), ()):
-            if array.shape == value.shape and np.array_equal(array, value):
+            if _equal(array, value):
                 return name, "", None
-            if value.ndim == array.ndim == 2 and array.shape == value.shape[::-1] and np.array_equal(array.T, value):
+            if value.ndim == array.ndim == 2 and _equal(array.T, value):
                 return name, "Transpose", (1, 0)
-            if np.array_equal(array.reshape(-1), value.reshape(-1)):
+            if _equal(array.reshape(-1), value.reshape(-1)):
                 return name, "Reshape", value.shape
         return None
 
@@ -67,3 +67,11 @@ class Constants:
         self.own[id(value)] = name, value  # the array stays with it, so that its id is no other's
         self._enter(name, value)
         return name
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether two arrays are the same; of most that are not, a few entries say so."""
+    if a.shape != b.shape:
+        return False
+    few = tuple(slice(0, SMALL if i == a.ndim - 1 else 1) for i in range(a.ndim))
+    return a is b or (np.array_equal(a[few], b[few]) and np.array_equal(a, b))
