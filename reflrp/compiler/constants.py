@@ -48,11 +48,11 @@ class Constants:
         if id(value) in self.own:
             return self.own[id(value)][0], "", None
         for name, array in self.alike.get(_key(value), ()) if value.size > SMALL else ():
-            if array.shape == value.shape and np.array_equal(array, value):
+            if _equal(array, value):
                 return name, "", None
-            if value.ndim == array.ndim == 2 and array.shape == value.shape[::-1] and np.array_equal(array.T, value):
+            if value.ndim == array.ndim == 2 and _equal(array.T, value):
                 return name, "Transpose", (1, 0)
-            if np.array_equal(array.reshape(-1), value.reshape(-1)):
+            if _equal(array.reshape(-1), value.reshape(-1)):
                 return name, "Reshape", value.shape
         return None
 
@@ -73,3 +73,11 @@ def _key(array: np.ndarray) -> Any:
     """Return what arrays of the same numbers share in any layout: size, dtype, first and last entry."""
     ends = array[(0,) * array.ndim], array[(-1,) * array.ndim]
     return array.size, array.dtype, *((end + end.dtype.type(0)).tobytes() for end in ends)
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether two arrays are the same; of most that are not, a few entries say so."""
+    if a.shape != b.shape:
+        return False
+    few = tuple(slice(0, SMALL if i == a.ndim - 1 else 1) for i in range(a.ndim))
+    return a is b or (np.array_equal(a[few], b[few]) and np.array_equal(a, b))

@@ -39,17 +39,18 @@ class Choice(Programs):
         step: Step,
         watch: Watch | None = None,
         turned: int = 0,
+        uncertainty: bool = False,
     ) -> list[Explanation]:
         """Explain one cut of a batch by the one or by the other."""
-        why = self.why
-        if self.runtime is not None:
+        why = "it can shake the operands of each node (uncertainty=True)" if uncertainty else self.why
+        if self.runtime is not None and not uncertainty:
             try:
                 found = self.runtime.explained(feeds, choices, layers, conditions, axes, step, watch, turned)
             except ReflrpError as error:  # what is wrong with the arguments or the model, NumPy says again
                 why = str(error)
             else:
                 return [_said(e, "backend 'auto': onnxruntime") for e in found]
-        found = super().explained(feeds, choices, layers, conditions, axes, step, watch, turned)
+        found = super().explained(feeds, choices, layers, conditions, axes, step, watch, turned, uncertainty)
         return [_said(e, f"backend 'auto': NumPy, as {why}") for e in found]
 
 

@@ -90,8 +90,13 @@ class Graphs(Programs):
         step: Step,
         watch: Watch | None = None,
         turned: int = 0,
+        uncertainty: bool = False,
     ) -> list[Explanation]:
         """Explain one cut of a batch, each target by one run; what holds a NaN or an infinity, NumPy names the node of."""
+        if uncertainty:
+            raise InputError(
+                "uncertainty=True shakes the operands of each node, which a compiled graph cannot; use backend='numpy'"
+            )
         program, ready, masks = self.ready(feeds, layers, conditions, axes, turned)
         if watch is not None:
             with np.errstate(all="ignore"):
