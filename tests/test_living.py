@@ -226,7 +226,10 @@ def test_a_living_network_of_captum():
     assert e == reflrp.explain(file(), x, rules=captum.LRP({"/fc/Gemm": captum.EpsilonRule(0.25)}), target=0)
     plain = reflrp.explain(file("/Relu"), x, rules=captum.composite(net, file("/Relu")), target=0)
     assert type(plain.rules["/Relu"]).__name__ == "Gradient"
-    net.inner["act"] = GELU()
+    net.inner["fc"].rule = kind("EpsilonRule", library="mine")(STABILITY_FACTOR=0.25)
+    with pytest.raises(RuleError, match="none of captum's four"):
+        captum.composite(net, file())
+    net.inner["fc"].rule, net.inner["act"] = rule, GELU()
     with pytest.raises(RuleError, match="captum has no default rule for 'act' \\(GELU\\)"):
         captum.composite(net, file())
 

@@ -127,6 +127,6 @@ def _owner(place: Place, rules: Mapping[str, CaptumRule | None]) -> Part | None:
 def _rule(name: str, rule: Any) -> CaptumRule:
     """Return our rule for one of captum's, by the name of its class: a subclass is another rule."""
     for ours, arguments in ARGUMENTS.items():
-        if type(rule).__name__ == ours.__name__:
+        if type(rule).__name__ == ours.__name__ and type(rule).__module__.partition(".")[0] == "captum":
             return ours(**{field: getattr(rule, attribute) for field, attribute in arguments.items()})
     raise RuleError(f"module {name!r} has the rule {checks.shown(rule)}, which is none of captum's four")
