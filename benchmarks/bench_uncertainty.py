@@ -1,7 +1,7 @@
 """What error bars cost: explanations with and without them, by turns in one run.
 
     python benchmarks/nets.py FOLDER
-    python benchmarks/bench_uncertainty.py FOLDER [--nets vgg16,resnet50] [--repeat 3] [--batch 1]
+    python benchmarks/bench_uncertainty.py FOLDER [--nets vgg16,resnet50] [--dtypes float64,float32] [--first 4] [--repeat 3]
 
 Each pair of calls is on one explainer that has run before; "ratio" is the median over the turns of the time with bars by the time
 without.
@@ -33,14 +33,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--nets", default="vgg16,resnet50")
+    parser.add_argument("--dtypes", default="float64,float32")
+    parser.add_argument("--first", type=int, default=len(RULES), help="of the rules, so many")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--batch", type=int, default=1)
     chosen = parser.parse_args()
     x = np.random.default_rng(0).normal(size=(chosen.batch, 3, 224, 224)).astype(np.float32)
     for net in chosen.nets.split(","):
         model = reflrp.load(chosen.folder / f"{net}.onnx")
-        for dtype in ("float64", "float32"):
-            for rules in RULES:
+        for dtype in chosen.dtypes.split(","):
+            for rules in RULES[: chosen.first]:
                 explainer = reflrp.Explainer(model, rules=rules, dtype=dtype)
                 seconds(explainer, x, True)
                 turns = [(seconds(explainer, x, False), seconds(explainer, x, True)) for _ in range(chosen.repeat)]

@@ -66,7 +66,7 @@ class Explanation:
         leaves the box of its ZBox rule, where pixels of 0..255 are given as they are.
     uncertainty : dict of array
         How far rounding may have moved each entry of `relevances` and `layers`, by name and shaped as these, where it was asked for
-        with `uncertainty=True`; else empty. The bars hold for at least 99.9 % of all entries; docs/uncertainty.md says what of.
+        with `uncertainty=True`; else empty. They hold for 99.9 % of entries, taken over many inputs (docs/uncertainty.md).
 
     Examples
     --------

@@ -240,3 +240,11 @@ def test_odd_values(odd: object) -> None:
         return
     with pytest.raises(InputError, match="uncertainty"):
         reflrp.explain(net, x, "epsilon", uncertainty=odd)
+
+
+def test_numbers_without_axes() -> None:
+    e = reflrp.explain(
+        model("y = ReduceSum<keepdims = 0>(x)", "float[4] x"), draw(4, seed=2), init=np.float64(2), uncertainty=True
+    )
+    assert e.uncertainty["x"].shape == (4,)
+    assert (e.uncertainty["x"] < 1e-13).all()

@@ -158,7 +158,8 @@ class Shaken(Program):
         moved = xp.asarray(thrown) * self._delta(node, x, way == "back")
         moved += 1
         with np.errstate(all="ignore"):  # what is not finite is reported, with the node's name, where it is used
-            return np.multiply(x, moved, out=moved) if xp is np and moved.shape == x.shape else x * moved
+            alike = isinstance(moved, np.ndarray) and moved.shape == x.shape
+            return np.multiply(x, moved, out=moved) if alike else x * moved
 
     @Kept
     def _largest(self) -> int:
