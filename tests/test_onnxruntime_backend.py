@@ -15,9 +15,11 @@ import onnx
 import pytest
 from compiled import part
 from models import draw, model
+from typer.testing import CliRunner
 
 import reflrp
 from reflrp import demo, rules
+from reflrp.cli.main import app
 from reflrp.ledger import NUMBERS
 from reflrp.runtime.measuring import LEAST, MOST, factor, measured
 
@@ -409,3 +411,15 @@ def test_arguments_are_checked(options, says):
         reflrp.Explainer(
             nets.net("resnet")[0], rules.Epsilon(), **{"backend": "onnxruntime", "dtype": "float32", **options}
         )(images())
+
+
+def test_the_command_line(tmp_path):
+    path, images_, _ = demo.load()
+    np.save(tmp_path / "x.npy", images_[:1])
+    words = ["explain", path, tmp_path / "x.npy", "--rules", "epsilon_plus", "-o", tmp_path / "e.npz"]
+    done = CliRunner().invoke(app, [*map(str, words), "--backend", "auto", "--dtype", "float32", "--threads", "1"])
+    assert done.exit_code == 0, done.output
+    assert "backend 'auto': onnxruntime" in done.output
+    found = reflrp.Explanation.load(tmp_path / "e.npz").relevance
+    np.testing.assert_allclose(found, fast(path)(images_[:1]).relevance, rtol=1e-6, atol=1e-6)
+    assert CliRunner().invoke(app, [*map(str, words), "--threads", "1"]).exit_code == 1
