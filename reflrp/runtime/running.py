@@ -17,7 +17,7 @@ from reflrp.compiler.signs import BEST, EXPLAINED, MASK, SIGNS, SUMS, TIMES, sig
 from reflrp.composites.advice import Watch
 from reflrp.engine import Program
 from reflrp.engine.program import BACKWARD
-from reflrp.errors import ModelError, NonFiniteError, ReflrpError
+from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError
 from reflrp.explainer.backends import Wishes
 from reflrp.explainer.programs import Programs, started
 from reflrp.explanation import Explanation
