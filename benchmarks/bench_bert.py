@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests python benchmarks/bench_bert.py FOLDER [--length 128] [--repeat 7] [--lxt]
 
-needs torch, transformers and onnxruntime beside reflrp, and lxt for --lxt. The network (12 layers, 768 wide, random weights) is written to
-the folder once, by torch's exporter. "ratio" is reflrp's time by that of onnxruntime's forward pass.
+needs torch, transformers and onnxruntime beside reflrp, and lxt for --lxt. The network (12 layers, 768 wide, random weights)
+is written to the folder once, by torch's exporter. "ratio" is reflrp's time by that of onnxruntime's forward pass.
 """
 
 from __future__ import annotations
