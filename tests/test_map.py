@@ -134,7 +134,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "an init": {"init": draw(10, 3)},
     "one": {"init": "one"},
     "layers": {"layers": "r"},
-    "conditions": {"conditions": {"r": [0, 2]}},
+    "conditions": {"conditions": {"r": np.array([0, 2])}},
 }
 
 
@@ -228,6 +228,11 @@ OTHER: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "dtype": (lambda out: reflrp.Explainer(NET, "epsilon_plus", dtype="float32").map(X, out), "another dtype"),
     "target": (lambda out: reflrp.Explainer(NET, "epsilon_plus").map(X, out, target=2), "other targets .*None.*2"),
+    "conditions": (
+        lambda out: reflrp.Explainer(NET, "epsilon_plus").map(X, out, conditions={"r": [1]}),
+        "other conditions",
+    ),
+    "layers": (lambda out: reflrp.Explainer(NET, "epsilon_plus").map(X, out, layers=["r"]), "other layers"),
     "init": (lambda out: reflrp.Explainer(NET, "epsilon_plus").map(X, out, init="one"), "another init"),
     "chunks": (lambda out: reflrp.Explainer(NET, "epsilon_plus").map(X, out, batch_size=5), "chunks of another size"),
     "fewer": (
@@ -287,6 +292,17 @@ def test_places_of_something_else_are_refused(tmp_path: Path, explainer: reflrp.
     assert np.array_equal(group["mine"][:], X)
 
 
+def test_a_broken_store(out: Path, explainer: reflrp.Explainer) -> None:
+    explainer.map(X, out, batch_size=4)
+    for place in (out / "zarr.json", out / "relevance" / "x" / "zarr.json"):
+        whole = place.read_bytes()
+        for broken in (b"{", b"{}"):
+            place.write_bytes(broken)
+            with pytest.raises(reflrp.InputError, match=r"r.zarr is"):
+                explainer.map(X, out)
+        place.write_bytes(whole)
+
+
 def test_two_writers(out: Path, explainer: reflrp.Explainer) -> None:
     def batches() -> Iterator[np.ndarray]:
         yield X[:8]
@@ -341,6 +357,7 @@ REFUSED: dict[str, tuple[Callable[[reflrp.Explainer], Any], str]] = {
     "too few targets": (lambda ex: ex.map(X, target=[1, 2]), "2 ints for 10"),
     "too few inits": (lambda ex: ex.map(X, init=draw(9, 3)), "one a sample"),
     "batch_size": (lambda ex: ex.map(X, batch_size=0), "batch_size"),
+    "conditions": (lambda ex: ex.map(X, conditions=3), "conditions=3"),
     "progress": (lambda ex: ex.map(X, progress="yes"), "progress"),
     "exact": (lambda ex: reflrp.Explainer(NET, "epsilon", dtype="exact").map(X, "r.zarr"), "fractions are not stored"),
     "batches that differ": (lambda ex: list(ex.map([X, X.astype(np.float64)], batch_size=20)), "differ"),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from reflrp.errors import InputError
+from reflrp.ground import checks
 from reflrp.ground.checks import shown
 from reflrp.mapping import digests
 from reflrp.mapping.digests import Unrecognisable
@@ -26,6 +27,8 @@ WORDS = {
     "rules_sha256": "other rules",
     "target_sha256": "other targets",
     "inputs": "other inputs",
+    "conditions": "other conditions",
+    "layers": "other layers",
     "samples": "another number of samples",
     "chunk": "chunks of another size",
     "reflrp": "another version of reflrp",
@@ -52,8 +55,10 @@ def identity_of(work: Work) -> Identity:
         "target": shown(_plain(asked.target)),
         "target_sha256": digests.of_thing(_plain(asked.target)) if isinstance(asked.init, str) else "",
         "init": asked.init if isinstance(asked.init, str) else "an array",
-        "layers": asked.layers if isinstance(asked.layers, bool | str | None) else [str(p) for p in asked.layers],
-        "conditions": {str(k): [int(n) for n in v] for k, v in (asked.conditions or {}).items()},
+        "layers": list(checks.texts("layers", asked.layers))
+        if asked.inner and asked.layers is not True
+        else asked.inner,
+        "conditions": {k: checks.array("conditions", v).tolist() for k, v in (asked.conditions or {}).items()},
         "inputs": {k: f"{a.dtype} {a.shape[1:]}" for k, a in work.source.first.items()},
         "samples": work.source.count,
         "chunk": work.size,

@@ -44,9 +44,8 @@ def source_of(data: Any, model: Model) -> Source:
 
 
 def _is_array(found: Any) -> bool:
-    return (
-        hasattr(found, "shape") and hasattr(found, "dtype") and hasattr(found, "__getitem__") and len(found.shape) > 0
-    )
+    parts = ("shape", "dtype", "__getitem__")
+    return not isinstance(found, type) and all(hasattr(found, part) for part in parts) and len(found.shape) > 0
 
 
 def _by_name(found: Mapping[Any, Any], names: list[str]) -> dict[str, Any]:

@@ -55,10 +55,13 @@ class Store:
         """Open the arrays that are there."""
         if not (self.path / "zarr.json").is_file():
             return
-        group = library("zarr").open_group(self.path, mode="r+")
-        self.arrays = {place: group[place] for place in places(group)}
-        if RECORD in self.arrays:
-            self.records = self.arrays[RECORD][:]
+        zarr = library("zarr")
+        try:
+            group = zarr.open_group(self.path, mode="r+")
+            self.arrays = {place: group[place] for place in places(group)}
+            self.records = self.arrays[RECORD][:] if RECORD in self.arrays else self.records
+        except Exception as error:  # whatever zarr and its codecs raise for broken metadata
+            raise InputError(f"{self.path} is broken: {error}; remove it, or give another place") from error
 
     def create(self, identity: Identity, said: Mapping[str, Any], arrays: Arrays, count: int | None) -> None:
         """Make what is not there yet of the group and its arrays, which hold what `arrays` hold for each sample."""
@@ -170,7 +173,7 @@ def _writing(path: Path) -> Iterator[None]:
     """Name the place in what the system says of it, as a full disk."""
     try:
         yield
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise InputError(f"{path} cannot be written: {why(error)}") from error
 
 

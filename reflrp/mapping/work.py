@@ -69,6 +69,8 @@ class Asked:
         if self.batch_size is not None:
             checks.whole("batch_size", self.batch_size, 1)
         checks.optional_flag("progress", self.progress)
+        if self.conditions is not None:
+            checks.mapping("conditions", self.conditions, "a dict {pattern: neurons}")
         if not isinstance(self.init, str) and not hasattr(self.init, "shape"):
             object.__setattr__(self, "init", checks.array("init", self.init))
 

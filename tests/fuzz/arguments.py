@@ -117,6 +117,9 @@ def calls() -> dict[str, Call]:
         "compare": Call(reflrp.compare, {"model": m, "x": x, "a": "epsilon", "b": "epsilon_plus"}, str),
         "Explainer.each": Call(reflrp.Explainer(m).each, {"x": x, "targets": [0, 1]}),
         "Explainer.map": Call(reflrp.Explainer(m).map, {"data": x, "batch_size": 1}, drained),
+        "Explainer.map into a store": Call(
+            reflrp.Explainer(m).map, {"data": x, "out": "m.zarr", "batch_size": 1}, drained
+        ),
         "Images": Call(reflrp.Images, {"where": "."}),
         "Contrast": Call(reflrp.Contrast, {"target": 0, "against": 1}, lambda made: reflrp.explain(m, x, target=made)),
         "Explainer.program": Call(reflrp.Explainer(m).program, {"x": x}),
