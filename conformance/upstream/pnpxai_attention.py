@@ -11,7 +11,7 @@ conserved. Here queries, keys and values are one tensor, no layer has a bias, an
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import importlib.machinery
 import sys
 import types
 from pathlib import Path
@@ -23,7 +23,7 @@ from zennit.composites import EpsilonPlus
 
 def rules() -> types.ModuleType:
     """Return pnpxai's rules for attention, without what the package imports besides."""
-    spec = importlib.util.find_spec("pnpxai")
+    spec = importlib.machinery.PathFinder.find_spec("pnpxai")
     assert spec is not None
     root = Path(next(iter(spec.submodule_search_locations or ())))
     packages = ("pnpxai", "pnpxai.explainers", "pnpxai.explainers.attentions", "pnpxai.explainers.zennit")
