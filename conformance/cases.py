@@ -77,8 +77,8 @@ class Case:
             return dict(data)
 
     def part(self, prefix: str) -> dict[str, np.ndarray]:
-        """Return the arrays whose keys begin so, by the rest: part("in") has the inputs by name."""
-        return {k.removeprefix(f"{prefix}/"): v for k, v in self.arrays.items() if k.startswith(f"{prefix}/")}
+        """Return copies of the arrays whose keys begin so, by the rest: part("in") has the inputs by name."""
+        return {k.removeprefix(f"{prefix}/"): v.copy() for k, v in self.arrays.items() if k.startswith(f"{prefix}/")}
 
     def tolerance(self, dtype: str) -> float:
         """Return the largest error that passes, in units of the largest expected relevance; 0 for fractions."""

@@ -45,6 +45,7 @@ def test_reflrp_conforms(dtype):
     assert left == ({case.id for case in ALL if not case.record["exact"]} if dtype == "exact" else set())
 
 
+@pytest.mark.slow
 def test_compiled_graphs_conform():
     """All but what ends in a Sigmoid, which compiling strips."""
     report = run(compiled.Adapter(), dtype="float32")
@@ -63,6 +64,7 @@ def test_reflrp_refuses_by_its_own_errors():
 # ---------------------------------------------------------------- the vectors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS, ids=lambda g: g.__name__.rpartition(".")[2])
 def test_vectors_are_what_the_generator_gives(group):
     for draft in group.drafts():
@@ -133,6 +135,7 @@ def test_what_tells_nothing_apart_is_refused():
 # ---------------------------------------------------------------- mutants
 
 
+@pytest.mark.slow
 def test_no_mutant_survives():
     assert not survivors()
 
