@@ -170,6 +170,11 @@ def _check_unseen(network: Network, rules: Mapping[str, Rule], seen: set[str]) -
         raise RuleError(
             f"{network.parts[name]!r} has the rule {rules[name]!r}, but also moves values: node {node.name!r}"
         )
+    check_borders(network, rules)
+
+
+def check_borders(network: Network, rules: Mapping[str, Rule]) -> None:
+    """Refuse rules for which an input of 0 and a border are two things, on modules whose border is a node of the file."""
     counting = {n for n, rule in rules.items() if isinstance(rule, Flat | WSquare | ZBox)}
     for node, name in network.bordered_in(counting):
         raise RuleError(
