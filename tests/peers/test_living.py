@@ -179,3 +179,17 @@ def test_what_zennit_cannot_do() -> None:
     plus = nets.case("resnet_plus", "export")
     with pytest.raises(reflrp.RuleError, match=r"make the sum a zennit.layer.Sum"):
         dialect.to_zennit("zennit.EpsilonPlus", plus.onnx, plus.net, zennit)
+
+
+def test_a_border_that_is_a_node_of_the_file() -> None:
+    """padding="same" of an even kernel: the file has a Pad, whose zeros WSquare would count."""
+    case = nets.nets.made(
+        lambda: nn.Sequential(nn.Conv1d(2, 5, 4, padding="same"), nn.Flatten(), nn.Linear(35, 5)), (2, 7)
+    )
+    for read_or_write in (
+        lambda: read(composites.LayerMapComposite([(nn.Conv1d, rules.WSquare())]), case.onnx, case.net),
+        lambda: dialect.to_zennit("zennit.EpsilonPlusFlat", case.onnx, case.net, zennit),
+    ):
+        with pytest.raises(reflrp.RuleError, match="whose zeros would count as inputs"):
+            read_or_write()
+    assert_agree(case, composites.EpsilonPlus)

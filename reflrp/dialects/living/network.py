@@ -104,6 +104,11 @@ class Network:
         found = ((n, names_of) for n in moving for names_of in self._around(n))
         return [(n, name) for n, names_of in found for name in sorted(names_of.intersection(names))]
 
+    def bordered_in(self, names: Iterable[str]) -> list[tuple[Node, str]]:
+        """Return the nodes that put constants around a value, each with the module around it, for those modules."""
+        modes = {n.name: n.attributes.get("mode", "constant") for n in self.model.source.nodes if n.op_type == "Pad"}
+        return [(n, name) for n, name in self.moved_in(names) if any(modes.get(o) == "constant" for o in n.onnx)]
+
     @cached_property
     def _written(self) -> dict[str, tuple[str, str]]:
         """The scope of each node of the file, and the rule of the exporter's optimiser that wrote it."""

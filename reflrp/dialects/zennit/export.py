@@ -13,7 +13,7 @@ from reflrp.dialects.living import Network, Place
 from reflrp.dialects.zennit import rules as z
 from reflrp.dialects.zennit.canonization import canonization
 from reflrp.dialects.zennit.core import Stabilizer
-from reflrp.dialects.zennit.living import check_merges
+from reflrp.dialects.zennit.living import check_borders, check_merges
 from reflrp.errors import RuleError
 from reflrp.ground.checks import refuse, shown
 from reflrp.ir import Shape
@@ -72,6 +72,7 @@ def to_zennit(rules: Any, model: Any, module: Any, library: Any, shapes: Mapping
         rule = given[place.node.name]
         if not is_plain_gradient(rule, place):
             name, hook = _module(place, rule), (repr(rule), _hook(rule, library, module))
+            check_borders(network, {name: rule})
             if hooks.setdefault(name, hook)[0] != hook[0]:
                 raise RuleError(
                     f"{place.parts[0]!r} is called more than once, by different rules; zennit has one a module"

@@ -13,7 +13,7 @@ from reflrp.dialects.living.network import modules_of
 from reflrp.dialects.zennit import types
 from reflrp.dialects.zennit.canonization import canonization
 from reflrp.dialects.zennit.hooks import rule
-from reflrp.dialects.zennit.rules import OnRelu, Pass, ReLUDeconvNet, ReLUGuidedBackprop
+from reflrp.dialects.zennit.rules import Flat, OnRelu, Pass, ReLUDeconvNet, ReLUGuidedBackprop, WSquare, ZBox
 from reflrp.errors import RuleError
 from reflrp.ground.checks import refuse
 from reflrp.ir import Graph, Shape
@@ -169,4 +169,15 @@ def _check_unseen(network: Network, rules: Mapping[str, Rule], seen: set[str]) -
     for node, name in network.moved_in(passing):
         raise RuleError(
             f"{network.parts[name]!r} has the rule {rules[name]!r}, but also moves values: node {node.name!r}"
+        )
+    check_borders(network, rules)
+
+
+def check_borders(network: Network, rules: Mapping[str, Rule]) -> None:
+    """Refuse rules for which an input of 0 and a border are two things, on modules whose border is a node of the file."""
+    counting = {n for n, rule in rules.items() if isinstance(rule, Flat | WSquare | ZBox)}
+    for node, name in network.bordered_in(counting):
+        raise RuleError(
+            f"{network.parts[name]!r} has the rule {rules[name]!r}, and in the file a border of its own, node {node.name!r}, "
+            "whose zeros would count as inputs"
         )
