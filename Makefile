@@ -21,7 +21,7 @@ SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo zoo-compiled web bench bench-bert study scaling clean vectors spec conformance
+.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo zoo-compiled web bench bench-bert study scaling clean vectors spec conform
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -108,7 +108,7 @@ vectors: $(VENV)/.dev $(VENV)/.package  ## Write the conformance vectors anew (c
 spec: $(VENV)/.dev $(VENV)/.package  ## Write docs/spec.md from the clauses, the vectors and the code
 	$(VENV)/bin/python -m reflrp.conformance.page docs/spec.md
 
-conformance: $(VENV)/.dev $(VENV)/.package  ## Hold reflrp against the conformance vectors
+conform: $(VENV)/.dev $(VENV)/.package  ## Hold reflrp against the conformance vectors
 	$(VENV)/bin/reflrp conformance run --adapter reflrp.conformance.adapters.reflrp:Adapter
 
 clean:  ## Remove the virtual environments and all that was built
