@@ -122,11 +122,14 @@ def library(name: str) -> Any:
     """Import one of the libraries for large data. Raises InputError where it is not installed."""
     try:
         if name == "zarr":
-            import zarr as found
-        elif name == "h5py":
-            import h5py as found
-        else:
-            import dask.array as found
+            import zarr
+
+            return zarr
+        if name == "h5py":
+            import h5py
+
+            return h5py
+        import dask.array
     except ImportError as error:
         raise InputError(f"this needs {name} ({error}); pip install 'reflrp[data]'") from error
-    return found
+    return dask.array
