@@ -179,16 +179,20 @@ class Living:
 
 
 class GammaRule:
+    __module__ = "captum.attr"
     STABILITY_FACTOR = 1e-9
     gamma, set_bias_to_zero = 0.75, True
 
 
 class IdentityRule:
+    __module__ = "captum.attr"
     STABILITY_FACTOR = 0.5
 
 
 class EpsilonPlusRule(GammaRule):
     """One that captum does not have."""
+
+    __module__ = "captum.attr"
 
 
 def test_captum_from_a_living_network():
