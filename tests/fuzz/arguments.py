@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,8 @@ def by(rule: Any) -> Any:
 
 
 def drained(found: Any) -> Any:
-    """Go through a generator of explanations."""
-    return list(found) if isinstance(found, Iterator) else found
+    """Take the first of a generator of explanations: odd data may have a million rows that lie nowhere."""
+    return list(islice(found, 3)) if isinstance(found, Iterator) else found
 
 
 @cache
