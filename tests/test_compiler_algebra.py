@@ -3,6 +3,8 @@
 from fractions import Fraction
 
 import numpy as np
+import onnx
+import onnx.reference
 import pytest
 from compiled import check
 from models import model
@@ -11,7 +13,7 @@ from nets import build
 import reflrp
 from reflrp import rules
 from reflrp.arrays.kernels import Windows, conv, conv_transpose
-from reflrp.arrays.tracing import affine
+from reflrp.arrays.tracing import affine, arithmetic
 from reflrp.arrays.tracing import windows as traced
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.composites import Composite, first, kind, uniform
@@ -218,3 +220,11 @@ def test_what_a_maximum_lets_through_is_the_same_without_its_gate():
     y = program.graph.resolve(program.graph.outputs[0])
     one, two = (p.backward(dict(values), {y: values[y]}, lambda _: True)[0] for p in (program, program.ungated()))
     assert all(np.array_equal(one[name], two[name]) for name in two)
+
+
+@pytest.mark.parametrize("op", sorted(arithmetic.KEEPS_SIGN - {"Cast"}))
+def test_functions_that_are_said_to_keep_a_sign_keep_it(op):
+    """What is never negative needs no maximum with 0; tan, say, is not of that kind."""
+    x = np.linspace(0, 9, 91, dtype=np.float32)
+    proto = model(f"y = {op}(x)", "float[N] x")
+    assert (onnx.reference.ReferenceEvaluator(proto).run(None, {"x": x})[0] >= 0).all()

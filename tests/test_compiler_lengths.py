@@ -347,3 +347,20 @@ def test_a_length_is_no_number():
         bool(t > 4)
     with at_most({"T": 4}):
         assert not t > 4
+
+
+@pytest.mark.parametrize(
+    "shapes", [((2, 5, 4), (2, 1, 4)), ((2, 1, 4), (2, 5, 4)), ((2, 5, 4), (1, 5, 4)), ((2, 5, 4), (2, 3, 4))]
+)
+def test_lengths_of_one_name_must_be_one_length(shapes):
+    """One of two inputs would be read with the length of the other, or get relevance of another shape than its own."""
+    proto = models.model(
+        "s = ReduceMean<axes = [1], keepdims = 1>(a) t = ReduceMean<axes = [1], keepdims = 1>(b) z = Mul(s, t) y = Add(z, z)",
+        "float[N,T,4] a, float[N,T,4] b",
+    )
+    compiled = reflrp.compile(proto, "epsilon")
+    feeds = {k: np.ones(shape, np.float32) for k, shape in zip("ab", shapes, strict=True)}
+    with pytest.raises(Exception, match=r"out of data bounds|Shape mismatch"):
+        run(compiled, feeds)
+    feeds["b"] = feeds["a"]
+    assert run(compiled, feeds)["relevance/b"].shape == shapes[0]

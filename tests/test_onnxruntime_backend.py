@@ -423,3 +423,47 @@ def test_the_command_line(tmp_path):
     found = reflrp.Explanation.load(tmp_path / "e.npz").relevance
     np.testing.assert_allclose(found, fast(path)(images_[:1]).relevance, rtol=1e-6, atol=1e-6)
     assert CliRunner().invoke(app, [*map(str, words), "--threads", "1"]).exit_code == 1
+
+
+WIDE = {
+    "a factor next to a product": ("y = MatMul(x, w)", "float[N,4] x", "Flat"),
+    "whole numbers": (
+        "i = Cast<to = 7>(x) k = Cast<to = 1>(i) s = Mul(x, k) y = MatMul(s, w)",
+        "float[N,4] x",
+        "epsilon",
+    ),
+    "tokens": (
+        "e = Gather(t, ids) s = ReduceMean<axes = [1], keepdims = 0>(e) y = MatMul(s, w)",
+        "int64[N,4] ids",
+        "epsilon",
+    ),
+    "no relevance": ("h = MatMul(x, w) y = Floor(h)", "float[N,4] x", "gradient"),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_float64_is_float64_all_the_way(name):
+    """Neither a constant nor a fusion of the runtime's has the digits of float32 alone."""
+    body, given, rule = WIDE[name]
+    proto = model(body, given, w=(4, 3), t=(7, 4))
+    x = np.random.default_rng(0).integers(0, 7, (5, 4)) if "ids" in given else draw(5, 4)
+    ours, exact = (reflrp.Explainer(proto, rule, **way)(x, progress=False) for way in ({"backend": "onnxruntime"}, {}))
+    assert part(ours.relevance, exact.relevance) < 1e-14
+    for node, row in exact.conservation.items():
+        assert all(abs(getattr(ours.conservation[node], k) - getattr(row, k)) <= 1e-12 * row.flow for k in NUMBERS)
+
+
+@pytest.mark.parametrize("counts", [(3, 1), (1, 3), (3, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_input_that_all_samples_share_gets_what_all_of_them_give(counts, dtype):
+    """Two inputs of a batch size that the file calls by one name; a single sample of one goes with all of the other."""
+    proto = model("s = Mul(a, b) r = Relu(s) y = MatMul(r, w)", "float[N,4] a, float[N,4] b", w=(4, 3))
+    rng = np.random.default_rng(0)
+    feeds = {k: rng.standard_normal((n, 4)).astype(np.float32) for k, n in zip("ab", counts, strict=True)}
+    ours, exact = (
+        reflrp.Explainer(proto, "epsilon", **way)(feeds, progress=False)
+        for way in ({"backend": "onnxruntime", "dtype": dtype}, {})
+    )
+    for name, R in exact.relevances.items():
+        assert R.shape == feeds[name].shape
+        assert part(ours.relevances[name], R) < 1e-5

@@ -232,7 +232,8 @@ def stack(arrays: Any, *, axis: int = 0) -> Array:
 def take(x: Array, index: Array, *, axis: int) -> Array:
     """Return the rows that the index names."""
     trace = trace_of(x, index)
-    return array(reductions.take(term_of(x, trace), arithmetic.cast(term_of(index, trace), np.int64), axis))
+    dtype = trace.real if x.dtype.kind == "f" else None
+    return array(reductions.take(term_of(x, trace, dtype), arithmetic.cast(term_of(index, trace), np.int64), axis))
 
 
 def _reduced(op: str, x: Array, axis: Axes = None, keepdims: bool = False) -> Array:

@@ -74,6 +74,7 @@ class Writer:
         for symbol in symbols_of(shape or ()):
             if symbol in self.trace.lengths:
                 yield self.trace.lengths[symbol][0]
+                yield from (term for term, _ in self.trace.alike.get(symbol, ()))
 
     def _shape_asked(self, term: Term) -> Shape | None:
         """Return the shape that an operator takes as an input, where it has lengths that are known in the run only."""
@@ -230,13 +231,23 @@ class Writer:
         short = self.node("Max", [self.node("Sub", [self.ints([least]), name], {})[0], self.ints([0])], {})[0]
         return self.node("Gather", [self.ints([0]), short], {"axis": 0})[0]
 
+    def _none_apart(self, name: str, other: str) -> str:
+        """Return 0 for a length that is another's, too; of a different one the runtime says that it is out of range."""
+        apart = self.node("Abs", [self.node("Sub", [other, name], {})[0]], {})[0]
+        return self.node("Gather", [self.ints([0]), apart], {"axis": 0})[0]
+
+    def _extent(self, term: Term, axis: int) -> str:
+        return self.node("Shape", [self.names[id(term)][0]], {"start": axis, "end": axis + 1})[0]
+
     def _symbol(self, symbol: str) -> str:
         """Return the name of a symbol's length, which one axis of an input shows."""
         if symbol not in self.trace.lengths:
             raise NotImplementedError(f"no value shows the length {symbol}")
         if ("Shape", symbol) not in self.lengths_made:
             term, axis, plus = self.trace.lengths[symbol]
-            name = self.node("Shape", [self.names[id(term)][0]], {"start": axis, "end": axis + 1})[0]
+            name = self._extent(term, axis)
+            for other, own in self.trace.alike.get(symbol, ()):
+                name = self.node("Add", [name, self._none_apart(name, self._extent(other, own))], {})[0]
             if plus:
                 name = self.node("Add", [name, self._none_below(name, plus + 1)], {})[0]
             name = self._bounded(name, self.trace.most[symbol] + plus) if symbol in self.trace.most else name

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from onnx import helper
 
 from reflrp.arrays import Array, is_symbolic
 from reflrp.arrays.tracing.array import array, term_of
@@ -22,6 +23,9 @@ from reflrp.passes.plumbing_laws import ENTRYWISE
 
 OURS = {"op", "inputs", "shape", "dtype", "nonneg", "outputs"}
 """Names of attributes that say something else of a term; no operator here has one of them."""
+
+TYPED = {"Cast": "to", "EyeLike": "dtype"}
+"""The attributes that say of which type an operator's output is."""
 
 Call = tuple[OnnxNode, tuple[Any, ...]]
 """An operator of the file, and its operands; None stands for what is observed."""
@@ -71,6 +75,8 @@ def _run(
     if any(t.is_float and t.dtype != trace.real for t in operands):
         return None
     attributes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in node.attributes.items()}
+    if node.op_type in TYPED and np.dtype(dtype).kind == "f":  # the file's float is ours of another width
+        attributes[TYPED[node.op_type]] = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     if OURS & set(attributes) or any(not isinstance(v, int | float | str | tuple) for v in attributes.values()):
         return None
     if len(node.outputs) == 1:

@@ -56,9 +56,8 @@ def program_of(
     agreed = all(k in is_open for k, s in fixed.items() if s)
     rules = told(two, explainer.composite.assign(two), 2 if agreed else 0)
     plain = replace(plain, rules={name: rule.plain() for name, rule in rules.items()})
-    first = sorted(is_open)[0]
-    values = graph.values[first]
-    trace.lengths[BATCH] = trace.named(first, values.shape, values.dtype), 0, 0
+    for name in sorted(is_open):
+        trace.shows(BATCH, trace.named(name, graph.values[name].shape, graph.values[name].dtype), 0)
     return tracer(plain, graph, lift, own, ledger, real), trace, named
 
 
@@ -96,12 +95,12 @@ def with_lengths(
     real = np.dtype(explainer.dtype)
     program = prepare(graph, plain.rules, converter("numpy", explainer.dtype))
     trace = Trace(most=dict(found.most), real=real)
-    for name, shape in reversed(list(found.marks.items())):
+    for name, shape in found.marks.items():
         for axis, symbol in enumerate(shape):
             if isinstance(symbol, str):
                 value = graph.values[name]
                 term = trace.named(name, value.shape, value.dtype)
-                trace.lengths[symbol] = term, axis, found.plus.get(symbol, 0)
+                trace.shows(symbol, term, axis, found.plus.get(symbol, 0))
     own = opset_of(source.proto)
     return tracer(program, program.graph, lambda name, op: op, own, ledger, real), trace, named
 

@@ -77,8 +77,9 @@ class Tracer(Program):
         if absorbed is None:
             return super()._account(node, rule, r, parts, absorbed)
         shapes = [self.graph.values[i].shape for i in node.inputs]
-        whole = [p if p is None or p is r else full(p, r, s) for p, s in zip(parts, shapes, strict=True)]
-        return super()._account(node, rule, r, tuple(whole), absorbed)
+        received = full(r, self.graph.values[node.output].shape)
+        whole = [p if p is None else received if p is r else full(p, s) for p, s in zip(parts, shapes, strict=True)]
+        return super()._account(node, rule, received, tuple(whole), absorbed)
 
     def _know(self, node: Node, values: Values, r: Array) -> None:
         """Tell the trace that a layer's output is the layer at its input, and where the relevance vanishes."""
@@ -136,18 +137,20 @@ class Tracer(Program):
         return y
 
 
-def full(part: Array, r: Array, shape: Shape) -> Array:
-    """Return a part of the relevance r with all entries of a shape, for their sum."""
+def full(part: Array, shape: Shape) -> Array:
+    """Return a part of the relevance with all entries of a shape, for their sum: of a constant, too, as where none arrives."""
     if part is ZERO or (is_symbolic(part) and part.shape == shape):
         return part
-    trace = r.term.trace
+    trace = part.term.trace if is_symbolic(part) else CURRENT.get()
     return xp.SymbolicArray(trace.make("Expand", (term_of(part, trace, trace.real),), shape))
 
 
 def _alias(node: Node, values: Values) -> None:
     """Tell the trace of a rectifier that the file has: rules and simplifications ask for the same."""
+    if getattr(node.op, "name", "") != "relu":
+        return
     x, y = values[node.inputs[0]], values[node.output]
-    if getattr(node.op, "name", "") == "relu" and is_symbolic(x) and is_symbolic(y):
+    if is_symbolic(x) and is_symbolic(y):
         y.term.trace.alias("Relu", x.term, y.term)
 
 

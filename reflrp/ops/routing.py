@@ -264,7 +264,7 @@ class Embedding(Op):
 
     def forward(self, *xs: Array) -> Array:
         """Return the rows."""
-        xp, size = namespace(self.table), self.table.shape[self.axis]
+        xp, size = namespace(xs[0] if is_symbolic(xs[0]) else self.table), self.table.shape[self.axis]
         ids = xp.asarray(xs[0])
         if not is_symbolic(ids) and bool(xp.any((ids < -size) | (ids >= size))):
             wrong = np.unique(to_host(ids[(ids < -size) | (ids >= size)]))

@@ -148,12 +148,11 @@ class Graphs(Programs):
             return program, self._made(Asked(whole, names, shapes, turned)), masks
 
     def _opened(self, feeds: Feeds) -> Open:
-        """Return the inputs' shapes, the batch size open where the file leaves it open."""
+        """Return the inputs' shapes, the batch size open where the file leaves it open, and all inputs have it."""
         declared = self.model.declared
-        return tuple(
-            (k, (None, *a.shape[1:]) if a.ndim and not isinstance(declared.get(k), int) else a.shape)
-            for k, a in feeds.items()
-        )
+        is_open = {k: a.shape[0] for k, a in feeds.items() if a.ndim and not isinstance(declared.get(k), int)}
+        alike = len(set(is_open.values())) == 1
+        return tuple((k, (None, *a.shape[1:]) if alike and k in is_open else a.shape) for k, a in feeds.items())
 
     def _made(self, asked: Asked) -> Ready:
         return tried(
@@ -165,7 +164,8 @@ class Graphs(Programs):
         source = self._source()
         made = self._compiled(source, asked)
         gc.collect()  # what was traced refers to itself, and holds weights
-        live = session(made.proto.SerializeToString(), source.outside or {}, self.wishes.providers, self.wishes.threads)
+        given = made.proto.SerializeToString(), source.outside or {}
+        live = session(*given, self.wishes.providers, self.wishes.threads, self.convert.dtype)
         wanted = {i.name: _numpy(i.type) for i in live.get_inputs()}
         names = [o.name for o in live.get_outputs()]
         added = ("relevance/", "layer/", SUMS, EXPLAINED)

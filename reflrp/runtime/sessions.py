@@ -20,9 +20,13 @@ QUIET = 4
 
 
 def session(
-    graph: bytes, weights: Mapping[str, np.ndarray], providers: Sequence[Any] | None, threads: int | None
+    graph: bytes,
+    weights: Mapping[str, np.ndarray],
+    providers: Sequence[Any] | None,
+    threads: int | None,
+    dtype: str = "float32",
 ) -> Any:
-    """Return a session; `weights` are those that are not in the graph.
+    """Return a session; `weights` are those that are not in the graph, `dtype` is that of the graph's numbers.
 
     Raises InputError for providers that the installed onnxruntime lacks, and for operators that it has no kernel for.
     """
@@ -35,6 +39,8 @@ def session(
     options = runtime.SessionOptions()
     options.log_severity_level = QUIET
     options.intra_op_num_threads = threads or 0
+    if dtype == "float64":  # its further fusions keep factors in float32
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     if sum(a.nbytes for a in weights.values()) > LARGE:
         options.add_session_config_entry("session.disable_prepacking", "1")
     give(runtime, options, weights)

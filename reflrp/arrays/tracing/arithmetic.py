@@ -28,7 +28,7 @@ FOLDED: dict[str, Callable[..., Any]] = {
 
 BOOLEAN = frozenset(["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "IsNaN", "IsInf"])
 NONNEG = frozenset(["Abs", "Exp", "Sqrt", "Relu", "Cosh", "Sigmoid"])
-KEEPS_SIGN = frozenset(["Ceil", "Floor", "Round", "Sign", "Tanh", "Erf", "Cast", "Sinh", "Atan", "Asinh", "Tan"])
+KEEPS_SIGN = frozenset(["Ceil", "Floor", "Round", "Sign", "Tanh", "Erf", "Cast", "Sinh", "Atan", "Asinh"])
 
 
 def unary(op: str, x: Term) -> Term:

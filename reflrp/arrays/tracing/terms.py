@@ -67,7 +67,7 @@ class Trace:
     """All terms of one graph, each once.
 
     `lengths` says for each symbol of a length which named value shows it, on which axis, and by how much that axis is longer;
-    `most` how large a symbol may be.
+    `most` how large a symbol may be, `alike` which other axes must be as long, of a value that is longer by as much.
 
     `real` is the dtype of its floating numbers. `origins` says of constants that were derived from others by a function how: by
     the constant's id the array itself, the function and the other array.
@@ -78,6 +78,7 @@ class Trace:
 
     lengths: dict[str, tuple[Term, int, int]] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=dict)
+    alike: dict[str, list[tuple[Term, int]]] = field(default_factory=dict)
     real: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
     terms: dict[Hashable, Term] = field(default_factory=dict, repr=False)
     origins: dict[int, tuple[np.ndarray, Callable[[Any], Any], np.ndarray]] = field(default_factory=dict, repr=False)
@@ -125,6 +126,13 @@ class Trace:
             found = Term(self, "constant", (), (), value.shape, value.dtype, nonneg, known, value)
             self.terms[key] = found
         return found
+
+    def shows(self, symbol: str, value: Term, axis: int, plus: int = 0) -> None:
+        """Remember that an axis of a named value shows a symbol's length; the first one is read, others must be as long."""
+        if symbol in self.lengths:
+            self.alike.setdefault(symbol, []).append((value, axis))
+        else:
+            self.lengths[symbol] = value, axis, plus
 
     def length(self, n: int, dtype: Any = None) -> Term:
         """Return the term of an open length as a number."""
