@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+import numpy as np
+
 from reflrp.conformance.literal import rules as r
 from reflrp.conformance.literal import rules_linear as rl
+from reflrp.conformance.literal.functions import FUNCTIONS
 from reflrp.conformance.literal.layers import LAYERS
 from reflrp.conformance.literal.numbers import sqrt
 from reflrp.conformance.literal.oracle import Done, Oracle, _Run
 from reflrp.conformance.literal.rules import Node, Params, Relevance, neg, pos
 from reflrp.conformance.literal.steps import Linear, Normaliser, Numbers, Site, Step, Term
 from reflrp.conformance.protocol import RuleSpec
-from reflrp.conformance.readings.base import Reading, Specs, formula
+from reflrp.conformance.readings.base import Reading, Specs, formula, seen
 
 UNWEIGHTED = frozenset({"pool", "sum"})
 """Linear maps that have no weights of their own to split."""
@@ -54,8 +57,8 @@ def mean_in_both(node: Node, R: Numbers, p: Params) -> Relevance:
 
 def with_mean(oracle: Oracle, specs: Specs) -> tuple[Oracle, Specs]:
     """Return the change of both: what a BatchNormalization is seen as, and the rule."""
-    seen = {**oracle.seen, "BatchNormalization": shifted}
-    return replace(oracle, seen=seen, rules={**oracle.rules, "alpha_beta": mean_in_both}), specs
+    views = {**oracle.seen, "BatchNormalization": shifted}
+    return replace(oracle, seen=views, rules={**oracle.rules, "alpha_beta": mean_in_both}), specs
 
 
 def unsplit(node: Node, R: Numbers, p: Params) -> Relevance:
@@ -81,6 +84,29 @@ def whole_jacobian(node: Node, R: Numbers, p: Params) -> Relevance:
             for j, slope in zip(group, row, strict=True):
                 found[j] += node.a[0][j] * slope * s[k]
     return [found]
+
+
+def sample_deviation(site: Site) -> Step:
+    """Return a LayerNorm whose deviation divides by n - 1 on the way back."""
+    step, epsilon = FUNCTIONS[site.op](site), Fraction(float(np.float32(site.get("epsilon", 1e-5))))
+    assert isinstance(step, Normaliser)
+    usual = step.held
+    assert usual is not None
+
+    def held(x: Numbers, group: list[int]) -> tuple[list[Numbers], Numbers]:
+        rows, bias = usual(x, group)
+        n, mean = len(x), sum(x) / Fraction(len(x))
+        squares = sum((v - mean) ** 2 for v in x)
+        factor = sqrt((squares / n + epsilon) / (squares / (n - 1) + epsilon))
+        return [[factor * w for w in row] for row in rows], bias
+
+    return replace(step, held=held)
+
+
+def stabiliser_lost(node: Node, R: Numbers, p: Params) -> Relevance:
+    """A LayerNorm's denominators have pnpxai's own epsilon: copies of its rule, which composites make, forget the one given."""
+    own = {"form": "signed", "epsilon": 1e-6} if isinstance(node.step, Normaliser) else p["stabilizer"]
+    return rl.epsilon(node, R, {"bias": "absorb", **p, "stabilizer": own})
 
 
 class EpsilonKept(Oracle):
@@ -131,6 +157,22 @@ LIBRARIES = (
         "What is left of a folded BatchNormalization still divides relevance by sqrt(1 + epsilon).",
         epsilon_kept,
         ("zennit",),
+    ),
+    Reading(
+        "NORM-2",
+        "n - 1",
+        "deviation",
+        "On the way back a LayerNorm's standard deviation divides by n - 1.",
+        seen(LayerNormalization=sample_deviation),
+        ("pnpxai",),
+    ),
+    Reading(
+        "NORM-2",
+        "epsilon 1e-6",
+        "deviation",
+        "On a LayerNorm epsilon is 1e-6, whatever is asked for.",
+        formula(epsilon=stabiliser_lost, norm=stabiliser_lost),
+        ("pnpxai",),
     ),
 )
 """In the order of the libraries."""
