@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from reflrp.conformance.protocol import Adapter
 from reflrp.conformance.report import SCHEMA, Report, Row
@@ -62,7 +63,7 @@ def _without_cuda() -> None:
             _KEPT[-1].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
-_KEPT: list[object] = []
+_KEPT: list[Any] = []
 
 
 @contextmanager
