@@ -21,7 +21,7 @@ SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo zoo-compiled web bench bench-bert study scaling clean vectors spec conform
+.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo zoo-compiled web bench bench-bert study scaling clean vectors spec conform verdicts
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -110,6 +110,10 @@ spec: $(VENV)/.dev $(VENV)/.package  ## Write docs/spec.md from the clauses, the
 
 conform: $(VENV)/.dev $(VENV)/.package  ## Hold reflrp against the conformance vectors
 	$(VENV)/bin/reflrp conformance run --adapter reflrp.conformance.adapters.reflrp:Adapter
+
+verdicts: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Hold zennit, captum, LXT and pnpxai against the vectors: reports, docs/verdicts.md
+	OMP_NUM_THREADS=1 $(PEERS_VENV)/bin/python -m reflrp.conformance.libraries conformance/reports
+	$(PEERS_VENV)/bin/python -m reflrp.conformance.verdict_page docs/verdicts.md conformance/reports
 
 clean:  ## Remove the virtual environments and all that was built
 	rm -rf $(VENV) $(PEERS_VENV) $(PEERS_VENV)-tf $(ZOO_VENV) $(ZOO_VENV)-keras build dist reflrp.egg-info

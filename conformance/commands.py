@@ -19,6 +19,7 @@ app = typer.Typer(help="Hold an LRP library against the conformance vectors.", n
 Cases = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Which cases; may be repeated. Else all.")]
 Dtype = Annotated[str, typer.Option(help="float64, float32 or exact.")]
 ProfileFile = Annotated[Path | None, typer.Option(help="Declared deviations, a TOML file.")]
+Combinations = Annotated[bool, typer.Option(help="Name a FAIL by known readings together; takes seconds for each.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write the report to this JSON file.")]
 
 
@@ -28,12 +29,13 @@ def run(
     cases: Cases = None,
     dtype: Dtype = "float64",
     profile: ProfileFile = None,
+    combinations: Combinations = False,
     out: Out = None,
 ) -> None:
     """Run a library's adapter on the cases; exit code 1 where something fails."""
     from reflrp.conformance.running import run as run_
 
-    _finished(run_(adapter_of(adapter), cases or "*", dtype, profile), out)
+    _finished(run_(adapter_of(adapter), cases or "*", dtype, profile, None, combinations), out)
 
 
 @app.command()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from reflrp.conformance import verdicts
 from reflrp.conformance.cases import VECTORS, Case, altered, index, select
+from reflrp.conformance.naming import Kept, named
 from reflrp.conformance.profiles import Profile
 from reflrp.conformance.properties import PROPERTIES
 from reflrp.conformance.protocol import Adapter, Info, Unsupported
@@ -28,6 +28,7 @@ def run(
     dtype: str = "float64",
     profile: Profile | str | Path | None = None,
     vectors: str | Path | None = None,
+    combinations: bool = False,
 ) -> Report:
     """Hold a library against the vectors.
 
@@ -43,6 +44,8 @@ def run(
         Declared deviations; those that are no longer true fail the run.
     vectors : path, optional
         Another folder of vectors than the one that ships.
+    combinations : bool
+        Name a FAIL by the published readings that give it together, up to three; takes seconds for each.
 
     Returns
     -------
@@ -62,25 +65,26 @@ def run(
 
     """
     checks.choice("dtype", dtype, DTYPES)
+    checks.flag("combinations", combinations)
     root = VECTORS if vectors is None else checks.path("vectors", vectors)
     chosen = select(cases, root)
     changed = altered(chosen, root)
     if changed:
         raise InputError(f"{changed[0]} is not the file that index.json names; get the vectors anew")
     info = adapter.describe()
-    rows = tuple(_row(case, adapter, info, dtype) for case in chosen)
+    rows = tuple(_row(case, adapter, info, dtype, combinations) for case in chosen)
     declared = profile if isinstance(profile, Profile) else Profile.load(profile) if profile else Profile()
     about = index(root)
     sha = hashlib.sha256((root / "index.json").read_bytes()).hexdigest()
     return Report(info.name, info.version, dtype, about["suite_version"], sha, declared.applied(rows))
 
 
-def _row(case: Case, adapter: Adapter, info: Info, dtype: str) -> Row:
+def _row(case: Case, adapter: Adapter, info: Info, dtype: str, combinations: bool) -> Row:
     """Return the row of one case, with the time that it took."""
-    start = perf_counter()
-    found = judge_one(case, adapter, info, dtype)
+    start, kept = perf_counter(), Kept(adapter)
+    found = judge_one(case, kept, info, dtype)
     seconds = round(perf_counter() - start, 4)
-    return row_of(case, replace(found), seconds)
+    return row_of(case, named(case, kept.answer, found) if combinations else found, seconds)
 
 
 def row_of(case: Case, found: Verdict, seconds: float = 0.0) -> Row:

@@ -6,10 +6,14 @@ mutant that some vector must kill (`mutants`).
 
 from reflrp.conformance.readings.base import Reading, Specs
 from reflrp.conformance.readings.graphs import GRAPHS
+from reflrp.conformance.readings.libraries import LIBRARIES
 from reflrp.conformance.readings.linear_table import LINEAR
 from reflrp.conformance.readings.others import OTHERS
 
 READINGS: tuple[Reading, ...] = (*LINEAR, *OTHERS, *GRAPHS)
 """All readings, in the order of the clauses."""
 
-__all__ = ["READINGS", "Reading", "Specs"]
+PUBLISHED: tuple[Reading, ...] = (*(r for r in READINGS if r.status == "variant" or r.seen_in), *LIBRARIES)
+"""Those that some library or paper has, which verdicts try in combination."""
+
+__all__ = ["PUBLISHED", "READINGS", "Reading", "Specs"]

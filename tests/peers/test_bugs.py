@@ -41,6 +41,11 @@ SAID: dict[str, Numbers] = {
         "LXT": [0.8, 1 / 3, -1, 4 / 3],
         "formula": [0.8, 1 / 3, 1 / 3, 0.8],
     },
+    "lxt_added_in_place": {
+        "EpsilonRule": [0.75, 0.75, 0.75, 0.75],
+        "add2": [0.25, 0.75, 0.75, 0.25],
+        "formula": [0.25, 0.75, 0.75, 0.25],
+    },
 }
 """What the pages say, of the versions that `make peers` installs."""
 
@@ -58,7 +63,7 @@ def test_the_library_gives_what_the_page_says(name: str) -> None:
     check(script(name)(), SAID[name])
 
 
-@pytest.mark.parametrize("name", ["captum_negative_inputs", "lxt_stabiliser"])
+@pytest.mark.parametrize("name", ["captum_negative_inputs", "lxt_added_in_place", "lxt_stabiliser"])
 def test_a_script_runs_as_it_would_be_sent(name: str) -> None:
     """As a file of its own. (zennit imports torchvision, which beside a CPU torch wants what conftest.py defines.)"""
     done = subprocess.run([sys.executable, UPSTREAM / f"{name}.py"], capture_output=True, text=True, check=False)

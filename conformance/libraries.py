@@ -1,0 +1,107 @@
+"""The verdicts on other libraries: `python -m reflrp.conformance.libraries conformance/reports [library ...]`.
+
+Runs where the libraries are installed (`make verdicts`), in float64, against all vectors and with the profiles of
+conformance/profiles. The reports are the same wherever they are made: without times, errors rounded to two digits.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+import types
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from reflrp.conformance.protocol import Adapter
+from reflrp.conformance.report import SCHEMA, Report, Row
+from reflrp.conformance.running import run
+from reflrp.storage.files import write_beside
+
+LIBRARIES = ("captum", "lxt", "pnpxai", "zennit")
+"""Whose reports are kept, by the modules of their adapters."""
+
+PROFILES = Path(str(resources.files("reflrp.conformance"))) / "profiles"
+"""Where the deviations of each are declared."""
+
+
+def report(library: str) -> Report:
+    """Return the verdicts on an installed library, without what would differ from run to run."""
+    declared = PROFILES / f"{library}.toml"
+    found = run(_adapter(library), profile=declared if declared.is_file() else None, combinations=True)
+    return replace(found, rows=tuple(_steady(row) for row in found.rows))
+
+
+def _steady(row: Row) -> Row:
+    """Return a row without its time, and with no more digits than every machine finds; what conforms is told in no words."""
+    passed = row.verdict == "PASS"
+    error = 0.0 if passed else float(f"{row.error:.2g}")
+    return replace(row, error=error, seconds=0.0, message="" if row.conforms or passed else row.message)
+
+
+def _adapter(library: str) -> Adapter:
+    _without_cuda()
+    with warnings.catch_warnings(), _past_init(library):
+        warnings.simplefilter("ignore")
+        found: Adapter = importlib.import_module(f"reflrp.conformance.adapters.{library}").Adapter()
+    return found
+
+
+def _without_cuda() -> None:
+    """Let torchvision, which zennit imports, load beside a CPU torch: its wheel is built for CUDA and wants two operators."""
+    import torch
+
+    _KEPT.append(torch.library.Library("torchvision", "FRAGMENT"))
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            _KEPT[-1].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+_KEPT: list[Any] = []
+
+
+@contextmanager
+def _past_init(library: str) -> Iterator[None]:
+    """Let pnpxai's modules be read past their packages' __init__, which import much that LRP has no use for."""
+    spec = importlib.util.find_spec("pnpxai") if library == "pnpxai" else None
+    if spec is None or spec.origin is None:
+        yield
+        return
+    packages = {name: types.ModuleType(name) for name in ("pnpxai", "pnpxai.explainers", "pnpxai.explainers.zennit")}
+    for name, package in packages.items():
+        package.__path__ = [str(Path(spec.origin).parent.joinpath(*name.split(".")[1:]))]
+    sys.modules.update(packages)  # patch.dict would take back all that is imported meanwhile
+    try:
+        yield
+    finally:
+        for name in packages:
+            del sys.modules[name]
+
+
+def save(found: Report, path: Path) -> None:
+    """Write a report with a row a line, which `Report.load` reads as any other."""
+    record = {"schema": SCHEMA, **asdict(found)}
+    rows = record.pop("rows")
+    for row in rows:
+        row.update({k: None for k in ("error", "tolerance") if row[k] != row[k]})
+    head = json.dumps(record)[:-1]
+    text = f'{head}, "rows": [\n' + ",\n".join(json.dumps(row) for row in rows) + "\n]}\n"
+    write_beside(path, lambda file: file.write(text.encode()))
+
+
+def main(folder: str, *libraries: str) -> None:
+    """Write each library's report to the folder."""
+    for library in libraries or LIBRARIES:
+        found = report(library)
+        save(found, Path(folder) / f"{library}.json")
+        sys.stdout.write(f"{found}\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,117 @@
+"""Names for answers that no single vector knows: published readings are tried on a case, one, two and three at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from reflrp.conformance.cases import Case
+from reflrp.conformance.literal import Oracle
+from reflrp.conformance.literal.numbers import nearest
+from reflrp.conformance.literal.rules import NotServed
+from reflrp.conformance.protocol import Adapter, Arrays, Info, RuleSpec
+from reflrp.conformance.readings import PUBLISHED, Reading
+from reflrp.conformance.verdicts import Verdict, distance
+
+MOST = 3
+"""How many readings may come together."""
+
+NEARER = 10
+"""How many times nearer than the expected answer a reading's must be, so that noise gets no name."""
+
+
+class Kept:
+    """An adapter that remembers its library's last answer."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self.adapter = adapter
+        self.answer: Any = {}
+
+    def describe(self) -> Info:
+        """Return who is judged."""
+        return self.adapter.describe()
+
+    def load(self, model: Path, dtype: str) -> Any:
+        """Return the library's model."""
+        return self.adapter.load(model, dtype)
+
+    def forward(self, model: Any, inputs: Arrays) -> Arrays:
+        """Return the outputs."""
+        return self.adapter.forward(model, inputs)
+
+    def explain(self, model: Any, inputs: Arrays, seed: Arrays, rules: Sequence[RuleSpec]) -> Arrays:
+        """Return the relevance, and keep it."""
+        found = self.adapter.explain(model, inputs, seed, rules)
+        self.answer = found
+        return found
+
+
+class Asked:
+    """A case with the answers of readings to it, each worked out once."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+
+    @cached_property
+    def model(self) -> onnx.ModelProto:
+        """The parsed file."""
+        return onnx.load(self.case.model)
+
+    def answer(self, readings: Sequence[Reading]) -> dict[str, np.ndarray] | None:
+        """Return the inputs' relevance under these readings together; None where they cannot be held together."""
+        oracle, specs = Oracle(), self.case.rules
+        for reading in readings:
+            oracle, specs = reading.change(oracle, specs)
+        try:
+            found = oracle(self.model, self.case.part("in"), self.case.part("seed"), specs).relevance
+        except (NotServed, ArithmeticError, KeyError, TypeError, ValueError):
+            return None  # a reading that says nothing of this node
+        expected = self.case.part("expected")
+        return {k: nearest(found[k]) if k in found else np.zeros(v.shape) for k, v in expected.items()}
+
+
+def explained(case: Case, answer: Mapping[str, Any], tolerance: float) -> tuple[Reading, ...]:
+    """Return the fewest published readings that together give this answer; none where none do."""
+    expected, asked = case.part("expected"), Asked(case)
+    found = {k: np.asarray(answer[k]) for k in expected}
+    limit = min(tolerance, distance(found, expected) / NEARER)
+    useful: list[Reading] = []
+    for several in _sets(useful):
+        other = asked.answer(several)
+        if other is None:
+            continue
+        if len(several) == 1 and distance(other, expected) > 0:
+            useful.append(several[0])
+        if distance(found, other) * _unit(other) <= limit * _unit(expected):
+            return several
+    return ()
+
+
+def _sets(useful: list[Reading]) -> Iterator[tuple[Reading, ...]]:
+    """Yield each reading, then pairs and triples of those that turned out to change something."""
+    yield from ((reading,) for reading in PUBLISHED)
+    for count in range(2, MOST + 1):
+        yield from combinations(useful, count)
+
+
+def _unit(arrays: Arrays) -> float:
+    return max((float(np.abs(v).max(initial=0.0)) for v in arrays.values()), default=0.0) or 1.0
+
+
+def named(case: Case, answer: Any, verdict: Verdict) -> Verdict:
+    """Return a FAIL with the readings that explain it in place of the nearest one; other verdicts as they are."""
+    if verdict.verdict != "FAIL" or case.expect != "match" or verdict.error <= verdict.tolerance:
+        return verdict
+    readings = explained(case, answer, verdict.tolerance)
+    if not readings:
+        return verdict
+    word = "VARIANT" if all(reading.status == "variant" for reading in readings) else "DEVIATES"
+    tag, text = " + ".join(reading.tag for reading in readings), " ".join(reading.text for reading in readings)
+    return replace(verdict, verdict=word, variant=tag, message=text)

@@ -1,0 +1,178 @@
+"""What a library was found to do that no setting names: the verdicts try these too, and mutants and vectors do without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from reflrp.conformance.literal import rules as r
+from reflrp.conformance.literal import rules_linear as rl
+from reflrp.conformance.literal.functions import FUNCTIONS
+from reflrp.conformance.literal.layers import LAYERS
+from reflrp.conformance.literal.numbers import sqrt
+from reflrp.conformance.literal.oracle import Done, Oracle, _Run
+from reflrp.conformance.literal.rules import Node, Params, Relevance, neg, pos
+from reflrp.conformance.literal.steps import Linear, Normaliser, Numbers, Site, Step, Term
+from reflrp.conformance.protocol import RuleSpec
+from reflrp.conformance.readings.base import Reading, Specs, formula, seen
+
+UNWEIGHTED = frozenset({"pool", "sum"})
+"""Linear maps that have no weights of their own to split."""
+
+
+@dataclass(frozen=True)
+class Shifted(Linear):
+    """A BatchNormalization that remembers which part of its bias is beta."""
+
+    beta: tuple[Fraction, ...] = ()
+
+
+def shifted(site: Site) -> Step:
+    """Return a BatchNormalization with beta apart from the mean's share of the bias."""
+    step = LAYERS[site.op](site)
+    assert isinstance(step, Linear)
+    still = {**site.constants, 3: site.constants[3] * 0}
+    beta = LAYERS[site.op](replace(site, constants=still))
+    assert isinstance(beta, Linear)
+    return Shifted(step.kind, step.rows, step.bias, step.shape, tuple(beta.bias))
+
+
+def mean_in_both(node: Node, R: Numbers, p: Params) -> Relevance:
+    """Beta is split by its sign, but the mean's share stands whole in both denominators."""
+    if not isinstance(node.step, Shifted) or p["bias"] != "split":
+        return rl.alpha_beta(node, R, p)
+    found = []
+    for factor, part in ((r.fraction(p["alpha"]), pos), (-r.fraction(p["beta"]), neg)):
+        bias = [b - beta + part(beta) for b, beta in zip(node.step.bias, node.step.beta, strict=True)]
+
+        def u(a: Fraction, t: Term, part: Callable[[Fraction], Fraction] = part) -> Fraction:
+            return part(a * t.w)
+
+        found.append(r.shared(node, u, bias, r.times(factor, R), p["stabilizer"]))
+    return r.added(*found)
+
+
+def with_mean(oracle: Oracle, specs: Specs) -> tuple[Oracle, Specs]:
+    """Return the change of both: what a BatchNormalization is seen as, and the rule."""
+    views = {**oracle.seen, "BatchNormalization": shifted}
+    return replace(oracle, seen=views, rules={**oracle.rules, "alpha_beta": mean_in_both}), specs
+
+
+def unsplit(node: Node, R: Numbers, p: Params) -> Relevance:
+    """Where there are no weights nothing is split: (alpha - beta) times the epsilon rule."""
+    if not isinstance(node.step, Linear) or node.step.kind not in UNWEIGHTED:
+        return rl.alpha_beta(node, R, p)
+    factor = r.fraction(p["alpha"]) - r.fraction(p["beta"])
+    return rl.epsilon(node, r.times(factor, R), {**p, "bias": "absorb"})
+
+
+def whole_jacobian(node: Node, R: Numbers, p: Params) -> Relevance:
+    """A LayerNorm's deviation is differentiated too: x_j sum_k (d y_k / d x_j) R_k / st(y_k)."""
+    if not isinstance(node.step, Normaliser) or not node.step.held:
+        return rl.epsilon(node, R, {"bias": "absorb", **p})
+    s = [
+        x / d if d != 0 else Fraction(0)
+        for x, d in zip(R, r.stabilised(node.z, node.samples, p["stabilizer"]), strict=True)
+    ]
+    found = [Fraction(0)] * len(R)
+    for group in node.step.groups:
+        matrix = node.step.jacobian([node.a[0][i] for i in group], group)
+        for k, row in zip(group, matrix, strict=True):
+            for j, slope in zip(group, row, strict=True):
+                found[j] += node.a[0][j] * slope * s[k]
+    return [found]
+
+
+def sample_deviation(site: Site) -> Step:
+    """Return a LayerNorm whose deviation divides by n - 1 on the way back."""
+    step, epsilon = FUNCTIONS[site.op](site), Fraction(float(np.float32(site.get("epsilon", 1e-5))))
+    assert isinstance(step, Normaliser)
+    usual = step.held
+    assert usual is not None
+
+    def held(x: Numbers, group: list[int]) -> tuple[list[Numbers], Numbers]:
+        rows, bias = usual(x, group)
+        n, mean = len(x), sum(x) / Fraction(len(x))
+        squares = sum((v - mean) ** 2 for v in x)
+        factor = sqrt((squares / n + epsilon) / (squares / (n - 1) + epsilon))
+        return [[factor * w for w in row] for row in rows], bias
+
+    return replace(step, held=held)
+
+
+def stabiliser_lost(node: Node, R: Numbers, p: Params) -> Relevance:
+    """A LayerNorm's denominators have pnpxai's own epsilon: copies of its rule, which composites make, forget the one given."""
+    own = {"form": "signed", "epsilon": 1e-6} if isinstance(node.step, Normaliser) else p["stabilizer"]
+    return rl.epsilon(node, R, {"bias": "absorb", **p, "stabilizer": own})
+
+
+class EpsilonKept(Oracle):
+    """After a BatchNormalization was folded, what is left of it still divides by sqrt(1 + epsilon)."""
+
+    def _share(self, done: Done, run: _Run, R: Numbers, specs: Mapping[str, RuleSpec]) -> Relevance:
+        left = run.maker[done.output]
+        if left.name != done.name:
+            root = sqrt(1 + Fraction(left.site.get("epsilon", 1e-5)))
+            R = [x / root for x in R]
+        return super()._share(done, run, R, specs)
+
+
+def epsilon_kept(oracle: Oracle, specs: Specs) -> tuple[Oracle, Specs]:
+    """Return the change of what folding leaves behind."""
+    return EpsilonKept(**{f: getattr(oracle, f) for f in oracle.__dataclass_fields__}), specs
+
+
+LIBRARIES = (
+    Reading(
+        "AB-1",
+        "no weights, no split",
+        "deviation",
+        "On pools and sums, which have no weights, alpha-beta is (alpha - beta) times the epsilon rule.",
+        formula(alpha_beta=unsplit),
+        ("zennit",),
+    ),
+    Reading(
+        "AB-2",
+        "mean in both",
+        "deviation",
+        "A BatchNormalization's beta is split by its sign, the mean's share stands whole in both denominators.",
+        with_mean,
+        ("zennit",),
+    ),
+    Reading(
+        "NORM-2",
+        "deviation differentiated",
+        "deviation",
+        "A LayerNorm's standard deviation is not held constant: its derivative counts too.",
+        formula(epsilon=whole_jacobian, norm=whole_jacobian),
+        ("zennit", "captum"),
+    ),
+    Reading(
+        "BN-2",
+        "epsilon kept",
+        "deviation",
+        "What is left of a folded BatchNormalization still divides relevance by sqrt(1 + epsilon).",
+        epsilon_kept,
+        ("zennit",),
+    ),
+    Reading(
+        "NORM-2",
+        "n - 1",
+        "deviation",
+        "On the way back a LayerNorm's standard deviation divides by n - 1.",
+        seen(LayerNormalization=sample_deviation),
+        ("pnpxai",),
+    ),
+    Reading(
+        "NORM-2",
+        "epsilon 1e-6",
+        "deviation",
+        "On a LayerNorm epsilon is 1e-6, whatever is asked for.",
+        formula(epsilon=stabiliser_lost, norm=stabiliser_lost),
+        ("pnpxai",),
+    ),
+)
+"""In the order of the libraries."""

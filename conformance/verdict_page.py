@@ -1,0 +1,137 @@
+"""The verdicts as a page: `python -m reflrp.conformance.verdict_page docs/verdicts.md conformance/reports`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from reflrp.conformance.readings import READINGS
+from reflrp.conformance.readings.libraries import LIBRARIES
+from reflrp.conformance.report import Report, Row
+from reflrp.conformance.specification import clauses
+from reflrp.conformance.verdicts import FAILING
+from reflrp.storage.files import write_beside
+
+SHOWN = {"conforms": "conforms", "variant": "variant", "deviates": "**deviates**", "": "–"}
+"""How a clause's state is shown."""
+
+HEAD = """# Verdicts
+
+What other libraries do where the [specification](spec.md) says what to do: each library's own rules, run on native torch networks
+against all {cases} vectors of suite {suite} in float64. `make verdicts` runs them in the environment of `make peers` and writes
+[reports](../conformance/reports) and this page. How verdicts come about: [conformance.md](conformance.md).
+
+Scripts that show behaviour in one library alone, ready to be sent: [upstream](../conformance/upstream/README.md), discussed in
+[bugs](bugs/README.md).
+"""
+
+MATRIX = """## Clause by clause
+
+*variant*: another published reading than the one that a vector asks for. An answer that known readings give is held against their
+clauses alone, since all others it follows; a NaN against STAB-2; another error, or a refusal that is missing, against its vector's
+first clause. A dash: the library has no such thing.
+"""
+
+
+def reports(folder: Path) -> list[Report]:
+    """Return the reports of a folder, by the libraries' names."""
+    return [Report.load(path) for path in sorted(folder.glob("*.json"))]
+
+
+def page(found: Sequence[Report]) -> str:
+    """Return the page."""
+    head = HEAD.format(cases=len(found[0].rows), suite=found[0].suite)
+    return (
+        "\n".join([head, *_counts(found), "", *_matrix(found), *(line for one in found for line in _library(one))])
+        + "\n"
+    )
+
+
+def _counts(found: Sequence[Report]) -> list[str]:
+    titles = ("PASS", "VARIANT", "REJECTED", "DEVIATES", "ERROR", "NOT_REJECTED", "UNSUPPORTED")
+    lines = [_line(["library", *titles, "unnamed"]), _line(["---"] * (len(titles) + 2))]
+    for report in found:
+        counts = Counter(row.verdict for row in report.rows)
+        cells = [str(counts[title]) for title in titles]
+        lines.append(_line([f"{report.library} {report.version}", *cells, str(len(unnamed(report)))]))
+    return [*lines, "", "*Unnamed* are answers that fail and that no reading explains."]
+
+
+def unnamed(report: Report) -> list[Row]:
+    """Return the rows that fail without an explanation: neither a known reading, nor declared with a reason."""
+    return [row for row in report.rows if row.fails]
+
+
+def _matrix(found: Sequence[Report]) -> list[str]:
+    lines = [MATRIX, _line(["clause", *(f"{r.library} {r.version}" for r in found)])]
+    lines.append(_line(["---"] * (len(found) + 1)))
+    for clause in clauses():
+        cells = [SHOWN[state(report, clause)] for report in found]
+        lines.append(_line([f"[{clause}](spec.md#{clause.lower()})", *cells]))
+    return lines
+
+
+def state(report: Report, clause: str) -> str:
+    """Return whether a library deviates from a clause, has a variant of it, or conforms; "" where nothing of it was judged."""
+    judged = [row for row in report.rows if row.verdict not in ("UNSUPPORTED", "FORWARD")]
+    blaming = [row for row in judged if clause in blamed(row)]
+    if any(row.verdict in FAILING for row in blaming):
+        return "deviates"
+    follows = any(clause in row.clauses and row.verdict not in ("ERROR", "FAIL", "NOT_REJECTED") for row in judged)
+    return "variant" if blaming else "conforms" if follows else ""
+
+
+def blamed(row: Row) -> frozenset[str]:
+    """Return the clauses that a row speaks against."""
+    if row.verdict in ("VARIANT", "DEVIATES"):
+        of = {r.clause for tag in row.variant.split(" + ") for r in (*READINGS, *LIBRARIES) if r.tag == tag}
+        return frozenset(of & set(row.clauses))
+    if row.verdict == "ERROR" and "NaN" in row.message:
+        return frozenset({"STAB-2"})
+    return frozenset(row.clauses if row.verdict == "FAIL" else row.clauses[:1] if row.fails or row.declared else ())
+
+
+def _library(report: Report) -> list[str]:
+    lines = ["", f"## {report.library} {report.version}", ""]
+    failing = [row for row in report.rows if row.verdict in FAILING]
+    lines += [_line(["how", "clauses", "by up to", "vectors"]), _line(["---"] * 4)]
+    lines += [_group(rows) for rows in _grouped(failing)]
+    variants = [row for row in report.rows if row.verdict == "VARIANT"]
+    if variants:
+        told = ", ".join(f"`{rows[0].variant}` ({len(rows)})" for rows in _grouped(variants))
+        lines += ["", f"Variants, with the number of vectors: {told}."]
+    return lines
+
+
+def _grouped(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return rows of one verdict and one reason together, the most frequent first."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.word, row.declared), []).append(row)
+    return sorted(found.values(), key=lambda group: (-len(group), group[0].case))
+
+
+def _group(rows: Sequence[Row]) -> str:
+    """Return a line: the reason with its example, the clauses, the largest error in units of the largest relevance, where."""
+    first = rows[0]
+    against = dict.fromkeys(clause for row in rows for clause in sorted(blamed(row)))
+    errors = [row.error for row in rows if row.error == row.error]
+    size = f"{max(errors):.2g}" if errors else {"ERROR": "no number", "NOT_REJECTED": "not refused"}[first.verdict]
+    links = " ".join(f"[{row.case}](../conformance/vectors/v1/{row.case}/case.json)" for row in rows)
+    return _line([f"**{first.variant or first.verdict}**. {first.declared}", ", ".join(against), size, links])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def main(path: str, folder: str) -> None:
+    """Write the page."""
+    text = page(reports(Path(folder)))
+    write_beside(Path(path), lambda file: file.write(text.encode()))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

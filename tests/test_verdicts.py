@@ -1,0 +1,80 @@
+"""The verdicts on other libraries: answers of several readings together are named, and the page is what the reports say."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reflrp.conformance import Row, run
+from reflrp.conformance.adapters.literal import Adapter
+from reflrp.conformance.cases import VECTORS, index, load_case
+from reflrp.conformance.libraries import LIBRARIES as JUDGED
+from reflrp.conformance.libraries import PROFILES
+from reflrp.conformance.naming import explained
+from reflrp.conformance.profiles import Profile
+from reflrp.conformance.readings import PUBLISHED
+from reflrp.conformance.readings.libraries import LIBRARIES
+from reflrp.conformance.verdict_page import page, reports, state, unnamed
+
+CHECKOUT = Path(__file__).parents[1]
+REPORTS = reports(CHECKOUT / "conformance" / "reports")
+
+
+def test_readings_are_named_together():
+    raw = next(r for r in PUBLISHED if r.tag == "inputs=raw")
+    full = next(r for r in PUBLISHED if (r.clause, r.tag) == ("ZP-2", "bias=full"))
+    both = Adapter(replace(raw, change=lambda oracle, specs: full.change(*raw.change(oracle, specs))))
+    cases = ["z_plus/z_plus_dense", "z_plus/z_plus_conv1d"]
+    assert {row.word for row in run(both, cases).rows} == {"FAIL"}
+    assert {row.word for row in run(both, cases, combinations=True).rows} == {"VARIANT(bias=full + inputs=raw)"}
+
+
+@pytest.mark.parametrize("reading", LIBRARIES, ids=lambda reading: reading.tag)
+def test_what_libraries_do_is_named(reading):
+    cases = {"AB-1": "graph/sum_alpha_beta", "AB-2": "batchnorm/alone_alpha_beta", "NORM-2": "layer_norm/epsilon"}
+    cases |= {"n - 1": "layer_norm/epsilon"}
+    (row,) = run(Adapter(reading), cases.get(reading.clause, "batchnorm/after_dense_fold"), combinations=True).rows
+    assert row.word == f"DEVIATES({reading.tag})"
+
+
+def test_noise_gets_no_name():
+    case = load_case(VECTORS / "epsilon" / "epsilon_dense")
+    answer = {k: v + 1e-3 for k, v in case.part("expected").items()}
+    assert explained(case, answer, 1e-9) == ()
+
+
+def test_the_page_is_what_the_reports_say():
+    assert (CHECKOUT / "docs" / "verdicts.md").read_text("utf-8") == page(REPORTS), "run `make verdicts`"
+
+
+def test_reports_are_of_all_these_vectors():
+    assert tuple(report.library for report in REPORTS) == JUDGED
+    for report in REPORTS:
+        assert [row.case for row in report.rows] == list(index()["cases"])
+        assert {row.case: row.clauses for row in report.rows} == {
+            c: load_case(VECTORS / c).clauses for c in index()["cases"]
+        }
+
+
+def test_no_deviation_is_unnamed():
+    for report in REPORTS:
+        assert not unnamed(report), report.library
+        assert all(row.declared for row in report.rows if row.verdict in ("DEVIATES", "ERROR", "NOT_REJECTED", "FAIL"))
+    found = Row("epsilon/epsilon_dense", ("EPS-1",), "FAIL")
+    assert unnamed(replace(REPORTS[0], rows=(found,))) == [found]
+
+
+def test_an_answer_speaks_against_what_it_reads_otherwise():
+    cases = ("EPS-1", "STAB-1", "STAB-3")
+    rows = (Row("a/b", cases, "VARIANT", "form=plain"), Row("a/c", ("STAB-2",), "ERROR", message="holds a NaN"))
+    found = replace(REPORTS[0], rows=rows)
+    states = ["conforms", "conforms", "variant", "deviates", ""]
+    assert [state(found, clause) for clause in (*cases, "STAB-2", "EPS-2")] == states
+
+
+@pytest.mark.parametrize("report", REPORTS, ids=lambda report: report.library)
+def test_profiles_say_how_and_give_an_example(report):
+    profile = Profile.load(PROFILES / f"{report.library}.toml")
+    declared = {row.case for row in report.rows if row.declared}
+    assert {deviation.case for deviation in profile.deviations} == declared
+    assert all(" By hand: " in deviation.reason for deviation in profile.deviations)
