@@ -8,7 +8,6 @@ from typing import ClassVar
 from reflrp.errors import RuleError
 from reflrp.ground import checks
 
-
 VERSIONS = ("1.0.0", "0.5.1")
 """The versions of zennit whose merges are known."""
 
