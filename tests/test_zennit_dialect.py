@@ -387,6 +387,16 @@ def test_canonizers(canonizer):
     assert assigned(composite, nets.build(nets.INCEPTION), (2, 5, 5)) == INCEPTION
 
 
+def test_version_is_1_0_0():
+    assert z.SequentialMergeBatchNorm(version="1.0.0") == z.SequentialMergeBatchNorm()
+    for canonizer in (z.SequentialMergeBatchNorm, z.VGGCanonizer, z.ResNetCanonizer):
+        with pytest.raises(reflrp.RuleError, match=r"canonizer.apply\(network\), export that, and give no canonizers"):
+            canonizer(version="0.5.1")
+        for odd in ("2", None, 1.0, np.ones(3)):
+            with pytest.raises(reflrp.RuleError, match="version="):
+                canonizer(version=odd)
+
+
 def test_merged_batchnorm_is_exact():
     net, x = nets.net("resnet")
     merged = reflrp.explain(net, x, z.EpsilonPlus(canonizers=[z.SequentialMergeBatchNorm()]))

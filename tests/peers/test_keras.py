@@ -111,6 +111,34 @@ def test_scripts_for_upstream_give_what_the_pages_say(name: str) -> None:
         assert np.allclose(got[key], wanted, rtol=1e-9, atol=1e-9), key
 
 
+@cache
+def living() -> dict[tuple[str, str], Any]:
+    """What was read from the library's living analyzers, or why it was not, by network and title."""
+    found: dict[tuple[str, str], Any] = pickle.loads((FOLDER / "innvestigate-living.pickle").read_bytes())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("net", "title"), [each[1:3] for each in PLANNED if each[0] == "innvestigate" and each[3] == "index"]
+)
+def test_living_analyzers(net: str, title: str) -> None:
+    """What an analyzer of the library is read as answers as it does."""
+    want, known = answers("innvestigate", net)[f"{title}|index"], network(net)
+    ours = living().get((net, title), "not read")
+    if isinstance(want, str):
+        assert want.startswith(cases.raises("innvestigate", net, title)), want
+        return
+    try:
+        assert not isinstance(ours, str), ours
+        got = ours.analyze(known.onnx, known.x, INDEX["index"])
+    except reflrp.ReflrpError as error:
+        refused = cases.refused("innvestigate", net, title, "index")
+        if not refused or refused not in str(error):
+            raise
+        return
+    assert np.abs(got - want).max() <= 1e-9 * np.abs(want).max()
+
+
 @pytest.mark.parametrize(("library", "net", "title", "mode"), PLANNED)
 def test_relevance(library: str, net: str, title: str, mode: str) -> None:
     want = answers(library, net)[f"{title}|{mode}"]

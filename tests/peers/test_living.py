@@ -132,6 +132,22 @@ def test_merged_batchnorm(net: str, composite: str, exporter: str) -> None:
     assert_agree(nets.case(net, exporter), make)
 
 
+@pytest.mark.parametrize("composite", MERGED)
+@pytest.mark.parametrize("net", ["vgg_bn", "resnet_bn"])
+def test_what_zennit_051_merges(net: str, composite: str) -> None:
+    """Its eps that stays, by the file of the network that it leaves: what version="0.5.1" says to do."""
+    case, theirs = nets.case(net, "export"), COMPOSITES[composite]()
+    theirs.canonizers = [canonizers.SequentialMergeBatchNorm()]
+    with patch.object(canonizers.MergeBatchNorm, "merge_batch_norm", staticmethod(MERGE)):
+        want, exact = by_zennit(case, theirs), by_reflrp(case, theirs)
+        left = copy.deepcopy(case.net)
+        canonizers.SequentialMergeBatchNorm().apply(left)
+    file = nets.nets.exported(left, case.x, optimize=False)
+    got = by_reflrp(nets.nets.Case(left, case.x, case.target, file), COMPOSITES[composite]())
+    assert np.abs(got - want).max() <= 1e-9 * np.abs(want).max()
+    assert 1e-7 < np.abs(exact - want).max() / np.abs(want).max() < 1e-2
+
+
 @pytest.mark.parametrize("exporter", nets.EXPORTERS)
 @pytest.mark.parametrize("composite", ["EpsilonPlusFlat", "EpsilonGammaBox", "ExcitationBackprop"])
 def test_torchvision(composite: str, exporter: str) -> None:

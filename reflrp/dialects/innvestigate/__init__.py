@@ -59,6 +59,7 @@ from reflrp.dialects.innvestigate.layers import (
     SharedMaximum,
     Statistics,
 )
+from reflrp.dialects.innvestigate.living import composite
 from reflrp.dialects.innvestigate.rules import (
     LRP_RULES,
     BoundedRule,
@@ -125,6 +126,7 @@ __all__ = [
     "ZPlusFastRule",
     "ZPlusRule",
     "ZRule",
+    "composite",
     "contains_kernel",
     "is_conv_layer",
     "is_dense_layer",

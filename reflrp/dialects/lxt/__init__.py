@@ -29,6 +29,7 @@ CP-LRP Ali et al., "XAI for Transformers: Better Explanations through Conservati
 """
 
 from reflrp.dialects.lxt.composites import COMPOSITES, CP_LRP, AttnLRP
+from reflrp.dialects.lxt.living import composite
 from reflrp.dialects.lxt.rules import (
     EpsilonRule,
     IdentityImplicit,
@@ -68,6 +69,7 @@ __all__ = [
     "UniformEpsilonRule",
     "UniformRule",
     "add2",
+    "composite",
     "epsilon_lrp",
     "identity",
     "identity_rule_implicit",

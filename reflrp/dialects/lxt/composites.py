@@ -112,6 +112,10 @@ class _Means(Matcher):
         return isinstance(node.op, SumAxes) and node.op.mean
 
 
+ELEMENTWISE_PRODUCT = _Elementwise()
+MEANS = op_type("ReduceMean", "GlobalAveragePool") & _Means()
+
+
 def AttnLRP(  # noqa: N802
     form: Form = "efficient", conv: r.Rule | None = None, linear: r.Rule | None = None
 ) -> Composite:

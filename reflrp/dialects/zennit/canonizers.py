@@ -8,6 +8,9 @@ from typing import ClassVar
 from reflrp.errors import RuleError
 from reflrp.ground import checks
 
+VERSIONS = ("1.0.0", "0.5.1")
+"""The versions of zennit whose merges are known."""
+
 
 @dataclass(frozen=True)
 class Canonizer:
@@ -22,10 +25,22 @@ class SequentialMergeBatchNorm(Canonizer):
 
     s = gamma / sqrt(var + eps). The merge is exact, as in zennit 1.0.0. zennit 0.5.1 leaves the emptied BatchNorm its
     eps, so that it still divides by sqrt(1 + eps): with torch's eps of 1e-5 the output is off by 5e-6 for each merged
-    BatchNorm on the way, and relevance by 1e-5 to 2e-4 of its largest. That is not offered: it changes the network.
+    BatchNorm on the way, and relevance by 1e-5 to 2e-4 of its largest. version="0.5.1" is refused: what it explains is not
+    the network in the file. It is explained as it is from a file that is exported after `canonizer.apply(network)`.
+
+    Raises RuleError for version="0.5.1", and for versions that are not known.
     """
 
+    version: str = "1.0.0"
     passes: ClassVar[tuple[str, ...]] = ("merge_batchnorm",)
+
+    def __post_init__(self) -> None:
+        """Check the version."""
+        if checks.choice("version", self.version, VERSIONS, RuleError) == "0.5.1":
+            raise RuleError(
+                "version='0.5.1': its merge leaves each BatchNorm an eps, so that the network computes something else than the "
+                "file. Merge by zennit 0.5.1 itself, canonizer.apply(network), export that, and give no canonizers"
+            )
 
 
 @dataclass(frozen=True)
