@@ -101,6 +101,7 @@ class Model:
         Raises InputError where a shape does not fit, UnsupportedOperator where a node cannot be built; DependsOnData, which
         is one, where that takes the inputs' numbers.
         """
+        self.source.mapped.check()
         shapes = self._shapes(shapes)
         if x is not None:
             return self._built(shapes, x)
@@ -147,8 +148,9 @@ class Model:
     def feeds(self, x: Inputs, exact: bool = False) -> dict[str, np.ndarray]:
         """Return the inputs by name as host arrays, checked against what the model expects; `exact` takes fractions too.
 
-        Raises InputError, which says what was expected.
+        Raises InputError, which says what was expected; ModelError where a file of weights that is mapped was written to.
         """
+        self.source.mapped.check()
         ports, exact = self.source.inputs, checks.flag("exact", exact)
         if not isinstance(x, Mapping):
             if len(ports) != 1:
@@ -206,6 +208,7 @@ class Model:
         for cut, where in batch.named_cuts(size or batch.count):
             with where:
                 parts.append(self._run(cut, dtype, backend))
+        self.source.mapped.check()
         return parts[0] if len(parts) == 1 else {k: joined(k, [p[k] for p in parts]) for k in self.outputs}
 
     def _run(self, feeds: dict[str, np.ndarray], dtype: str, backend: str) -> dict[str, np.ndarray]:

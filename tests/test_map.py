@@ -1,5 +1,6 @@
 """`Explainer.map`: more data than memory, from any source, into a store that is gone on with, or refused."""
 
+import json
 import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -301,6 +302,45 @@ def test_a_broken_store(out: Path, explainer: reflrp.Explainer) -> None:
             with pytest.raises(reflrp.InputError, match=r"r.zarr is"):
                 explainer.map(X, out)
         place.write_bytes(whole)
+
+
+def edited(store: Path, place: str, **fields: Any) -> None:
+    file = store / place / "zarr.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+
+
+@pytest.mark.parametrize(
+    ("place", "fields", "said"),
+    [
+        ("relevance/x", {"shape": [14, 4]}, r"a store of 14 samples, and data has 10 \(relevance/x\)"),
+        ("relevance/x", {"shape": [10, 5]}, r"relevance/x holds float64 \(5,\) for a sample"),
+        ("relevance/x", {"data_type": "float32"}, r"relevance/x holds float32 \(4,\) for a sample"),
+        ("output", {"shape": [14, 3]}, r"a store of 14 samples, and data has 10 \(output\)"),
+        ("target", {"data_type": "int32"}, r"target holds int32 \(1,\) for a sample"),
+    ],
+)
+def test_arrays_of_another_shape_or_dtype(
+    out: Path, explainer: reflrp.Explainer, place: str, fields: dict[str, Any], said: str
+) -> None:
+    explainer.map(X, out, batch_size=4)
+    edited(out, place, **fields)
+    with pytest.raises(reflrp.InputError, match=said):
+        explainer.map(X, out)
+
+
+def test_arrays_that_are_too_short_are_made_anew(out: Path, explainer: reflrp.Explainer) -> None:
+    whole = explainer.map(X, out, batch_size=4)["relevance/x"][:]
+    for place in ("relevance/x", "output"):
+        edited(out, place, shape=[5, *explainer.map(X, out)[place].shape[1:]])
+        assert np.array_equal(explainer.map(X, out)["relevance/x"][:], whole)
+
+
+def test_batches_without_samples(out: Path, explainer: reflrp.Explainer) -> None:
+    assert [len(e.output) for e in explainer.map([X[:0], X[:3], X[:0], X[3:]], batch_size=4)] == [4, 4, 2]
+    for again in range(2):
+        with pytest.raises(reflrp.InputError, match="data holds no sample"):
+            explainer.map([X[:0], X[:0]], out)
+        assert not (out / "zarr.json").exists(), again
 
 
 def test_two_writers(out: Path, explainer: reflrp.Explainer) -> None:

@@ -7,7 +7,9 @@ all of them.
 from __future__ import annotations
 
 import gc
+import pickle
 import tracemalloc
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -410,6 +412,34 @@ def test_weights_in_large_files_are_mapped_and_not_read(tmp_path: Path, monkeypa
     for i in range(LAYERS):
         assert isinstance(constants[f"w{i}"].base.base, np.memmap)
         assert np.array_equal(constants[f"w{i}"], draw(512, 512, seed=i) / 16)
+
+
+def test_a_mapped_file_that_is_written_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where its length stays: its name is told, whoever asks. One that is replaced or removed is mapped as it was."""
+    monkeypatch.setattr("reflrp.importer.external.MAPPED", 2**20)
+    x, file = draw(2, 512), tmp_path / "wide.data"
+    explainer = reflrp.Explainer(wide(tmp_path), "epsilon", dtype="float32")
+    before, sent = explainer(x), pickle.loads(pickle.dumps(explainer.model))
+    replaced = tmp_path / "other"
+    replaced.write_bytes(bytes(file.stat().st_size))
+    kept = file.rename(tmp_path / "kept")
+    replaced.rename(file)
+    assert explainer(x) == before
+    kept.rename(file)
+    with file.open("r+b") as written:
+        written.write(bytes(2**20))
+    asked: dict[str, Callable[[], Any]] = {  # compile reads the file anew
+        "explain": lambda: explainer(x),
+        "each": lambda: explainer.each(x, [0, 1]),
+        "map": lambda: list(explainer.map(x)),
+        "run": lambda: explainer.model.run(x),
+        "summary": lambda: explainer.model.summary(),
+    }
+    for ask in asked.values():
+        with pytest.raises(reflrp.ModelError, match=r"wide\.data.* was changed since the model was loaded"):
+            ask()
+    assert reflrp.explain(sent, x, "epsilon", dtype="float32") == before
+    assert reflrp.explain(tmp_path / "wide.onnx", x, "epsilon", dtype="float32") != before
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

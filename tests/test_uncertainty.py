@@ -14,6 +14,7 @@ from reflrp import demo, rules
 from reflrp.engine.uncertainty import bars, coins, terms, turned
 from reflrp.errors import InputError
 from reflrp.explainer.bars import Handed
+from reflrp.explainer.programs import Programs
 
 RULES = [
     "epsilon",
@@ -231,6 +232,36 @@ def test_the_pieces() -> None:
 def graph():
     net, x = nets.net("resnet")
     return reflrp.load(net).graph({"x": x.shape})
+
+
+def test_the_memory_of_the_runs_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values are there three times, and once more for each further target: in cuts of that many fewer samples."""
+    net, x = model("h = MatMul(x, w) r = Relu(h) y = MatMul(r, v)", w=(4, 64), v=(64, 3)), draw(12, 4)
+    sizes: list[int] = []
+    explained = Programs.explained
+
+    def counted(self: Programs, feeds: dict[str, np.ndarray], *more: object, **named: object) -> object:
+        sizes.append(len(feeds["x"]))
+        return explained(self, feeds, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Programs, "explained", counted)
+    monkeypatch.setattr("reflrp.explainer.explainer.MEMORY", 12 * 8 * (4 + 64 + 64 + 3))
+    reflrp.explain(net, x)
+    reflrp.explain(net, x, uncertainty=True)
+    reflrp.Explainer(net).each(x, [0, 1], uncertainty=True)
+    assert sizes == [12, 4, 4, 4, 3, 3, 3, 3]
+    monkeypatch.setattr(reflrp.limits, "MEMORY", 2 * 12 * 8 * (4 + 64 + 64 + 3))
+    reflrp.explain(net, x, batch_size=12)
+    with pytest.raises(reflrp.TooLarge, match="the values take"):
+        reflrp.explain(net, x, batch_size=12, uncertainty=True)
+
+
+def test_no_entry_that_is_not_zero_is_certain() -> None:
+    """Entries so small that a unit in their last place is 0 have the smallest number as their bar."""
+    for dtype in (np.float32, np.float64):
+        least = np.finfo(dtype).smallest_subnormal
+        R = np.array([[0, least, 9 * least, -least]], dtype)
+        assert (bars(R, [R, R], 0) == [[0, least, least, least]]).all()
 
 
 @pytest.mark.parametrize("odd", [None, 1, "yes", np.True_, [True]])

@@ -152,7 +152,7 @@ class Shaken(Program):
         if x.dtype not in (xp.float64, xp.float32):
             return x
         axis = self.places.get(name, {}).get("sample")
-        shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
+        shape = _of_one(x.shape, axis)
         start = crc32(f"{self.run} {way} {node.name} {name}".encode()) % OFFSETS
         thrown = coins(OFFSETS + self._largest, str(x.dtype))[start : start + prod(shape)].reshape(shape)
         moved = xp.asarray(thrown) * self._delta(node, x, way == "back")
@@ -163,13 +163,23 @@ class Shaken(Program):
 
     @Kept
     def _largest(self) -> int:
-        """A power of two that no value has more entries than."""
-        return 1 << max(prod(v.shape) for v in self.graph.values.values()).bit_length()
+        """A power of two that no value has more entries than, of one sample where it is proven which axis holds them."""
+        axes = {k: self.places.get(k, {}).get("sample") for k in self.graph.values}
+        return 1 << max(prod(_of_one(v.shape, axes[k])) for k, v in self.graph.values.items()).bit_length()
 
     def _delta(self, node: Node, x: Array, back: bool) -> float:
         shapes = [self.graph.values[k].shape for k in (*node.inputs, node.output) if self.graph.values[k].active]
         count = min(terms(node, shapes, back), LONGEST)
         return float(max(LEAST, GROWTH * sqrt(1 + count / 2)) * namespace(x).finfo(x.dtype).eps / 2)
+
+
+def copies(targets: int) -> int:
+    """Return how many times the values of a cut are in memory: the plain run's, a shaken run's, what nodes gave back for each target."""
+    return 2 + targets
+
+
+def _of_one(shape: Shape, axis: int | None) -> Shape:
+    return tuple(1 if i == axis else n for i, n in enumerate(shape))
 
 
 def shaken(program: Program, run: int, plain: Values) -> Shaken:
@@ -205,7 +215,8 @@ def bars(R: np.ndarray, shaken: Sequence[np.ndarray], axis: int | None) -> np.nd
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(size > 0, found / size, np.nan)
         middle = _median(share, around) if share.size else share
-    floor = np.maximum(FLOOR * middle, np.finfo(R.dtype).eps) * size
+    unit = np.where(size > 0, np.finfo(R.dtype).smallest_subnormal, 0.0)  # of entries so small that eps times them is 0
+    floor = np.maximum(np.maximum(FLOOR * middle, np.finfo(R.dtype).eps) * size, unit)
     return np.where(np.isfinite(found), np.maximum(found, floor), np.inf).astype(R.dtype)
 
 

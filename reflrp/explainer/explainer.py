@@ -14,6 +14,7 @@ from reflrp.batches import Batch
 from reflrp.composites import Composite, resolve
 from reflrp.composites.advice import Watch
 from reflrp.engine import Program
+from reflrp.engine.uncertainty import copies
 from reflrp.errors import InputError
 from reflrp.explainer.backends import arrays_of, running, stamp_of
 from reflrp.explainer.programs import Programs, Shapes, advised
@@ -233,7 +234,8 @@ class Explainer(Maps):
         progress, bars = checks.optional_flag("progress", progress), checks.flag("uncertainty", uncertainty)
         conditions = checks.mapping("conditions", {} if conditions is None else conditions, "a dict {pattern: neurons}")
         batch = Batch(self.model, self.model.feeds(x, exact=self.dtype == "exact"), (self.output,))
-        size, notes = self._size(batch, inner=layers is not None and layers is not False)
+        inner, times = layers is not None and layers is not False, copies(len(targets)) if bars else 1
+        size, notes = self._size(batch, inner, times)
         turned = self._turned.made(_key(batch), lambda: Batch(self.model, batch.cut(size)[0], (self.output,)).turned())
         if turned:
             where = f"the output {self.output!r} holds the samples on axis {turned}"
@@ -244,6 +246,7 @@ class Explainer(Maps):
             notes = (*notes, f"{where}: targets and e.output have them first, an array init has the order of the file")
         watch = Watch({node.name: node.op_type for node in self.model.source.nodes})
         found = self._programs.of_batch(batch, size, targets, init, layers, conditions, progress, watch, turned, bars)
+        self.model.source.mapped.check()
         begun = (
             None if turned and not isinstance(init, str) else init
         )  # of an array of another order there is no share by sample
@@ -268,9 +271,9 @@ class Explainer(Maps):
         batch = Batch(self.model, self.model.feeds(x), (self.output,))
         return self._programs.of(batch.cut(self._size(batch)[0])[0])
 
-    def _size(self, batch: Batch, inner: bool = False) -> tuple[int, tuple[str, ...]]:
-        """Return how many samples to run at once, and what to say of it."""
-        allowed = self._programs.allowed(MEMORY)
+    def _size(self, batch: Batch, inner: bool = False, times: int = 1) -> tuple[int, tuple[str, ...]]:
+        """Return how many samples to run at once, whose values are in memory so many times, and what to say of it."""
+        allowed = self._programs.allowed(MEMORY) // times
         return self._sizes.made((inner, allowed, _key(batch)), lambda: self._settled(batch, inner, allowed))
 
     def _settled(self, batch: Batch, inner: bool, allowed: int) -> tuple[int, tuple[str, ...]]:

@@ -16,6 +16,7 @@ from reflrp.composites import Composite
 from reflrp.composites.advice import Watch, on_share, seeds_of, shares
 from reflrp.engine import Program, Values, prepare
 from reflrp.engine.exactness import exact_graph, exact_input, exact_rules
+from reflrp.engine.uncertainty import copies
 from reflrp.engine.weights import passing
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
 from reflrp.explainer.bars import Again, Handed
@@ -121,6 +122,9 @@ class Programs:
         `axes` are those of the samples in inner values, where they are known; `turned` is that of the output.
         """
         program, values = self.run(feeds, step)
+        if uncertainty and not self.convert.exact:
+            with limits.blamed_on(self.model.source.name):
+                check_size(program.graph, self.convert.itemsize, times=copies(len(choices)))
         if watch is not None and not self.convert.exact:
             with np.errstate(all="ignore"):  # a sum of squares may overflow, and is then no reason
                 watch.see(program.graph, program.rules, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -20,7 +21,8 @@ PLAIN = frozenset("fiub")
 
 MAPPED = 2**30
 """Bytes of a file from which on it is mapped into memory and not read: the system reads what is looked at, and may let go of it
-again. A smaller one may be written anew while the model is in use, as by another export; under a mapping that would show."""
+again. A smaller one may be written anew while the model is in use, as by another export; under a mapping that would show, and is
+refused (`Mapped.check`)."""
 
 SMALL = 2**20
 """Bytes of a part below which it is read even so."""
@@ -38,6 +40,44 @@ class Part(NamedTuple):
 
 
 @dataclass
+class Mapped:
+    """The files that are mapped into memory, each with what tells that it was written to: device, number, size and time.
+
+    A copy, as in another process, has numbers of its own, and depends on no file.
+    """
+
+    files: dict[Path, tuple[int, ...]] = field(default_factory=dict)
+
+    def add(self, path: Path, state: os.stat_result) -> None:
+        """Note a file as it was before it was mapped."""
+        self.files.setdefault(path, _as_it_is(state))
+
+    def check(self) -> None:
+        """Raise ModelError, which names the file, where one was written to: what is mapped may be other numbers now.
+
+        One that was removed, or replaced by another file, is still what is mapped.
+        """
+        for path, before in self.files.items():
+            try:
+                now = _as_it_is(path.stat())
+            except OSError:
+                continue
+            if now[:2] == before[:2] and now != before:
+                raise ModelError(
+                    f"{path}, in which weights of the model lie, was changed since the model was loaded, which maps it into memory; "
+                    "load the model again"
+                )
+
+    def __reduce__(self) -> tuple[type[Mapped], tuple[()]]:
+        """Return what a copy is made of."""
+        return Mapped, ()
+
+
+def _as_it_is(state: os.stat_result) -> tuple[int, ...]:
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+@dataclass
 class Files:
     """The files beside a model, in its folder (None for a model in memory), and what has been read of them.
 
@@ -49,6 +89,7 @@ class Files:
     folder: Path | None
     read: dict[tuple[int, int], int] = field(default_factory=dict)
     arrays: dict[tuple[Part, int, int], np.ndarray] = field(default_factory=dict)
+    mapped: Mapped = field(default_factory=Mapped)
 
     def array(self, tensor: TensorProto) -> np.ndarray:
         """Return the array of a tensor whose data lie in a file.
@@ -98,6 +139,7 @@ class Files:
         try:
             with path.open("rb") as file:
                 if state.st_size >= MAPPED and part.length >= SMALL and part.offset % ALIGNED == 0:
+                    self.mapped.add(path, os.fstat(file.fileno()))
                     return np.memmap(file, np.uint8, "r", part.offset, (part.length,))
                 file.seek(part.offset)
                 return file.read(part.length)

@@ -51,7 +51,7 @@ def parse(model: ModelLike) -> Source:
             proto = inlined(completed(proto, name), name)
             with limits.holding(outer.held, constants.values()) as made:
                 source = _parsed(proto, constants, files, name)
-                return replace(source, made=made.held)
+                return replace(source, made=made.held, mapped=files.mapped)
 
 
 def _parsed(proto: onnx.ModelProto, constants: dict[str, np.ndarray], files: Files, name: str) -> Source:

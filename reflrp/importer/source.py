@@ -10,6 +10,7 @@ import numpy as np
 
 from reflrp.arrays.looks import block, counted, ended, listed
 from reflrp.ground.caches import Kept
+from reflrp.importer.external import Mapped
 from reflrp.importer.node import OnnxNode
 
 
@@ -32,7 +33,8 @@ class Port:
 class Source:
     """A parsed model: nodes in topological order, constants as arrays, the ports, and which values are active.
 
-    `made` is how many bytes of the constants do not lie in the file but are computed from it.
+    `made` is how many bytes of the constants do not lie in the file but are computed from it; `mapped` knows the files in which
+    constants still lie.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Source:
     active: frozenset[str]
     opsets: Mapping[str, int] = field(default_factory=dict)
     made: int = 0
+    mapped: Mapped = field(default_factory=Mapped, repr=False)
 
     @Kept
     def with_gaps(self) -> frozenset[str]:

@@ -140,4 +140,4 @@ def _size_at(path: Path) -> int | None:
         size = library("zarr").open_group(path, mode="r").attrs["reflrp"]["chunk"]
     except Exception:  # no group, or none of reflrp's: who opens it says so
         return None
-    return size if isinstance(size, int) and size > 0 else None
+    return size if type(size) is int and size > 0 else None

@@ -114,6 +114,7 @@ class Store:
                 f"{chunk} have the arrays {sorted(arrays)}, and the first ones {sorted(known)}: the samples take different ways "
                 "through the model; leave layers= out"
             )
+        self._check_like(arrays)
         record = np.frombuffer(digests.of_arrays(chunk.read) + digests.of_arrays(arrays), np.uint8)
         i = chunk.start // self.size
         with _writing(self.path):
@@ -121,11 +122,24 @@ class Store:
                 _grown(self.arrays[place], chunk.stop)[chunk.start : chunk.stop] = a
             _grown(self.arrays[RECORD], i + 1)[i] = record.reshape(2, 32)
 
+    def _check_like(self, arrays: Arrays) -> None:
+        """Raise InputError where what is there holds something else for a sample than what is to be written."""
+        for place, a in arrays.items():
+            there = self.arrays[place]
+            if (there.dtype, there.shape[1:]) != (a.dtype, a.shape[1:]):
+                raise InputError(
+                    f"{self.path} is broken: {place} holds {there.dtype} {there.shape[1:]} for a sample, and not {a.dtype} "
+                    f"{a.shape[1:]}; remove it, or give another place"
+                )
+
     def finish(self, count: int) -> None:
         """Say that all samples are there."""
-        there = self.arrays["output"].shape[0]
-        if there != count:
-            raise InputError(f"{self.path} is a store of {there} samples, and data has {count}; give another place")
+        for place, a in self.arrays.items():
+            there = a.shape[0]
+            if place != RECORD and there != count:
+                raise InputError(
+                    f"{self.path} is a store of {there} samples, and data has {count} ({place}); give another place"
+                )
         with _writing(self.path):
             group = library("zarr").open_group(self.path, mode="r+")
             if group.attrs.get("complete") is not True:

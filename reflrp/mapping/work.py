@@ -151,10 +151,11 @@ class Work:
                 yield held
             held = self._chunk(start, feeds, targets)
             start = held.stop
-        if held is not None:
-            if held.start:
-                self.check_apart((held.stop - held.start) % self.size)
-            yield held
+        if held is None:
+            raise InputError("data holds no sample")
+        if held.start:
+            self.check_apart((held.stop - held.start) % self.size)
+        yield held
 
     def _chunk(self, start: int, feeds: Feeds, targets: list[Target] | None) -> Chunk:
         stop = start + samples_in(feeds)

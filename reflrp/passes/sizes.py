@@ -9,17 +9,17 @@ from reflrp.errors import TooLarge
 from reflrp.ir import Graph, Node
 
 
-def check_size(graph: Graph, itemsize: int, keep: bool = True) -> None:
+def check_size(graph: Graph, itemsize: int, keep: bool = True, times: int = 1) -> None:
     """Raise TooLarge where a graph takes more than the limit, and name the node.
 
     What counts is the constants that the import made, the values (with keep=False, as long as somebody reads them), and
-    what one node lays out for a moment.
+    what one node lays out for a moment. With error bars the values are there several `times`.
     """
     last = {} if keep else {i: node.name for node in graph.nodes for i in node.inputs}
     sizes = {
         k: limits.size_of(v.shape, max(itemsize, 0 if v.active else v.dtype.itemsize)) for k, v in graph.values.items()
     }
-    total = graph.made + (sum(sizes[node.output] for node in graph.nodes) if keep else 0)
+    total = graph.made + times * (sum(sizes[node.output] for node in graph.nodes) if keep else 0)
     for node in sorted(graph.nodes, key=graph.takes, reverse=True) if keep else graph.nodes:
         total += 0 if keep else sizes[node.output]
         moment = graph.takes(node) * itemsize

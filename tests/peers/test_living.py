@@ -1,6 +1,8 @@
 """Composites of zennit itself, read by reflrp.dialects.zennit.composite, against zennit. Limit: 1e-9 of the largest relevance."""
 
 import copy
+import functools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
@@ -197,15 +199,44 @@ def test_what_zennit_cannot_do() -> None:
         dialect.to_zennit("zennit.EpsilonPlus", plus.onnx, plus.net, zennit)
 
 
-def test_a_border_that_is_a_node_of_the_file() -> None:
-    """padding="same" of an even kernel: the file has a Pad, whose zeros WSquare would count."""
-    case = nets.nets.made(
-        lambda: nn.Sequential(nn.Conv1d(2, 5, 4, padding="same"), nn.Flatten(), nn.Linear(35, 5)), (2, 7)
-    )
-    for read_or_write in (
-        lambda: read(composites.LayerMapComposite([(nn.Conv1d, rules.WSquare())]), case.onnx, case.net),
-        lambda: dialect.to_zennit("zennit.EpsilonPlusFlat", case.onnx, case.net, zennit),
-    ):
-        with pytest.raises(reflrp.RuleError, match="whose zeros would count as inputs"):
-            read_or_write()
-    assert_agree(case, composites.EpsilonPlus)
+def bordered(optimize: bool, *layers: nn.Module) -> nets.nets.Case:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says once that "same" of an even kernel is slow
+        size = nn.Sequential(*layers)(torch.zeros(1, 2, 6, 7)).numel()
+    return nets.nets.made(lambda: nn.Sequential(*layers, nn.Flatten(), nn.Linear(size, 5)), (2, 6, 7), 0, optimize)
+
+
+COUNTING: dict[str, tuple[Any, ...]] = {"WSquare": (), "Flat": (), "ZBox": (-3.0, 3.0)}
+BORDERS: dict[str, tuple[Callable[[], tuple[nn.Module, ...]], bool, str]] = {
+    "same, merged": (lambda: (nn.Conv2d(2, 5, 4, padding="same"),), True, ""),
+    "same, a node": (lambda: (nn.Conv2d(2, 5, 4, padding="same"),), False, "whose zeros would count as inputs"),
+    "dilated": (lambda: (nn.Conv2d(2, 5, (2, 3), padding="same", dilation=(3, 2)),), True, ""),
+    "a module, merged": (lambda: (nn.ZeroPad2d((1, 2, 0, 1)), nn.Conv2d(2, 5, 3)), True, "would not count as inputs"),
+    "both, merged": (lambda: (nn.ZeroPad2d(1), nn.Conv2d(2, 5, 3, padding=1)), True, "would not count as inputs"),
+    "a module, a node": (lambda: (nn.ZeroPad2d((1, 2, 0, 1)), nn.Conv2d(2, 5, 3)), False, ""),
+    "reflected": (lambda: (nn.Conv2d(2, 5, 4, padding="same", padding_mode="reflect"),), True, ""),
+    "circular": (lambda: (nn.Conv2d(2, 5, 3, padding=1, padding_mode="circular"),), True, ""),
+    "transposed": (lambda: (nn.ConvTranspose2d(2, 5, 3, 2, padding=1, output_padding=1),), True, ""),
+}
+
+
+@pytest.mark.parametrize("rule", COUNTING)
+@pytest.mark.parametrize("border", BORDERS)
+def test_borders(border: str, rule: str) -> None:
+    """Rules that count inputs of 0 need the border in the file that the module has: else they are refused, both ways."""
+    layers, optimize, refused = BORDERS[border]
+    case = bordered(optimize, *layers())
+    ours = dialect.LayerMapComposite([(dialect.Convolution, getattr(dialect, rule)(*COUNTING[rule]))])
+
+    def make() -> Any:
+        return composites.LayerMapComposite([(types.Convolution, getattr(rules, rule)(*COUNTING[rule]))])
+
+    if refused:
+        for read_or_write in (read, functools.partial(dialect.to_zennit, library=zennit)):
+            with pytest.raises(reflrp.RuleError, match=refused):
+                read_or_write(make() if read_or_write is read else ours, case.onnx, case.net)
+        assert_agree(case, composites.EpsilonPlus)
+    else:
+        assert_agree(case, make)
+        theirs = dialect.to_zennit(ours, case.onnx, case.net, zennit)
+        assert_agree(case, lambda: theirs)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from reflrp.composites.matchers import Survey
-from reflrp.dialects.living.parts import Part
+from reflrp.dialects.living.parts import Part, border_of
 from reflrp.dialects.living.scopes import Scopes
 from reflrp.errors import RuleError
 from reflrp.ground import checks
@@ -108,6 +108,11 @@ class Network:
         """Return the nodes that put constants around a value, each with the module around it, for those modules."""
         modes = {n.name: n.attributes.get("mode", "constant") for n in self.model.source.nodes if n.op_type == "Pad"}
         return [(n, name) for n, name in self.moved_in(names) if any(modes.get(o) == "constant" for o in n.onnx)]
+
+    def widened(self, names: Iterable[str]) -> list[tuple[Node, str]]:
+        """Return the convolutions with zeros around them that their module does not put there, for those modules."""
+        own = [(p.node, p.parts[0]) for p in self.places if p.own and p.parts[0].name in names]
+        return [(n, part.name) for n, part in own if isinstance(n.op, Conv) and part.border != border_of(n.op)]
 
     @cached_property
     def _written(self) -> dict[str, tuple[str, str]]:

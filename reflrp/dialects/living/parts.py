@@ -12,7 +12,7 @@ from reflrp.arrays import ZERO
 from reflrp.composites.matchers import Matcher, op_type
 from reflrp.dialects.zennit import naming, types
 from reflrp.errors import RuleError
-from reflrp.ops.conv import ConvTranspose
+from reflrp.ops.conv import Conv, ConvTranspose
 from reflrp.ops.linear import Dense, Diagonal, LinearMap
 
 OWN: dict[tuple[str, str], Matcher] = {
@@ -30,6 +30,8 @@ OWN: dict[tuple[str, str], Matcher] = {
 WEIGHTED = frozenset({
     "Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
 })  # fmt: skip
+
+Border = tuple[tuple[int, ...], tuple[int, ...]]
 
 CLOSE = {8: 1e-12, 4: 1e-6, 2: 1e-2}
 """How far weights may be off that were rounded or scaled on their way into the file: by the bytes of a number there."""
@@ -77,6 +79,17 @@ class Part:
         """Whether it has running statistics."""
         return ("torch", "_BatchNorm") in self.bases or ("torchvision", "FrozenBatchNorm2d") in self.bases
 
+    @property
+    def border(self) -> Border:
+        """How many zeros a convolution puts before and after each axis; what it pads with otherwise, it does beforehand."""
+        module, zeros = self.module, (0,) * len(self.module.kernel_size)
+        if module.padding == "valid" or module.padding_mode != "zeros":
+            return zeros, zeros
+        if module.padding != "same":
+            return tuple(module.padding), tuple(module.padding)
+        whole = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        return tuple(n // 2 for n in whole), tuple(n - n // 2 for n in whole)
+
     def array(self, name: str, size: int, default: float) -> np.ndarray:
         """Return a parameter or buffer in float64; where the module has none, `size` times the default."""
         value = getattr(self.module, name, None)
@@ -110,6 +123,11 @@ class Part:
                 return False
             w, bias = w * _along_outputs(s, op), bias * s + t
         return close(op.w.T if isinstance(op, Dense) else op.w, w) and close(b, bias)
+
+
+def border_of(op: Conv) -> Border:
+    """Return how many zeros a node puts before and after each axis."""
+    return tuple(op.windows.begin), tuple(op.windows.end)
 
 
 def numbers(value: Any) -> np.ndarray:

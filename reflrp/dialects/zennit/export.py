@@ -67,16 +67,17 @@ def to_zennit(rules: Any, model: Any, module: Any, library: Any, shapes: Mapping
     network = Network(model, module, ("part_bias", *(["merge_batchnorm"] if merges else [])), merges, shapes)
     check_merges(network, {})
     _check_passes(network, ours.canonize)
-    given, hooks = ours.assign(network.graph), dict[str, tuple[str, Any]]()
+    given, hooks, ruled = ours.assign(network.graph), dict[str, tuple[str, Any]](), dict[str, Rule]()
     for place in network.places:
         rule = given[place.node.name]
         if not is_plain_gradient(rule, place):
             name, hook = _module(place, rule), (repr(rule), _hook(rule, library, module))
-            check_borders(network, {name: rule})
+            ruled[name] = rule
             if hooks.setdefault(name, hook)[0] != hook[0]:
                 raise RuleError(
                     f"{place.parts[0]!r} is called more than once, by different rules; zennit has one a module"
                 )
+    check_borders(network, ruled)
     return composites.NameMapComposite([((name,), hook) for name, (_, hook) in hooks.items()], added)
 
 

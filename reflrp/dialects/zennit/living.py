@@ -9,7 +9,7 @@ from typing import Any
 
 from reflrp.composites import Composite, Pairs
 from reflrp.dialects.living import At, Network, Part, Place
-from reflrp.dialects.living.network import modules_of
+from reflrp.dialects.living.network import EXPORT, modules_of
 from reflrp.dialects.zennit import types
 from reflrp.dialects.zennit.canonization import canonization
 from reflrp.dialects.zennit.hooks import rule
@@ -174,10 +174,18 @@ def _check_unseen(network: Network, rules: Mapping[str, Rule], seen: set[str]) -
 
 
 def check_borders(network: Network, rules: Mapping[str, Rule]) -> None:
-    """Refuse rules for which an input of 0 and a border are two things, on modules whose border is a node of the file."""
+    """Refuse rules for which an input of 0 and a border are two things, on modules that have another border in the file.
+
+    Either a border of the module is a node of the file, or exporters have merged into it what another module pads.
+    """
     counting = {n for n, rule in rules.items() if isinstance(rule, Flat | WSquare | ZBox)}
     for node, name in network.bordered_in(counting):
         raise RuleError(
             f"{network.parts[name]!r} has the rule {rules[name]!r}, and in the file a border of its own, node {node.name!r}, "
-            "whose zeros would count as inputs"
+            "whose zeros would count as inputs; export it with optimize=True, which merges the two"
+        )
+    for node, name in network.widened(counting):
+        raise RuleError(
+            f"{network.parts[name]!r} has the rule {rules[name]!r}, and in the file another border, node {node.name!r}, whose "
+            f"zeros would not count as inputs: what pads before it is merged into it; export it by {EXPORT}"
         )
