@@ -71,7 +71,7 @@ class Images:
         std = _numbers("std", self.std)
         if 0 in std:
             raise checks.refuse("std", self.std, "numbers other than 0")
-        if self.channels not in (None, *MODES):
+        if self.channels is not None and checks.whole("channels", self.channels, 1) not in MODES:
             raise checks.refuse("channels", self.channels, "1, 3 or 4")
         pixels = Pixels(low, high, _numbers("mean", self.mean), std, _size(self.size), self.channels)
         object.__setattr__(self, "pixels", pixels)
