@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Keeps the checkout off sys.path, in `python -m ...` and in the subprocesses of tests too.
 export PYTHONSAFEPATH = 1
 
-SOURCES := $(shell find reflrp converters conformance -name __pycache__ -prune -o -print 2>/dev/null)
+SOURCES := $(shell find reflrp converters conformance \( -name __pycache__ -o -path conformance/reports \) -prune -o -print 2>/dev/null)
 # A build folder left over would carry files since deleted into the package.
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
@@ -111,7 +111,7 @@ spec: $(VENV)/.dev $(VENV)/.package  ## Write docs/spec.md from the clauses, the
 conform: $(VENV)/.dev $(VENV)/.package  ## Hold reflrp against the conformance vectors
 	$(VENV)/bin/reflrp conformance run --adapter reflrp.conformance.adapters.reflrp:Adapter
 
-verdicts: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Hold zennit, captum, LXT and pnpxai against the vectors: reports, docs/verdicts.md
+verdicts: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Hold zennit, captum, LXT and pnpxai against the vectors, write reports and docs/verdicts.md
 	OMP_NUM_THREADS=1 $(PEERS_VENV)/bin/python -m reflrp.conformance.libraries conformance/reports
 	$(PEERS_VENV)/bin/python -m reflrp.conformance.verdict_page docs/verdicts.md conformance/reports
 

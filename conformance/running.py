@@ -45,7 +45,7 @@ def run(
     vectors : path, optional
         Another folder of vectors than the one that ships.
     combinations : bool
-        Name a FAIL by the published readings that give it together, up to three; takes seconds for each.
+        Name a FAIL by the published readings that give it together, up to three; takes seconds for each, of large graphs a minute.
 
     Returns
     -------

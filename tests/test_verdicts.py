@@ -15,6 +15,7 @@ from reflrp.conformance.profiles import Profile
 from reflrp.conformance.readings import PUBLISHED
 from reflrp.conformance.readings.libraries import LIBRARIES
 from reflrp.conformance.verdict_page import page, reports, state, unnamed
+from reflrp.errors import InputError
 
 CHECKOUT = Path(__file__).parents[1]
 REPORTS = reports(CHECKOUT / "conformance" / "reports")
@@ -35,6 +36,11 @@ def test_what_libraries_do_is_named(reading):
     cases |= {"n - 1": "layer_norm/epsilon"}
     (row,) = run(Adapter(reading), cases.get(reading.clause, "batchnorm/after_dense_fold"), combinations=True).rows
     assert row.word == f"DEVIATES({reading.tag})"
+
+
+def test_combinations_are_a_yes_or_no():
+    with pytest.raises(InputError, match="combinations"):
+        run(Adapter(), "epsilon/*", combinations="yes")
 
 
 def test_noise_gets_no_name():
