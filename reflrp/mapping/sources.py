@@ -103,7 +103,10 @@ class Stream:
             raise checks.refuse("data", data, WANTED) from error
         for batch in batches:
             first = _feeds(name, batch)
-            one = {k: (a[:1] if len(a) else np.zeros((1, *a.shape[1:]), a.dtype)) if a.ndim else a for k, a in first.items()}
+            one = {
+                k: (a[:1] if len(a) else np.zeros((1, *a.shape[1:]), a.dtype)) if a.ndim else a
+                for k, a in first.items()
+            }
             return cls(name, chain([first], batches), one)
         raise InputError("data holds no batch")
 
