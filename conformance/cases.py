@@ -102,7 +102,7 @@ def index(folder: Path | None = None) -> dict[str, Any]:
     """Return what index.json says: the version of the suite, and each case with the sums of its files."""
     path = (folder or VECTORS) / "index.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        found: Any = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no index of conformance vectors: {error}") from error
     cases = found.get("cases") if isinstance(found, dict) else None
@@ -111,7 +111,7 @@ def index(folder: Path | None = None) -> dict[str, Any]:
         raise InputError(
             f"{path} is no index of conformance vectors: it has no suite_version, or not for each case the sums of {sorted(FILES)}"
         )
-    return found
+    return dict(found)
 
 
 def select(cases: str | Sequence[str] = "*", folder: Path | None = None) -> list[Case]:

@@ -115,8 +115,8 @@ def difference(adapter: Adapter, net: Net, seed: dict[str, np.ndarray], dtype: s
             found = adapter.explain(adapter.load(path, dtype), net.inputs, seed, net.rules)
         except Unsupported:
             return ""
-        except (Exception, SystemExit) as error:  # shrunk, too
-            found, raised = {}, f"it raises {type(error).__name__}: {error}"
+        except (Exception, SystemExit) as cause:  # shrunk, too
+            found, raised = {}, f"it raises {type(cause).__name__}: {cause}"
     wrong = raised or malformed(found, expected)
     error = float("inf") if wrong else distance(found, expected)
     if error <= TOLERANCE[dtype]:

@@ -446,6 +446,11 @@ def test_search_shrinks_what_it_finds():
     assert len(re.findall(r" = Gemm\(", str(found.value))) == 1, "one layer is enough"
 
 
+def test_search_shrinks_what_raises():
+    with pytest.raises(AssertionError, match="it raises KeyError: 'x'"):
+        search(Answers(raising(KeyError("x"))), examples=5)
+
+
 def test_the_page_is_up_to_date():
     assert (CHECKOUT / "docs" / "spec.md").read_text("utf-8") == page(), "run `make spec`"
 
