@@ -21,6 +21,14 @@ from reflrp.ground import checks
 VECTORS = Path(str(resources.files("reflrp.conformance"))) / "vectors" / "v1"
 """Where the vectors of this release lie."""
 
+FILES = frozenset({"case.json", "data.npz", "model.onnx"})
+"""The files of a case."""
+
+FIELDS = frozenset({
+    "id", "clauses", "comment", "expect", "exact", "requires", "model", "rules", "arrays", "tolerance", "variants",
+})  # fmt: skip
+"""What is read of case.json."""
+
 Expect = Literal["match", "reject", "property"]
 
 
@@ -94,18 +102,26 @@ def index(folder: Path | None = None) -> dict[str, Any]:
     """Return what index.json says: the version of the suite, and each case with the sums of its files."""
     path = (folder or VECTORS) / "index.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        found: Any = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no index of conformance vectors: {error}") from error
-    return found
+    cases = found.get("cases") if isinstance(found, dict) else None
+    sums = isinstance(cases, dict) and all(isinstance(v, dict) and set(v) == FILES for v in cases.values())
+    if not sums or not isinstance(found.get("suite_version"), str):
+        raise InputError(
+            f"{path} is no index of conformance vectors: it has no suite_version, or not for each case the sums of {sorted(FILES)}"
+        )
+    return dict(found)
 
 
 def select(cases: str | Sequence[str] = "*", folder: Path | None = None) -> list[Case]:
     """Return the cases whose ids match one of the globs, in the index's order.
 
-    Raises InputError for a glob that matches nothing.
+    Raises InputError for a glob that matches nothing, and for no glob.
     """
     globs = [cases] if isinstance(cases, str) else list(checks.texts("cases", cases))
+    if not globs:
+        raise InputError("cases=[] are none: nothing would be judged; give globs, or '*' for all")
     root = folder or VECTORS
     ids = list(index(root)["cases"])
     empty = [glob for glob in globs if not any(fnmatchcase(i, glob) for i in ids)]
@@ -117,9 +133,12 @@ def select(cases: str | Sequence[str] = "*", folder: Path | None = None) -> list
 def load_case(folder: Path) -> Case:
     """Return the case of a folder."""
     try:
-        return Case(folder, json.loads((folder / "case.json").read_text("utf-8")))
+        record = json.loads((folder / "case.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no case of the conformance suite: {error}") from error
+    if not isinstance(record, dict) or FIELDS - set(record):
+        raise InputError(f"{folder} holds no case of the conformance suite: case.json needs {sorted(FIELDS)}")
+    return Case(folder, record)
 
 
 def altered(cases: Iterable[Case], folder: Path | None = None) -> list[str]:
@@ -129,5 +148,13 @@ def altered(cases: Iterable[Case], folder: Path | None = None) -> list[str]:
         f"{case.id}/{name}"
         for case in cases
         for name, found in sums[case.id].items()
-        if hashlib.sha256((case.folder / name).read_bytes()).hexdigest() != found
+        if _sum(case.folder / name) != found
     ]
+
+
+def _sum(path: Path) -> str:
+    """Return the SHA-256 of a file; "" of one that cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

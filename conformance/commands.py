@@ -10,7 +10,7 @@ import typer
 
 from reflrp.cli.output import say
 from reflrp.conformance.cases import select
-from reflrp.conformance.protocol import Adapter
+from reflrp.conformance.protocol import METHODS, Adapter
 from reflrp.conformance.report import Report
 from reflrp.errors import InputError
 
@@ -104,10 +104,9 @@ def adapter_of(text: str) -> Adapter:
         )
     try:
         made: Any = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"--adapter={text!r} cannot be made: {error}") from error
-    wanted = ("describe", "load", "forward", "explain")
-    missing = [n for n in wanted if not callable(getattr(made, n, None))]
+    except (Exception, SystemExit) as error:  # whatever the library raises, or its import
+        raise InputError(f"--adapter={text!r} cannot be made: {type(error).__name__}: {error}") from error
+    missing = [n for n in METHODS if not callable(getattr(made, n, None))]
     if missing:
         raise InputError(f"--adapter={text!r} is no adapter: it has no {', '.join(missing)}")
     found: Adapter = made

@@ -42,8 +42,8 @@ class Written:
         try:
             with np.load(self.folder / f"{case.id}.npz", allow_pickle=False) as data:
                 return dict(data)
-        except (OSError, ValueError) as error:
-            raise Unsupported(f"no {case.id}.npz that can be read: {error}") from error
+        except FileNotFoundError as error:
+            raise Unsupported(f"there is no {case.id}.npz") from error
 
     def forward(self, model: dict[str, np.ndarray], inputs: Arrays) -> Arrays:
         """Return the outputs."""
@@ -83,4 +83,7 @@ def judge(
     checks.text("version", version)
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder of results")
-    return run(Written(folder, name, version, select(cases)), cases, dtype, profile)
+    chosen = select(cases)
+    if not any((folder / f"{case.id}{end}").is_file() for case in chosen for end in (".npz", ".txt")):
+        raise InputError(f"{folder} holds none of the cases: write GROUP/CASE.npz, as {chosen[0].id}.npz")
+    return run(Written(folder, name, version, chosen), cases, dtype, profile)

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from reflrp.conformance.cases import select
 from reflrp.conformance.profiles import Profile
 from reflrp.conformance.protocol import Adapter
-from reflrp.conformance.running import judge_one, row_of
+from reflrp.conformance.running import asked, judge_one, row_of
 
 
 def parametrize_with_cases(
@@ -30,8 +29,7 @@ def parametrize_with_cases(
     """
     import pytest
 
-    declared = profile if isinstance(profile, Profile) else Profile.load(profile) if profile else Profile()
-    info = adapter.describe()
+    chosen, info, declared = asked(adapter, cases, dtype, profile)
 
     def check_of(case: Any) -> Callable[[], None]:
         def check() -> None:
@@ -44,5 +42,4 @@ def parametrize_with_cases(
 
         return check
 
-    chosen = select(cases)
     return pytest.mark.parametrize("check", [check_of(case) for case in chosen], ids=[case.id for case in chosen])

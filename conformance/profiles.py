@@ -11,6 +11,7 @@ from typing import Any
 
 from reflrp.conformance.report import Row
 from reflrp.errors import InputError
+from reflrp.ground import checks
 from reflrp.storage.files import named, read_text
 
 FIELDS = ("case", "verdict", "reason", "url", "until")
@@ -50,6 +51,20 @@ class Profile:
 
     deviations: tuple[Deviation, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Check that they are deviations."""
+        found = checks.listed_things("deviations", self.deviations, "a list of Deviation")
+        if not all(isinstance(d, Deviation) for d in found):
+            raise checks.refuse("deviations", self.deviations, "a list of Deviation")
+        object.__setattr__(self, "deviations", tuple(found))
+
+    @classmethod
+    def of(cls, given: Profile | str | Path | None) -> Profile:
+        """Return a profile as it is, that of a file, or for None one that declares nothing."""
+        if isinstance(given, Profile):
+            return given
+        return cls() if given is None else cls.load(given)
+
     @classmethod
     def load(cls, path: str | Path) -> Profile:
         """Return the profile of a TOML file. Raises InputError where a field is missing, unknown or no text."""
@@ -65,16 +80,20 @@ class Profile:
     def applied(self, rows: Sequence[Row]) -> tuple[Row, ...]:
         """Return the rows with what is declared, XPASS where it is no longer so.
 
-        Raises InputError for a deviation that names none of the rows: it would never be found out of date.
+        Raises InputError for a deviation that names none of the rows.
         """
+        self.check([row.case for row in rows])
         found = list(rows)
         for deviation in self.deviations:
-            meant = [i for i, row in enumerate(rows) if deviation.matches(row.case)]
-            if not meant:
-                raise InputError(f"the profile's case={deviation.case!r} matches none of the cases that were run")
-            for i in meant:
+            for i in [i for i, row in enumerate(rows) if deviation.matches(row.case)]:
                 found[i] = _declared(rows[i], deviation)
         return tuple(found)
+
+    def check(self, cases: Sequence[str]) -> None:
+        """Raise InputError for a deviation that names none of the cases: it would never be found out of date."""
+        for deviation in self.deviations:
+            if not any(map(deviation.matches, cases)):
+                raise InputError(f"the profile's case={deviation.case!r} matches none of the cases that were run")
 
 
 def _deviation(path: str | Path, number: int, entry: Any) -> Deviation:

@@ -9,8 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from reflrp.ground import checks
+
 Arrays = Mapping[str, np.ndarray]
 """Arrays by the names of values in the ONNX graph."""
+
+
+METHODS = ("describe", "load", "forward", "explain")
+"""What an adapter can do."""
 
 
 class Unsupported(Exception):
@@ -46,6 +52,15 @@ class Info:
     ops: frozenset[str] | None = None
     dtypes: tuple[str, ...] = ("float64", "float32")
     intermediates: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what is compared with the cases."""
+        checks.text("name", self.name)
+        checks.text("version", self.version)
+        object.__setattr__(self, "dtypes", checks.texts("dtypes", self.dtypes))
+        for key in ("rules", "ops"):
+            if getattr(self, key) is not None:
+                object.__setattr__(self, key, frozenset(checks.texts(key, getattr(self, key))))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,10 @@ from typing import Any
 
 from reflrp.conformance.verdicts import CONFORM, FAILING
 from reflrp.errors import InputError
+from reflrp.ground import checks
 from reflrp.storage.files import named, read_text, write_beside
+
+VERDICTS = CONFORM | FAILING | {"XPASS", "FORWARD", "UNSUPPORTED"}
 
 SCHEMA = "reflrp-conformance-report-1"
 
@@ -123,6 +126,8 @@ class Report:
             if record.pop("schema") != SCHEMA:
                 raise ValueError("another schema")
             rows = tuple(_row(row) for row in record.pop("rows"))
+            if not all(isinstance(v, str) for v in record.values()):
+                raise ValueError("library, version, dtype, suite and index are texts")
             return cls(rows=rows, **record)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is no report of the conformance suite: {error}") from error
@@ -130,7 +135,16 @@ class Report:
 
 def _row(record: dict[str, Any]) -> Row:
     nan = {k: float("nan") for k in ("error", "tolerance") if record[k] is None}
-    return Row(**{**record, **nan, "clauses": tuple(record["clauses"])})
+    row = Row(**{**record, **nan, "clauses": tuple(record["clauses"])})
+    texts = (row.case, *row.clauses, row.verdict, row.variant, row.first_bad, row.message, row.declared)
+    numbers = (row.error, row.tolerance, row.seconds)
+    if (
+        row.verdict not in VERDICTS
+        or not all(isinstance(t, str) for t in texts)
+        or any(type(n) not in (int, float) for n in numbers)
+    ):
+        raise ValueError(f"the row {checks.shown(record)}")
+    return row
 
 
 def state(rows: Iterable[Row]) -> str:

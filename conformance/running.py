@@ -13,7 +13,7 @@ from reflrp.conformance.cases import VECTORS, Case, altered, index, select
 from reflrp.conformance.naming import Kept, named
 from reflrp.conformance.profiles import Profile
 from reflrp.conformance.properties import PROPERTIES
-from reflrp.conformance.protocol import Adapter, Info, Unsupported
+from reflrp.conformance.protocol import METHODS, Adapter, Info, Unsupported
 from reflrp.conformance.report import Report, Row
 from reflrp.conformance.verdicts import Verdict
 from reflrp.errors import InputError
@@ -55,7 +55,8 @@ def run(
     Raises
     ------
     InputError
-        For a glob that matches no case, a file of a case that is not what the index says, or an unknown dtype.
+        For what is no adapter, a glob that matches no case, a file of a case that is not what the index says, an unknown dtype, or
+        a profile that cannot be read or names none of the cases. What the library itself raises in a case is its verdict.
 
     Examples
     --------
@@ -64,19 +65,41 @@ def run(
     >>> print(run(Adapter(), "epsilon/*"))  # doctest: +SKIP
 
     """
-    checks.choice("dtype", dtype, DTYPES)
     checks.flag("combinations", combinations)
     root = VECTORS if vectors is None else checks.path("vectors", vectors)
+    chosen, info, declared = asked(adapter, cases, dtype, profile, root)
+    rows = tuple(_row(case, adapter, info, dtype, combinations) for case in chosen)
+    about = index(root)
+    sha = hashlib.sha256((root / "index.json").read_bytes()).hexdigest()
+    return Report(info.name, info.version, dtype, about["suite_version"], sha, declared.applied(rows))
+
+
+def asked(
+    adapter: Adapter, cases: str | Sequence[str], dtype: str, profile: Profile | str | Path | None, root: Path = VECTORS
+) -> tuple[list[Case], Info, Profile]:
+    """Return the cases, who is judged, and what it declares, each checked before anything is judged."""
+    checks.choice("dtype", dtype, DTYPES)
     chosen = select(cases, root)
     changed = altered(chosen, root)
     if changed:
         raise InputError(f"{changed[0]} is not the file that index.json names; get the vectors anew")
-    info = adapter.describe()
-    rows = tuple(_row(case, adapter, info, dtype, combinations) for case in chosen)
-    declared = profile if isinstance(profile, Profile) else Profile.load(profile) if profile else Profile()
-    about = index(root)
-    sha = hashlib.sha256((root / "index.json").read_bytes()).hexdigest()
-    return Report(info.name, info.version, dtype, about["suite_version"], sha, declared.applied(rows))
+    declared = Profile.of(profile)
+    declared.check([case.id for case in chosen])
+    return chosen, described(adapter), declared
+
+
+def described(adapter: Adapter) -> Info:
+    """Return what an adapter says of its library. Raises InputError for what is no adapter, and for what is no `Info`."""
+    missing = [n for n in METHODS if isinstance(adapter, type) or not callable(getattr(adapter, n, None))]
+    if missing:
+        raise InputError(f"{checks.shown(adapter)} is no adapter: an object with the methods {', '.join(missing)}")
+    try:
+        info = adapter.describe()
+    except (Exception, SystemExit) as error:
+        raise InputError(f"the adapter's describe() raised {type(error).__name__}: {error}") from error
+    if not isinstance(info, Info):
+        raise InputError(f"the adapter's describe() returned {checks.shown(info)}, and not an Info")
+    return info
 
 
 def _row(case: Case, adapter: Adapter, info: Info, dtype: str, combinations: bool) -> Row:
@@ -112,7 +135,7 @@ def judge_one(case: Case, adapter: Adapter, info: Info, dtype: str) -> Verdict:
         return JUDGES[case.expect](case, adapter, dtype)
     except Unsupported as error:
         return Verdict("UNSUPPORTED", message=str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a library that ends the process would end the run, as if all were well
         return Verdict("ERROR", message=f"{type(error).__name__}: {error}")
 
 

@@ -106,7 +106,7 @@ def network(draw: Any) -> tuple[Net, dict[str, np.ndarray]]:
 def difference(adapter: Adapter, net: Net, seed: dict[str, np.ndarray], dtype: str) -> str:
     """Return in words where a library differs from the oracle, or ""."""
     model = net.model({k: v.shape for k, v in seed.items()})
-    answer = Oracle()(model, net.inputs, seed, net.rules)
+    answer, raised = Oracle()(model, net.inputs, seed, net.rules), ""
     expected = {k: nearest(answer.relevance[k]) for k in net.inputs}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
@@ -115,7 +115,9 @@ def difference(adapter: Adapter, net: Net, seed: dict[str, np.ndarray], dtype: s
             found = adapter.explain(adapter.load(path, dtype), net.inputs, seed, net.rules)
         except Unsupported:
             return ""
-    wrong = malformed(found, expected)
+        except (Exception, SystemExit) as cause:  # shrunk, too
+            found, raised = {}, f"it raises {type(cause).__name__}: {cause}"
+    wrong = raised or malformed(found, expected)
     error = float("inf") if wrong else distance(found, expected)
     if error <= TOLERANCE[dtype]:
         return ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reflrp.conformance import Case, Deviation, Profile, Report, Row, Unsupported, clauses, run, select
+from reflrp.conformance import Case, Deviation, Info, Profile, Report, Row, Unsupported, clauses, run, select
 from reflrp.conformance.adapters import compiled, literal
 from reflrp.conformance.adapters.reflrp import Adapter
 from reflrp.conformance.cases import VECTORS, altered, index
@@ -184,6 +184,7 @@ def test_verdicts_on_broken_answers():
     assert verdict(lambda r: None).verdict == "ERROR"
     assert verdict(raising(KeyError("x"))).verdict == "ERROR"
     assert verdict(raising(Unsupported("no"))).verdict == "UNSUPPORTED"
+    assert verdict(raising(SystemExit(0))).verdict == "ERROR", "a library that ends the process ends no run well"
 
 
 def test_fail_names_the_first_value_that_differs():
@@ -256,6 +257,46 @@ def test_properties_are_told_apart():
     assert verdicts(run(Overwriting(), "property/again*")) == {"FAIL"}
 
 
+def test_a_library_that_answers_in_one_buffer_is_no_less_judged():
+    """Its answers are copied: else the second would stand in for the first, and any two would be the same."""
+
+    class Reusing(Adapter):
+        def __init__(self):
+            self.calls, self.buffers = 0, {}
+
+        def explain(self, model, inputs, seed, rules):
+            self.calls += 1
+            for key, found in super().explain(model, inputs, seed, rules).items():
+                buffer = self.buffers.setdefault((key, found.shape), np.empty(found.shape))
+                buffer[...] = self.calls * found
+            return {key: b for (key, shape), b in self.buffers.items() if shape == inputs.get(key, b).shape}
+
+    assert verdicts(run(Reusing(), ["property/again*", "property/linear*"])) == {"FAIL"}
+
+
+@pytest.mark.parametrize("odd", [None, "reflrp", object(), Adapter])
+def test_what_is_no_adapter_is_refused(odd):
+    for held in (run, parametrize_with_cases):
+        with pytest.raises(InputError, match="is no adapter"):
+            held(odd, "epsilon/epsilon_dense")
+
+
+def test_what_an_adapter_says_of_itself_is_checked():
+    class Says(Adapter):
+        def __init__(self, describe):
+            self.describe = describe
+
+    for wrong in (lambda: None, lambda: {"name": "x"}, raising(OSError("q")), raising(SystemExit(0))):
+        with pytest.raises(InputError, match="describe"):
+            run(Says(lambda w=wrong: w() if w.__code__.co_argcount == 0 else w(None)), "epsilon/epsilon_dense")
+    for fields in ({"dtypes": None}, {"rules": 3}, {"ops": [1]}, {"name": None}, {"version": 1.0}):
+        with pytest.raises(InputError, match=next(iter(fields))):
+            Info(**{"name": "l", "version": "1", **fields})
+    info = Info("l", "1", rules=["epsilon"], ops=["Relu"], dtypes="float64")
+    assert (info.rules, info.ops, info.dtypes) == ({"epsilon"}, {"Relu"}, ("float64",))
+    assert verdicts(run(Says(lambda: info), "epsilon/epsilon_dense")) == {"UNSUPPORTED"}
+
+
 # ---------------------------------------------------------------- profiles, reports, files
 
 
@@ -297,6 +338,16 @@ def test_reports_are_saved_and_rendered(tmp_path):
         Report.load(tmp_path / "r.json")
 
 
+def test_reports_are_read_strictly(tmp_path):
+    run(Adapter(), "epsilon/epsilon_dense").save(tmp_path / "r.json")
+    good = json.loads((tmp_path / "r.json").read_text("utf-8"))
+    rows = [{"verdict": "GREAT"}, {"seconds": "x"}, {"error": "a"}, {"clauses": [3]}, {"message": None}, {"case": 1}]
+    for wrong in [*({"rows": [{**good["rows"][0], **row}]} for row in rows), {"library": 3}, {"rows": None}]:
+        (tmp_path / "r.json").write_text(json.dumps({**good, **wrong}), "utf-8")
+        with pytest.raises(InputError, match="is no report"):
+            Report.load(tmp_path / "r.json")
+
+
 def test_a_clause_conforms_only_if_all_of_its_cases_do():
     rows = (Row("a", ("EPS-1",), "PASS"), Row("b", ("EPS-1",), "FAIL"), Row("c", ("EPS-2",), "UNSUPPORTED"))
     report = Report("l", "1", "float64", "s", "i", rows)
@@ -333,6 +384,42 @@ def test_altered_vectors_judge_nobody(tmp_path):
         run(Adapter(), vectors=tmp_path)
 
 
+@pytest.mark.parametrize("harm", ["list", "no cases", "no sums", "no version", "no data", "no fields"])
+def test_broken_vectors_are_refused(harm, tmp_path):
+    (source,) = select("epsilon/epsilon_dense")
+    folder = tmp_path / source.id
+    folder.mkdir(parents=True)
+    for file in source.folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    whole = {"suite_version": "t", "cases": {source.id: index()["cases"][source.id]}}
+    wrong = {"list": [], "no cases": {"suite_version": "t"}, "no version": {"cases": whole["cases"]}}
+    wrong["no sums"] = {"suite_version": "t", "cases": {source.id: {}}}
+    (tmp_path / "index.json").write_text(json.dumps(wrong.get(harm, whole)), "utf-8")
+    if harm == "no data":
+        (folder / "data.npz").unlink()
+    if harm == "no fields":
+        (folder / "case.json").write_text("{}", "utf-8")
+    with pytest.raises(InputError):
+        run(Adapter(), vectors=tmp_path)
+
+
+def test_nothing_is_not_conform(tmp_path):
+    """No case, no file of a case, and no profile where one was named are errors, and not a run in which nothing fails."""
+    with pytest.raises(InputError, match="nothing would be judged"):
+        run(Adapter(), [])
+    with pytest.raises(InputError, match="holds none of the cases"):
+        judge(tmp_path)
+    with pytest.raises(InputError):
+        run(Adapter(), "epsilon/epsilon_dense", profile="")
+    with pytest.raises(InputError, match="Deviation"):
+        Profile((1,))
+    with pytest.raises(InputError, match="matches none"):
+        parametrize_with_cases(Adapter(), "epsilon/epsilon_dense", profile=profile(case="nothing/*"))
+    (tmp_path / "epsilon").mkdir()
+    (tmp_path / "epsilon/epsilon_dense.npz").write_bytes(b"PK damaged")
+    assert verdicts(judge(tmp_path, "epsilon/epsilon_dense")) == {"ERROR"}
+
+
 def test_globs_that_match_nothing_are_errors():
     with pytest.raises(InputError, match="matches no case"):
         run(Adapter(), "epsilon/nothing*")
@@ -357,6 +444,11 @@ def test_search_shrinks_what_it_finds():
     with pytest.raises(AssertionError) as found:
         search(literal.Adapter(reading), examples=200)
     assert len(re.findall(r" = Gemm\(", str(found.value))) == 1, "one layer is enough"
+
+
+def test_search_shrinks_what_raises():
+    with pytest.raises(AssertionError, match="it raises KeyError: 'x'"):
+        search(Answers(raising(KeyError("x"))), examples=5)
 
 
 def test_the_page_is_up_to_date():

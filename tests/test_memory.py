@@ -433,7 +433,7 @@ def test_a_mapped_file_that_is_written_to_is_refused(tmp_path: Path, monkeypatch
         "each": lambda: explainer.each(x, [0, 1]),
         "map": lambda: list(explainer.map(x)),
         "run": lambda: explainer.model.run(x),
-        "summary": lambda: explainer.model.summary(),
+        "summary": explainer.model.summary,
     }
     for ask in asked.values():
         with pytest.raises(reflrp.ModelError, match=r"wide\.data.* was changed since the model was loaded"):

@@ -174,7 +174,7 @@ class Shaken(Program):
 
 
 def copies(targets: int) -> int:
-    """Return how many times the values of a cut are in memory: the plain run's, a shaken run's, what nodes gave back for each target."""
+    """Return how many times a cut's values are in memory: the plain run's, a shaken run's, what nodes gave back for each target."""
     return 2 + targets
 
 

@@ -247,9 +247,8 @@ class Explainer(Maps):
         watch = Watch({node.name: node.op_type for node in self.model.source.nodes})
         found = self._programs.of_batch(batch, size, targets, init, layers, conditions, progress, watch, turned, bars)
         self.model.source.mapped.check()
-        begun = (
-            None if turned and not isinstance(init, str) else init
-        )  # of an array of another order there is no share by sample
+        # of an array of another order there is no share by sample
+        begun = None if turned and not isinstance(init, str) else init
         return [advised(replace(e, notes=(*notes, *e.notes)) if notes else e, watch, begun, conditions) for e in found]
 
     def __repr__(self) -> str:

@@ -64,8 +64,8 @@ class Mapped:
                 continue
             if now[:2] == before[:2] and now != before:
                 raise ModelError(
-                    f"{path}, in which weights of the model lie, was changed since the model was loaded, which maps it into memory; "
-                    "load the model again"
+                    f"{path}, in which weights of the model lie, was changed since the model was loaded, which maps it into "
+                    "memory; load the model again"
                 )
 
     def __reduce__(self) -> tuple[type[Mapped], tuple[()]]:

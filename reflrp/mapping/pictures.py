@@ -100,9 +100,8 @@ class Decoded:
 
 def _numbers(name: str, value: Any, count: int | None = None) -> tuple[float, ...]:
     listed = (value,) if checks.is_number(value) else value
-    fits = (
-        isinstance(listed, Sequence | np.ndarray) and not isinstance(listed, str) and all(map(checks.is_number, listed))
-    )
+    rows = isinstance(listed, np.ndarray) and listed.ndim == 1 or isinstance(listed, Sequence)
+    fits = rows and not isinstance(listed, str) and all(map(checks.is_number, listed))
     if not fits or len(listed) != (count or len(listed)) or not len(listed):
         raise checks.refuse(name, value, f"{count} numbers" if count else "a number, or one a channel")
     return tuple(map(float, listed))
