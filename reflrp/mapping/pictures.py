@@ -100,7 +100,7 @@ class Decoded:
 
 def _numbers(name: str, value: Any, count: int | None = None) -> tuple[float, ...]:
     listed = (value,) if checks.is_number(value) else value
-    rows = isinstance(listed, np.ndarray) and listed.ndim == 1 or isinstance(listed, Sequence)
+    rows = (isinstance(listed, np.ndarray) and listed.ndim == 1) or isinstance(listed, Sequence)
     fits = rows and not isinstance(listed, str) and all(map(checks.is_number, listed))
     if not fits or len(listed) != (count or len(listed)) or not len(listed):
         raise checks.refuse(name, value, f"{count} numbers" if count else "a number, or one a channel")
