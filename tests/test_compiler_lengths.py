@@ -364,3 +364,13 @@ def test_lengths_of_one_name_must_be_one_length(shapes):
         run(compiled, feeds)
     feeds["b"] = feeds["a"]
     assert run(compiled, feeds)["relevance/b"].shape == shapes[0]
+
+
+@pytest.mark.parametrize("given", ["[2]", "[3], pads = [1, 1], count_include_pad = 1"])
+def test_means_of_windows_that_are_all_full_are_open(given):
+    proto = models.model(f"p = AveragePool<kernel_shape = {given}>(x) y = Relu(p)", "float[N,4,T] x")
+    compiled = reflrp.compile(proto, "epsilon", target=None)
+    for batch, time in ((1, 2), (2, 3), (3, 17)):
+        x = models.draw(batch, 4, time)
+        wanted = reflrp.explain(proto, x, "epsilon").relevance
+        assert part(run(compiled, {"x": x})["relevance/x"], wanted) < 1e-5

@@ -467,3 +467,16 @@ def test_an_input_that_all_samples_share_gets_what_all_of_them_give(counts, dtyp
     for name, R in exact.relevances.items():
         assert R.shape == feeds[name].shape
         assert part(ours.relevances[name], R) < 1e-5
+
+
+@pytest.mark.parametrize("rule", ["epsilon", "AlphaBeta"])
+def test_numbers_between_integers_are_rounded_where_the_file_says(rule):
+    """The runtime puts integers in place of a layer between Dequantize and Quantize, and ends a step away here and there."""
+    body = (
+        "q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) h = Gemm(d, w, b) r = Relu(h) "
+        "p = QuantizeLinear(r, s, z) e = DequantizeLinear(p, s, z) y = MatMul(e, v)"
+    )
+    proto = model(
+        body, "float[N,4] x", w=(4, 5), b=(5,), v=(5, 3), s=np.array(0.05, np.float32), z=np.array(128, np.uint8)
+    )
+    check(proto, rule, np.random.default_rng(0).standard_normal((40, 4)).astype(np.float32), layers=True)

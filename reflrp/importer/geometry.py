@@ -130,13 +130,15 @@ def average_share(site: Site, windows: Windows) -> np.ndarray:
     """Return one over the number of entries that each window of an AveragePool counts."""
     low, high = (0,) * len(windows.size), windows.size
     if is_open(windows.out):
-        if any((*windows.begin, *windows.end)):
+        if any((*windows.begin, *windows.end)) and (not site.attr("count_include_pad", 0) or site.attr("ceil_mode", 0)):
             raise Unbuildable("how many entries its windows hold depends on the length, which is left open")
         return over(1.0, float(prod(windows.kernel)))
     if site.attr("count_include_pad", 0):
         begin, end = _pads(site, windows.size, _span(windows.kernel, windows.dilations), windows.strides)
         low, high = tuple(-b for b in begin), tuple(n + e for n, e in zip(windows.size, end, strict=True))
-    return over(1.0, counts(windows, low, high))
+    found = counts(windows, low, high)
+    alike = (found == found.flat[0]).all()
+    return over(1.0, float(found.flat[0]) if alike else found)
 
 
 def counts(windows: Windows, low: Ints, high: Ints) -> np.ndarray:

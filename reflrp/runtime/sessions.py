@@ -39,6 +39,7 @@ def session(
     options = runtime.SessionOptions()
     options.log_severity_level = QUIET
     options.intra_op_num_threads = threads or 0
+    options.add_session_config_entry("session.disable_quant_qdq", "1")  # it would round elsewhere than the file says
     if dtype == "float64":  # its further fusions keep factors in float32
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     if sum(a.nbytes for a in weights.values()) > LARGE:
