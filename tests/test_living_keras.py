@@ -1,6 +1,6 @@
-"""Settings from a living analyzer of iNNvestigate's, on stand-ins for Keras and the library: what is read, what is refused.
+"""Settings from living analyzers of iNNvestigate's and SignXAI2's, on stand-ins: what is read, what is refused.
 
-tests/peers has the library itself.
+tests/peers has the libraries themselves.
 """
 
 from types import SimpleNamespace
@@ -12,6 +12,7 @@ from onnx import helper
 
 import reflrp
 from reflrp.dialects import innvestigate as dialect
+from reflrp.dialects import signxai
 from reflrp.errors import RuleError
 
 RNG = np.random.default_rng(0)
@@ -311,3 +312,48 @@ def test_odd_arguments(odd):
         if odd is not None or "as_released" in arguments:
             with pytest.raises(reflrp.ReflrpError):
                 dialect.composite(analyzer(), **arguments)
+
+
+SIGNXAI = "signxai.tf_signxai.analyzer"
+
+
+@of_library(SIGNXAI)
+class Replacement:
+    def apply(self, Xs):
+        return Xs
+
+
+def signxai_rule(title, **body):
+    return of_library(SIGNXAI)(
+        type(title, (Replacement,), {"__init__": lambda self, layer, *a, **k: layer.name, **body})
+    )
+
+
+STD = signxai_rule("StdxEpsilonRule")
+
+
+class Std(STD):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, epsilon=1e-7, stdfactor=0.5, bias=False)
+
+
+def until_index(rules):
+    """SignXAI's LRPRuleUntilIndex, which holds another analyzer."""
+    inner = analyzer(of_library(SIGNXAI)(type("LRP", (), {})), rules)
+    made = of_library(SIGNXAI)(type("LRPRuleUntilIndex", (), {}))()
+    made.default_rule_configuration = inner
+    return made
+
+
+def test_signxai():
+    given = until_index([(is_first, Std), (lambda layer: True, "SIGN")])
+    for one in (given, given.default_rule_configuration):
+        e = reflrp.explain(file(), X, rules=signxai.composite(one, file()), target=0)
+        kernels = [rule for rule in e.rules.values() if isinstance(rule, dialect.KerasRule)]
+        assert kernels == [signxai.StdxEpsilonRule(0.5, False), signxai.SIGNRule()]
+    with pytest.raises(RuleError, match="an analyzer of innvestigate's"):
+        dialect.composite(given.default_rule_configuration)
+    with pytest.raises(RuleError, match="an analyzer of signxai's"):
+        signxai.composite(analyzer())
+    with pytest.raises(RuleError, match="the rule Quarter is none of signxai's"):
+        signxai.composite(until_index([(lambda layer: True, Quarter)]))
