@@ -42,12 +42,16 @@ class Dense:
         return WEIGHTS[self.name]
 
 
-def model(last="linear", layer=Dense):
+class Recurrent(Dense):
+    __module__, kernel = "keras.layers", 1
+
+
+def model(last="linear", layer=Dense, title="Dense"):
     """A Keras model of two dense layers."""
     units = [("d1", "relu", "x"), ("out", last, "d1")]
     listed = [{"class_name": "InputLayer", "config": {"name": "x"}, "name": "x", "inbound_nodes": []}] + [
         {
-            "class_name": "Dense",
+            "class_name": title,
             "config": {"name": name, "activation": activation},
             "name": name,
             "inbound_nodes": [[[source, 0, 0, {}]]],
@@ -282,6 +286,7 @@ REFUSED = {
     "a mapping of its own, 'mine'": analyzer(_conditional_reverse_mappings={0: [{"name": "mine"}]}),
     "ends in a Softmax": analyzer(_model=model("softmax")),
     "of the class MyDense, which is not Keras's": analyzer(_model=model(layer=type("MyDense", (Dense,), {}))),
+    "layer 'd1' has a kernel, and is of a class": analyzer(_model=model(layer=Recurrent, title="CuDNNLSTM")),
     "no condition of the LRP holds for layer 'd1'": analyzer(rules=[(lambda layer: False, "Z")]),
     "fails at layer 'd1'": analyzer(rules=[(lambda layer: layer.kernel > 0, "Z")]),
     "with until_layer_idx=2": analyzer(
