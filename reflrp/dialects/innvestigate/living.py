@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+from reflrp.composites import Composite
 from reflrp.dialects.innvestigate import alphabeta, rules
 from reflrp.dialects.innvestigate.analyzers import LRP
 from reflrp.dialects.innvestigate.base import Analyzer
@@ -27,6 +28,7 @@ from reflrp.ir import Shape
 from reflrp.model import load
 from reflrp.passes.canonize import canonize
 
+Found = TypeVar("Found", bound=Composite)
 LIBRARY = "innvestigate"
 ANALYZERS = ("BoundedDeepTaylor", "DeepTaylor", "LRP")
 CHANGES = ("_reverse_clip_values", "_reverse_project_bottleneck_layers", "_reverse_reapply_on_copied_layers")
@@ -88,6 +90,11 @@ def composite(
     described = model_of(analyzer)
     check_output(described)
     found = _lrp(analyzer, described, as_released) if kind == "LRP" else _deep_taylor(kind, analyzer, described)
+    return in_file(found, described, model, shapes)
+
+
+def in_file(found: Found, described: KerasModel, model: Any, shapes: Mapping[str, Shape] | None) -> Found:
+    """Return an analyzer, and refuse here what cannot be explained by it in a file, where there is one."""
     if model is not None:
         loaded = load(model)
         graph = canonize(loaded.graph(shapes or loaded.example_shapes()), found.canonize)
@@ -101,10 +108,15 @@ def _check_settings(analyzer: Any) -> None:
     for name in CHANGES:
         if read(analyzer, name) is not False:
             raise RuleError(f"{name.removeprefix('_')}={checks.shown(read(analyzer, name))} has no equivalent here")
-    for mappings in read(analyzer, "_conditional_reverse_mappings").values():
+    check_mappings(read(analyzer, "_conditional_reverse_mappings"), type(analyzer).__name__)
+
+
+def check_mappings(by_priority: Mapping[int, Any], title: str) -> None:
+    """Refuse mappings that a user gave an analyzer."""
+    for mappings in by_priority.values():
         for mapping in mappings:
             if not str(mapping["name"]).startswith(("lrp_", "deep_taylor_")):
-                raise RuleError(f"the {type(analyzer).__name__} has a mapping of its own, {mapping['name']!r}")
+                raise RuleError(f"the {title} has a mapping of its own, {mapping['name']!r}")
 
 
 def _shared(analyzer: Any) -> dict[str, Any]:
@@ -132,7 +144,7 @@ def _lrp(analyzer: Any, model: KerasModel, as_released: bool) -> LRP:
     )
 
 
-def rules_of(analyzer: Any, model: KerasModel, made: Any) -> list[Any]:
+def rules_of(analyzer: Any, model: KerasModel, made: Any, until_rule: str = "_until_layer_rule") -> list[Any]:
     """Return the rules of the layers with a kernel: by conditions, or a list as it was given.
 
     A list loses its entries with the first `analyze`, so that it is read from where it is kept, with the input layer's rule in
@@ -143,7 +155,7 @@ def rules_of(analyzer: Any, model: KerasModel, made: Any) -> list[Any]:
         if not found:
             raise RuleError(f"the model {model.name!r} has no layer with a kernel, and so none that takes a rule")
         return list(found)
-    until = (read(analyzer, "_until_layer_idx"), read(analyzer, "_until_layer_rule"))
+    until = (read(analyzer, "_until_layer_idx"), read(analyzer, until_rule))
     if None not in until:
         raise RuleError(f"a list of rules with until_layer_idx={until[0]}: the library takes the condition for a rule")
     first = read(analyzer, "_input_layer_rule")

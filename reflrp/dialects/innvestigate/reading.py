@@ -23,6 +23,9 @@ from reflrp.ops.linear import Dense
 Table = Mapping[str, tuple[type[KerasRule], tuple[str, ...]]]
 """{the name of a library's class: (our rule, the names of its arguments behind the layer, in the library's order)}."""
 
+KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+"""The attributes by which the libraries tell layers with a kernel."""
+
 UNUSED = frozenset({"copy_weights", "as_released", "stabilizer"})
 """Arguments that change no number of the library's, and fields that are ours alone."""
 
@@ -201,6 +204,8 @@ def by_conditions(analyzer: Any, model: KerasModel, made: Callable[[Any], KerasR
     for layer in read(analyzer, "_model").layers:
         known = model.by_name.get(layer.name)
         if known is None or known.kind not in KERNEL:
+            if any(hasattr(layer, name) for name in KERNELS):
+                raise RuleError(f"layer {layer.name!r} has a kernel, and is of a class without an equivalent here")
             continue
         pair = next((pair for pair in read(analyzer, "_rules") if _holds(pair[0], layer)), None)
         if pair is None or pair[1] is None:

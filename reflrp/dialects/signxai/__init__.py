@@ -61,6 +61,7 @@ from reflrp.dialects.signxai.analyzers import (
     LRPZPlusFast,
 )
 from reflrp.dialects.signxai.base import LRP
+from reflrp.dialects.signxai.living import composite
 from reflrp.dialects.signxai.rules import (
     LRP_RULES,
     AlphaBetaX2m100Rule,
@@ -129,6 +130,7 @@ __all__ = [
     "ZPlusFastRule",
     "ZPlusRule",
     "ZRule",
+    "composite",
     "contains_kernel",
     "is_conv_layer",
     "is_dense_layer",

@@ -148,5 +148,6 @@ if __name__ == "__main__":
     else:
         subprocess.run([sys.executable, __file__, str(kept), "export"], check=True)
         both = [subprocess.Popen([sys.executable, __file__, str(kept), k]) for k in ("innvestigate", "signxai")]
-        both.append(subprocess.Popen([sys.executable, str(Path(__file__).with_name("living.py")), str(kept)]))
+        living = str(Path(__file__).with_name("living.py"))
+        both += [subprocess.Popen([sys.executable, living, str(kept), k]) for k in ("innvestigate", "signxai")]
         sys.exit(max(abs(process.wait()) for process in both))

@@ -1,4 +1,4 @@
-"""What reflrp reads from iNNvestigate's living analyzers: `python living.py FOLDER [networks]` writes it, for test_keras.
+"""What reflrp reads from living analyzers: `python living.py FOLDER innvestigate | signxai [networks]` writes it, for test_keras.
 
 TensorFlow 2.14 wants NumPy 1 and reflrp NumPy 2, so that no process holds both as they are. Reading an analyzer needs none
 of NumPy 2: two names that reflrp's modules look up when they are imported are entered here, and what was read is pickled.
@@ -29,7 +29,7 @@ import cases  # noqa: E402
 import nets  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from reflrp.dialects import innvestigate as dialect  # noqa: E402
+from reflrp.dialects import innvestigate, signxai  # noqa: E402
 
 keras = tf.keras
 
@@ -46,9 +46,9 @@ def made(rule: Any, **arguments: Any) -> Any:
     return kind
 
 
-def main(kept: Path, networks: list[str]) -> None:
+def by_innvestigate() -> Any:
+    """The library's names; its analyzers select by index."""
     tf.compat.v1.disable_eager_execution()
-    keras.backend.set_floatx("float64")
     from innvestigate import analyzer
     from innvestigate.analyzer.relevance_based import relevance_analyzer, relevance_rule
     from innvestigate.backend import checks
@@ -57,20 +57,37 @@ def main(kept: Path, networks: list[str]) -> None:
     for k, v in list(names.items()):
         if isinstance(v, type) and issubclass(v, analyzer.base.AnalyzerBase):
             names[k] = lambda m, v=v, **kw: v(m, neuron_selection_mode="index", disable_model_checks=True, **kw)
-    library = SimpleNamespace(**{k: v for k, v in names.items() if k[0] != "_"}, made=made)
-    found: dict[tuple[str, str], Any] = {}
-    planned = cases.plan("innvestigate", tuple(nets.NETS))
-    for net, title in dict.fromkeys(
-        (net, title) for net, title, mode in planned if mode == "index" and net in networks
-    ):
-        model = nets.built(keras, net)
+    return SimpleNamespace(**{k: v for k, v in names.items() if k[0] != "_"}, made=made)
+
+
+def by_signxai() -> Any:
+    """The library's names."""
+    from signxai.tf_signxai.methods_impl.innvestigate.analyzer.relevance_based import relevance_analyzer as analyzers
+    from signxai.tf_signxai.methods_impl.innvestigate.analyzer.relevance_based import relevance_rule_base as rules
+    from signxai.tf_signxai.methods_impl.innvestigate.utils.keras import checks
+
+    names = {k: v for m in (checks, rules, analyzers) for k, v in vars(m).items() if k[0] != "_"}
+    return SimpleNamespace(**names, made=made)
+
+
+def main(kept: Path, title: str, networks: list[str]) -> None:
+    """Build each planned analyzer, and read it."""
+    keras.backend.set_floatx("float64")
+    of = {
+        "innvestigate": (by_innvestigate, cases.INNVESTIGATE, innvestigate),
+        "signxai": (by_signxai, cases.SIGNXAI, signxai),
+    }
+    make, every, dialect = of[title]
+    library, found = make(), dict[tuple[str, str], Any]()
+    planned = cases.plan(title, tuple(nets.NETS))
+    for net, case in dict.fromkeys((net, case) for net, case, mode in planned if mode == "index" and net in networks):
         try:
-            found[net, title] = dialect.composite(cases.INNVESTIGATE[title](library, model))
+            found[net, case] = dialect.composite(every[case](library, nets.built(keras, net)))
         except Exception as error:
-            found[net, title] = f"{type(error).__name__}: {error}"
+            found[net, case] = f"{type(error).__name__}: {error}"
         keras.backend.clear_session()
-    (kept / "innvestigate-living.pickle").write_bytes(pickle.dumps(found))
+    (kept / f"{title}-living.pickle").write_bytes(pickle.dumps(found))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:] or list(nets.NETS))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:] or list(nets.NETS))
