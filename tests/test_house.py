@@ -74,7 +74,7 @@ def test_installed_package_is_the_checkout(folder: str) -> None:
     stale = [
         str(path.relative_to(CHECKOUT))
         for path in files(folder)
-        if path.suffix != ".md"
+        if path.suffix != ".md" and "reports" not in path.parts  # reports are results, which nobody needs to install
         for copy in [target / path.relative_to(CHECKOUT / folder)]
         if not copy.is_file() or copy.read_bytes() != path.read_bytes()
     ]
