@@ -80,9 +80,11 @@ def list_(
     clause: Annotated[str | None, typer.Option(help="Only those that test this clause.")] = None,
 ) -> None:
     """List the cases with what they test."""
-    for case in select(cases or "*"):
-        if clause is None or clause in case.clauses:
-            say(f"{case.id}  {', '.join(case.clauses)}  {case.record['comment']}")
+    found = [case for case in select(cases or "*") if clause is None or clause in case.clauses]
+    if not found:
+        raise InputError(f"--clause={clause!r} is tested by none of these cases; docs/spec.md has their names")
+    for case in found:
+        say(f"{case.id}  {', '.join(case.clauses)}  {case.record['comment']}")
 
 
 @app.command()

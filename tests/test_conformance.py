@@ -11,6 +11,7 @@ from reflrp.conformance import Case, Deviation, Info, Profile, Report, Row, Unsu
 from reflrp.conformance.adapters import compiled, literal
 from reflrp.conformance.adapters.reflrp import Adapter
 from reflrp.conformance.cases import VECTORS, altered, index
+from reflrp.conformance.commands import list_
 from reflrp.conformance.generate import GROUPS
 from reflrp.conformance.generate.draft import Draft
 from reflrp.conformance.generate.write import Refused, files_of
@@ -425,6 +426,11 @@ def test_globs_that_match_nothing_are_errors():
         run(Adapter(), "epsilon/nothing*")
     with pytest.raises(InputError):
         run(Adapter(), dtype="float16")
+
+
+def test_a_clause_that_nothing_tests_is_an_error():
+    with pytest.raises(InputError, match="ZZ-1"):
+        list_(["epsilon/*"], "ZZ-1")
 
 
 @parametrize_with_cases(Adapter(), "graph/residual*")
