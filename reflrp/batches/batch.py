@@ -18,6 +18,15 @@ from reflrp.seeds import Target, one_each
 
 Feeds = dict[str, np.ndarray]
 
+MIXING = (
+    "along the samples",
+    "some of the samples",
+    "several samples",
+    "one sample by another",
+    "sums over the samples",
+)
+"""What nodes are said to do (`passes/laws.py`) in which entries of the first axis meet for certain; of others it is not shown."""
+
 
 class Network(Protocol):
     """What a batch asks of a model: its graph for some number of samples, and the batch sizes it declares."""
@@ -224,8 +233,8 @@ class Batch:
         """
         whole = self._traced(self.count, inner=False, instead=self.count) if self.count > 1 else None
         ends = map(whole[0].resolve, self.outputs) if whole else ()
-        met = next((whole[1].meetings[n] for n in ends if n in whole[1].meetings), None) if whole else None
-        if met is None:
+        met = next((whole[1].meetings[n] for n in ends if n in whole[1].meetings), "") if whole else ""
+        if not any(words in met for words in MIXING):
             return ""
         return (
             f"entries along the first axis of the inputs meet in node {met}; if that axis is the time, or another that "

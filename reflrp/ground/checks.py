@@ -123,9 +123,10 @@ def mapping(name: str, value: Any, wanted: str, error: Error = InputError) -> Ma
 
 def shape(name: str, value: Any) -> tuple[int, ...]:
     """Return a shape as a tuple of ints."""
-    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__") or getattr(value, "ndim", 1) == 0:
+    rows = value.tolist() if isinstance(value, np.ndarray) and value.ndim else value
+    if isinstance(rows, str | bytes | Mapping) or not hasattr(rows, "__iter__") or hasattr(rows, "dtype"):
         raise refuse(name, value, "a shape: a tuple of ints")
-    return tuple(whole(f"{name}: a size", n, 0) for n in value)
+    return tuple(whole(f"{name}: a size", n, 0) for n in rows)
 
 
 def path(name: str, value: Any) -> Path:

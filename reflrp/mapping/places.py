@@ -38,7 +38,7 @@ def source_of(data: Any, model: Model) -> Source:
         return Rows.of({only: found})
     if isinstance(found, Mapping):
         return Rows.of(_by_name(found, list(ports)))
-    if isinstance(found, bytes | set | frozenset):
+    if isinstance(found, bytes | set | frozenset) or hasattr(found, "shape"):  # a sparse matrix has no rows to slice
         raise checks.refuse("data", data, WANTED)
     return Stream.of(only, found)
 

@@ -203,8 +203,11 @@ class Work:
                 "how many samples the batches hold is not known before they are read: give one target for all, and init as "
                 "'output' or 'one'"
             )
-        if not isinstance(init, str) and tuple(init.shape[:1]) != (count,):
-            raise InputError(f"init has the shape {tuple(init.shape)} for {count} samples; give one a sample")
+        shape = None if isinstance(init, str) else getattr(init, "shape", None)
+        if not isinstance(init, str) and not isinstance(shape, tuple):
+            raise checks.refuse("init", init, "'output', 'one', or an array shaped like the output")
+        if shape is not None and tuple(shape[:1]) != (count,):
+            raise InputError(f"init has the shape {tuple(shape)} for {count} samples; give one a sample")
         _ = self.targets
 
 

@@ -40,6 +40,8 @@ def module(name: str) -> Any:
     for package in packages:
         stub = types.ModuleType(package)
         stub.__path__ = [str(_root.joinpath(*package.split(".")[1:]))]
+        stub.__spec__ = importlib.machinery.ModuleSpec(package, None, is_package=True)
+        stub.__spec__.submodule_search_locations = stub.__path__  # so that who looks for the package finds it
         sys.modules[package] = stub
     try:
         return importlib.import_module(f"pnpxai.explainers.{name}")
