@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from reflrp.errors import DependsOnData, InputError, ReflrpError, TooLarge
-from reflrp.ground import checks
 from reflrp.ir import Graph, Shape
 from reflrp.passes.samples import Samples, alike, fewer, trace
-from reflrp.seeds import Target, one_each
 
 Feeds = dict[str, np.ndarray]
 
@@ -284,22 +282,3 @@ def baked_note(size: int, count: int) -> str:
     """Return what a note says of a batch that is explained in parts because of the file."""
     which = "sample by sample" if size == 1 else f"{size} samples at a time"
     return f"the batch size {size} is baked into the file: the {count} samples are explained {which}"
-
-
-def choices(target: Target, init: Any, cuts: list[dict[str, np.ndarray]]) -> list[tuple[Target, Any]]:
-    """Return the target and init of each cut of the batch."""
-    if len(cuts) == 1:
-        return [(target, init)]
-    ends = np.cumsum([max(len(a) for a in cut.values() if a.ndim) for cut in cuts])
-    each = one_each(target, int(ends[-1]))
-    starts = [0, *ends[:-1]]
-    targets = [target if each is None else each[i:j] for i, j in zip(starts, ends, strict=True)]
-    inits = [init] * len(cuts) if isinstance(init, str) else _parts("init", init, ends)
-    return list(zip(targets, inits, strict=True))
-
-
-def _parts(name: str, given: Any, ends: np.ndarray) -> list[np.ndarray]:
-    array = checks.array(name, given)
-    if array.shape[:1] != (ends[-1],):
-        raise InputError(f"{name} has shape {array.shape} for {ends[-1]} samples; give one a sample")
-    return np.split(array, ends[:-1])

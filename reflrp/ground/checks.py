@@ -18,6 +18,9 @@ import numpy as np
 from reflrp.arrays import to_host
 from reflrp.errors import InputError, ReflrpError
 
+MOST_AXES = 64
+"""What has more axes, no array has (NumPy)."""
+
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
@@ -123,7 +126,7 @@ def mapping(name: str, value: Any, wanted: str, error: Error = InputError) -> Ma
 
 def shape(name: str, value: Any) -> tuple[int, ...]:
     """Return a shape as a tuple of ints."""
-    rows = value.tolist() if isinstance(value, np.ndarray) and value.ndim else value
+    rows = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 and value.size <= MOST_AXES else value
     if isinstance(rows, str | bytes | Mapping) or not hasattr(rows, "__iter__") or hasattr(rows, "dtype"):
         raise refuse(name, value, "a shape: a tuple of ints")
     return tuple(whole(f"{name}: a size", n, 0) for n in rows)
