@@ -39,8 +39,11 @@ def module(name: str) -> Any:
     before = {k: sys.modules.get(k) for k in packages}
     for package in packages:
         stub = types.ModuleType(package)
-        stub.__path__ = [str(_root.joinpath(*package.split(".")[1:]))]
-        stub.__spec__ = importlib.machinery.ModuleSpec(package, None, is_package=True)
+        folder = _root.joinpath(*package.split(".")[1:])
+        stub.__path__ = [str(folder)]
+        stub.__spec__ = importlib.machinery.ModuleSpec(
+            package, None, origin=str(folder / "__init__.py"), is_package=True
+        )
         stub.__spec__.submodule_search_locations = stub.__path__  # so that who looks for the package finds it
         sys.modules[package] = stub
     try:

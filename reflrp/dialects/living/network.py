@@ -101,8 +101,14 @@ class Network:
     def moved_in(self, names: Iterable[str]) -> list[tuple[Node, str]]:
         """Return the nodes that only move values, each with the module around it, for those modules."""
         moving = [n for n in self.graph.nodes if n.kind in UNRULED and self.graph.values[n.output].active]
+        moving = [n for n in moving if not self._chooses(n)]
         found = ((n, names_of) for n in moving for names_of in self._around(n))
         return [(n, name) for n, names_of in found for name in sorted(names_of.intersection(names))]
+
+    def _chooses(self, node: Node) -> bool:
+        """Return whether a node takes each entry from its place in one of the inputs: torch's Softplus(x) is x where x > 20."""
+        shapes = {self.graph.values[i].shape for i in (*node.inputs, node.output) if self.graph.values[i].active}
+        return node.op_type == "Where" and len(shapes) == 1
 
     def bordered_in(self, names: Iterable[str]) -> list[tuple[Node, str]]:
         """Return the nodes that put constants around a value, each with the module around it, for those modules."""
