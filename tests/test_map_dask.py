@@ -37,9 +37,7 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 def files(store: Path) -> dict[str, bytes]:
-    """What a store holds; what a killed worker left half-written lies there until the store is opened to be gone on with."""
-    whole = (p for p in store.rglob("*") if p.is_file() and p.suffix != ".partial")
-    return {p.relative_to(store).as_posix(): p.read_bytes() for p in whole}
+    return {p.relative_to(store).as_posix(): p.read_bytes() for p in store.rglob("*") if p.is_file()}
 
 
 ASKED: dict[str, dict[str, Any]] = {

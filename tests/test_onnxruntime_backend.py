@@ -269,12 +269,21 @@ def test_a_run_is_measured_and_cuts_follow():
         ready.grown[:] = [8.0]
     assert explain._programs.allowed(2**20) == 2**17 < before * 8
     assert (factor([]), factor([[0.0]]), factor([[1e9]]), factor([[3.0], [0.5]])) == (2.0, LEAST, MOST, 4.0)
-    found = []
-    with measured(found, 2**20):
-        kept = np.ones(2**22)
-    assert len(found) in (0, 1)
-    assert kept.size
-    assert not found or found[0] > 8
+
+
+def test_growth_is_entered_once_and_only_where_the_system_tells_it(monkeypatch):
+    told = iter([2**20, 9 * 2**20])
+    monkeypatch.setattr("reflrp.runtime.measuring.resident", lambda: next(told))
+    found: list[float] = []
+    for _ in range(2):
+        with measured(found, 2**20):
+            pass
+    assert found == [8.0]
+    unknown: list[float] = []
+    monkeypatch.setattr("reflrp.runtime.measuring.resident", lambda: None)
+    with measured(unknown, 2**20):
+        pass
+    assert unknown == []
 
 
 def test_pickles_and_copies():

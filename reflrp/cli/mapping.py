@@ -33,7 +33,7 @@ def map_(
     ] = None,
     init: Annotated[str, typer.Option(help="The relevance to start from: output (its value) or one.")] = "output",
     output: Annotated[str | None, typer.Option(help="Which output, where the model has several.")] = None,
-    backend: Annotated[str, typer.Option(help="numpy or cupy.")] = "numpy",
+    backend: Annotated[str, typer.Option(help="numpy, cupy, onnxruntime, or auto.")] = "numpy",
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Samples a chunk of the store. Else what fits into 512 MiB.")

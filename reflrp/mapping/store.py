@@ -133,7 +133,7 @@ class Store:
                 )
 
     def finish(self, count: int) -> None:
-        """Say that all samples are there."""
+        """Say that all samples are there, and remove what workers that died meanwhile left half-written."""
         for place, a in self.arrays.items():
             there = a.shape[0]
             if place != RECORD and there != count:
@@ -141,6 +141,7 @@ class Store:
                     f"{self.path} is a store of {there} samples, and data has {count} ({place}); give another place"
                 )
         with _writing(self.path):
+            _swept(self.path)
             group = library("zarr").open_group(self.path, mode="r+")
             if group.attrs.get("complete") is not True:
                 group.update_attributes({"complete": True})
@@ -197,6 +198,11 @@ def _check(path: Path, identity: Identity) -> None:
         check_same(path, _identity_at(path), identity)
     elif any(not PARTIAL.fullmatch(p.name) for p in path.iterdir()):
         raise InputError(f"{path} is there and is no store of reflrp's; give another place")
+    _swept(path)
+
+
+def _swept(path: Path) -> None:
+    """Remove what processes that were killed left half-written; nobody may be writing."""
     for part in path.rglob("*.partial"):
         if PARTIAL.fullmatch(part.name):
             part.unlink(missing_ok=True)

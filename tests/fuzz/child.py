@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -52,11 +53,13 @@ FORBIDDEN = (
 )
 """Events of which no case may cause one; those of files only in its scratch folder."""
 
-PAIR = "socket.__new__"
-"""A socket that is connected to nothing: zarr's event loop wakes itself by a pair of them."""
-
 LIBRARY = ("/proc/self/", "/usr/share/zoneinfo", "/usr/lib/")
 """What Python's libraries may read beside themselves."""
+
+
+def _wakes(event: str, args: tuple[Any, ...]) -> bool:
+    """Return whether a local socket is made, which reaches nothing unless bound: zarr's loop wakes itself by a pair."""
+    return event == "socket.__new__" and args[1] == socket.AF_UNIX
 
 
 class Ear:
@@ -79,7 +82,7 @@ class Ear:
         if event == "open":
             if isinstance(args[0], str | bytes):
                 self._opened(os.path.realpath(os.fsdecode(args[0])), args[1], args[2])
-        elif event.startswith(FORBIDDEN) and event != PAIR and not self._within(event, args):
+        elif event.startswith(FORBIDDEN) and not _wakes(event, args) and not self._within(event, args):
             self.heard.add(f"{event} {args}"[:200])
 
     def _opened(self, path: str, mode: Any, flags: Any) -> None:
