@@ -262,7 +262,7 @@ def test_cutting_bounds_the_memory(monkeypatch):
     monkeypatch.setattr(
         programs.Programs,
         "explained",
-        lambda self, feeds, *rest: sizes.append(len(feeds["x"])) or explain(self, feeds, *rest),
+        lambda self, cut: sizes.append(len(cut.feeds["x"])) or explain(self, cut),
     )
     x = np.tile(X, (4, 1))
     model = reflrp.load(mlp())

@@ -20,6 +20,7 @@ from reflrp.engine.uncertainty import copies
 from reflrp.engine.weights import passing
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
 from reflrp.explainer.bars import Again, Handed
+from reflrp.explainer.cuts import Cut
 from reflrp.explanation import Explanation
 from reflrp.ground.advising import advise
 from reflrp.ground.caches import Allowance, Cache, Kept
@@ -35,6 +36,9 @@ from reflrp.passes.sizes import check_size
 from reflrp.seeds import Goal, Target, seed, targets
 
 Shapes = tuple[tuple[str, Shape], ...]
+
+Started = tuple[np.ndarray, list[Goal], np.ndarray]
+"""What is explained, its goals, and the initial relevance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,102 +101,81 @@ class Programs:
         axes = batch.axes(size) if len(cuts) > 1 or conditions else {}
         parts = []
         with bar(progress, (1 + len(goals)) * len(self.model.source.nodes) * len(cuts)) as step:
-            for (cut, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
+            for (feeds, where), choice in zip(batch.named_cuts(size), chosen, strict=True):
                 with where:
-                    parts.append(
-                        self.explained(cut, choice, layers, conditions, axes, step, watch, turned, uncertainty)
-                    )
+                    cut = Cut(feeds, choice, layers, conditions, axes, turned, watch, uncertainty, step)
+                    parts.append(self.explained(cut))
         return [Explanation.concatenate(of_one, axes) for of_one in zip(*parts, strict=True)]
 
     @limits.budget()
-    def explained(
-        self,
-        feeds: Feeds,
-        choices: Sequence[tuple[Target, Any]],
-        layers: Any,
-        conditions: Mapping[str, Sequence[int]],
-        axes: Mapping[str, int],
-        step: Step,
-        watch: Watch | None = None,
-        turned: int = 0,
-        uncertainty: bool = False,
-    ) -> list[Explanation]:
-        """Explain one cut of a batch: forward once, and for each target and init the seed and the way back.
-
-        `axes` are those of the samples in inner values, where they are known; `turned` is that of the output.
-        """
-        program, values = self.run(feeds, step)
-        if uncertainty and not self.convert.exact:
+    def explained(self, cut: Cut) -> list[Explanation]:
+        """Explain one cut of a batch: forward once, and for each target and init the seed and the way back."""
+        program, values = self.run(cut.feeds, cut.step)
+        graph, exact = program.graph, self.convert.exact
+        if cut.uncertainty and not exact:
             with limits.blamed_on(self.model.source.name):
-                check_size(program.graph, self.convert.itemsize, times=copies(len(choices)))
-        if watch is not None and not self.convert.exact:
+                check_size(graph, self.convert.itemsize, times=copies(len(cut.choices)))
+        if cut.watch is not None and not exact:
             with np.errstate(all="ignore"):  # a sum of squares may overflow, and is then no reason
-                watch.see(program.graph, program.rules, values)
-        y = to_host(values[program.graph.resolve(program.graph.outputs[0])])
-        begun = [started(y, target, init, turned) for target, init in choices]
-        keep = keeper(layers, program.graph, self._branches)
-        masks = {k: self.convert(v) for k, v in masks_of(conditions, program.graph, axes, self._branches).items()}
-        found, notes = [], [Handed() if uncertainty else None for _ in begun]
-        for i, (first, goals, R) in enumerate(begun):
-            own = (
-                values if i == len(begun) - 1 and not uncertainty else dict(values)
-            )  # what goes back gives memory back
-            found.append(self._back(program, feeds, own, first, goals, R, keep, masks, step, turned, notes[i]))
-        if uncertainty:
-            inits = [init for _, init in choices]
-            return Again(program, self._inputs(feeds), values, self.convert, masks, inits, turned, started).barred(
-                found, notes
-            )
+                cut.watch.see(graph, program.rules, values)
+        y = to_host(values[graph.resolve(graph.outputs[0])])
+        begun = [started(y, target, init, cut.turned) for target, init in cut.choices]
+        keep = keeper(cut.layers, graph, self._branches)
+        masks = {k: self.convert(v) for k, v in masks_of(cut.conditions, graph, cut.axes, self._branches).items()}
+        found, notes = [], [Handed() if cut.uncertainty else None for _ in begun]
+        for i, start in enumerate(begun):
+            # what goes back gives memory back
+            own = values if i == len(begun) - 1 and not cut.uncertainty else dict(values)
+            found.append(self._back(program, cut, own, start, keep, masks, notes[i]))
+        if cut.uncertainty:
+            inits = [init for _, init in cut.choices]
+            again = Again(program, self._inputs(cut.feeds), values, self.convert, masks, inits, cut.turned, started)
+            return again.barred(found, notes)
         return found
 
     def _back(
         self,
         program: Program,
-        feeds: Feeds,
+        cut: Cut,
         values: Values,
-        y: np.ndarray,
-        goals: list[Goal],
-        R: np.ndarray,
+        start: Started,
         keep: Callable[[str], bool],
         masks: Mapping[str, Any],
-        step: Step,
-        turned: int,
         seen: Handed | None = None,
     ) -> Explanation:
+        y, _, R = start
         graph = program.graph
         output = graph.resolve(graph.outputs[0])
-        found, rows = program.backward(values, {output: self.convert(R.astype(y.dtype))}, keep, step, masks, seen)
+        found, rows = program.backward(values, {output: self.convert(R.astype(y.dtype))}, keep, cut.step, masks, seen)
         relevances = {
             k: to_host(found[k]) if k in found else np.zeros(a.shape, dtype=y.dtype)
-            for k, a in feeds.items()
+            for k, a in cut.feeds.items()
             if k in found or k in program.carriers
         }
         reached = {k: to_host(v) for k, v in found.items() if keep(k)}
         unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
         inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
-        return self.answer(program, feeds, y, goals, total(R), relevances, inner, rows, turned)
+        return self.answer(program, cut, start, relevances, inner, rows)
 
     def answer(
         self,
         program: Program,
-        feeds: Feeds,
-        y: np.ndarray,
-        goals: list[Goal],
-        begun: Any,
+        cut: Cut,
+        start: Started,
         relevances: dict[str, np.ndarray],
         inner: dict[str, np.ndarray],
         rows: Sequence[Row],
-        turned: int,
     ) -> Explanation:
-        """Return what was found as an explanation; `begun` is the sum of the initial relevance."""
-        graph = program.graph
-        ledger = Ledger(tuple(rows) if self.ledger else (), begun, {k: total(v) for k, v in relevances.items()})
-        known = layouts(graph, turned) if turned else program.layout
+        """Return what was found as an explanation."""
+        (y, goals, R), graph = start, program.graph
+        found = {k: total(v) for k, v in relevances.items()}
+        ledger = Ledger(tuple(rows) if self.ledger else (), total(R), found)
+        known = layouts(graph, cut.turned) if cut.turned else program.layout
         layout = {k: known.get(k, {}) for k in (*relevances, *inner)}
         score = "output" if graph.outputs == (self.output,) else "logit"
         rules = dict(program.rules)
         return Explanation(
-            relevances, y, tuple(goals), inner, ledger, rules, graph.notes, dict(feeds), layout, score
+            relevances, y, tuple(goals), inner, ledger, rules, graph.notes, dict(cut.feeds), layout, score
         )  # fmt: skip
 
     @Kept
@@ -258,7 +241,7 @@ class Programs:
             )
 
 
-def started(y: np.ndarray, target: Target, init: Any, turned: int) -> tuple[np.ndarray, list[Goal], np.ndarray]:
+def started(y: np.ndarray, target: Target, init: Any, turned: int) -> Started:
     """Return y with its samples, which are on axis `turned`, first; their goals; and the initial relevance, shaped like y.
 
     An array `init` is shaped like y; where its shape tells that it has the samples first, as the first of these, it may.

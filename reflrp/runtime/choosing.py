@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from reflrp.batches import Feeds
 from reflrp.compiler.observe import library
-from reflrp.composites.advice import Watch
 from reflrp.errors import ReflrpError
 from reflrp.explainer.backends import Wishes
+from reflrp.explainer.cuts import Cut
 from reflrp.explainer.programs import Programs
 from reflrp.explanation import Explanation
-from reflrp.ground.progress import Step
 from reflrp.runtime.running import Graphs, graphs
-from reflrp.seeds import Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,28 +25,17 @@ class Choice(Programs):
         """Return how many bytes the values of a cut may take."""
         return most if self.runtime is None else self.runtime.allowed(most)
 
-    def explained(
-        self,
-        feeds: Feeds,
-        choices: Sequence[tuple[Target, Any]],
-        layers: Any,
-        conditions: Mapping[str, Sequence[int]],
-        axes: Mapping[str, int],
-        step: Step,
-        watch: Watch | None = None,
-        turned: int = 0,
-        uncertainty: bool = False,
-    ) -> list[Explanation]:
+    def explained(self, cut: Cut) -> list[Explanation]:
         """Explain one cut of a batch by the one or by the other."""
-        why = "it can shake the operands of each node (uncertainty=True)" if uncertainty else self.why
-        if self.runtime is not None and not uncertainty:
+        why = "it can shake the operands of each node (uncertainty=True)" if cut.uncertainty else self.why
+        if self.runtime is not None and not cut.uncertainty:
             try:
-                found = self.runtime.explained(feeds, choices, layers, conditions, axes, step, watch, turned)
+                found = self.runtime.explained(cut)
             except ReflrpError as error:  # what is wrong with the arguments or the model, NumPy says again
                 why = str(error)
             else:
                 return [_said(e, "backend 'auto': onnxruntime") for e in found]
-        found = super().explained(feeds, choices, layers, conditions, axes, step, watch, turned, uncertainty)
+        found = super().explained(cut)
         return [_said(e, f"backend 'auto': NumPy, as {why}") for e in found]
 
 

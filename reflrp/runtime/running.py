@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reflrp import limits
-from reflrp.arrays import total
 from reflrp.batches import Feeds
 from reflrp.compiler.signs import BEST, EXPLAINED, MASK, SIGNS, SUMS, TIMES, signs_of
-from reflrp.composites.advice import Watch
 from reflrp.engine import Program
 from reflrp.engine.program import BACKWARD
 from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError
 from reflrp.explainer.backends import Wishes
+from reflrp.explainer.cuts import Cut
 from reflrp.explainer.programs import Programs, started
 from reflrp.explanation import Explanation
 from reflrp.ground.caches import Cache, tried
-from reflrp.ground.progress import Step
 from reflrp.ir import Shape
 from reflrp.ledger import Row
 from reflrp.neurons import keeper, masks_of
@@ -80,72 +78,52 @@ class Graphs(Programs):
         return int(most / factor([ready.grown for ready in self.sessions.values()]))
 
     @limits.budget()
-    def explained(
-        self,
-        feeds: Feeds,
-        choices: Sequence[tuple[Target, Any]],
-        layers: Any,
-        conditions: Mapping[str, Sequence[int]],
-        axes: Mapping[str, int],
-        step: Step,
-        watch: Watch | None = None,
-        turned: int = 0,
-        uncertainty: bool = False,
-    ) -> list[Explanation]:
+    def explained(self, cut: Cut) -> list[Explanation]:
         """Explain one cut of a batch, each target by one run; what holds a NaN or an infinity, NumPy names the node of."""
-        if uncertainty:
+        if cut.uncertainty:
             raise InputError(
                 "uncertainty=True shakes the operands of each node, which a compiled graph cannot; use backend='numpy'"
             )
-        program, ready, masks = self.ready(feeds, layers, conditions, axes, turned)
-        if watch is not None:
+        program, ready, masks = self.ready(cut)
+        graph = program.graph
+        if cut.watch is not None:
             with np.errstate(all="ignore"):
-                watch.see(program.graph, program.rules, Looked(program, self._inputs(feeds)))
-        keep, found = keeper(layers, program.graph, self._branches), []
-        for target, init in choices:
-            program.graph.count_work(1 + BACKWARD)
-            given = self._given(program, ready, feeds, masks, target, init, turned)
-            with measured(
-                ready.grown, sum(prod(v.shape) for v in program.graph.values.values()) * self.convert.itemsize
-            ):
+                cut.watch.see(graph, program.rules, Looked(program, self._inputs(cut.feeds)))
+        keep, found = keeper(cut.layers, graph, self._branches), []
+        whole = sum(prod(v.shape) for v in graph.values.values()) * self.convert.itemsize
+        for choice in cut.choices:
+            graph.count_work(1 + BACKWARD)
+            given = self._given(program, ready, cut, masks, choice)
+            with measured(ready.grown, whole):
                 made = run(ready.session, ready.outputs, given)
             if not _finite(made):
-                found += self._by_numpy(feeds, (target, init), layers, conditions, axes, step, turned)
+                found += self._by_numpy(replace(cut, choices=[choice], watch=None))
                 continue
-            y, goals, R = started(made[EXPLAINED], target, init, turned)
+            start = started(made[EXPLAINED], *choice, cut.turned)
             relevances = {k.removeprefix("relevance/"): v for k, v in made.items() if k.startswith("relevance/")}
             inner = {k.removeprefix("layer/"): v for k, v in made.items() if k.startswith("layer/")}
             assert all(map(keep, inner))
-            rows = self._rows(ready, made)
-            found.append(self.answer(program, feeds, y, goals, total(R), relevances, inner, rows, turned))
+            found.append(self.answer(program, cut, start, relevances, inner, self._rows(ready, made)))
         return found
 
-    def ready(
-        self,
-        feeds: Feeds,
-        layers: Any,
-        conditions: Mapping[str, Sequence[int]],
-        axes: Mapping[str, int],
-        turned: int,
-    ) -> tuple[Program, Ready, dict[str, np.ndarray]]:
+    def ready(self, cut: Cut) -> tuple[Program, Ready, dict[str, np.ndarray]]:
         """Return the program for these inputs, the session that stands for it, and the masks of the conditions.
 
         Raises InputError for what cannot be compiled, for any number of samples or for this one.
         """
-        program = self.of(feeds)
+        program = self.of(cut.feeds)
         graph = program.graph
-        keep = keeper(layers, graph, self._branches)
-        names = tuple(filter(keep, graph.values))
-        masks = masks_of(conditions, graph, axes, self._branches)
+        names = tuple(filter(keeper(cut.layers, graph, self._branches), graph.values))
+        masks = masks_of(cut.conditions, graph, cut.axes, self._branches)
         shapes = tuple((k, m.shape) for k, m in masks.items())
-        whole = tuple((k, a.shape) for k, a in feeds.items())
-        asked = Asked(self._opened(feeds), names, shapes, turned)
+        whole = tuple((k, a.shape) for k, a in cut.feeds.items())
+        asked = Asked(self._opened(cut.feeds), names, shapes, cut.turned)
         try:
             return program, self._made(asked), masks
         except ReflrpError:
             if asked.shapes == whole:
                 raise
-            return program, self._made(Asked(whole, names, shapes, turned)), masks
+            return program, self._made(Asked(whole, names, shapes, cut.turned)), masks
 
     def _opened(self, feeds: Feeds) -> Open:
         """Return the inputs' shapes, the batch size open where the file leaves it open, and all inputs have it."""
@@ -208,16 +186,14 @@ class Graphs(Programs):
         self,
         program: Program,
         ready: Ready,
-        feeds: Feeds,
+        cut: Cut,
         masks: Mapping[str, np.ndarray],
-        target: Target,
-        init: Any,
-        turned: int,
+        choice: tuple[Target, Any],
     ) -> dict[str, np.ndarray]:
         """Return what the session is fed."""
-        graph = program.graph
+        graph, (target, init), turned = program.graph, choice, cut.turned
         shape = graph.values[graph.resolve(graph.outputs[0])].shape
-        found = {**feeds, **{MASK + k: m for k, m in masks.items()}}
+        found = {**cut.feeds, **{MASK + k: m for k, m in masks.items()}}
         if isinstance(init, str):
             found[SIGNS], found[BEST] = signs_of(shape, target, turned)
             found[TIMES] = np.asarray(init == "output")
@@ -231,18 +207,9 @@ class Graphs(Programs):
     def _rows(self, ready: Ready, made: Mapping[str, np.ndarray]) -> tuple[Row, ...]:
         return ready.accounts.read(made[SUMS].reshape(-1).astype(np.float64)) if ready.accounts else ()
 
-    def _by_numpy(
-        self,
-        feeds: Feeds,
-        choice: tuple[Target, Any],
-        layers: Any,
-        conditions: Mapping[str, Sequence[int]],
-        axes: Mapping[str, int],
-        step: Step,
-        turned: int,
-    ) -> list[Explanation]:
+    def _by_numpy(self, cut: Cut) -> list[Explanation]:
         """Return what NumPy finds where onnxruntime has a NaN or an infinity; it raises NonFiniteError, with the node."""
-        found = super().explained(feeds, [choice], layers, conditions, axes, step, None, turned)
+        found = super().explained(cut)
         if all(np.isfinite(R).all() for e in found for R in (*e.relevances.values(), *e.layers.values())):
             raise NonFiniteError(
                 "a NaN or an infinity arose under onnxruntime, and none under NumPy: the numbers are near the end of what float32 "
