@@ -205,6 +205,7 @@ def test_a_value_is_at_least_another_if_weights_and_bias_are():
     assert affine.at_least(larger, z)
     assert not affine.at_least(z, larger)
     assert affine.at_least(z, biased)
+    assert not affine.at_least(biased, z)
     assert not affine.at_least(crossed, z)
     assert not affine.at_least(value(y, w + abs(w), 1), value(y, w, 0))  # inputs of any sign
     assert not affine.at_least(larger, trace.named("z", (1, 4), np.float32))
