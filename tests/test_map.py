@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import reflrp
 from reflrp.cli.main import app
+from reflrp.mapping.store import Store
 
 NET = model("h = MatMul(x, w) r = Relu(h) y = MatMul(r, v)", w=(4, 6), v=(6, 3))
 TWO = model("s = MatMul(a, w) t = MatMul(b, v) y = Add(s, t)", "float[N,4] a, float[N,2] b", w=(4, 3), v=(2, 3))
@@ -240,6 +241,8 @@ OTHER: dict[str, tuple[Callable[..., Any], str]] = {
         lambda out: reflrp.Explainer(NET, "epsilon_plus").map(X[:9], out),
         "another number of samples .10, and not 9",
     ),
+    "canonize": (lambda out: reflrp.Explainer(NET, "epsilon_plus", canonize=()).map(X, out), "another canonize"),
+    "strip": (lambda out: reflrp.Explainer(NET, "epsilon_plus", strip=False).map(X, out), "another strip"),
     "a bit": (lambda out: reflrp.Explainer(NET, "epsilon_plus").map(changed(X, 5), out), "other data: samples 4 to 7"),
     "another dtype of data": (
         lambda out: reflrp.Explainer(NET, "epsilon_plus").map(X.astype(np.float64), out),
@@ -256,6 +259,15 @@ def test_a_store_of_something_else_is_refused(out: Path, explainer: reflrp.Expla
     with pytest.raises(reflrp.InputError, match=message):
         call(out)
     assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+
+def test_what_dead_workers_left_half_written_is_gone_when_all_is_done(out: Path, explainer: reflrp.Explainer) -> None:
+    explainer.map(X, out, batch_size=4)
+    left, other = out / f"c0.{'0' * 32}.partial", out / "mine.partial"
+    left.touch()
+    other.touch()
+    Store(out, 4).finish(len(X))
+    assert (left.exists(), other.exists()) == (False, True)
 
 
 def test_a_stream_that_ends_early_or_late(out: Path, explainer: reflrp.Explainer) -> None:

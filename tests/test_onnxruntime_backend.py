@@ -20,8 +20,10 @@ from typer.testing import CliRunner
 import reflrp
 from reflrp import demo, rules
 from reflrp.cli.main import app
+from reflrp.compiler.signs import EXPLAINED
 from reflrp.ledger import NUMBERS
 from reflrp.runtime.measuring import LEAST, MOST, factor, measured
+from reflrp.runtime.running import _finite
 
 TIMES, FLOOR = 3, 1e-5
 """An answer may be off by so many times what NumPy's float32 is, or by this part of the largest relevance."""
@@ -284,6 +286,13 @@ def test_growth_is_entered_once_and_only_where_the_system_tells_it(monkeypatch):
     with measured(unknown, 2**20):
         pass
     assert unknown == []
+
+
+def test_minus_infinity_may_be_explained_and_nothing_else():
+    """A mask makes outputs of minus infinity; whatever else is not finite, NumPy is asked about."""
+    for value, name, fine in [(-np.inf, EXPLAINED, True), (np.inf, EXPLAINED, False), (np.nan, EXPLAINED, False)]:
+        assert _finite({name: np.array([1.0, value])}) == fine
+    assert not _finite({EXPLAINED: np.ones(2), "relevance/x": np.array([-np.inf])})
 
 
 def test_pickles_and_copies():
