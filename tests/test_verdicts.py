@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reflrp.conformance import Row, run
@@ -15,6 +16,7 @@ from reflrp.conformance.profiles import Profile
 from reflrp.conformance.readings import PUBLISHED
 from reflrp.conformance.readings.libraries import LIBRARIES
 from reflrp.conformance.verdict_page import page, reports, state, unnamed
+from reflrp.conformance.verdicts import judged
 from reflrp.errors import InputError
 
 CHECKOUT = Path(__file__).parents[1]
@@ -47,6 +49,19 @@ def test_noise_gets_no_name():
     case = load_case(VECTORS / "epsilon" / "epsilon_dense")
     answer = {k: v + 1e-3 for k, v in case.part("expected").items()}
     assert explained(case, answer, 1e-9) == ()
+
+
+def test_an_answer_near_a_known_one_is_not_that_one():
+    """By up to the tolerance it is; by ten times that it is a FAIL, which only says what is near."""
+    case = next(
+        c for c in (load_case(p.parent) for p in sorted((VECTORS / "epsilon").glob("*/case.json"))) if c.variants
+    )
+    tag, tolerance = next(iter(case.variants)), case.tolerance("float64")
+    near = case.part(f"variant/{tag}")
+    for times, wanted in ((0.5, ("VARIANT", "DEVIATES")), (10.0, ("FAIL",))):
+        found = judged(case, "float64", {k: v + times * tolerance * np.abs(v).max() for k, v in near.items()})
+        assert found.verdict in wanted
+        assert found.variant == tag
 
 
 def test_the_page_is_what_the_reports_say():
