@@ -35,10 +35,10 @@ def report(library: str) -> Report:
     """Return the verdicts on an installed library, without what would differ from run to run."""
     declared = PROFILES / f"{library}.toml"
     found = run(_adapter(library), profile=declared if declared.is_file() else None, combinations=True)
-    return replace(found, rows=tuple(_steady(row) for row in found.rows))
+    return replace(found, rows=tuple(steady(row) for row in found.rows))
 
 
-def _steady(row: Row) -> Row:
+def steady(row: Row) -> Row:
     """Return a row without its time, and with no more digits than every machine finds; what conforms is told in no words."""
     passed = row.verdict == "PASS"
     error = 0.0 if passed else float(f"{row.error:.2g}")
