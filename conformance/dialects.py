@@ -29,7 +29,16 @@ from reflrp.conformance.running import judge_one, row_of
 FOLDER = "dialects"
 """Where the dialects' reports lie, beside those of the libraries."""
 
-DIALECTS = ("captum", "lxt", "pnpxai", "zennit")
+DIALECTS = (
+    "captum",
+    "lczerolens",
+    "lrp_for_lstm",
+    "lrp_toolbox",
+    "lxt",
+    "pnpxai",
+    "relevance_propagation_jl",
+    "zennit",
+)
 """The dialects whose libraries have a report, by the modules of their adapters."""
 
 

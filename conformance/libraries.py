@@ -1,7 +1,8 @@
 """The verdicts on other libraries: `python -m reflrp.conformance.libraries conformance/reports [library ...]`.
 
 Runs where the libraries are installed (`make verdicts`), in float64, against all vectors and with the profiles of
-conformance/profiles. Two are no packages: environment variables name their checkouts (`CHECKOUTS`). The reports are the same wherever they are made: without times, errors rounded to two digits.
+conformance/profiles. Two are no packages: environment variables name their checkouts (`CHECKOUTS`). The reports are the same
+wherever they are made: without times, errors rounded to two digits.
 """
 
 from __future__ import annotations

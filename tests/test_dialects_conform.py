@@ -37,7 +37,7 @@ def test_a_dialect_is_its_library_case_by_case(dialect):
     found = pairs(THEIRS[dialect], OURS[dialect])
     wrong = [p for p in found if not p.same and not reason(dialect, p, differences())]
     assert not wrong, [(p.theirs.case, p.theirs.word, p.ours.word) for p in wrong]
-    assert counted(dialect, found, differences())["same"] > 100 or dialect == "lrp_for_lstm"
+    assert counted(dialect, found, differences())["same"] > 50
 
 
 def test_every_difference_is_there():

@@ -77,7 +77,7 @@ def _with_constants(step: Step, function: Callable[..., Any]) -> Callable[..., A
 def _sum(step: Step, params: Params) -> Any:
     if _title(step) not in ("Add", "Sum"):
         return None
-    return _with_constants(step, lambda x, y: lc.AddEpsilon(_epsilon_of(params))(x, y))
+    return _with_constants(step, lc.AddEpsilon(_epsilon_of(params)))
 
 
 def _half(step: Step, params: Params) -> Any:
@@ -89,7 +89,7 @@ def _half(step: Step, params: Params) -> Any:
 def _uniform(step: Step, params: Params) -> Any:
     if _title(step) != "Mul" or (len(step.inputs) == 1 and params["over"] != "all"):
         return None
-    return _with_constants(step, lambda x, y: lc.MulUniform()(x, y))
+    return _with_constants(step, lc.MulUniform())
 
 
 def _taylor(step: Step, params: Params) -> Any:

@@ -61,12 +61,12 @@ class Adapter:
 @contextmanager
 def _floats() -> Iterator[None]:
     """Give the toolbox the name np.float, which NumPy no longer has; and let it divide 0 by 0, as it does."""
-    float = float  # type: ignore[attr-defined]
+    vars(np)["float"] = float
     try:
         with np.errstate(all="ignore"):
             yield
     finally:
-        del float  # type: ignore[attr-defined]
+        del vars(np)["float"]
 
 
 # ---------------------------------------------------------------- layers

@@ -1,4 +1,4 @@
-"""The adapter of RelevancePropagation.jl 3.0.0: **a transcription of its formulas**, and not the library, which is written in Julia.
+"""The adapter of RelevancePropagation.jl 3.0.0: **a transcription of its formulas**, and not the library, which is in Julia.
 
 `lrp` has a function for each method of `lrp!` in its src/rules.jl, with `modify_layer`, `modify_input` and `modify_denominator` in
 their places and torch's gradients in the place of Zygote's. tests/peers/test_julia.py holds it against the relevance that the
@@ -298,9 +298,7 @@ def _rule(step: Step, spec: RuleSpec) -> tuple[Callable[[Layer, Tensor, Tensor, 
     """Return the rule of a step, and its parameters. Raises Unsupported for choices that it does not have."""
     rule, biases = RULES[spec.rule]
     if spec.params.get("bias", biases) != biases or spec.params.get("inputs", "split") != "split":
-        raise Unsupported(
-            f"RelevancePropagation.jl's rule has no bias={spec.params.get('bias')!r}, inputs={spec.params.get('inputs')!r}"
-        )
+        raise Unsupported(f"RelevancePropagation.jl's rule has no bias={spec.params.get('bias')!r}, or no such inputs")
     if spec.rule == "winner_takes_all" and not torch_modules.is_max_pool(step.module):
         raise Unsupported("RelevancePropagation.jl has max-pools only")
     if spec.rule == "ratio" and not isinstance(step.module, ACTIVATIONS):

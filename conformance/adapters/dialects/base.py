@@ -32,6 +32,8 @@ class Place:
         The ranks of those that are.
     before : str
         The operator that made its first value for it alone; "" where that is an input, or read by others too.
+    makers : tuple of str
+        The operators that made its inputs.
 
     """
 
@@ -40,6 +42,7 @@ class Place:
     values: int
     constants: tuple[int, ...]
     before: str
+    makers: tuple[str, ...]
 
     @property
     def is_dense(self) -> bool:
@@ -61,16 +64,19 @@ class Dialect(reflrp.Adapter):
         The dialect's name.
     rules : frozenset of str
         The rules that the library has, by the names that cases give them.
+    operators : frozenset of str or None
+        The operators that it has layers for; None: each is tried.
 
     """
 
     library: ClassVar[str]
     rules: ClassVar[frozenset[str]]
+    operators: ClassVar[frozenset[str] | None] = None
 
     def describe(self) -> Info:
         """Return who is judged."""
         title = f"reflrp.dialects.{self.library}"
-        return Info(title, version("reflrp"), self.rules, None, ("float64", "float32"), intermediates=True)
+        return Info(title, version("reflrp"), self.rules, self.operators, ("float64", "float32"), intermediates=True)
 
     def rule(self, place: Place, spec: RuleSpec) -> Rule | None:
         """Return the dialect's rule for a node; None where it stands on none. Raises Unsupported."""
@@ -98,7 +104,8 @@ def places_of(model: Loaded) -> dict[str, Place]:
         known = tuple(source.constants[i].ndim for i in node.inputs if i in source.constants)
         values = sum(1 for i in node.inputs if i and i not in source.constants)
         first = node.inputs[0] if node.inputs and readers[node.inputs[0]] == 1 else ""
-        found[node.name] = Place(node.name, node.op_type, values, known, makers.get(first, ""))
+        made = tuple(makers.get(i, "") for i in node.inputs)
+        found[node.name] = Place(node.name, node.op_type, values, known, makers.get(first, ""), made)
     return found
 
 
