@@ -123,8 +123,7 @@ def differences() -> tuple[Difference, ...]:
 
 
 def _difference(entry: dict[str, Any]) -> Difference:
-    lists = {k: tuple(entry.pop(k)) for k in ("dialects", "cases")}
-    return Difference(**lists, **entry)
+    return Difference(**{**entry, **{k: tuple(entry[k]) for k in ("dialects", "cases")}})
 
 
 def reason(dialect: str, pair: Pair, known: Sequence[Difference]) -> str:

@@ -79,7 +79,8 @@ class Dense:
         """Return x w + b."""
         if values[0].ndim != 2:
             raise Unsupported("lrp_linear takes vectors")
-        return values[0] @ self.w + self.b
+        found: np.ndarray = values[0] @ self.w + self.b
+        return found
 
     def relevance(self, spec: RuleSpec | None, values: list[np.ndarray], y: np.ndarray, R: np.ndarray) -> list[Any]:
         """Return what lrp_linear gives."""
@@ -93,7 +94,7 @@ class Sum:
         """Return the sum."""
         if len({v.shape for v in values}) != 1:
             raise Unsupported("LRP_for_LSTM has sums of vectors of one length")
-        return np.sum(values, axis=0)
+        return np.asarray(np.sum(values, axis=0))
 
     def relevance(self, spec: RuleSpec | None, values: list[np.ndarray], y: np.ndarray, R: np.ndarray) -> list[Any]:
         """Return what lrp_linear gives to each."""
@@ -121,7 +122,8 @@ class Gated:
         """Return the product."""
         if len(values) != 2 or values[0].shape != values[1].shape:
             raise Unsupported("LRP_for_LSTM has products of two vectors of one length")
-        return values[0] * values[1]
+        found: np.ndarray = values[0] * values[1]
+        return found
 
     def relevance(self, spec: RuleSpec | None, values: list[np.ndarray], y: np.ndarray, R: np.ndarray) -> list[Any]:
         """Return R for the signal, nothing for the gate."""

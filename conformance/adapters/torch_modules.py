@@ -140,7 +140,7 @@ def is_function(module: Any) -> bool:
     return isinstance(module, Function)
 
 
-def functional(module: Any, function: Callable[[Any, Any], Any]) -> Callable[..., Any] | None:
+def functional(module: Any, function: Callable[[Any, Any], Any]) -> Any:
     """Return another function of the two operands of a `Function`, its constants still part of it; None for other modules."""
     if not is_function(module) or len(module.places) != 2:
         return None

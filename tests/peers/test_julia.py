@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from reflrp.conformance.adapters import relevance_propagation_jl as rp
+from reflrp.conformance.adapters import julia_rules as rp
 
 FOLDER = Path(os.environ["RELEVANCE_PROPAGATION_JL"]) / "test" / "references" / "rules"
 PARAMS = {"eps": 1e-9, "gamma": 0.25, "low": 0.0, "high": 1.0}

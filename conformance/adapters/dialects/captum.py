@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,7 +50,8 @@ class Adapter(Dialect):
         """Return the composite: what is no module with a rule, and lets nothing through, is a function."""
         modules = {*ruled, *(spec.node for spec in rules if spec.rule == "pass")}
         functions = [name(literally(node)) for node in places_of(model) if node not in modules]
-        return captum.LRP([(name(literally(node)), rule) for node, rule in ruled.items()], functions)
+        pairs: list[Any] = [(name(literally(node)), rule) for node, rule in ruled.items()]
+        return captum.LRP(pairs, functions)
 
 
 def _epsilon_rule(params: Params) -> Rule:

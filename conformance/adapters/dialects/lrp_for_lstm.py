@@ -49,4 +49,4 @@ class Adapter(Dialect):
             raise Unsupported("LRP_for_LSTM has products of a sigmoid's output and another value, which gets all")
         if signal not in ("auto", "activated", 1 - gates[0]):
             raise Unsupported("LRP_for_LSTM gives all to the value that is no gate")
-        return r.SignalTakesAll(1 - gates[0])
+        return r.SignalTakesAll(0 if gates[0] else 1)

@@ -99,7 +99,7 @@ class EpsilonRule(ZeroRule):
         check_epsilon(self.epsilon)
 
     @property
-    def stabilizer(self) -> Any:  # type: ignore[override]
+    def stabilizer(self) -> Any:
         """The stabiliser."""
         return self.epsilon
 
