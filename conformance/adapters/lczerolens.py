@@ -68,7 +68,7 @@ def _epsilon_of(params: Params) -> float:
 
 def _with_constants(step: Step, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of a node's two operands as one of its values."""
-    found = torch_modules.functional(step.module, function)
+    found: Callable[..., Any] | None = torch_modules.functional(step.module, function)
     if found is None:
         raise Unsupported("lczerolens has rules for two operands")
     return found
