@@ -29,17 +29,9 @@ from reflrp.conformance.running import judge_one, row_of
 FOLDER = "dialects"
 """Where the dialects' reports lie, beside those of the libraries."""
 
-DIALECTS = (
-    "captum",
-    "lczerolens",
-    "lrp_for_lstm",
-    "lrp_toolbox",
-    "lxt",
-    "pnpxai",
-    "relevance_propagation_jl",
-    "zennit",
-)
-"""The dialects whose libraries have a report, by the modules of their adapters."""
+DIALECTS = ("captum", "innvestigate", "lczerolens", "lrp_for_lstm", "lrp_toolbox", "lxt", "pnpxai",
+            "relevance_propagation_jl", "signxai", "zennit")  # fmt: skip
+"""The dialects by the modules of their adapters; each is compared where its library has a report."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +134,7 @@ def main(folder: str, *dialects: str) -> None:
     """Write the report of each dialect whose library has one."""
     known, place = differences(), Path(folder) / FOLDER
     place.mkdir(exist_ok=True)
-    for dialect in dialects or DIALECTS:
+    for dialect in dialects or [d for d in DIALECTS if (Path(folder) / f"{d}.json").is_file()]:
         theirs = Report.load(Path(folder) / f"{dialect}.json")
         ours = report(theirs, adapter_of(dialect))
         save(ours, place / f"{dialect}.json")

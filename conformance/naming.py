@@ -108,7 +108,10 @@ def named_as(case: Case, answer: Any, verdict: Verdict, tag: str) -> Verdict:
     found = {k: np.asarray(answer[k]) for k in expected}
     for readings in of_tag(tag):
         other = asked.answer(readings)
-        if other is not None and distance(found, other) * _unit(other) <= verdict.tolerance * _unit(expected):
+        size = max(
+            _unit(expected), _unit(other or {})
+        )  # where a denominator nearly cancels, answers are large, and rounding is
+        if other is not None and distance(found, other) * _unit(other) <= verdict.tolerance * size:
             return replace(verdict, verdict=_word(readings), variant=tag, message=" ".join(r.text for r in readings))
     return verdict
 
