@@ -132,7 +132,8 @@ def z_plus(params: Params) -> Rule:
 def alpha_beta_x(params: Params, made: Any = alphabeta.AlphaBetaXRule) -> Rule:
     """AlphaBetaXRule, as it is released."""
     pairs = {k: tuple(params[k]) for k in ("alpha", "beta")}
-    return made(**pairs, bias=bias(params), as_released=True, stabilizer=safe(params))
+    found: Rule = made(**pairs, bias=bias(params), as_released=True, stabilizer=safe(params))
+    return found
 
 
 def box(params: Params, made: Any = rules.BoundedRule) -> Rule:
@@ -140,7 +141,8 @@ def box(params: Params, made: Any = rules.BoundedRule) -> Rule:
     low, high = (
         np.asarray(params[k], np.float64) if isinstance(params[k], list) else params[k] for k in ("low", "high")
     )
-    return made(low, high, stabilizer=safe(params))
+    found: Rule = made(low, high, stabilizer=safe(params))
+    return found
 
 
 KERNEL: dict[str, Callable[[Params], Rule]] = {
