@@ -46,6 +46,8 @@ class Difference:
         The verdicts of both: "ERROR" and "PASS"; "*" is any verdict.
     reason : str
         Why.
+    says : str, optional
+        What the library's message must have in it.
 
     """
 
@@ -54,11 +56,17 @@ class Difference:
     library: str
     dialect: str
     reason: str
+    says: str = ""
 
     def names(self, dialect: str, theirs: Row, ours: Row) -> bool:
         """Return whether this says why two rows of a dialect and its library differ."""
         known = dialect in self.dialects and any(fnmatchcase(theirs.case, glob) for glob in self.cases)
-        return known and theirs.verdict == self.library and self.dialect in ("*", ours.verdict)
+        return (
+            known
+            and self.says in theirs.message
+            and theirs.verdict == self.library
+            and self.dialect in ("*", ours.verdict)
+        )
 
 
 @dataclass(frozen=True)
