@@ -60,7 +60,7 @@ format: $(VENV)/.dev  ## Let ruff repair what it can
 	$(VENV)/bin/ruff format .
 
 peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Compare with zennit, captum, LXT, pnpxai
-	$(PEERS_VENV)/bin/pytest tests/peers tests/zoo --ignore tests/peers/test_keras.py
+	$(PEERS_VENV)/bin/pytest tests/peers tests/zoo $(addprefix --ignore tests/peers/,test_keras.py test_julia.py test_checkouts_by_hand.py)
 
 # iNNvestigate and SignXAI want a NumPy that reflrp does not; so they answer in an environment of their own, and the tests
 # read what they wrote. ALL=1 asks for every case on every network (an hour).
@@ -111,8 +111,13 @@ spec: $(VENV)/.dev $(VENV)/.package  ## Write docs/spec.md from the clauses, the
 conform: $(VENV)/.dev $(VENV)/.package  ## Hold reflrp against the conformance vectors
 	$(VENV)/bin/reflrp conformance run --adapter reflrp.conformance.adapters.reflrp:Adapter
 
-verdicts: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Hold zennit, captum, LXT and pnpxai against the vectors, write reports and docs/verdicts.md
+# What is no package is run from a checkout, where a variable names one: LRP_TOOLBOX, LRP_FOR_LSTM. RELEVANCE_PROPAGATION_JL has
+# the relevance that its transcription is held against. Other reports stay as they are.
+verdicts: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Hold other libraries and our dialects against the vectors, write reports and docs/verdicts.md
+	$(if $(RELEVANCE_PROPAGATION_JL),$(PEERS_VENV)/bin/pytest tests/peers/test_julia.py)
+	$(if $(LRP_TOOLBOX),$(if $(LRP_FOR_LSTM),$(PEERS_VENV)/bin/pytest tests/peers/test_checkouts_by_hand.py))
 	OMP_NUM_THREADS=1 $(PEERS_VENV)/bin/python -m reflrp.conformance.libraries conformance/reports
+	OMP_NUM_THREADS=1 $(PEERS_VENV)/bin/python -m reflrp.conformance.dialects conformance/reports
 	$(PEERS_VENV)/bin/python -m reflrp.conformance.verdict_page docs/verdicts.md conformance/reports
 
 clean:  ## Remove the virtual environments and all that was built
@@ -128,11 +133,11 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(call INSTALL,".[dev]")
 
-# One pip command, so that torch's version is settled together with those who need it. Of LXT and pnpxai only the rules
+# One pip command, so that torch's version is settled together with those who need it. Of LXT, pnpxai and lczerolens only the rules
 # are read, so what the rest of them needs is left out.
 $(PEERS_VENV)/.peers: pyproject.toml | $(PEERS_VENV)/bin/python
 	$(call INSTALL,".[peers]")
-	$(@D)/bin/pip install --quiet --no-deps lxt==2.1 pnpxai==0.1.4
+	$(@D)/bin/pip install --quiet --no-deps lxt==2.1 pnpxai==0.1.4 lczerolens==0.3.3
 
 # Both libraries name versions of their dependencies that do not go together; what they import is this.
 $(PEERS_VENV)-tf/.peers-tf: tests/peers/keras_peers/requirements.txt | $(PEERS_VENV)-tf/bin/python

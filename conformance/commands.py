@@ -13,6 +13,7 @@ from reflrp.conformance.cases import select
 from reflrp.conformance.protocol import METHODS, Adapter
 from reflrp.conformance.report import Report
 from reflrp.errors import InputError
+from reflrp.storage.files import check_place
 
 app = typer.Typer(help="Hold an LRP library against the conformance vectors.", no_args_is_help=True)
 
@@ -35,6 +36,7 @@ def run(
     """Run a library's adapter on the cases; exit code 1 where something fails."""
     from reflrp.conformance.running import run as run_
 
+    _check(out)
     _finished(run_(adapter_of(adapter), cases or "*", dtype, profile, None, combinations), out)
 
 
@@ -51,6 +53,7 @@ def judge(
     """Judge what a library in any language wrote."""
     from reflrp.conformance.judging import judge as judge_
 
+    _check(out)
     _finished(judge_(results, cases or "*", dtype, name, version, profile), out)
 
 
@@ -65,6 +68,7 @@ def report(
     from reflrp.ground import checks
     from reflrp.storage.files import write_beside
 
+    _check(out)
     text = FORMATS[checks.choice("--format", form, tuple(FORMATS))]([Report.load(path) for path in reports])
     if out is None:
         for line in text.splitlines():
@@ -113,6 +117,12 @@ def adapter_of(text: str) -> Adapter:
         raise InputError(f"--adapter={text!r} is no adapter: it has no {', '.join(missing)}")
     found: Adapter = made
     return found
+
+
+def _check(out: Path | None) -> None:
+    """Raise InputError where the report could not be written, before the work is done."""
+    if out is not None:
+        check_place(out)
 
 
 def _finished(found: Report, out: Path | None) -> None:

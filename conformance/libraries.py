@@ -1,7 +1,8 @@
 """The verdicts on other libraries: `python -m reflrp.conformance.libraries conformance/reports [library ...]`.
 
 Runs where the libraries are installed (`make verdicts`), in float64, against all vectors and with the profiles of
-conformance/profiles. The reports are the same wherever they are made: without times, errors rounded to two digits.
+conformance/profiles. Two are no packages: environment variables name their checkouts (`CHECKOUTS`). The reports are the same
+wherever they are made: without times, errors rounded to two digits.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import sys
 import types
 import warnings
@@ -24,8 +26,20 @@ from reflrp.conformance.report import SCHEMA, Report, Row
 from reflrp.conformance.running import run
 from reflrp.storage.files import write_beside
 
-LIBRARIES = ("captum", "lxt", "pnpxai", "zennit")
+LIBRARIES = (
+    "captum",
+    "lczerolens",
+    "lrp_for_lstm",
+    "lrp_toolbox",
+    "lxt",
+    "pnpxai",
+    "relevance_propagation_jl",
+    "zennit",
+)
 """Whose reports are kept, by the modules of their adapters."""
+
+CHECKOUTS = {"lrp_for_lstm": "LRP_FOR_LSTM", "lrp_toolbox": "LRP_TOOLBOX"}
+"""The libraries that are no packages, with the environment variables that name a checkout."""
 
 PROFILES = Path(str(resources.files("reflrp.conformance"))) / "profiles"
 """Where the deviations of each are declared."""
@@ -35,10 +49,10 @@ def report(library: str) -> Report:
     """Return the verdicts on an installed library, without what would differ from run to run."""
     declared = PROFILES / f"{library}.toml"
     found = run(_adapter(library), profile=declared if declared.is_file() else None, combinations=True)
-    return replace(found, rows=tuple(_steady(row) for row in found.rows))
+    return replace(found, rows=tuple(steady(row) for row in found.rows))
 
 
-def _steady(row: Row) -> Row:
+def steady(row: Row) -> Row:
     """Return a row without its time, and with no more digits than every machine finds; what conforms is told in no words."""
     passed = row.verdict == "PASS"
     error = 0.0 if passed else float(f"{row.error:.2g}")
@@ -46,7 +60,8 @@ def _steady(row: Row) -> Row:
 
 
 def _adapter(library: str) -> Adapter:
-    _without_cuda()
+    if library not in CHECKOUTS:
+        _without_cuda()
     with warnings.catch_warnings(), _past_init(library):
         warnings.simplefilter("ignore")
         found: Adapter = importlib.import_module(f"reflrp.conformance.adapters.{library}").Adapter()
@@ -96,8 +111,11 @@ def save(found: Report, path: Path) -> None:
 
 
 def main(folder: str, *libraries: str) -> None:
-    """Write each library's report to the folder."""
+    """Write each library's report to the folder; where none are named, of all but those whose checkout is not."""
     for library in libraries or LIBRARIES:
+        if not libraries and not os.environ.get(CHECKOUTS.get(library, "PATH")):
+            sys.stdout.write(f"{library}: not run, {CHECKOUTS[library]} names no checkout; its report stays as it is\n")
+            continue
         found = report(library)
         save(found, Path(folder) / f"{library}.json")
         sys.stdout.write(f"{found}\n")

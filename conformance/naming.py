@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from reflrp.conformance.literal import Oracle
 from reflrp.conformance.literal.numbers import nearest
 from reflrp.conformance.literal.rules import NotServed
 from reflrp.conformance.protocol import Adapter, Arrays, Info, RuleSpec
-from reflrp.conformance.readings import PUBLISHED, Reading
+from reflrp.conformance.readings import PUBLISHED, READINGS, Reading
 from reflrp.conformance.verdicts import Verdict, distance
 
 MOST = 3
@@ -94,6 +94,32 @@ def explained(case: Case, answer: Mapping[str, Any], tolerance: float) -> tuple[
     return ()
 
 
+def of_tag(tag: str) -> Iterator[tuple[Reading, ...]]:
+    """Yield the readings that a verdict's variant may name: "bias=full + inputs=raw"; several clauses have a reading of a name."""
+    known = dict.fromkeys((*READINGS, *PUBLISHED))
+    return product(*([r for r in known if r.tag == part] for part in tag.split(" + ")))
+
+
+def named_as(case: Case, answer: Any, verdict: Verdict, tag: str) -> Verdict:
+    """Return a FAIL as the readings of a tag, if these give the answer; any other verdict as it is."""
+    if verdict.verdict != "FAIL" or case.expect != "match" or verdict.error <= verdict.tolerance:
+        return verdict
+    expected, asked = case.part("expected"), Asked(case)
+    found = {k: np.asarray(answer[k]) for k in expected}
+    for readings in of_tag(tag):
+        other = asked.answer(readings)
+        size = max(
+            _unit(expected), _unit(other or {})
+        )  # where a denominator nearly cancels, answers are large, and rounding is
+        if other is not None and distance(found, other) * _unit(other) <= verdict.tolerance * size:
+            return replace(verdict, verdict=_word(readings), variant=tag, message=" ".join(r.text for r in readings))
+    return verdict
+
+
+def _word(readings: Sequence[Reading]) -> str:
+    return "VARIANT" if all(reading.status == "variant" for reading in readings) else "DEVIATES"
+
+
 def _sets(useful: list[Reading]) -> Iterator[tuple[Reading, ...]]:
     """Yield each reading, then pairs and triples of those that turned out to change something."""
     yield from ((reading,) for reading in PUBLISHED)
@@ -112,6 +138,5 @@ def named(case: Case, answer: Any, verdict: Verdict) -> Verdict:
     readings = explained(case, answer, verdict.tolerance)
     if not readings:
         return verdict
-    word = "VARIANT" if all(reading.status == "variant" for reading in readings) else "DEVIATES"
     tag, text = " + ".join(reading.tag for reading in readings), " ".join(reading.text for reading in readings)
-    return replace(verdict, verdict=word, variant=tag, message=text)
+    return replace(verdict, verdict=_word(readings), variant=tag, message=text)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from reflrp.conformance import dialect_page
 from reflrp.conformance.readings import READINGS
 from reflrp.conformance.readings.libraries import LIBRARIES
 from reflrp.conformance.report import Report, Row
@@ -19,13 +20,24 @@ SHOWN = {"conforms": "conforms", "variant": "variant", "deviates": "**deviates**
 
 HEAD = """# Verdicts
 
-What other libraries do where the [specification](spec.md) says what to do: each library's own rules, run on native torch networks
-against all {cases} vectors of suite {suite} in float64. `make verdicts` runs them in the environment of `make peers` and writes
-[reports](../conformance/reports) and this page. How verdicts come about: [conformance.md](conformance.md).
+What other libraries do where the [specification](spec.md) says what to do: each library's own rules, run on networks of its own
+kind against all {cases} vectors of suite {suite} in float64. `make verdicts` runs what packages there are in the environment of
+`make peers`, and checkouts where variables name them, and writes [reports](../conformance/reports) and this
+page. How verdicts come about: [conformance.md](conformance.md).
 
 Scripts that show behaviour in one library alone, ready to be sent: [upstream](../conformance/upstream/README.md), discussed in
 [bugs](bugs/README.md).
 """
+
+NOTES = {
+    "lrp_for_lstm": "Its function `lrp_linear`, on each dense layer and each sum of a network; a checkout, `LRP_FOR_LSTM`.",
+    "lrp_toolbox": "Its NumPy part; a checkout, `LRP_TOOLBOX`. Where a case has another stabiliser for alpha-beta than "
+    "its 1e-16, its code runs with that number in the place of its own.",
+    "lczerolens": "Its rules beside those of zennit 0.5.1, as its composite has them.",
+    "relevance_propagation_jl": "**A transcription** of its formulas into Python, and not the library, which is in Julia. "
+    "`tests/peers/test_julia.py` holds it against the relevance that the library's own tests store (68 of 68).",
+}
+"""What stands for a library here, where that is not the library as it is installed."""
 
 MATRIX = """## Clause by clause
 
@@ -40,13 +52,11 @@ def reports(folder: Path) -> list[Report]:
     return [Report.load(path) for path in sorted(folder.glob("*.json"))]
 
 
-def page(found: Sequence[Report]) -> str:
-    """Return the page."""
+def page(found: Sequence[Report], dialects: Sequence[Report] = ()) -> str:
+    """Return the page: what is found of libraries, and how their dialects compare."""
     head = HEAD.format(cases=len(found[0].rows), suite=found[0].suite)
-    return (
-        "\n".join([head, *_counts(found), "", *_matrix(found), *(line for one in found for line in _library(one))])
-        + "\n"
-    )
+    parts = [*_counts(found), *dialect_page.section(found, dialects), "", *_matrix(found)]
+    return "\n".join([head, *parts, *(line for one in found for line in _library(one))]) + "\n"
 
 
 def _counts(found: Sequence[Report]) -> list[str]:
@@ -95,6 +105,7 @@ def blamed(row: Row) -> frozenset[str]:
 
 def _library(report: Report) -> list[str]:
     lines = ["", f"## {report.library} {report.version}", ""]
+    lines += [NOTES[report.library], ""] if report.library in NOTES else []
     failing = [row for row in report.rows if row.verdict in FAILING]
     lines += [_line(["how", "clauses", "by up to", "vectors"]), _line(["---"] * 4)]
     lines += [_group(rows) for rows in _grouped(failing)]
@@ -129,7 +140,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def main(path: str, folder: str) -> None:
     """Write the page."""
-    text = page(reports(Path(folder)))
+    text = page(reports(Path(folder)), reports(Path(folder) / dialect_page.FOLDER))
     write_beside(Path(path), lambda file: file.write(text.encode()))
 
 

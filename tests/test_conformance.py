@@ -7,7 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reflrp.conformance import Case, Deviation, Info, Profile, Report, Row, Unsupported, clauses, run, select
+from reflrp.conformance import (
+    Case,
+    Deviation,
+    Info,
+    Profile,
+    Report,
+    Row,
+    Unsupported,
+    clauses,
+    commands,
+    judging,
+    run,
+    running,
+    select,
+)
 from reflrp.conformance.adapters import compiled, literal
 from reflrp.conformance.adapters.reflrp import Adapter
 from reflrp.conformance.cases import VECTORS, altered, index
@@ -423,6 +437,18 @@ def test_globs_that_match_nothing_are_errors():
         run(Adapter(), "epsilon/nothing*")
     with pytest.raises(InputError):
         run(Adapter(), dtype="float16")
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "run", lambda *given: pytest.fail("it ran"))
+    monkeypatch.setattr(judging, "judge", lambda *given: pytest.fail("it ran"))
+    bad = tmp_path / "none" / "report.json"
+    with pytest.raises(InputError, match="none does not exist"):
+        commands.run("reflrp.conformance.adapters.reflrp:Adapter", out=bad)
+    with pytest.raises(InputError, match="none does not exist"):
+        commands.judge(tmp_path, out=bad)
+    with pytest.raises(InputError, match="none does not exist"):
+        commands.report([], out=bad)
 
 
 def test_a_clause_that_nothing_tests_is_an_error():

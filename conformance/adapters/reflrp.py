@@ -70,6 +70,10 @@ class Adapter:
         """Return the imported model."""
         return Loaded(load(model), dtype)
 
+    def composite(self, model: Loaded, rules: Sequence[RuleSpec]) -> Composite:
+        """Return what a case's rules mean; dialects mean something else."""
+        return composite_of(rules)
+
     def forward(self, model: Loaded, inputs: Arrays) -> Arrays:
         """Return the outputs."""
         if model.dtype == "exact":
@@ -86,7 +90,7 @@ class Adapter:
 
     def explain(self, model: Loaded, inputs: Arrays, seed: Arrays, rules: Sequence[RuleSpec]) -> Arrays:
         """Return the relevance of inputs and inner values; that of several outputs is the sum."""
-        composite = composite_of(rules)
+        composite = self.composite(model, rules)
         found: dict[str, Any] = {}
         for output, init in seed.items():
             with warnings.catch_warnings():
@@ -111,12 +115,12 @@ def _explainer(model: Loaded, composite: Composite, output: str) -> Explainer:
 
 def composite_of(rules: Sequence[RuleSpec]) -> Composite:
     """Return the composite with one pair for each node that a case names; a node that it leaves out has no rule."""
-    pairs = tuple((name(_literally(spec.node)), rule_of(spec)) for spec in rules if spec.rule != FOLD)
+    pairs = tuple((name(literally(spec.node)), rule_of(spec)) for spec in rules if spec.rule != FOLD)
     folds = ("fold_batchnorm",) if any(spec.rule == FOLD for spec in rules) else ()
     return Composite(pairs, "case", folds)
 
 
-def _literally(text: str) -> str:
+def literally(text: str) -> str:
     """Return the glob of one name."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in text)
 

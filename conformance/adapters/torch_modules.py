@@ -140,6 +140,15 @@ def is_function(module: Any) -> bool:
     return isinstance(module, Function)
 
 
+def functional(module: Any, function: Callable[[Any, Any], Any]) -> Any:
+    """Return another function of the two operands of a `Function`, its constants still part of it; None for other modules."""
+    if not is_function(module) or len(module.places) != 2:
+        return None
+    found = copy.copy(module)
+    found.function = function
+    return found
+
+
 def is_max_pool(module: Any) -> bool:
     """Return whether a module is a max-pool."""
     return "MaxPool" in type(module).__name__

@@ -18,6 +18,7 @@ from reflrp.conformance.literal.rules import Node, Params, Relevance, neg, pos
 from reflrp.conformance.literal.steps import Linear, Normaliser, Numbers, Site, Step, Term
 from reflrp.conformance.protocol import RuleSpec
 from reflrp.conformance.readings.base import Reading, Specs, formula, seen
+from reflrp.conformance.readings.layers import LAYERS as OF_LAYERS
 
 UNWEIGHTED = frozenset({"pool", "sum"})
 """Linear maps that have no weights of their own to split."""
@@ -174,5 +175,6 @@ LIBRARIES = (
         formula(epsilon=stabiliser_lost, norm=stabiliser_lost),
         ("pnpxai",),
     ),
+    *OF_LAYERS,
 )
 """In the order of the libraries."""

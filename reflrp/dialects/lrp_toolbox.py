@@ -88,8 +88,9 @@ def _share(L: Any) -> Any:
 class SumPool(Rule):
     """The variants on a sum over windows:  simple and epsilon  R_j = a_j R_k / (sum a + epsilon sgn sum a).
 
-    With `alpha`: alpha a+_j R_k / (sum a+ + 1e-16) + (1 - alpha) a-_j Q_k / (sum a- - 1e-16), Q = R. `squared`: Q = R^2, as
-    the toolbox has it for alpha other than 0 and 1 ("alphabeta", and not "alphabeta_slow"). It is then not conserving.
+    With `alpha`: alpha a+_j R_k / (sum a+ + weak) + (1 - alpha) a-_j Q_k / (sum a- - 2 weak), Q = R (for alpha 0: less weak).
+    `squared`: Q = R^2, as the toolbox has it for alpha other than 0 and 1 ("alphabeta", and not "alphabeta_slow"). It is then not
+    conserving.
     """
 
     serves: ClassVar[frozenset[str]] = frozenset({"pool"})
@@ -99,6 +100,7 @@ class SumPool(Rule):
     epsilon: Any = POOL
     alpha: Any = None
     squared: bool = False
+    weak: Any = WEAK
 
     def fits(self, node: Node) -> bool:
         """Return whether the node is an average."""
@@ -112,8 +114,9 @@ class SumPool(Rule):
         ap, an = L.split(a)
         beta = 1 - self.alpha
         Q = R * R if self.squared and self.alpha * beta != 0 else R
-        s = L.ratio(self.alpha * R, L(ap, L.w) / share, WEAK) / share
-        t = L.ratio(beta * Q, L(an, L.w) / share, WEAK) / share
+        twice = 2 if self.alpha * beta != 0 else 1
+        s = L.ratio(self.alpha * R, L(ap, L.w) / share, self.weak) / share
+        t = L.ratio(beta * Q, L(an, L.w) / share, twice * self.weak) / share
         return add(L.pull(ap, s, L.w), L.pull(an, t, L.w))
 
 

@@ -46,11 +46,19 @@ SAID: dict[str, Numbers] = {
         "add2": [0.25, 0.75, 0.75, 0.25],
         "formula": [0.25, 0.75, 0.75, 0.25],
     },
+    "lczerolens_bilinear": {"raises, of 2, 3, 4 axes": [1, 1, 0], "NaN, of (0, -inf)": [0, 1]},
+    "lczerolens_softmax_axis": {"lczerolens": [0, -0.462117, 0, 0], "formula": [0, 0.268941, 0, 0]},
 }
 """What the pages say, of the versions that `make peers` installs."""
 
-ELSEWHERE = ("innvestigate_bias", "signxai_bounded", "crp_parallel_branches")
-"""The first two run in `make peers-tf` (test_keras.py), the third by hand: zennit-crp 0.6.0 wants an older zennit."""
+ELSEWHERE = (
+    "innvestigate_bias",
+    "signxai_bounded",
+    "crp_parallel_branches",
+    *("lrp_toolbox_sum_pool", "lrp_toolbox_zero_weights"),
+)
+"""The first two run in `make peers-tf` (test_keras.py), the third by hand: zennit-crp 0.6.0 wants an older zennit. The last two
+want a checkout (test_checkouts_by_hand.py)."""
 
 
 def check(got: Numbers, said: Numbers) -> None:

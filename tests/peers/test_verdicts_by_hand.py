@@ -12,6 +12,9 @@ from zennit.canonizers import SequentialMergeBatchNorm
 from zennit.composites import LayerMapComposite
 from zennit.rules import AlphaBeta, Epsilon, ZBox
 
+from reflrp.conformance.adapters import julia_rules as jl
+from reflrp.conformance.adapters.lczerolens import lc
+
 
 def row(*entries: float) -> Tensor:
     return torch.tensor([entries], dtype=torch.float64, requires_grad=True)
@@ -91,3 +94,31 @@ def test_lxt() -> None:
     lf.linear_epsilon(y, torch.ones(1, 2, dtype=torch.float64), None, 0.0).backward(torch.ones(1, 1).double())
     assert y.grad is not None
     assert y.grad.tolist() == [[np.inf, -np.inf]]
+
+
+def test_lczerolens() -> None:
+    a, b = torch.ones(2, 2, requires_grad=True), torch.ones(2, 2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="permute"):
+        lc.BilinearMatMulEpsilon()(a, b).sum().backward()
+    x = torch.tensor([0.0, -torch.inf], requires_grad=True)
+    lc.SoftmaxEpsilonFunction.apply(x, 0).backward(torch.tensor([1.0, 0.0]))
+    assert x.grad is not None
+    assert x.grad.isnan().tolist() == [False, True]
+    y = torch.tensor([[0.0, 1.0], [0.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    lc.SoftmaxEpsilonFunction.apply(y, 0).backward(torch.tensor([[1.0, 1.0], [0.0, 0.0]], dtype=torch.float64))
+    assert y.grad is not None
+    assert y.grad[0, 1].item() == pytest.approx(-0.4621, abs=1e-4)
+
+
+def test_the_transcription_of_relevance_propagation_jl() -> None:
+    one = torch.ones(1, 1, dtype=torch.float64)
+    norm = nn.BatchNorm1d(1, eps=0.0).double().eval()
+    eps = {"eps": 1e-9}
+    assert jl.zero_or_epsilon(jl.Layer(norm, nn.ReLU()), row(-1), one, eps).item() == 0
+    assert jl.zero_or_epsilon(jl.Layer(norm), row(-1), one, eps).item() == pytest.approx(1)
+    pool = jl.Layer(nn.MaxPool1d(2))
+    assert jl.zero_or_epsilon(pool, row(0, -1)[None], one[None], eps).flatten().tolist() == [0, 0]
+    split = jl.zero_or_epsilon(jl.Layer(dense([1, 1])), row(1, -1), one, {"eps": 0.0})
+    assert split.flatten().tolist() == [np.inf, -np.inf]
+    raised = jl.gamma(jl.Layer(dense([1, 1])), row(1, 1), one, {"gamma": -0.5, "eps": 0.0})
+    assert raised.flatten().tolist() == [0.5, 0.5]

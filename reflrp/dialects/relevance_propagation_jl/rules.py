@@ -33,6 +33,7 @@ class JuliaRule(r.Rule):
     only: ClassVar[str] = "layers with weight and bias (dense, conv, scales)"
     multiple: ClassVar[bool] = True
     as_it_is: ClassVar[bool] = False
+    stabilizer: Any = STABILIZER
 
     def fits(self, node: Node) -> bool:
         """Return whether the node is a layer with weight and bias."""
@@ -67,11 +68,6 @@ class ZeroRule(JuliaRule):
 
     serves: ClassVar[frozenset[str]] = frozenset({*LINEAR, "pointwise", "normaliser"})
     only: ClassVar[str] = ""
-
-    @property
-    def stabilizer(self) -> Any:
-        """The stabiliser."""
-        return STABILIZER
 
     def fits(self, node: Node) -> bool:
         """Return whether the node is a layer."""
@@ -120,7 +116,7 @@ class GammaRule(JuliaRule):
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        return r.Gamma(self.gamma, stabilizer=STABILIZER)(L, a, z, R)
+        return r.Gamma(self.gamma, stabilizer=self.stabilizer)(L, a, z, R)
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ class GeneralizedGammaRule(JuliaRule):
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        return r.Gamma(self.gamma, generalized=True, stabilizer=STABILIZER)(L, a, z, R)
+        return r.Gamma(self.gamma, generalized=True, stabilizer=self.stabilizer)(L, a, z, R)
 
     def through(self, op: Any, a: Array, z: Array, R: Array, activation: Pointwise) -> Array:
         """Return the same, with the signs of f(z) in place of those of z."""
@@ -158,7 +154,7 @@ class WSquareRule(JuliaRule):
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        return r.WSquare(stabilizer=STABILIZER)(L, a, z, R)
+        return r.WSquare(stabilizer=self.stabilizer)(L, a, z, R)
 
 
 @dataclass(frozen=True)
@@ -169,7 +165,7 @@ class FlatRule(JuliaRule):
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        return r.Flat(0.0 if L.kind == "dense" else STABILIZER)(L, a, z, R)
+        return r.Flat(0.0 if L.kind == "dense" else self.stabilizer)(L, a, z, R)
 
 
 @dataclass(frozen=True)
@@ -185,7 +181,7 @@ class AlphaBetaRule(JuliaRule):
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        return r.AlphaBeta(self.alpha, self.beta, stabilizer=STABILIZER)(L, a, z, R)
+        return r.AlphaBeta(self.alpha, self.beta, stabilizer=self.stabilizer)(L, a, z, R)
 
 
 @dataclass(frozen=True)
@@ -194,7 +190,7 @@ class ZPlusRule(JuliaRule):
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        return r.ZPlus(stabilizer=STABILIZER)(L, a, z, R)
+        return r.ZPlus(stabilizer=self.stabilizer)(L, a, z, R)
 
 
 @dataclass(frozen=True)
@@ -234,7 +230,7 @@ class ZBoxRule(JuliaRule):
     def _shared(self, L: LinearMap, a: Array, y: Array, R: Array, slope: Any) -> Array:
         (low, high), wp, wn = self._bounds(a), L.weights(pos), L.weights(neg)
         b = add(pos(L.b), neg(L.b))
-        s = L.ratio(R, add(y, -L(low, wp), -L(high, wn), ZERO if b is ZERO else -b), STABILIZER)
+        s = L.ratio(R, add(y, -L(low, wp), -L(high, wn), ZERO if b is ZERO else -b), self.stabilizer)
         return add(L.pull(a, slope * s, L.w), -L.pull(low, s, wp), -L.pull(high, s, wn))
 
 
