@@ -17,7 +17,7 @@ import numpy as np
 from reflrp.arrays import ZERO, Array
 from reflrp.arrays.tracing.dims import BATCH, Dim, TooLong, TooShort, Undecided, example, length
 from reflrp.arrays.tracing.polynomials import at_most
-from reflrp.arrays.tracing.spans import check_room
+from reflrp.arrays.tracing.spans import check_order, check_room, strided
 from reflrp.composites import Composite
 from reflrp.errors import InputError, RuleError, UnsupportedOperator
 from reflrp.ir import Graph, Node, Shape
@@ -101,6 +101,9 @@ def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composit
 LITTLE = 8
 """Up to which length rules may be others than for all longer ones; such lengths are left out."""
 
+SMALL = 128
+"""The same for lengths that strides make others of: 128 pixels are 4 after five of stride 2."""
+
 
 def _check_rules(composite: Composite, graph: Graph) -> None:
     """Raise TooShort where a composite has other rules for short lengths, as where a window has nowhere to slide."""
@@ -109,6 +112,8 @@ def _check_rules(composite: Composite, graph: Graph) -> None:
     except Undecided as error:
         if not isinstance(error.other, Dim) and error.other <= LITTLE:
             check_room(error.n, error.other + 1)
+        if strided((error.n, error.other)):
+            check_order(error.n, error.other, SMALL)
         raise
     except RuleError:
         return  # the plain graph has its own, and is asked next

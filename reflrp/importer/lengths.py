@@ -238,6 +238,8 @@ def reshaped(source: Shape, target: Shape, allowzero: bool) -> Shape:
     """Return the shape that a Reshape makes: 0 copies a length (without allowzero), -1 is worked out."""
     copied = tuple(n if allowzero or n != 0 else source[i] for i, n in enumerate(target))
     rest = total(tuple(n for n in copied if n != -1))
+    if -1 in target and is_open((*source, *copied)) and (total(source) // rest) * rest != total(source):
+        raise Unbuildable(f"whether {total(source)} entries fit the shape {copied} depends on the length")
     return tuple(total(source) // rest if n == -1 else n for n in copied)
 
 

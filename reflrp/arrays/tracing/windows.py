@@ -69,6 +69,8 @@ def conv_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
         found = by_phases(s, w, windows)
         if found is not None:
             return found
+    if is_open(windows.size):
+        return _open_transpose(s, w, windows, groups)
     shape = (s.shape[0], w.shape[1] * groups, *windows.padded)
     spans = zip(windows.padded, windows.out, windows.strides, windows.dilations, windows.kernel, strict=True)
     behind = tuple(n - (m - 1) * s - d * (k - 1) - 1 for n, m, s, d, k in spans)
@@ -85,6 +87,21 @@ def conv_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
     rest = (0,) * len(behind) if fits else behind
     after = tuple(r - e for r, e in zip(rest, windows.end, strict=True))
     return pad(found, (*lead, *(-b for b in windows.begin)), (*lead, *after))
+
+
+def _open_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
+    """Return the transpose of a strided convolution whose input has an open length: it is made a little longer, and cut.
+
+    Up to stride - 1 entries lie behind the last window, as many as the length has it. So many more are made, and those
+    behind the input's own cut off.
+    """
+    spans = zip(windows.out, windows.strides, windows.dilations, windows.kernel, windows.begin, strict=True)
+    made = tuple((m - 1) * t + d * (k - 1) + t - b for m, t, d, k, b in spans)
+    shape = (s.shape[0], w.shape[1] * groups, *made)
+    attributes = {**_lying(windows), "pads": (*windows.begin, *(0 for _ in made))}
+    attributes["output_padding"] = tuple(t - 1 for t in windows.strides)
+    found = s.trace.make("ConvTranspose", (s, w), shape, s.dtype, s.nonneg and w.nonneg, group=groups, **attributes)
+    return index(found, (Ellipsis, *(slice(0, n) for n in windows.size)))
 
 
 def _few(w: Term, windows: Windows, groups: int) -> bool:
