@@ -16,7 +16,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.arrays.tracing.dims import BATCH, Dim, TooLong, TooShort, Undecided, example, length
-from reflrp.arrays.tracing.polynomials import at_most
+from reflrp.arrays.tracing.polynomials import at_most, larger_by
 from reflrp.arrays.tracing.spans import check_order, check_room, strided
 from reflrp.composites import Composite
 from reflrp.errors import InputError, RuleError, UnsupportedOperator
@@ -107,6 +107,19 @@ SMALL = 128
 
 def _check_rules(composite: Composite, graph: Graph) -> None:
     """Raise TooShort where a composite has other rules for short lengths, as where a window has nowhere to slide."""
+    beyond, last = dict[str, int](), None
+    for _ in range(TURNS):
+        try:
+            with larger_by(beyond):
+                _check_assigned(composite, graph)
+            break
+        except TooShort as error:
+            beyond[error.symbol], last = beyond.get(error.symbol, 0) + error.by, error
+    for symbol, by in beyond.items():
+        raise TooShort(str(last), symbol, by)
+
+
+def _check_assigned(composite: Composite, graph: Graph) -> None:
     try:
         composite.assign(graph)
     except Undecided as error:

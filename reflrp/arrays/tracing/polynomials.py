@@ -40,6 +40,7 @@ class Floor(str):
 
 
 _MOST: ContextVar[Mapping[str, int]] = ContextVar("most")
+_BEYOND: ContextVar[Mapping[str, int]] = ContextVar("beyond")
 
 
 @contextmanager
@@ -50,6 +51,16 @@ def at_most(most: Mapping[str, int]) -> Iterator[None]:
         yield
     finally:
         _MOST.reset(token)
+
+
+@contextmanager
+def larger_by(beyond: Mapping[str, int]) -> Iterator[None]:
+    """Let symbols be at least so much larger than 1, inside the block."""
+    token = _BEYOND.set(beyond)
+    try:
+        yield
+    finally:
+        _BEYOND.reset(token)
 
 
 def added(one: Terms, two: Terms) -> dict[Monomial, int]:
@@ -187,10 +198,15 @@ def _split(monomial: Monomial) -> Iterator[tuple[Monomial, Monomial]]:
 def _bounds(symbol: str) -> tuple[float, float]:
     """Return the least and the largest value of a symbol."""
     if not isinstance(symbol, Floor):
-        return 1, _MOST.get({}).get(symbol, inf)
+        return smallest(symbol), _MOST.get({}).get(symbol, inf)
     terms = dict(symbol.terms)
     most = -least(scaled(terms, -1))
     return least(terms) // symbol.by, most if most == inf else most // symbol.by
+
+
+def smallest(symbol: str) -> int:
+    """Return the least value of a symbol that is no floor."""
+    return 1 + _BEYOND.get({}).get(symbol, 0)
 
 
 def _depth(symbol: str) -> int:

@@ -6,14 +6,14 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 from reflrp.arrays.tracing.dims import Dim, TooLong, TooShort, Unsettled, bounds, is_open, symbols_of
-from reflrp.arrays.tracing.polynomials import Floor, added, least, lengthened, scaled, value
+from reflrp.arrays.tracing.polynomials import Floor, added, least, lengthened, scaled, smallest, value
 
 
 def check_room(n: int, needed: int) -> None:
     """Raise TooShort where an open length may be smaller than what its reader needs."""
     symbol = _growing(n)
     if isinstance(n, Dim) and symbol and bounds(n, 0)[0] < needed:
-        by = _first(lambda by: value(dict(n.terms), {symbol: 1 + by}) >= needed)
+        by = _first(lambda by: value(dict(n.terms), {symbol: smallest(symbol) + by}) >= needed)
         raise TooShort(f"the length {n} may be smaller than {needed}", symbol, by)
 
 
