@@ -97,14 +97,17 @@ def resnet():
 def strided():
     """The stem of a net for sound: strides of 5, 3 and 2, with windows that leave entries behind the last one; pools."""
     body = """c = Conv <strides = [5]>(x, w1, b1) d = Relu(c) e = Conv <strides = [3], pads = [1, 0]>(d, w2) f = Relu(e)
-        g = Conv <strides = [2], dilations = [2], pads = [1, 2]>(f, w3) h = Relu(g) m = MaxPool <kernel_shape = [2], strides = [2]>(h)
+        g = Conv <strides = [2], dilations = [2], pads = [1, 2]>(f, w3) h = Relu(g)
+        m = MaxPool <kernel_shape = [2], strides = [2]>(h)
         p = AveragePool <kernel_shape = [3], strides = [2]>(m) q = GlobalAveragePool(p) r = Flatten(q) y = MatMul(r, v)"""
     return models.model(body, "float[N,2,T] x", w1=(4, 2, 9), b1=(4,), w2=(4, 4, 2), w3=(5, 4, 3), v=(5, 3))
 
 
 def halved():
     """The first half of the places."""
-    body = "s = Shape(x) t = Gather(s, one) m = Div(t, two) e = Slice(x, z, m, one) f = MatMul(e, w) y = ReduceSum(f, one)"
+    body = (
+        "s = Shape(x) t = Gather(s, one) m = Div(t, two) e = Slice(x, z, m, one) f = MatMul(e, w) y = ReduceSum(f, one)"
+    )
     return models.model(body, "float[N,T,4] x", w=(4, 3), z=ids(0), one=ids(1), two=ids(2))
 
 

@@ -1,7 +1,8 @@
 """Lengths that are known as a formula only: sums of products of symbols, such as 2N + 1, 3NT or floor((T + 1)/2).
 
 A symbol is a length that a graph learns in the run: N is the number of samples, others are the axes that a file leaves open.
-All are at least 1; of strides come whole parts of quotients, which are symbols, too, and may be 0. A `Dim` is an int, namely what the length is at an example; so it passes through every formula over shapes.
+All are at least 1; of strides come whole parts of quotients, which are symbols, too, and may be 0. A `Dim` is an int, namely what
+the length is at an example; so it passes through every formula over shapes.
 Where an answer would hold for some lengths only, it raises `Unsettled`: a graph is never written that is right for one length
 and wrong for another.
 """
@@ -12,7 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays.tracing.polynomials import Floor, Monomial, Terms, added, bases, floored, least, product, quotient, scaled
+from reflrp.arrays.tracing.polynomials import (
+    Floor,
+    Monomial,
+    Terms,
+    added,
+    bases,
+    floored,
+    least,
+    product,
+    quotient,
+    scaled,
+)
 from reflrp.errors import InputError
 
 BATCH = "N"
@@ -95,7 +107,7 @@ class Dim(int):
         if not _is_length(other):
             found: int = self._met(other)
             return found
-        return _made(added(_parts(self), _parts(other)), example(self) + example(other))
+        return _made(added(parts(self), parts(other)), example(self) + example(other))
 
     __radd__ = __add__
 
@@ -104,26 +116,26 @@ class Dim(int):
         if not _is_length(other):
             found: int = self._met(other)
             return found
-        return _made(added(_parts(self), scaled(_parts(other), -1)), example(self) - example(other))
+        return _made(added(parts(self), scaled(parts(other), -1)), example(self) - example(other))
 
     def __rsub__(self, other: int) -> int:
         """Return the difference, where it is no length below zero."""
-        return _made(added(_parts(other), scaled(_parts(self), -1)), example(other) - example(self))
+        return _made(added(parts(other), scaled(parts(self), -1)), example(other) - example(self))
 
     def __mul__(self, other: int) -> int:
         """Return the product."""
         if not _is_length(other):
             found: int = self._met(other)
             return found
-        return _made(product(_parts(self), _parts(other)), example(self) * example(other))
+        return _made(product(parts(self), parts(other)), example(self) * example(other))
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: int) -> int:
         """Return the quotient, where it is one formula for all lengths."""
-        found = quotient(_parts(self), _parts(other))
+        found = quotient(parts(self), parts(other))
         if found is None and not isinstance(other, Dim) and other > 0:
-            found = floored(_parts(self), int(other))
+            found = floored(parts(self), int(other))
         if found is None:
             raise Unsettled(f"({self}) // {_shown(other)} is no one formula")
         return _made(found, example(self) // example(other))
@@ -213,13 +225,14 @@ def _is_length(n: Any) -> bool:
     return isinstance(n, int | np.integer)
 
 
-def _parts(n: int) -> dict[Monomial, int]:
+def parts(n: int) -> dict[Monomial, int]:
+    """Return the terms of a length, or of a number."""
     return dict(n.terms) if isinstance(n, Dim) else {(): int(n)}
 
 
 def bounds(one: int, two: int) -> tuple[float, float]:
     """Return the least and the largest that one - two can be."""
-    difference = added(_parts(one), scaled(_parts(two), -1))
+    difference = added(parts(one), scaled(parts(two), -1))
     return least(difference), -least(scaled(difference, -1))
 
 

@@ -172,7 +172,7 @@ def least(terms: Terms) -> float:
     It is reached where no coefficient is negative, and by most sums of one floor and what it is the floor of.
     """
     found = _least(terms)
-    return found if found == -inf else -(-found // 1)
+    return -inf if found == -inf else float(-(-found // 1))
 
 
 def _least(terms: Mapping[Monomial, Fraction | int]) -> Fraction | float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 
-from reflrp.arrays.tracing.dims import Dim, TooLong, TooShort, Unsettled, bounds, is_open, symbols_of
+from reflrp.arrays.tracing.dims import Dim, TooLong, TooShort, Unsettled, bounds, is_open, parts, symbols_of
 from reflrp.arrays.tracing.polynomials import Floor, added, least, lengthened, scaled, smallest, value
 
 
@@ -28,10 +28,10 @@ def check_reach(n: int, most: int) -> None:
 
 def check_order(one: int, two: int, most: int) -> None:
     """Raise TooShort where which of two lengths is larger is settled once their one symbol is larger, by `most` at most."""
-    found, parts = symbols_of((one, two)), [dict(n.terms) if isinstance(n, Dim) else {(): n} for n in (one, two)]
+    found = symbols_of((one, two))
     if len(found) != 1:
         return
-    difference = added(parts[0], scaled(parts[1], -1))
+    difference = added(parts(one), scaled(parts(two), -1))
     for by in range(1, most + 1):
         longer = lengthened(difference, found[0], by)
         if least(longer) > 0 or -least(scaled(longer, -1)) < 0:
