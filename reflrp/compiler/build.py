@@ -17,6 +17,7 @@ from reflrp.arrays.tracing.dims import BATCH, Dim, example
 from reflrp.arrays.tracing.terms import Term, Trace, still
 from reflrp.batches import Batch
 from reflrp.compiler.accounts import accounts
+from reflrp.compiler.bodies import LoopWriter
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.marks import marks_of
 from reflrp.compiler.opening import opened
@@ -122,7 +123,7 @@ def _written(
 ) -> Compiled:
     proto, graph, count = source.proto, program.graph, len(source.proto.graph.node)
     remember(program, trace)
-    writer = Writer(proto.graph, trace, program.opset, order.derived, source.outside)
+    writer = LoopWriter(proto.graph, trace, program.opset, order.derived, source.outside)
     batch = _batch_name(proto, trace)
     for name, dtype, shape in added:
         proto.graph.input.append(_port(name, dtype, shape, batch))

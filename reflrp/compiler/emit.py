@@ -130,7 +130,8 @@ class Writer:
             operands, attributes = self._axes(term, operands, attributes)
         elif special is not None:
             operands, attributes = special(term, operands, attributes)
-        return self.node(NAMES.get(term.op, term.op), operands, attributes, 1 + (term.op == "MaxPool"))
+        outputs = len(term.get("body").outputs) if term.op == "Scan" else 1 + (term.op == "MaxPool")
+        return self.node(NAMES.get(term.op, term.op), operands, attributes, outputs)
 
     def node(self, op: str, operands: list[str], attributes: dict[str, Any], outputs: int = 1) -> tuple[str, ...]:
         """Write one node, and return the names of its outputs."""

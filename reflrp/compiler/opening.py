@@ -18,6 +18,7 @@ from reflrp.arrays import ZERO, Array
 from reflrp.arrays.tracing.dims import BATCH, Dim, TooLong, TooShort, Undecided, example, length
 from reflrp.arrays.tracing.polynomials import at_most, larger_by
 from reflrp.arrays.tracing.spans import check_order, check_room, strided
+from reflrp.compiler.unrolled import first_two, glue
 from reflrp.composites import Composite
 from reflrp.errors import InputError, RuleError, UnsupportedOperator
 from reflrp.ir import Graph, Node, Shape
@@ -197,10 +198,16 @@ def matched(found: Opened, plain: Graph, again: Graph) -> Graph:
 
     What the plain graph has as a constant is a late value of the open one. `again` is the open graph for another example.
     """
-    graph, known = found.graph, {n.name: n for n in plain.nodes}
-    extra = {n.output for n in graph.nodes if n.name not in known}
+    graph = found.graph
+    plain, _ = first_two(plain, graph)
+    known = {n.name: n for n in plain.nodes}
+    loose = {n.name for n in graph.nodes if glue(n, graph)}
+    extra = {n.output for n in graph.nodes if n.name not in known and n.name not in loose}
     nodes = []
     for node in graph.nodes:
+        if node.name in loose:
+            nodes.append(node)
+            continue
         twin = known.pop(node.name, None)
         nodes.append(node if twin is None else _matched(node, twin, extra, graph, plain, found.marks))
         if twin is None and graph.values[node.output].active:
@@ -221,7 +228,8 @@ def matched(found: Opened, plain: Graph, again: Graph) -> Graph:
 def as_plain(graph: Graph, plain: Graph) -> Graph:
     """Return a matched graph as composites shall see it: with the nodes of the plain one, and what these read."""
     known = {n.name: n for n in plain.nodes}
-    nodes = tuple(replace(n, inputs=known[n.name].inputs) for n in graph.nodes if n.name in known)
+    kept = (n for n in graph.nodes if n.name in known or glue(n, graph))
+    nodes = tuple(replace(n, inputs=known[n.name].inputs) if n.name in known else n for n in kept)
     return replace(graph, nodes=nodes)
 
 
@@ -262,10 +270,22 @@ SKIPPED = frozenset(["derived", "absorbed", "function", "shares"])
 """Fields of ops that are worked out on the way, or that plumbing runs."""
 
 
+def alike(one: Any, two: Any) -> bool:
+    """Return whether two ops are the same."""
+    return type(one) is type(two) and _alike(one, two, example)
+
+
 def _alike(one: Any, two: Any, at: Callable[[int], int]) -> bool:
     """Return whether two parts of ops are the same, where lengths are taken `at` something."""
     if isinstance(one, np.ndarray) or isinstance(two, np.ndarray):
         equal_nan = np.asarray(one).dtype.kind == "f"
+        shapes = np.shape(one), np.shape(two)
+        if (
+            at is example
+            and len(shapes[0]) == len(shapes[1])
+            and all(n in (1, m) for n, m in zip(*shapes, strict=True))
+        ):
+            one = np.broadcast_to(one, np.shape(two))  # of an axis of an open length, one entry for all
         return np.shape(one) == np.shape(two) and bool(np.array_equal(one, two, equal_nan=equal_nan))
     if isinstance(one, int) and isinstance(two, int):
         return bool(at(one) == at(two))
