@@ -23,8 +23,13 @@ from reflrp.ops.recurrence import Steps
 class Stepper(Protocol):
     """A program that can be traced (`compiler/tracing.Tracer`)."""
 
-    graph: Graph
-    real: Any
+    @property
+    def graph(self) -> Graph:
+        """What is computed."""
+
+    @property
+    def real(self) -> Any:
+        """The dtype of floating numbers."""
 
     def replayed(self, node: Node, values: dict[str, Any]) -> Any:
         """Return the value of a node, by its own op."""

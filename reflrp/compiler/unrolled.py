@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from reflrp.arrays.tracing.dims import example
@@ -109,7 +110,7 @@ def check_steps(plain: Graph, rules: Mapping[str, Any], found: Graph, alike: Ali
         before, after = (
             {_part(found.resolve(name)): str(k) for k, name in enumerate(s)} for s in (op.before, op.after)
         )
-        for i, (one, two) in enumerate(zip(ordered[1:], ordered[2:], strict=False)):
+        for i, (one, two) in enumerate(pairwise(ordered[1:])):
             _check_same(one, two, (after if i else before, after), rules, alike, onnx)
 
 
@@ -133,9 +134,8 @@ def _check_same(
         other = two.get(part)
         same = other is not None and len(one) == len(two) and _inputs(node, states[0]) == _inputs(other, states[1])
         if other is None or not same or not alike(node.op, other.op) or rules.get(node.name) != rules.get(other.name):
-            raise InputError(
-                f"node {node.name!r} (onnx {node.op_type}) is another one, or has another rule, in other steps of {onnx!r}"
-            )
+            where = f"node {node.name!r} (onnx {node.op_type})"
+            raise InputError(f"{where} is another one, or has another rule, in other steps of {onnx!r}")
 
 
 def _inputs(node: Node, states: Mapping[str, str]) -> list[str]:

@@ -6,11 +6,14 @@ The first step is another one than the second, as it starts from zeros that are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from reflrp.importer.cells import Cell, State
 from reflrp.importer.site import Ref, Site, Unbuildable
 from reflrp.ops.recurrence import Steps
-from reflrp.ops.routing import Concat, Reshape, Slice, Transpose
+from reflrp.ops.routing import Concat, Plumbing, Reshape, Slice, Transpose
 
 PART = "open"
 """What the parts of a node are called that no node with a known number of steps has."""
@@ -25,6 +28,27 @@ class OpenRun:
     read: Ref
     first: State
     second: State
+
+
+def filled(site: Site, name: str) -> Any:
+    """Return the number that a file fills a value of an open shape with, as exporters make states of zeros; None for any other."""
+    node = site.work.makers.get(name)
+    if node is None or not isinstance(node.op, Plumbing):
+        return None
+    made, *given = getattr(node.op.function, "args", (None,))
+    if node.op_type == "ConstantOfShape" and made is not None:
+        return site.work.evaluated(made, np.ones(1, np.int64))[0].item()
+    if node.op_type not in MOVES:
+        return None
+    first = given[0] if given else None
+    if first is None:
+        return filled(site, node.inputs[0]) if node.inputs else None
+    numbers = np.unique(first)
+    return numbers.item() if numbers.size == 1 else None
+
+
+MOVES = frozenset(["Cast", "Expand", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"])
+"""Operators that leave every entry of their first input what it is."""
 
 
 def open_steps(site: Site, x: Ref, runs: list[OpenRun], layout: int) -> tuple[Ref | None, ...]:

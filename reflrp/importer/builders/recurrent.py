@@ -17,7 +17,7 @@ from reflrp.arrays.tracing.spans import check_room
 from reflrp.arrays.tracing.terms import still
 from reflrp.importer.cells import Cell, Made, State, gru_step, lstm_step, rnn_step
 from reflrp.importer.site import Oversized, Ref, Site, Unbuildable, builds
-from reflrp.importer.stepping import OpenRun, open_steps
+from reflrp.importer.stepping import OpenRun, filled, open_steps
 from reflrp.ops.routing import Concat, Reshape, Slice, Transpose, Where
 
 DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
@@ -156,6 +156,9 @@ def _initial(site: Site, i: int, d: int, shape: tuple[int, int]) -> Made:
     if not site.has(i):
         return np.zeros(still(shape))
     given = site.arg(i)
+    number = filled(site, given.name) if isinstance(given, Ref) and is_open(given.shape) else None
+    if number is not None:
+        return np.full(still(shape), float(number))
     along = 1 if site.attr("layout", 0) else 0
     if isinstance(given, np.ndarray):
         state: np.ndarray = np.take(given, d, axis=along)
