@@ -310,17 +310,6 @@ def test_refused_by_name(case):
         reflrp.compile(proto, "epsilon")
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-def test_recurrent_nets_are_refused_by_name(kind):
-    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
-    proto = models.model(
-        f"s, h = {kind} <hidden_size = 5>(x, w, r) f = Squeeze(h, z) y = MatMul(f, v)", "float[T,N,4] x",
-        w=(1, 5 * gates, 4), r=(1, 5 * gates, 5), z=ids(0), v=(5, 3),
-    )  # fmt: skip
-    with pytest.raises(reflrp.InputError, match=rf"(?s){kind}.*unrolled over time.*shapes="):
-        reflrp.compile(proto, "epsilon")
-
-
 def test_an_entry_of_an_open_output_is_no_target():
     with pytest.raises(reflrp.InputError, match="leaves a length open"):
         reflrp.compile(turned(), "epsilon", target=(1, 2))

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
-from reflrp.arrays.tracing.dims import BATCH, Dim, TooLong, TooShort, Undecided, example, length
-from reflrp.arrays.tracing.polynomials import at_most, larger_by
-from reflrp.arrays.tracing.spans import check_order, check_room, strided
+from reflrp.arrays.tracing.dims import BATCH, TooLong, TooShort, example, length
+from reflrp.arrays.tracing.polynomials import at_most
+from reflrp.compiler.shortest import TURNS, check_rules
 from reflrp.compiler.unrolled import first_two, glue
 from reflrp.composites import Composite
-from reflrp.errors import InputError, RuleError, UnsupportedOperator
+from reflrp.errors import InputError, UnsupportedOperator
 from reflrp.ir import Graph, Node, Shape
 from reflrp.model import built
 from reflrp.ops.linear import Diagonal
@@ -28,9 +28,6 @@ from reflrp.ops.picking import Take
 from reflrp.ops.product import Multiply
 from reflrp.ops.routing import Plumbing, Slice
 from reflrp.ops.sums import SumOf
-
-TURNS = 64
-"""How often a least or largest length is found before the search is given up."""
 
 Marks = Mapping[str, tuple[int | str, ...]]
 """The shapes of the inputs: a symbol for each length that is left open."""
@@ -88,7 +85,7 @@ def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composit
         try:
             with at_most(most):
                 graph = passes(built(source, shapes_of(marks, plus, most, 5, 2)))
-                _check_rules(composite, graph)
+                check_rules(composite, graph)
                 return Opened(graph, marks, plus, most)
         except TooShort as error:
             plus[error.symbol] = plus.get(error.symbol, 0) + error.by
@@ -99,43 +96,10 @@ def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composit
     raise refused("no least and largest lengths are found", marks)
 
 
-LITTLE = 8
-"""Up to which length rules may be others than for all longer ones; such lengths are left out."""
-
-SMALL = 128
-"""The same for lengths that strides make others of: 128 pixels are 4 after five of stride 2."""
-
-
-def _check_rules(composite: Composite, graph: Graph) -> None:
-    """Raise TooShort where a composite has other rules for short lengths, as where a window has nowhere to slide."""
-    beyond, last = dict[str, int](), None
-    for _ in range(TURNS):
-        try:
-            with larger_by(beyond):
-                _check_assigned(composite, graph)
-            break
-        except TooShort as error:
-            beyond[error.symbol], last = beyond.get(error.symbol, 0) + error.by, error
-    for symbol, by in beyond.items():
-        raise TooShort(str(last), symbol, by)
-
-
-def _check_assigned(composite: Composite, graph: Graph) -> None:
-    try:
-        composite.assign(graph)
-    except Undecided as error:
-        if not isinstance(error.other, Dim) and error.other <= LITTLE:
-            check_room(error.n, error.other + 1)
-        if strided((error.n, error.other)):
-            check_order(error.n, error.other, SMALL)
-        raise
-    except RuleError:
-        return  # the plain graph has its own, and is asked next
-
-
 def refused(why: str, marks: Marks) -> InputError:
     """Return an error that says why lengths must be fixed, and how."""
-    name = next(k for k, shape in marks.items() if any(isinstance(n, str) and n != BATCH for n in shape))
+    is_open = [k for k, shape in marks.items() if any(isinstance(n, str) for n in shape)]
+    name = next((k for k in is_open if any(isinstance(n, str) and n != BATCH for n in marks[k])), is_open[0])
     shape = ", ".join("None" if n == BATCH else str(n) if isinstance(n, int) else "128" for n in marks[name])
     return InputError(
         f"the graph cannot be compiled for any length: {why}; fix lengths, as by shapes={{{name!r}: ({shape})}}"

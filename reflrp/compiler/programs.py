@@ -18,7 +18,7 @@ from reflrp.compiler.observe import confirmed
 from reflrp.compiler.opening import Opened, alike, as_plain, matched
 from reflrp.compiler.source import Given, opset_of
 from reflrp.compiler.tracing import Tracer, tracer
-from reflrp.compiler.unrolled import check_steps, first_two, loops
+from reflrp.compiler.unrolled import check_matchers, check_steps, first_two, loops
 from reflrp.compiler.values import shared
 from reflrp.engine import Program, prepare
 from reflrp.engine.witness import compare
@@ -98,6 +98,7 @@ def with_lengths(
             ((plain.graph, plain.rules), (other, explainer.composite.assign(other))) if loops(graph) else ()
         ):
             check_steps(graph_, rules, graph if graph_ is plain.graph else again, alike)
+        check_matchers(explainer.composite, plain.graph, graph)
         rules = _same_rules(explainer, graph, plain)
     named = shared(graph, source.model.source, source.named)
     named = {k for k in named if k in confirmed_ones or k not in plain.graph.values}

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any
 
 from reflrp.arrays.tracing.dims import example
+from reflrp.composites import Composite
+from reflrp.composites.matchers import depth
 from reflrp.errors import InputError
+from reflrp.importer.stepping import PART
 from reflrp.ir import Graph, Node
 from reflrp.ops.recurrence import Steps
 
@@ -41,6 +45,12 @@ def loops(graph: Graph) -> dict[tuple[str, int], Steps]:
 def glue(node: Node, graph: Graph) -> bool:
     """Return whether a node only puts the steps of a recurrent node together."""
     return _of(node, {name for name, _ in loops(graph)}) and place(node.name) is None
+
+
+def shown(name: str, graph: Graph) -> bool:
+    """Return whether a value is one of the engine's graph, too, and not a part of a loop or counted from the last step."""
+    where = place(name)
+    return not loops(graph) or (f":{PART}." not in name and (where is None or where.step >= 0))
 
 
 def place(name: str) -> Place | None:
@@ -112,6 +122,45 @@ def check_steps(plain: Graph, rules: Mapping[str, Any], found: Graph, alike: Ali
         )
         for i, (one, two) in enumerate(pairwise(ordered[1:])):
             _check_same(one, two, (after if i else before, after), rules, alike, onnx)
+
+
+def check_matchers(composite: Composite, plain: Graph, found: Graph) -> None:
+    """Raise InputError where a composite counts steps, or tells them apart by their names."""
+    if not loops(found):
+        return
+    parts = {n.name for n in plain.nodes if place(n.name)}
+    for matcher in (inner for outer, _ in composite.pairs for inner in _matchers(outer)):
+        if isinstance(matcher, COUNTED) or _picks(getattr(matcher, "pattern", ""), parts):
+            raise InputError(
+                f"{matcher!r} tells the steps of a recurrent node apart, whose number is left open; fix it: shapes={{...}}"
+            )
+
+
+COUNTED = type(depth(1, 1))
+"""The matcher that counts layers, each step's for itself."""
+
+
+def _picks(pattern: str, nodes: set[str]) -> bool:
+    """Return whether a pattern of names is for some steps only."""
+    return bool(re.search(r"\.t\d|\d{4}", pattern)) or (bool(pattern) and any(_tells_apart(pattern, n) for n in nodes))
+
+
+def _matchers(outer: Any) -> Iterator[Any]:
+    """Yield a matcher and those that it is made of."""
+    yield outer
+    for inner in (getattr(outer, f.name) for f in fields(outer)) if is_dataclass(outer) else ():
+        for one in inner if isinstance(inner, tuple) else (inner,):
+            if callable(one) and is_dataclass(one):
+                yield from _matchers(one)
+
+
+def _tells_apart(pattern: str, node: str) -> bool:
+    """Return whether a pattern is for some steps, from the second on, and not for others; of fewer than four digits."""
+    where = LABEL.search(node)
+    if where is None:
+        return False
+    before, behind = f"{node[: where.start()]}:d{where[1]}.t", f".{node[where.end() :]}"
+    return len({fnmatchcase(f"{before}{t}{behind}", pattern) for t in range(1, 1000)}) > 1
 
 
 def _step(plain: Graph, onnx: str, direction: int, t: int) -> Iterator[tuple[str, Node]]:
