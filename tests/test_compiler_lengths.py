@@ -103,6 +103,18 @@ def strided():
     return models.model(body, "float[N,2,T] x", w1=(4, 2, 9), b1=(4,), w2=(4, 4, 2), w3=(5, 4, 3), v=(5, 3))
 
 
+def keras():
+    """Padding that keeps sizes, and of strided windows depends on them."""
+    body = """c = Conv <strides = [2, 2], auto_pad = "SAME_UPPER">(x, w1) d = Relu(c)
+        p = MaxPool <kernel_shape = [3, 3], strides = [2, 2], auto_pad = "SAME_UPPER">(d) e = Conv <auto_pad = "SAME_UPPER">(p, w2)
+        f = Relu(e) h = Conv <strides = [2, 2], auto_pad = "SAME_LOWER">(f, w3)
+        i = Conv <strides = [2, 2], auto_pad = "SAME_UPPER">(f, w4)
+        s = Add(h, i) r = Relu(s) g = GlobalAveragePool(r) q = Flatten(g) y = MatMul(q, v)"""
+    return models.model(
+        body, "float[N,3,H,W] x", w1=(4, 3, 3, 3), w2=(4, 4, 3, 3), w3=(5, 4, 3, 3), w4=(5, 4, 1, 1), v=(5, 3)
+    )  # fmt: skip
+
+
 def halved():
     """The first half of the places."""
     body = (
@@ -149,6 +161,7 @@ NETS = {
     "pictures": (pictures, series(2), [(1, 4, 5), (2, 9, 4), (3, 5, 12)]),
     "resnet": (resnet, series(3), [(1, 33, 34), (2, 64, 49), (3, 34, 63), (1, 39, 96)]),
     "strided": (strided, series(2), [(1, 180), (2, 181), (3, 200), (1, 277)]),
+    "keras": (keras, series(3), [(1, 17, 18), (2, 20, 19), (1, 22, 33)]),
     "halved": (
         halved, lambda n, t, seed: {"x": models.draw(n, t, 4, seed=seed).astype(np.float32)}, [(1, 2), (3, 3), (2, 17)],
     ),

@@ -75,6 +75,10 @@ class Dim(int):
         """Return how to make it again."""
         return _restored, (self.terms, example(self))
 
+    def __bool__(self) -> bool:
+        """Return True: it is not the number 0, though it may be none for some length."""
+        return True
+
     def __hash__(self) -> int:
         """Return a hash of the formula."""
         return hash(self.terms)
