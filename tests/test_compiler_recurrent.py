@@ -94,6 +94,26 @@ def test_two_layers_with_the_batch_first():
             agrees(run(g, drawn(n, t)), proto, drawn(n, t), preset)
 
 
+def test_states_of_two_directions_side_by_side():
+    """As Keras exports them."""
+    tail = "t = Transpose <perm = [0, 2, 1, 3]>(s) f = Reshape(t, flat) y = MatMul(f, both)"
+    proto = net(
+        "GRU", directions=2, attributes=', direction = "bidirectional"', tail=tail, states=", i", bias=(1, 1, 1)
+    )
+    lines = models.model(
+        """sh = Shape(x) n = Slice(sh, one, two) d = Concat <axis = 0>(one, n, five) z = ConstantOfShape(d) e = Expand(nought, d)
+        i = Concat <axis = 0>(z, e) y = MatMul(x, v)""",
+        "float[T,N,4] x", one=ids(1), two=ids(2), five=ids(5), nought=np.zeros((), np.float32), v=(4, 3),
+    )  # fmt: skip
+    proto.graph.initializer.extend(w for w in lines.graph.initializer if w.name in ("two", "five", "nought"))
+    whole = [*list(lines.graph.node)[:-1], *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(whole)
+    g = reflrp.compile(proto, "epsilon")
+    for t, n in SIZES:
+        agrees(run(g, drawn(t, n)), proto, drawn(t, n), "epsilon")
+
+
 def test_states_to_start_from():
     inputs = "float[T,N,4] x, float[1,N,5] i"
     proto = net("GRU", inputs, states=", i")

@@ -38,17 +38,24 @@ def filled(site: Site, name: str) -> Any:
     made, *given = getattr(node.op.function, "args", (None,))
     if node.op_type == "ConstantOfShape" and made is not None:
         return site.work.evaluated(made, np.ones(1, np.int64))[0].item()
-    if node.op_type not in MOVES:
+    if node.op_type not in MOVES or not given:
         return None
-    first = given[0] if given else None
-    if first is None:
-        return filled(site, node.inputs[0]) if node.inputs else None
-    numbers = np.unique(first)
+    inputs = iter(node.inputs)
+    parts: list[Any] = given if node.op_type == "Concat" else given[:1]
+    numbers = {_number(site, next(inputs) if part is None else part) for part in parts}
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def _number(site: Site, part: Any) -> Any:
+    """Return the number that all entries of a part are; None where they differ, or are not known."""
+    if isinstance(part, str):
+        return filled(site, part)
+    numbers = np.unique(part)
     return numbers.item() if numbers.size == 1 else None
 
 
-MOVES = frozenset(["Cast", "Expand", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"])
-"""Operators that leave every entry of their first input what it is."""
+MOVES = frozenset(["Cast", "Concat", "Expand", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"])
+"""Operators that leave every entry of their first input what it is, or of all."""
 
 
 def open_steps(site: Site, x: Ref, runs: list[OpenRun], layout: int) -> tuple[Ref | None, ...]:
