@@ -119,11 +119,11 @@ def _same_rules(explainer: Explainer, graph: Graph, plain: Program) -> dict[str,
     """Return the rules by the open graph's names; refuse those that are others for other lengths."""
     two, renamed = first_two(plain.graph, graph)
     rules, kept = explainer.composite.assign(as_plain(graph, two)), {n.name for n in two.nodes}
-    found = {renamed(name): rule for name, rule in plain.rules.items()}
-    wrong = next((name for name, rule in found.items() if name in kept and rules.get(name) != rule), None)
+    given = {renamed(name): rule for name, rule in explainer.composite.assign(plain.graph).items()}
+    wrong = next((name for name, rule in given.items() if name in kept and rules.get(name) != rule), None)
     if wrong is not None:
         raise InputError(f"the rule of node {wrong!r} depends on lengths that are left open; fix them: shapes={{...}}")
-    return {name: rule for name, rule in found.items() if name in kept}
+    return {renamed(name): rule for name, rule in plain.rules.items() if renamed(name) in kept}
 
 
 def _whole(program: Program, shapes: Mapping[str, Shape]) -> None:
