@@ -127,14 +127,12 @@ def test_states_to_start_from():
         agrees(run(g, drawn(t, 2)), proto, drawn(t, 2), "epsilon")
 
 
-def test_targets_conditions_and_layers():
+def test_conditions_layers_and_fixed_targets():
     proto, feeds = net("LSTM"), drawn(6, 2)
-    for asked in ({"conditions": {"f": [1, 3]}}, {"target": (1, 2), "init": "one"}):
-        if "target" in asked:
-            with pytest.raises(reflrp.InputError, match="leaves a length open"):
-                reflrp.compile(proto, "epsilon", **asked)
-            continue
-        agrees(run(reflrp.compile(proto, "epsilon", **asked), feeds), proto, feeds, "epsilon", **asked)
+    asked = {"conditions": {"f": [1, 3]}}
+    agrees(run(reflrp.compile(proto, "epsilon", **asked), feeds), proto, feeds, "epsilon", **asked)
+    with pytest.raises(reflrp.InputError, match="leaves a length open"):
+        reflrp.compile(proto, "epsilon", target=(1, 2))
     found = run(reflrp.compile(proto, "epsilon", layers=True), feeds)
     layers = reflrp.explain(proto, feeds, "epsilon", layers=True).layers
     kept = {k for k in layers if f"layer/{k}" in found}
@@ -142,6 +140,24 @@ def test_targets_conditions_and_layers():
     assert {k.removeprefix("layer/") for k in found if k.startswith("layer/")} <= set(layers)
     for k in kept:
         np.testing.assert_allclose(found[f"layer/{k}"], layers[k], atol=1e-5)
+
+
+def test_targets_and_relevance_as_inputs():
+    proto, x = net("LSTM", **TURNS["last"]), drawn(6, 3)
+    g = reflrp.compile(proto, "epsilon", target="input", derived="stored", opset=21)
+    agrees(run(g, {**x, "target": np.array([2, 0, 1])}), proto, x, "epsilon", target=[2, 0, 1])
+    R = models.draw(3, 3).astype(np.float32)
+    agrees(run(reflrp.compile(proto, "epsilon", init="input"), {**x, "init": R}), proto, x, "epsilon", init=R)
+
+
+def test_under_onnxruntime_the_steps_are_unrolled():
+    """A ledger is kept of each, and inner values have the engine's names."""
+    proto, x = net("GRU"), drawn(5, 2)
+    ours, theirs = (
+        reflrp.explain(proto, x, "epsilon", layers=True, dtype="float32", backend=b) for b in ("numpy", "onnxruntime")
+    )
+    assert set(ours.layers) == set(theirs.layers)
+    np.testing.assert_allclose(theirs.relevance, ours.relevance, atol=1e-4)
 
 
 def test_fewer_steps_than_three_say_so_in_the_run():

@@ -52,7 +52,8 @@ def compiled(source: Given, order: Order, shapes: Any = None, **settings: Any) -
     try:
         return _compiled(source, order, marks, False, settings)
     except InputError:
-        if not any(s and s[0] == BATCH and recurrent(source.proto) for s in marks.values()):
+        first = any(s and s[0] == BATCH for s in marks.values())
+        if not first or order.init == "signs" or order.ledger or not recurrent(source.proto):
             raise
     del source.proto.metadata_props[known:]  # the first axis may be that of the time
     return _compiled(source, order, marks, True, settings)

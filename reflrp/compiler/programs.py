@@ -98,6 +98,8 @@ def with_lengths(
             ((plain.graph, plain.rules), (other, explainer.composite.assign(other))) if loops(graph) else ()
         ):
             check_steps(graph_, rules, graph if graph_ is plain.graph else again, alike)
+        if ledger and loops(graph):
+            raise InputError("a loop over an open number of steps keeps no ledger; fix the lengths: shapes={...}")
         check_matchers(explainer.composite, plain.graph, graph)
         rules = _same_rules(explainer, graph, plain)
     named = shared(graph, source.model.source, source.named)
