@@ -182,8 +182,10 @@ def _least(terms: Mapping[Monomial, Fraction | int]) -> Fraction | float:
             beyond[part] = beyond.get(part, 0) + times * prod(int(_bounds(s)[0]) for s in rest)
     reach = ((k, prod(high - low for low, high in map(_bounds, m))) for m, k in beyond.items() if m and k < 0)
     plain = beyond.get((), 0) + sum((k * n if n else 0) for k, n in reach)
+    if all(k >= 0 for k in terms.values()):
+        return plain
     deepest = max((s for m in terms for s in m if isinstance(s, Floor)), key=_depth, default=None)
-    if deepest is None or all(k >= 0 for k in terms.values()):
+    if deepest is None:
         return plain
     return max(plain, _least(_without_floor(terms, deepest)))
 
