@@ -366,9 +366,10 @@ def test_lengths_are_formulas():
     assert (2 * n + 3) - n == n + 3
     assert ((n * 6) // (n * 2), (4 * n + 1) % 2) == (3, 1)
     assert (4 * n) // 2 == 2 * n
+    assert (n // 2 < n, n - n // 2 * 2 == n % 2, repr((n + 3) // 2)) == (True, True, "floor((N + 1)/2) + 1")
     assert all([n != 1, n != 5, n >= 1, n + 1 > 1, not n < 1])
     assert broadcast((1, 3), (n, 1)) == (n, 3)
-    for unsettled in (lambda: n > 1, lambda: n // 2, lambda: 5 - n, lambda: n % 3, lambda: n <= 7):
+    for unsettled in (lambda: n > 1, lambda: n // (n + 1), lambda: 5 - n, lambda: n <= 7):
         with pytest.raises(Unsettled):
             unsettled()
     with pytest.raises(reflrp.InputError):

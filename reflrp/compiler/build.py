@@ -17,15 +17,17 @@ from reflrp.arrays.tracing.dims import BATCH, Dim, example
 from reflrp.arrays.tracing.terms import Term, Trace, still
 from reflrp.batches import Batch
 from reflrp.compiler.accounts import accounts
+from reflrp.compiler.bodies import LoopWriter
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.marks import marks_of
-from reflrp.compiler.opening import opened
+from reflrp.compiler.opening import Marks, opened
 from reflrp.compiler.orders import Compiled, Order
 from reflrp.compiler.programs import example_of, passed, program_of, with_lengths
 from reflrp.compiler.seeding import bounded, check_target, seeded, turned
 from reflrp.compiler.signs import EXPLAINED, MASK, SUMS
 from reflrp.compiler.source import Given, check
 from reflrp.compiler.tracing import Missing, Tracer, backward, remember
+from reflrp.compiler.unrolled import shown
 from reflrp.errors import InputError
 from reflrp.explainer import Explainer
 from reflrp.ground import checks
@@ -44,9 +46,23 @@ def compiled(source: Given, order: Order, shapes: Any = None, **settings: Any) -
     checks.choice("derived", order.derived, ("graph", "stored"))
     checks.choice("init", order.init, ("output", "one", "input", "signs"))
     check_target(order.target)
-    marks = marks_of(source.model, shapes)
+    marks, known = marks_of(source.model, shapes), len(source.proto.metadata_props)
+    if any(isinstance(n, str) and (i or n != BATCH) for s in marks.values() for i, n in enumerate(s)):
+        return _compiled(source, order, marks, True, settings)
+    try:
+        return _compiled(source, order, marks, False, settings)
+    except InputError:
+        first = any(s and s[0] == BATCH for s in marks.values())
+        if not first or order.init == "signs" or order.ledger or not recurrent(source.proto):
+            raise
+    del source.proto.metadata_props[known:]  # the first axis may be that of the time
+    return _compiled(source, order, marks, True, settings)
+
+
+def _compiled(source: Given, order: Order, marks: Marks, every: bool, settings: dict[str, Any]) -> Compiled:
+    """Return the compiled graph; with `every`, by formulas for all open lengths, else by one for the batch size."""
     is_open = {k for k, s in marks.items() if s and s[0] == BATCH}
-    if any(isinstance(n, str) and n != BATCH for s in marks.values() for n in s):
+    if every:
         passing = Explainer(source.model, **settings)
         lengths = opened(source.model.source, marks, partial(passed, explainer=passing), passing.composite)
         fixed = {k: tuple(map(example, s)) for k, s in lengths.shapes().items()}
@@ -86,6 +102,11 @@ def compiled(source: Given, order: Order, shapes: Any = None, **settings: Any) -
     return _written(source, program, trace, found, rows, added, keep, explainer, order)
 
 
+def recurrent(proto: ModelProto) -> bool:
+    """Return whether a model has recurrent nodes."""
+    return any(node.op_type in ("LSTM", "GRU", "RNN") for node in proto.graph.node)
+
+
 def _dtypes(source: Given) -> dict[str, Any]:
     """Return the dtypes of the file's values that NumPy has."""
     found = {}
@@ -122,12 +143,16 @@ def _written(
 ) -> Compiled:
     proto, graph, count = source.proto, program.graph, len(source.proto.graph.node)
     remember(program, trace)
-    writer = Writer(proto.graph, trace, program.opset, order.derived, source.outside)
+    writer = LoopWriter(proto.graph, trace, program.opset, order.derived, source.outside)
     batch = _batch_name(proto, trace)
     for name, dtype, shape in added:
         proto.graph.input.append(_port(name, dtype, shape, batch))
     inputs = [k for k in graph.inputs if k in found or k in program.carriers]
-    inner = [k for k, v in graph.values.items() if (v.active or k in found) and keep(k) and k not in inputs]
+    inner = [
+        k
+        for k, v in graph.values.items()
+        if (v.active or k in found) and keep(k) and k not in inputs and shown(k, graph)
+    ]
     for prefix, names in ((RELEVANCE, inputs), (LAYER, inner)):
         for name in names:
             _output(writer, prefix + name, found.get(name), graph.values[name].shape, batch)

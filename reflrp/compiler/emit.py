@@ -11,6 +11,7 @@ from onnx import GraphProto, helper, numpy_helper
 from reflrp.arrays.symbolic import argument
 from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import Dim, symbols_of
+from reflrp.arrays.tracing.polynomials import Floor, Monomial
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
 from reflrp.compiler.constants import Constants
 from reflrp.errors import ReflrpError
@@ -129,7 +130,8 @@ class Writer:
             operands, attributes = self._axes(term, operands, attributes)
         elif special is not None:
             operands, attributes = special(term, operands, attributes)
-        return self.node(NAMES.get(term.op, term.op), operands, attributes, 1 + (term.op == "MaxPool"))
+        outputs = len(term.get("body").outputs) if term.op == "Scan" else 1 + (term.op == "MaxPool")
+        return self.node(NAMES.get(term.op, term.op), operands, attributes, outputs)
 
     def node(self, op: str, operands: list[str], attributes: dict[str, Any], outputs: int = 1) -> tuple[str, ...]:
         """Write one node, and return the names of its outputs."""
@@ -204,8 +206,11 @@ class Writer:
 
     def length(self, n: Dim) -> str:
         """Return the name of a length: the sum of its products of symbols."""
-        parts = [self._multiple(monomial, times) for monomial, times in n.terms if monomial]
-        plus = dict(n.terms).get((), 0)
+        return self._sum(n.terms)
+
+    def _sum(self, terms: tuple[tuple[Monomial, int], ...]) -> str:
+        parts = [self._multiple(monomial, times) for monomial, times in terms if monomial]
+        plus = dict(terms).get((), 0)
         return self._joined("Add", [*parts, *([self.ints([plus])] if plus else [])])
 
     def _multiple(self, monomial: tuple[str, ...], times: int) -> str:
@@ -240,7 +245,9 @@ class Writer:
         return self.node("Shape", [self.names[id(term)][0]], {"start": axis, "end": axis + 1})[0]
 
     def _symbol(self, symbol: str) -> str:
-        """Return the name of a symbol's length, which one axis of an input shows."""
+        """Return the name of a symbol's length, which one axis of an input shows, or which is worked out of others."""
+        if isinstance(symbol, Floor):
+            return self._joined("Div", [self._sum(symbol.terms), self.ints([symbol.by])])
         if symbol not in self.trace.lengths:
             raise NotImplementedError(f"no value shows the length {symbol}")
         if ("Shape", symbol) not in self.lengths_made:

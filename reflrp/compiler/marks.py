@@ -16,7 +16,10 @@ LONGEST = 2**31 - 1
 
 
 def marks_of(model: Any, shapes: Any) -> dict[str, tuple[int | str, ...]]:
-    """Return the input shapes, with a symbol for each length that stays open: BATCH for that of a first axis."""
+    """Return the input shapes, with a symbol for each length that stays open.
+
+    That of a first axis is BATCH, and so are others that the file calls the same.
+    """
     asked = {} if shapes is None else checks.mapping("shapes", shapes, "a dict of the inputs' shapes by name")
     unknown = sorted(set(asked) - set(model.source.inputs))
     if unknown:
@@ -40,7 +43,14 @@ def marks_of(model: Any, shapes: Any) -> dict[str, tuple[int | str, ...]]:
             f"the first axes of the inputs {is_open} have the lengths {sorted(lengths)}, which are not one batch size; "
             "fix all but one of them: shapes={...}"
         )
-    return found
+    return {k: tuple(_other(n, lengths) if i else n for i, n in enumerate(s)) for k, s in found.items()}
+
+
+def _other(n: int | str, batch: set[int | str]) -> int | str:
+    """Return the mark of an axis that is not the first: BATCH where the file calls it what it calls the batch size."""
+    if n in batch and isinstance(n, str):
+        return BATCH
+    return f"{n}'" if n == BATCH else n
 
 
 def _given(name: str, shape: Any) -> tuple[int | str | None, ...]:
@@ -64,4 +74,4 @@ def _mark(name: str, axis: int, asked: int | str | None, own: int | str | None) 
     if asked is None and isinstance(own, int):
         return own
     symbol = asked or own
-    return symbol if isinstance(symbol, str) and symbol != BATCH else f"{name}[{axis}]"
+    return symbol if isinstance(symbol, str) else f"{name}[{axis}]"

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
-from reflrp.arrays.tracing.dims import BATCH, Dim, TooLong, TooShort, Undecided, example, length
+from reflrp.arrays.tracing.dims import BATCH, TooLong, TooShort, example, length
 from reflrp.arrays.tracing.polynomials import at_most
-from reflrp.arrays.tracing.spans import check_room
+from reflrp.compiler.shortest import TURNS, check_rules
+from reflrp.compiler.unrolled import first_two, glue
 from reflrp.composites import Composite
-from reflrp.errors import InputError, RuleError, UnsupportedOperator
+from reflrp.errors import InputError, UnsupportedOperator
 from reflrp.ir import Graph, Node, Shape
 from reflrp.model import built
 from reflrp.ops.linear import Diagonal
@@ -27,9 +28,6 @@ from reflrp.ops.picking import Take
 from reflrp.ops.product import Multiply
 from reflrp.ops.routing import Plumbing, Slice
 from reflrp.ops.sums import SumOf
-
-TURNS = 64
-"""How often a least or largest length is found before the search is given up."""
 
 Marks = Mapping[str, tuple[int | str, ...]]
 """The shapes of the inputs: a symbol for each length that is left open."""
@@ -87,7 +85,7 @@ def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composit
         try:
             with at_most(most):
                 graph = passes(built(source, shapes_of(marks, plus, most, 5, 2)))
-                _check_rules(composite, graph)
+                check_rules(composite, graph)
                 return Opened(graph, marks, plus, most)
         except TooShort as error:
             plus[error.symbol] = plus.get(error.symbol, 0) + error.by
@@ -98,25 +96,10 @@ def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composit
     raise refused("no least and largest lengths are found", marks)
 
 
-LITTLE = 8
-"""Up to which length rules may be others than for all longer ones; such lengths are left out."""
-
-
-def _check_rules(composite: Composite, graph: Graph) -> None:
-    """Raise TooShort where a composite has other rules for short lengths, as where a window has nowhere to slide."""
-    try:
-        composite.assign(graph)
-    except Undecided as error:
-        if not isinstance(error.other, Dim) and error.other <= LITTLE:
-            check_room(error.n, error.other + 1)
-        raise
-    except RuleError:
-        return  # the plain graph has its own, and is asked next
-
-
 def refused(why: str, marks: Marks) -> InputError:
     """Return an error that says why lengths must be fixed, and how."""
-    name = next(k for k, shape in marks.items() if any(isinstance(n, str) and n != BATCH for n in shape))
+    is_open = [k for k, shape in marks.items() if any(isinstance(n, str) for n in shape)]
+    name = next((k for k in is_open if any(isinstance(n, str) and n != BATCH for n in marks[k])), is_open[0])
     shape = ", ".join("None" if n == BATCH else str(n) if isinstance(n, int) else "128" for n in marks[name])
     return InputError(
         f"the graph cannot be compiled for any length: {why}; fix lengths, as by shapes={{{name!r}: ({shape})}}"
@@ -179,10 +162,16 @@ def matched(found: Opened, plain: Graph, again: Graph) -> Graph:
 
     What the plain graph has as a constant is a late value of the open one. `again` is the open graph for another example.
     """
-    graph, known = found.graph, {n.name: n for n in plain.nodes}
-    extra = {n.output for n in graph.nodes if n.name not in known}
+    graph = found.graph
+    plain, _ = first_two(plain, graph)
+    known = {n.name: n for n in plain.nodes}
+    loose = {n.name for n in graph.nodes if glue(n, graph)}
+    extra = {n.output for n in graph.nodes if n.name not in known and n.name not in loose}
     nodes = []
     for node in graph.nodes:
+        if node.name in loose:
+            nodes.append(node)
+            continue
         twin = known.pop(node.name, None)
         nodes.append(node if twin is None else _matched(node, twin, extra, graph, plain, found.marks))
         if twin is None and graph.values[node.output].active:
@@ -203,7 +192,8 @@ def matched(found: Opened, plain: Graph, again: Graph) -> Graph:
 def as_plain(graph: Graph, plain: Graph) -> Graph:
     """Return a matched graph as composites shall see it: with the nodes of the plain one, and what these read."""
     known = {n.name: n for n in plain.nodes}
-    nodes = tuple(replace(n, inputs=known[n.name].inputs) for n in graph.nodes if n.name in known)
+    kept = (n for n in graph.nodes if n.name in known or glue(n, graph))
+    nodes = tuple(replace(n, inputs=known[n.name].inputs) if n.name in known else n for n in kept)
     return replace(graph, nodes=nodes)
 
 
@@ -244,10 +234,22 @@ SKIPPED = frozenset(["derived", "absorbed", "function", "shares"])
 """Fields of ops that are worked out on the way, or that plumbing runs."""
 
 
+def alike(one: Any, two: Any) -> bool:
+    """Return whether two ops are the same."""
+    return type(one) is type(two) and _alike(one, two, example)
+
+
 def _alike(one: Any, two: Any, at: Callable[[int], int]) -> bool:
     """Return whether two parts of ops are the same, where lengths are taken `at` something."""
     if isinstance(one, np.ndarray) or isinstance(two, np.ndarray):
         equal_nan = np.asarray(one).dtype.kind == "f"
+        shapes = np.shape(one), np.shape(two)
+        if (
+            at is example
+            and len(shapes[0]) == len(shapes[1])
+            and all(n in (1, m) for n, m in zip(*shapes, strict=True))
+        ):
+            one = np.broadcast_to(one, np.shape(two))  # of an axis of an open length, one entry for all
         return np.shape(one) == np.shape(two) and bool(np.array_equal(one, two, equal_nan=equal_nan))
     if isinstance(one, int) and isinstance(two, int):
         return bool(at(one) == at(two))

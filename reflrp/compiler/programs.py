@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays.convert import converter
-from reflrp.arrays.tracing.dims import BATCH
+from reflrp.arrays.tracing.dims import BATCH, example
 from reflrp.arrays.tracing.polynomials import at_most
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.batches import Feeds
 from reflrp.compiler.lift import lifted
 from reflrp.compiler.observe import confirmed
-from reflrp.compiler.opening import Opened, as_plain, matched
+from reflrp.compiler.opening import Opened, alike, as_plain, matched
 from reflrp.compiler.source import Given, opset_of
 from reflrp.compiler.tracing import Tracer, tracer
+from reflrp.compiler.unrolled import check_matchers, check_steps, first_two, loops
 from reflrp.compiler.values import shared
 from reflrp.engine import Program, prepare
 from reflrp.engine.witness import compare
@@ -30,6 +31,7 @@ from reflrp.ops.routing import Plumbing
 from reflrp.passes.apart import told
 from reflrp.passes.canonize import canonize, strip_output
 from reflrp.passes.plumbing_laws import recipe
+from reflrp.rules.base import Rule
 
 
 def program_of(
@@ -89,11 +91,21 @@ def with_lengths(
     with at_most(found.most):
         again = passed(built(source.model.source, found.shapes(8, 3)), explainer)
         graph = matched(found, plain.graph, again)
-        _same_rules(explainer, graph, plain)
+        other = passed(
+            built(source.model.source, {k: tuple(map(example, s)) for k, s in found.shapes(8, 3).items()}), explainer
+        )
+        for graph_, rules in (
+            ((plain.graph, plain.rules), (other, explainer.composite.assign(other))) if loops(graph) else ()
+        ):
+            check_steps(graph_, rules, graph if graph_ is plain.graph else again, alike)
+        if ledger and loops(graph):
+            raise InputError("a loop over an open number of steps keeps no ledger; fix the lengths: shapes={...}")
+        check_matchers(explainer.composite, plain.graph, graph)
+        rules = _same_rules(explainer, graph, plain)
     named = shared(graph, source.model.source, source.named)
     named = {k for k in named if k in confirmed_ones or k not in plain.graph.values}
     real = np.dtype(explainer.dtype)
-    program = prepare(graph, plain.rules, converter("numpy", explainer.dtype))
+    program = prepare(graph, rules, converter("numpy", explainer.dtype))
     trace = Trace(most=dict(found.most), real=real)
     for name, shape in found.marks.items():
         for axis, symbol in enumerate(shape):
@@ -105,13 +117,15 @@ def with_lengths(
     return tracer(program, program.graph, lambda name, op: op, own, ledger, real), trace, named
 
 
-def _same_rules(explainer: Explainer, graph: Graph, plain: Program) -> None:
-    """Refuse rules that are others for other lengths."""
-    rules = explainer.composite.assign(as_plain(graph, plain.graph))
-    given = explainer.composite.assign(plain.graph)
-    wrong = next((name for name, rule in given.items() if rules.get(name) != rule), None)
+def _same_rules(explainer: Explainer, graph: Graph, plain: Program) -> dict[str, Rule]:
+    """Return the rules by the open graph's names; refuse those that are others for other lengths."""
+    two, renamed = first_two(plain.graph, graph)
+    rules, kept = explainer.composite.assign(as_plain(graph, two)), {n.name for n in two.nodes}
+    given = {renamed(name): rule for name, rule in explainer.composite.assign(plain.graph).items()}
+    wrong = next((name for name, rule in given.items() if name in kept and rules.get(name) != rule), None)
     if wrong is not None:
         raise InputError(f"the rule of node {wrong!r} depends on lengths that are left open; fix them: shapes={{...}}")
+    return {renamed(name): rule for name, rule in plain.rules.items() if renamed(name) in kept}
 
 
 def _whole(program: Program, shapes: Mapping[str, Shape]) -> None:

@@ -15,6 +15,7 @@ from reflrp.arrays.tracing import affine
 from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import BATCH, Dim, Unsettled, broadcast, dim, example, symbols_of, total
 from reflrp.arrays.tracing.terms import CURRENT, Trace
+from reflrp.compiler import recurrent
 from reflrp.compiler.lift import added
 from reflrp.compiler.opening import LateDiagonal
 from reflrp.compiler.plumbing import plumbed
@@ -29,6 +30,7 @@ from reflrp.ops.linear import Dense, LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.quantised import Wrap
+from reflrp.ops.recurrence import Steps
 from reflrp.ops.routing import Plumbing
 from reflrp.rules.base import Rule
 
@@ -51,6 +53,9 @@ class Tracer(Program):
             raise InputError(f"{where} cannot be compiled: {missing}")
         try:
             self._know(node, values, r)
+            if isinstance(node.op, Steps):
+                parts = recurrent.backward(self, node, [values[i] for i in node.inputs], values[node.output], r)
+                return parts, Row(node.name, node.kind, "transpose", 0.0, 0.0)
             if isinstance(node.op, MovedIds):
                 shapes = [self.graph.values[i].shape for i in node.inputs]
                 parts = moved(node.op, shapes, self.graph.values[node.output].shape, r)
@@ -103,7 +108,7 @@ class Tracer(Program):
                 found[node.output] = self._named(trace, node.output, types, finite)
                 _alias(node, found)
             else:
-                y, value = self._replayed(node, found), self.graph.values[node.output]
+                y, value = self.replayed(node, found), self.graph.values[node.output]
                 found[node.output] = y if isinstance(y, Missing) or is_symbolic(y) else _lasting(y, trace, value.shape)
         return found
 
@@ -113,7 +118,7 @@ class Tracer(Program):
         array = xp.argument(trace, name, value.shape, types[name], **known)
         return xp.astype(array, self.real if value.active else types[name])
 
-    def _replayed(self, node: Node, values: Values) -> Array:
+    def replayed(self, node: Node, values: Values) -> Array:
         """Return a value that the file does not compute, by the node's own op."""
         xs = [values[i] for i in node.inputs]
         if isinstance(node.op, Plumbing):
@@ -126,7 +131,7 @@ class Tracer(Program):
         if isinstance(node.op, Wrap):  # float32 has not all of its numbers
             return Missing(node)
         try:
-            y = node.op.forward(*xs)
+            y = recurrent.forward(self, node, xs) if isinstance(node.op, Steps) else node.op.forward(*xs)
         except (ReflrpError, NotImplementedError, TypeError, AttributeError) as error:
             raise InputError(f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: {error}") from error
         shape = self.graph.values[node.output].shape

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from reflrp.arrays import ZERO
+from reflrp.arrays.tracing.terms import still
 from reflrp.importer.builders.linear import diagonal, multiply, sum_of
 from reflrp.importer.site import Ref, Site
 from reflrp.ops.linear import Dense
@@ -121,7 +122,7 @@ class Cell:
         value, constant = (a, b) if isinstance(a, Ref) else (b, a)
         assert isinstance(value, Ref)
         if not np.any(np.asarray(constant)):
-            return np.zeros(value.shape)
+            return np.zeros(still(value.shape))
         return diagonal(self.site, value, np.asarray(constant), None, part)
 
     def plus(self, a: Made, b: Made, what: str, signs: tuple[int, int] = (1, 1)) -> Made:

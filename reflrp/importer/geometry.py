@@ -9,7 +9,7 @@ import numpy as np
 
 from reflrp.arrays.kernels import Ints, Windows
 from reflrp.arrays.provenance import over
-from reflrp.arrays.tracing.dims import is_open
+from reflrp.arrays.tracing.dims import bounds, is_open
 from reflrp.arrays.tracing.spans import check_room
 from reflrp.importer.site import Site, Unbuildable, sized
 
@@ -33,7 +33,7 @@ def _pads(site: Site, size: Ints, span: Ints, strides: Ints) -> tuple[Ints, Ints
     """Return the padding before and after, from `pads` or `auto_pad`."""
     mode, n = site.attr("auto_pad", "NOTSET"), len(size)
     if mode in ("SAME_UPPER", "SAME_LOWER"):
-        need = [max(0, (-(-m // s) - 1) * s + k - m) for m, k, s in zip(size, span, strides, strict=True)]
+        need = [_missing(((m + s - 1) // s - 1) * s + k, m) for m, k, s in zip(size, span, strides, strict=True)]
         small, large = tuple(p // 2 for p in need), tuple(p - p // 2 for p in need)
         return (small, large) if mode == "SAME_UPPER" else (large, small)
     if mode == "VALID":
@@ -42,6 +42,11 @@ def _pads(site: Site, size: Ints, span: Ints, strides: Ints) -> tuple[Ints, Ints
         raise Unbuildable(f"its auto_pad {mode!r} is unknown")
     pads = ints(site, "pads", 2 * n, default=0, least=0)
     return pads[:n], pads[n:]
+
+
+def _missing(reach: int, size: int) -> int:
+    """Return how much further windows reach than an axis."""
+    return 0 if bounds(reach, size)[1] <= 0 else reach - size
 
 
 def conv_windows(site: Site, size: Ints, kernel: Ints) -> Windows:
@@ -55,7 +60,7 @@ def conv_windows(site: Site, size: Ints, kernel: Ints) -> Windows:
 
 def _check_room(size: Ints, span: Ints, begin: Ints, end: Ints) -> None:
     for n, k, b, e in zip(size, span, begin, end, strict=True):
-        check_room(n, k - b - e)
+        check_room(n, int(bounds(k - b - e, 0)[1]))
 
 
 def _checked(windows: Windows) -> Windows:

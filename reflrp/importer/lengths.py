@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast_shapes, is_open, total, whole
-from reflrp.arrays.tracing.spans import sliced
+from reflrp.arrays.tracing.dims import Dim, Undecided, Unsettled, bounds, broadcast_shapes, is_open, total, whole
+from reflrp.arrays.tracing.spans import check_room, sliced
 from reflrp.importer.dtypes import dtype_of
 from reflrp.importer.node import OnnxNode
 from reflrp.importer.site import Arg, Items, Ref, Unbuildable
@@ -86,6 +86,18 @@ def _chosen(which: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     return lambda a, b: a if which(a, b) else b
 
 
+def _same(a: Any, b: Any) -> bool:
+    """Return whether two lengths are one; that a length is 1 is left out, as where a file drops an axis of one entry."""
+    if a == b or not is_open((a, b)):
+        return bool(a == b)
+    low, high = bounds(a, b)
+    if low <= 0 <= high:
+        n, other = (a, b) if isinstance(a, Dim) else (b, a)
+        check_room(n, 2 if other == 1 else 0)
+        raise Undecided(f"whether {n} is {other} depends on the length", n, other)
+    return False
+
+
 def _cast(node: OnnxNode, x: np.ndarray) -> np.ndarray | None:
     to = dtype_of(node.attributes.get("to", 0))
     return x if to is not None and to.kind in "iu" and to.itemsize >= 4 else None
@@ -136,7 +148,7 @@ def _prod(node: OnnxNode, x: np.ndarray, *axes: np.ndarray) -> np.ndarray | None
 
 INTEGERS: Mapping[str, Callable[..., np.ndarray | None]] = {
     "Add": _entrywise(lambda a, b: a + b), "Sub": _entrywise(lambda a, b: a - b), "Mul": _entrywise(lambda a, b: a * b),
-    "Div": _entrywise(_quotient), "Mod": _entrywise(lambda a, b: a % b), "Equal": _entrywise(lambda a, b: bool(a == b)),
+    "Div": _entrywise(_quotient), "Mod": _entrywise(lambda a, b: a % b), "Equal": _entrywise(_same),
     "Less": _entrywise(lambda a, b: bool(a < b)), "Greater": _entrywise(lambda a, b: bool(a > b)),
     "LessOrEqual": _entrywise(lambda a, b: bool(a <= b)), "GreaterOrEqual": _entrywise(lambda a, b: bool(a >= b)),
     "Min": _entrywise(_chosen(lambda a, b: a <= b)), "Max": _entrywise(_chosen(lambda a, b: a >= b)),
@@ -238,6 +250,8 @@ def reshaped(source: Shape, target: Shape, allowzero: bool) -> Shape:
     """Return the shape that a Reshape makes: 0 copies a length (without allowzero), -1 is worked out."""
     copied = tuple(n if allowzero or n != 0 else source[i] for i, n in enumerate(target))
     rest = total(tuple(n for n in copied if n != -1))
+    if -1 in target and is_open((*source, *copied)) and (total(source) // rest) * rest != total(source):
+        raise Unbuildable(f"whether {total(source)} entries fit the shape {copied} depends on the length")
     return tuple(total(source) // rest if n == -1 else n for n in copied)
 
 

@@ -1,7 +1,8 @@
-"""Lengths that are known as a formula only: sums of products of symbols, such as 2N + 1 or 3NT.
+"""Lengths that are known as a formula only: sums of products of symbols, such as 2N + 1, 3NT or floor((T + 1)/2).
 
 A symbol is a length that a graph learns in the run: N is the number of samples, others are the axes that a file leaves open.
-All are at least 1. A `Dim` is an int, namely what the length is at an example; so it passes through every formula over shapes.
+All are at least 1; of strides come whole parts of quotients, which are symbols, too, and may be 0. A `Dim` is an int, namely what
+the length is at an example; so it passes through every formula over shapes.
 Where an answer would hold for some lengths only, it raises `Unsettled`: a graph is never written that is right for one length
 and wrong for another.
 """
@@ -12,7 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays.tracing.polynomials import Monomial, Terms, added, least, product, quotient, scaled
+from reflrp.arrays.tracing.polynomials import (
+    Floor,
+    Monomial,
+    Terms,
+    added,
+    bases,
+    floored,
+    least,
+    product,
+    quotient,
+    scaled,
+)
 from reflrp.errors import InputError
 
 BATCH = "N"
@@ -55,16 +67,17 @@ class Dim(int):
 
     def __repr__(self) -> str:
         """Return `2N + 1`."""
-        texts = [_text(monomial, times) for monomial, times in self.terms if monomial]
-        found = " + ".join(texts).replace("+ -", "- ")
-        plus = dict(self.terms).get((), 0)
-        return f"{found} {'+' if plus > 0 else '-'} {abs(plus)}" if plus else found
+        return _written(self.terms)
 
     __str__ = __repr__
 
     def __reduce__(self) -> Any:
         """Return how to make it again."""
         return _restored, (self.terms, example(self))
+
+    def __bool__(self) -> bool:
+        """Return True: it is not the number 0, though it may be none for some length."""
+        return True
 
     def __hash__(self) -> int:
         """Return a hash of the formula."""
@@ -98,7 +111,7 @@ class Dim(int):
         if not _is_length(other):
             found: int = self._met(other)
             return found
-        return _made(added(_parts(self), _parts(other)), example(self) + example(other))
+        return _made(added(parts(self), parts(other)), example(self) + example(other))
 
     __radd__ = __add__
 
@@ -107,24 +120,26 @@ class Dim(int):
         if not _is_length(other):
             found: int = self._met(other)
             return found
-        return _made(added(_parts(self), scaled(_parts(other), -1)), example(self) - example(other))
+        return _made(added(parts(self), scaled(parts(other), -1)), example(self) - example(other))
 
     def __rsub__(self, other: int) -> int:
         """Return the difference, where it is no length below zero."""
-        return _made(added(_parts(other), scaled(_parts(self), -1)), example(other) - example(self))
+        return _made(added(parts(other), scaled(parts(self), -1)), example(other) - example(self))
 
     def __mul__(self, other: int) -> int:
         """Return the product."""
         if not _is_length(other):
             found: int = self._met(other)
             return found
-        return _made(product(_parts(self), _parts(other)), example(self) * example(other))
+        return _made(product(parts(self), parts(other)), example(self) * example(other))
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: int) -> int:
         """Return the quotient, where it is one formula for all lengths."""
-        found = quotient(_parts(self), _parts(other))
+        found = quotient(parts(self), parts(other))
+        if found is None and not isinstance(other, Dim) and other > 0:
+            found = floored(parts(self), int(other))
         if found is None:
             raise Unsettled(f"({self}) // {_shown(other)} is no one formula")
         return _made(found, example(self) // example(other))
@@ -191,7 +206,7 @@ def is_open(shape: Any) -> bool:
 def symbols_of(shape: Any) -> tuple[str, ...]:
     """Return the symbols that the lengths of a shape depend on, in order."""
     found = (s for n in shape if isinstance(n, Dim) for monomial, _ in n.terms for s in monomial)
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(base for s in found for base in bases(s)))
 
 
 def _made(terms: Terms, value: int) -> int:
@@ -214,14 +229,25 @@ def _is_length(n: Any) -> bool:
     return isinstance(n, int | np.integer)
 
 
-def _parts(n: int) -> dict[Monomial, int]:
+def parts(n: int) -> dict[Monomial, int]:
+    """Return the terms of a length, or of a number."""
     return dict(n.terms) if isinstance(n, Dim) else {(): int(n)}
 
 
 def bounds(one: int, two: int) -> tuple[float, float]:
     """Return the least and the largest that one - two can be."""
-    difference = added(_parts(one), scaled(_parts(two), -1))
+    difference = added(parts(one), scaled(parts(two), -1))
     return least(difference), -least(scaled(difference, -1))
+
+
+def _written(terms: tuple[tuple[Monomial, int], ...]) -> str:
+    texts = [_text(tuple(map(_name, monomial)), times) for monomial, times in terms if monomial]
+    found, plus = " + ".join(texts).replace("+ -", "- "), dict(terms).get((), 0)
+    return f"{found} {'+' if plus > 0 else '-'} {abs(plus)}" if plus else found
+
+
+def _name(symbol: str) -> str:
+    return f"floor(({_written(symbol.terms)})/{symbol.by})" if isinstance(symbol, Floor) else symbol
 
 
 def _text(monomial: Monomial, times: int) -> str:

@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
-from reflrp.arrays.tracing.dims import Dim, TooLong, TooShort, Unsettled, bounds, is_open, symbols_of
+from bisect import bisect_left
+from collections.abc import Callable
+
+from reflrp.arrays.tracing.dims import Dim, TooLong, TooShort, Unsettled, bounds, is_open, parts, symbols_of
+from reflrp.arrays.tracing.polynomials import Floor, added, least, lengthened, scaled, smallest, value
 
 
-def check_room(n: int, least: int) -> None:
+def check_room(n: int, needed: int) -> None:
     """Raise TooShort where an open length may be smaller than what its reader needs."""
-    if not isinstance(n, Dim) or n.terms[-1][1] < 1 or len(symbols_of((n,))) != 1:
-        return
-    (symbol,), missing = symbols_of((n,)), least - bounds(n, 0)[0]
-    if missing > 0:
-        by = -(-int(missing) // n.terms[-1][1])
-        raise TooShort(f"the length {n} may be smaller than {least}", symbol, by)
+    symbol = _growing(n)
+    if isinstance(n, Dim) and symbol and bounds(n, 0)[0] < needed:
+        by = _first(lambda by: value(dict(n.terms), {symbol: smallest(symbol) + by}) >= needed)
+        raise TooShort(f"the length {n} may be smaller than {needed}", symbol, by)
 
 
 def check_reach(n: int, most: int) -> None:
     """Raise TooLong where an open length may be larger than the number of entries there are to take."""
-    if isinstance(n, Dim) and not isinstance(most, Dim) and len(symbols_of((n,))) == 1 and bounds(n, most)[1] > 0:
-        (symbol,), (monomial, times) = symbols_of((n,)), n.terms[-1]
-        room = (most - dict(n.terms).get((), 0)) // times
-        if len(monomial) == 1 and room >= 1:
+    symbol = _growing(n)
+    if isinstance(n, Dim) and symbol and not isinstance(most, Dim) and bounds(n, most)[1] > 0:
+        room = _first(lambda beyond: value(dict(n.terms), {symbol: 1 + beyond}) > most)
+        if room >= 1:
             raise TooLong(f"the length {n} may be larger than {most}", symbol, room)
+
+
+def check_order(one: int, two: int, most: int) -> None:
+    """Raise TooShort where which of two lengths is larger is settled once their one symbol is larger, by `most` at most."""
+    found = symbols_of((one, two))
+    if len(found) != 1:
+        return
+    difference = added(parts(one), scaled(parts(two), -1))
+    for by in range(1, most + 1):
+        longer = lengthened(difference, found[0], by)
+        if least(longer) > 0 or -least(scaled(longer, -1)) < 0:
+            raise TooShort(f"which of {one} and {two} is larger depends on the length", found[0], by)
+
+
+def strided(shape: tuple[int, ...]) -> bool:
+    """Return whether a length is made of whole parts of others."""
+    return any(isinstance(s, Floor) for n in shape if isinstance(n, Dim) for m, _ in n.terms for s in m)
+
+
+def _growing(n: int) -> str:
+    """Return the one symbol that a length grows with; "" where there is none."""
+    found = symbols_of((n,))
+    grows = isinstance(n, Dim) and len(found) == 1 and all(k > 0 for m, k in n.terms if m)
+    return found[0] if grows else ""
+
+
+def _first(holds: Callable[[int], bool]) -> int:
+    """Return the least whole number from 0 on for which something holds, that holds for all larger ones."""
+    high = 1
+    while not holds(high):
+        high *= 2
+    return bisect_left(range(high), True, key=holds)
 
 
 ENDLESS = 2**31 - 1

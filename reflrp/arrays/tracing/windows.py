@@ -12,7 +12,7 @@ from reflrp.arrays import kernels
 from reflrp.arrays.namespaces import namespace
 from reflrp.arrays.tracing.arithmetic import binary, saved
 from reflrp.arrays.tracing.array import array, term_of
-from reflrp.arrays.tracing.dims import is_open, total
+from reflrp.arrays.tracing.dims import bounds, is_open, total
 from reflrp.arrays.tracing.moves import expand, index, pad, reshape, same
 from reflrp.arrays.tracing.terms import Shape, Term
 
@@ -29,17 +29,33 @@ def framed(x: Term, windows: Windows, value: float) -> Term:
 
 
 def _lying(windows: Windows) -> dict[str, Any]:
-    return {
-        "dilations": windows.dilations,
-        "kernel_shape": windows.kernel,
-        "pads": (*windows.begin, *windows.end),
-        "strides": windows.strides,
-    }
+    found = {"dilations": windows.dilations, "kernel_shape": windows.kernel, "strides": windows.strides}
+    if not _open_frame(windows):
+        return {**found, "pads": (*windows.begin, *windows.end)}
+    mode = next((mode for mode in ("SAME_UPPER", "SAME_LOWER") if _is_same(windows, mode)), None)
+    if mode is None or set(windows.dilations) != {1}:
+        raise NotImplementedError("its padding depends on a length that is left open")
+    return {**found, "auto_pad": mode}
+
+
+def _open_frame(windows: Windows) -> bool:
+    """Return whether the padding depends on lengths: in every SAME mode of strided windows it does."""
+    return is_open((*windows.begin, *windows.end))
+
+
+def _is_same(windows: Windows, mode: str) -> bool:
+    """Return whether the padding is that of an auto_pad."""
+    for n, k, s, b, e in zip(windows.size, windows.kernel, windows.strides, windows.begin, windows.end, strict=True):
+        reach = ((n + s - 1) // s - 1) * s + k
+        need = 0 if bounds(reach, n)[1] <= 0 else reach - n
+        if (b, e) != ((need // 2, need - need // 2) if mode == "SAME_UPPER" else (need - need // 2, need // 2)):
+            return False
+    return True
 
 
 def _croppable(x: Term, windows: Windows) -> tuple[Term, Windows]:
-    """Return x and windows without negative padding, which operators do not take."""
-    if min((*windows.begin, *windows.end), default=0) >= 0:
+    """Return x and windows without negative padding, or one of open lengths, which operators do not take."""
+    if not _open_frame(windows) and min((*windows.begin, *windows.end), default=0) >= 0:
         return x, windows
     zeros = (0,) * len(windows.size)
     x = framed(x, windows, 0)
@@ -69,6 +85,8 @@ def conv_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
         found = by_phases(s, w, windows)
         if found is not None:
             return found
+    if is_open(windows.size):
+        return _open_transpose(s, w, windows, groups)
     shape = (s.shape[0], w.shape[1] * groups, *windows.padded)
     spans = zip(windows.padded, windows.out, windows.strides, windows.dilations, windows.kernel, strict=True)
     behind = tuple(n - (m - 1) * s - d * (k - 1) - 1 for n, m, s, d, k in spans)
@@ -85,6 +103,24 @@ def conv_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
     rest = (0,) * len(behind) if fits else behind
     after = tuple(r - e for r, e in zip(rest, windows.end, strict=True))
     return pad(found, (*lead, *(-b for b in windows.begin)), (*lead, *after))
+
+
+def _open_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
+    """Return the transpose of a strided convolution whose input has an open length: it is made a little longer, and cut.
+
+    Up to stride - 1 entries lie behind the last window, as many as the length has it. So many more are made, and those
+    behind the input's own cut off.
+    """
+    begin = (0,) * len(windows.size) if _open_frame(windows) else windows.begin
+    spans = zip(windows.out, windows.strides, windows.dilations, windows.kernel, begin, strict=True)
+    made = tuple((m - 1) * t + d * (k - 1) + t - b for m, t, d, k, b in spans)
+    found = s.trace.make(
+        "ConvTranspose", (s, w), (s.shape[0], w.shape[1] * groups, *made), s.dtype, s.nonneg and w.nonneg, group=groups,
+        dilations=windows.dilations, kernel_shape=windows.kernel, strides=windows.strides,
+        pads=(*begin, *(0 for _ in made)), output_padding=tuple(t - 1 for t in windows.strides),
+    )  # fmt: skip
+    first = tuple(b - cut for b, cut in zip(windows.begin, begin, strict=True))
+    return index(found, (Ellipsis, *(slice(b, b + n) for b, n in zip(first, windows.size, strict=True))))
 
 
 def _few(w: Term, windows: Windows, groups: int) -> bool:
@@ -143,7 +179,7 @@ def window_sum(x: Term, windows: Windows) -> Term:
     """Return the sum over each window."""
     x = laid_out(x, windows.size)
     plain = len(x.shape) == len(windows.size) + 2 and set(windows.dilations) == {1} and _small_frame(windows)
-    if plain and windows.padded and min((*windows.begin, *windows.end)) >= 0:
+    if plain and windows.padded and not _open_frame(windows) and min((*windows.begin, *windows.end)) >= 0:
         shape = (*x.shape[:2], *windows.out)
         found = x.trace.make(
             "AveragePool", (x,), shape, x.dtype, x.nonneg, count_include_pad=1, kernel_shape=windows.kernel,
@@ -177,7 +213,7 @@ def max_pool(x: Term, windows: Windows) -> tuple[Term, Term]:
     rows, lead = x, x.shape[: len(x.shape) - len(windows.size)]
     if len(lead) != 2:
         rows = reshape(x, (total(lead), 1, *windows.size))
-    if not _small_frame(windows) or min((*windows.begin, *windows.end)) < 0:
+    if not _small_frame(windows) or (not _open_frame(windows) and min((*windows.begin, *windows.end)) < 0):
         raise NotImplementedError("its padding is wider than its window")
     shape = (*rows.shape[:2], *windows.out)
     found = same(rows, "MaxPool", shape, **_lying(windows))
@@ -202,7 +238,7 @@ def unpicked(s: Term, places: Term, windows: Windows, shape: Shape) -> Term:
         t >= d * (k - 1) + 1 for t, d, k in zip(windows.strides, windows.dilations, windows.kernel, strict=True)
     )
     plain = len(shape) == len(windows.size) + 2 and set(windows.dilations) == {1}
-    if apart and plain:
+    if apart and plain and not _open_frame(windows):
         return s.trace.make(
             "MaxUnpool", (s, places), shape, s.dtype, s.nonneg, kernel_shape=windows.kernel,
             pads=(*windows.begin, *windows.end), strides=windows.strides,

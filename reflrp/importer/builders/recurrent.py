@@ -13,8 +13,11 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays.tracing.dims import is_open
+from reflrp.arrays.tracing.spans import check_room
+from reflrp.arrays.tracing.terms import still
 from reflrp.importer.cells import Cell, Made, State, gru_step, lstm_step, rnn_step
 from reflrp.importer.site import Oversized, Ref, Site, Unbuildable, builds
+from reflrp.importer.stepping import OpenRun, filled, open_steps
 from reflrp.ops.routing import Concat, Reshape, Slice, Transpose, Where
 
 DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
@@ -36,12 +39,14 @@ STEPS: dict[str, tuple[Advance, int]] = {"LSTM": (lstm_step, 2), "GRU": (gru_ste
 def recurrent(site: Site) -> tuple[Ref | np.ndarray | None, ...]:
     """A recurrent node in any direction and layout, with initial states and sequence lengths, unrolled."""
     x = site.ref(0)
-    if is_open(x.shape[:1] if not site.attr("layout", 0) else x.shape[1:2]):
-        raise Unbuildable(f"it is unrolled over time, and its input of shape {x.shape} leaves the number of steps open")
     if site.attr("layout", 0):
         x = site.emit(Transpose((1, 0, 2)), x, part="time_first")
     advance, states = STEPS[site.op_type]
     directions = _directions(site, x, states)
+    if is_open(x.shape[:1]):
+        return open_steps(
+            site, x, [_open_run(site, x, d, advance, states) for d in range(directions)], site.attr("layout", 0)
+        )
     runs = [_run(site, x, d, advance, states) for d in range(directions)]
     layout = site.attr("layout", 0)
     outputs: list[Ref | np.ndarray | None] = [_sequence(site, [steps for steps, _ in runs], layout)]
@@ -109,6 +114,25 @@ def _run(site: Site, x: Ref, d: int, advance: Advance, states: int) -> tuple[lis
     return steps, state
 
 
+def _open_run(site: Site, x: Ref, d: int, advance: Advance, states: int) -> OpenRun:
+    """Run the first two steps of one direction, of an open number."""
+    if site.has(4):
+        raise Unbuildable("the lengths of its sequences are given, and the number of its steps is left open")
+    count, batch = x.shape[:2]
+    check_room(count, 3)  # runtimes run no loop of no steps
+    hidden = site.const(2).shape[2]
+    cell = Cell(site, d, hidden, _functions(site, d))
+    backwards = d == 1 or site.attr("direction", "forward") == "reverse"
+    before: State = tuple(_initial(site, 5 + k, d, (batch, hidden)) for k in range(states))
+    run: list[State] = []
+    for i in range(2):
+        cell.step = str(-1 - i if backwards else i)
+        read = _at(site, x, count - 1 - i if backwards else i, cell)
+        before = advance(cell, read, before)
+        run.append(before)
+    return OpenRun(cell, backwards, read, run[0], run[1])
+
+
 def _check_room(before: int, made: int, length: int) -> None:
     """Raise Oversized where so many steps of so many nodes would be too many, beside those that were there before.
 
@@ -130,8 +154,11 @@ def _choose(cell: Cell, alive: np.ndarray, new: Made, old: Made, what: str) -> M
 
 def _initial(site: Site, i: int, d: int, shape: tuple[int, int]) -> Made:
     if not site.has(i):
-        return np.zeros(shape)
+        return np.zeros(still(shape))
     given = site.arg(i)
+    number = filled(site, given.name) if isinstance(given, Ref) and is_open(given.shape) else None
+    if number is not None:
+        return np.full(still(shape), float(number))
     along = 1 if site.attr("layout", 0) else 0
     if isinstance(given, np.ndarray):
         state: np.ndarray = np.take(given, d, axis=along)

@@ -1,0 +1,115 @@
+"""A recurrent node of an open number of steps: the first two as they are, all others as one node that repeats the second.
+
+The first step is another one than the second, as it starts from zeros that are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reflrp.importer.cells import Cell, State
+from reflrp.importer.site import Ref, Site, Unbuildable
+from reflrp.ops.recurrence import Steps
+from reflrp.ops.routing import Concat, Plumbing, Reshape, Slice, Transpose
+
+PART = "open"
+"""What the parts of a node are called that no node with a known number of steps has."""
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """The first two steps of one direction: what the second reads, and the states after both."""
+
+    cell: Cell
+    backwards: bool
+    read: Ref
+    first: State
+    second: State
+
+
+def filled(site: Site, name: str) -> Any:
+    """Return the number that a file fills a value of an open shape with, as exporters make states of zeros; None for any other."""
+    node = site.work.makers.get(name)
+    if node is None or not isinstance(node.op, Plumbing):
+        return None
+    made, *given = getattr(node.op.function, "args", (None,))
+    if node.op_type == "ConstantOfShape" and made is not None:
+        return site.work.evaluated(made, np.ones(1, np.int64))[0].item()
+    if node.op_type not in MOVES or not given:
+        return None
+    inputs = iter(node.inputs)
+    parts: list[Any] = given if node.op_type == "Concat" else given[:1]
+    numbers = {_number(site, next(inputs) if part is None else part) for part in parts}
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def _number(site: Site, part: Any) -> Any:
+    """Return the number that all entries of a part are; None where they differ, or are not known."""
+    if isinstance(part, str):
+        return filled(site, part)
+    numbers = np.unique(part)
+    return numbers.item() if numbers.size == 1 else None
+
+
+MOVES = frozenset(["Cast", "Concat", "Expand", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"])
+"""Operators that leave every entry of their first input what it is, or of all."""
+
+
+def open_steps(site: Site, x: Ref, runs: list[OpenRun], layout: int) -> tuple[Ref | None, ...]:
+    """Return the outputs of a recurrent node: all states H, and the last of each kind."""
+    states = [_stepped(site, x, run) for run in runs]
+    rows = [_sequence(site, run, packed) for run, packed in zip(runs, states, strict=True)]
+    y = _joined(site, rows, 1, (2, 0, 1, 3) if layout else None, "Y")
+    outputs: list[Ref | None] = [y]
+    for k in range(len(runs[0].first)):
+        last = [_last(site, run, packed, k) for run, packed in zip(runs, states, strict=True)]
+        name = f"Y_{'hc'[k]}" + (".0" if len(runs) == 1 else "")  # as where the number of steps is known
+        outputs.append(_joined(site, last, 0, (1, 0, 2) if layout else None, name))
+    return tuple(outputs)
+
+
+def _stepped(site: Site, x: Ref, run: OpenRun) -> Ref:
+    """Return the states after the second step and each one behind it, side by side."""
+    before, after = (tuple(v for v in state if isinstance(v, Ref)) for state in (run.first, run.second))
+    if len(before) < len(run.first) or len(after) < len(run.second):
+        raise Unbuildable("a state of its steps is constant, and the number of its steps is left open")
+    whole, count = slice(None), x.shape[0]
+    rest = (slice(0, -2) if run.backwards else slice(2, None), whole, whole)
+    others = site.emit(Slice(x.shape, rest), x, part=_part(run, "x"))
+    op = Steps(
+        site.node.name, run.cell.direction, run.read.name, tuple(v.name for v in before), tuple(v.name for v in after),
+        run.cell.hidden, count, run.backwards,
+    )  # fmt: skip
+    return site.emit(op, others, *after, part=_part(run, "steps"))
+
+
+def _sequence(site: Site, run: OpenRun, packed: Ref) -> Ref:
+    """Return the states H of all steps of one direction, (steps, 1, batch, hidden)."""
+    hidden, whole, (first, *_) = run.cell.hidden, slice(None), run.first
+    assert isinstance(first, Ref)
+    first = site.emit(Reshape(first.shape, (1, *first.shape)), first, part=_part(run, "first"))
+    others = site.emit(Slice(packed.shape, (whole, whole, slice(0, hidden))), packed, part=_part(run, "h"))
+    rows = [others, first] if run.backwards else [first, others]
+    y = site.emit(Concat(0, (None, None), tuple(r.shape[0] for r in rows)), *rows, part=_part(run, "Y"))
+    return site.emit(Reshape(y.shape, (y.shape[0], 1, *y.shape[1:])), y, part=_part(run, "Y.direction"))
+
+
+def _last(site: Site, run: OpenRun, packed: Ref, k: int) -> Ref:
+    """Return the k-th state of one direction after the last step, (1, batch, hidden)."""
+    part = slice(k * run.cell.hidden, (k + 1) * run.cell.hidden)
+    end = slice(0, 1) if run.backwards else slice(-1, None)
+    return site.emit(Slice(packed.shape, (end, slice(None), part)), packed, part=_part(run, f"last.{k}"))
+
+
+def _joined(site: Site, rows: list[Ref], axis: int, perm: tuple[int, ...] | None, name: str) -> Ref:
+    """Return what directions make side by side, with the batch first where it is asked for."""
+    part = f"{PART}.{name}" if perm else name
+    wide = site.emit(Concat(axis, (None,) * len(rows), (1,) * len(rows)), *rows, part=part)
+    return site.emit(Transpose(perm), wide, part=name) if perm else wide
+
+
+def _part(run: OpenRun, what: str) -> str:
+    return f"{PART}.d{run.cell.direction}.{what}"

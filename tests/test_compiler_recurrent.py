@@ -1,0 +1,192 @@
+"""Recurrent nets of an open number of steps, compiled: one file gives at each number what the engine gives, unrolled."""
+
+import models
+import numpy as np
+import pytest
+from compiled import run
+from test_compiler_lengths import PRESETS, agrees, ids
+
+import reflrp
+from reflrp import rules
+from reflrp.composites import Composite
+from reflrp.composites.composite import defaults
+from reflrp.composites.matchers import depth, first, kind, name
+
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+SIZES = ((3, 2), (4, 1), (11, 3))
+
+
+def net(
+    op,
+    port="float[T,N,4] x",
+    directions=1,
+    tail="f = Squeeze(s, one) y = MatMul(f, v)",
+    states="",
+    attributes="",
+    **more,
+):
+    body = f"s, h = {op} <hidden_size = 5{attributes}>(x, w, r, b, {states}) {tail}"
+    rows = 5 * GATES[op]
+    return models.model(
+        body.replace(", )", ")"), port, w=(directions, rows, 4), r=(directions, rows, 5), b=(directions, 2 * rows), one=ids(1),
+        zero=ids(0), v=(5, 3), both=(10, 3), flat=ids(0, 0, -1), **more,
+    )  # fmt: skip
+
+
+def drawn(t, n):
+    return {"x": models.draw(t, n, 4, seed=t).astype(np.float32)}
+
+
+TURNS = {
+    "forward": {},
+    "reverse": {"attributes": ', direction = "reverse"'},
+    "tagger": {
+        "directions": 2, "attributes": ', direction = "bidirectional"',
+        "tail": "t = Transpose <perm = [0, 2, 1, 3]>(s) f = Reshape(t, flat) y = MatMul(f, both)",
+    },
+    "last": {"tail": "f = Squeeze(h, zero) y = MatMul(f, v)"},
+    "both last": {
+        "directions": 2, "attributes": ', direction = "bidirectional"',
+        "tail": "t = Transpose <perm = [1, 0, 2]>(h) f = Flatten(t) y = MatMul(f, both)",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("op", GATES)
+def test_one_file_for_any_number_of_steps(op, turn):
+    proto = net(op, **TURNS[turn])
+    for preset in PRESETS if turn == "tagger" else ("epsilon_plus_flat", "attnlrp"):
+        g = reflrp.compile(proto, preset)
+        for t, n in SIZES:
+            agrees(run(g, drawn(t, n)), proto, drawn(t, n), preset)
+
+
+def test_gates_of_all_kinds():
+    lstm = models.model(
+        """s, h, c = LSTM <hidden_size = 5, clip = 0.5, input_forget = 1>(x, w, r, b, , , , p) f = Squeeze(s, one)
+        g = MatMul(f, v) k = Squeeze(c, zero) m = MatMul(k, v) y = Add(g, m)""",
+        "float[T,N,4] x", w=(1, 20, 4), r=(1, 20, 5), b=(1, 40), p=(1, 15), one=ids(1), zero=ids(0), v=(5, 3),
+    )  # fmt: skip
+    for proto in (
+        lstm,
+        net("GRU", attributes=", linear_before_reset = 1"),
+        net("RNN", attributes=', activations = ["Relu"]'),
+    ):
+        for rule in ("epsilon", "attnlrp"):
+            g = reflrp.compile(proto, rule)
+            for t, n in SIZES:
+                agrees(run(g, drawn(t, n)), proto, drawn(t, n), rule)
+
+
+def test_two_layers_with_the_batch_first():
+    """As torch exports them: states are zeros of a shape that the file works out."""
+    proto = models.model(
+        """sh = Shape(x) n = Gather(sh, zero) d = Concat <axis = 0>(one, n, five) z = ConstantOfShape(d)
+        t = Transpose <perm = [1, 0, 2]>(x) s, h = GRU <hidden_size = 5>(t, w, r, b, , z) f = Squeeze(s, one)
+        s2, h2 = RNN <hidden_size = 5>(f, w2, r2) f2 = Squeeze(s2, one) u = Transpose <perm = [1, 0, 2]>(f2) y = MatMul(u, v)""",
+        "float[N,T,4] x", w=(1, 15, 4), r=(1, 15, 5), b=(1, 30), w2=(1, 5, 5), r2=(1, 5, 5), zero=ids(0), one=ids(1),
+        five=ids(5), v=(5, 3),
+    )  # fmt: skip
+    for preset in ("auto", "epsilon_alpha2_beta1"):
+        g = reflrp.compile(proto, preset)
+        for t, n in SIZES:
+            agrees(run(g, drawn(n, t)), proto, drawn(n, t), preset)
+
+
+def test_states_of_two_directions_side_by_side():
+    """As Keras exports them."""
+    tail = "t = Transpose <perm = [0, 2, 1, 3]>(s) f = Reshape(t, flat) y = MatMul(f, both)"
+    proto = net(
+        "GRU", directions=2, attributes=', direction = "bidirectional"', tail=tail, states=", i", bias=(1, 1, 1)
+    )
+    lines = models.model(
+        """sh = Shape(x) n = Slice(sh, one, two) d = Concat <axis = 0>(one, n, five) z = ConstantOfShape(d) e = Expand(nought, d)
+        i = Concat <axis = 0>(z, e) y = MatMul(x, v)""",
+        "float[T,N,4] x", one=ids(1), two=ids(2), five=ids(5), nought=np.zeros((), np.float32), v=(4, 3),
+    )  # fmt: skip
+    proto.graph.initializer.extend(w for w in lines.graph.initializer if w.name in ("two", "five", "nought"))
+    whole = [*list(lines.graph.node)[:-1], *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(whole)
+    g = reflrp.compile(proto, "epsilon")
+    for t, n in SIZES:
+        agrees(run(g, drawn(t, n)), proto, drawn(t, n), "epsilon")
+
+
+def test_states_to_start_from():
+    inputs = "float[T,N,4] x, float[1,N,5] i"
+    proto = net("GRU", inputs, states=", i")
+    g = reflrp.compile(proto, "epsilon")
+    for t, n in SIZES:
+        feeds = {**drawn(t, n), "i": models.draw(1, n, 5, seed=9).astype(np.float32)}
+        agrees(run(g, feeds), proto, feeds, "epsilon")
+    proto = net("RNN", "float[T,2,4] x", states=", i", i=(1, 2, 5))
+    g = reflrp.compile(proto, "epsilon")
+    for t in (3, 8):
+        agrees(run(g, drawn(t, 2)), proto, drawn(t, 2), "epsilon")
+
+
+def test_conditions_layers_and_fixed_targets():
+    proto, feeds = net("LSTM"), drawn(6, 2)
+    asked = {"conditions": {"f": [1, 3]}}
+    agrees(run(reflrp.compile(proto, "epsilon", **asked), feeds), proto, feeds, "epsilon", **asked)
+    with pytest.raises(reflrp.InputError, match="leaves a length open"):
+        reflrp.compile(proto, "epsilon", target=(1, 2))
+    found = run(reflrp.compile(proto, "epsilon", layers=True), feeds)
+    layers = reflrp.explain(proto, feeds, "epsilon", layers=True).layers
+    kept = {k for k in layers if f"layer/{k}" in found}
+    assert {"f", "s:Y", "s:d0.t0.gates", "s:d0.t1.C"} <= kept
+    assert {k.removeprefix("layer/") for k in found if k.startswith("layer/")} <= set(layers)
+    for k in kept:
+        np.testing.assert_allclose(found[f"layer/{k}"], layers[k], atol=1e-5)
+
+
+def test_targets_and_relevance_as_inputs():
+    proto, x = net("LSTM", **TURNS["last"]), drawn(6, 3)
+    g = reflrp.compile(proto, "epsilon", target="input", derived="stored", opset=21)
+    agrees(run(g, {**x, "target": np.array([2, 0, 1])}), proto, x, "epsilon", target=[2, 0, 1])
+    R = models.draw(3, 3).astype(np.float32)
+    agrees(run(reflrp.compile(proto, "epsilon", init="input"), {**x, "init": R}), proto, x, "epsilon", init=R)
+
+
+def test_under_onnxruntime_the_steps_are_unrolled():
+    """A ledger is kept of each, and inner values have the engine's names."""
+    proto, x = net("GRU"), drawn(5, 2)
+    ours, theirs = (
+        reflrp.explain(proto, x, "epsilon", layers=True, dtype="float32", backend=b) for b in ("numpy", "onnxruntime")
+    )
+    assert set(ours.layers) == set(theirs.layers)
+    np.testing.assert_allclose(theirs.relevance, ours.relevance, atol=1e-4)
+
+
+def test_fewer_steps_than_three_say_so_in_the_run():
+    g = reflrp.compile(net("LSTM"), "epsilon")
+    assert {p.key: p.value for p in g.metadata_props}["reflrp.lengths"].endswith("> 2")
+    with pytest.raises(Exception, match="out of data bounds"):
+        run(g, drawn(2, 1))
+
+
+def test_rules_for_all_steps_alike():
+    proto = net("LSTM")
+    for matcher in (name("*.gates"), first("dense")):
+        composite = Composite([(matcher, rules.Epsilon(0.5)), (kind("dense"), rules.Epsilon()), *defaults()])
+        g = reflrp.compile(proto, composite)
+        agrees(run(g, drawn(25, 1)), proto, drawn(25, 1), composite)
+    for matcher in (
+        depth(1, 50) & kind("dense"),
+        name("*.t20.*"),
+        name("*57*") & kind("dense"),
+        name("*.t2*") & kind("dense"),
+    ):
+        composite = Composite([(matcher, rules.Epsilon(0.5)), (kind("dense"), rules.Epsilon()), *defaults()])
+        with pytest.raises(reflrp.InputError, match=r"tells the steps|in other steps"):
+            reflrp.compile(proto, composite)
+
+
+def test_lengths_of_sequences_are_refused_by_name():
+    proto = net("LSTM", "float[T,2,4] x", states="lens", lens=np.array([2, 5], np.int32))
+    with pytest.raises(reflrp.InputError, match=r"LSTM.*lengths of its sequences"):
+        reflrp.compile(proto, "epsilon")
+    g = reflrp.compile(proto, "epsilon", shapes={"x": (5, 2, 4)})
+    agrees(run(g, drawn(5, 2)), proto, drawn(5, 2), "epsilon")
