@@ -1,7 +1,7 @@
-"""The verdicts on other libraries: `python -m reflrp.conformance.libraries conformance/reports [library ...]`.
+"""The verdicts on other libraries: `python -m reflrp.conformance.libraries conformance/reports [library or folder ...]`.
 
 Runs where the libraries are installed (`make verdicts`), in float64, against all vectors and with the profiles of
-conformance/profiles. The reports are the same wherever they are made: without times, errors rounded to two digits.
+conformance/profiles. A folder holds the answers of a library that runs where reflrp does not (`make verdicts-tf`). The reports are the same wherever they are made: without times, errors rounded to two digits.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from reflrp.conformance.cases import select
+from reflrp.conformance.judging import Written
 from reflrp.conformance.protocol import Adapter
 from reflrp.conformance.report import SCHEMA, Report, Row
 from reflrp.conformance.running import run
@@ -27,15 +29,25 @@ from reflrp.storage.files import write_beside
 LIBRARIES = ("captum", "lxt", "pnpxai", "zennit")
 """Whose reports are kept, by the modules of their adapters."""
 
+ABOUT = "about.json"
+"""The file of a folder of answers that says whose they are."""
+
 PROFILES = Path(str(resources.files("reflrp.conformance"))) / "profiles"
 """Where the deviations of each are declared."""
 
 
 def report(library: str) -> Report:
-    """Return the verdicts on an installed library, without what would differ from run to run."""
-    declared = PROFILES / f"{library}.toml"
-    found = run(_adapter(library), profile=declared if declared.is_file() else None, combinations=True)
+    """Return the verdicts on an installed library, or on the answers of a folder, without what would differ from run to run."""
+    adapter = written(Path(library)) if Path(library, ABOUT).is_file() else _adapter(library)
+    declared = PROFILES / f"{adapter.describe().name}.toml"
+    found = run(adapter, profile=declared if declared.is_file() else None, combinations=True)
     return replace(found, rows=tuple(_steady(row) for row in found.rows))
+
+
+def written(folder: Path) -> Written:
+    """Return the adapter of a folder of answers, where about.json says which library they are of."""
+    about = json.loads((folder / ABOUT).read_text("utf-8"))
+    return Written(folder, about["library"], about["version"], select())
 
 
 def _steady(row: Row) -> Row:
@@ -99,7 +111,7 @@ def main(folder: str, *libraries: str) -> None:
     """Write each library's report to the folder."""
     for library in libraries or LIBRARIES:
         found = report(library)
-        save(found, Path(folder) / f"{library}.json")
+        save(found, Path(folder) / f"{found.library}.json")
         sys.stdout.write(f"{found}\n")
 
 

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from reflrp.conformance.readings import READINGS
-from reflrp.conformance.readings.libraries import LIBRARIES
+from reflrp.conformance.readings import LIBRARIES, READINGS
 from reflrp.conformance.report import Report, Row
 from reflrp.conformance.specification import clauses
 from reflrp.conformance.verdicts import FAILING
