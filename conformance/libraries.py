@@ -1,7 +1,8 @@
 """The verdicts on other libraries: `python -m reflrp.conformance.libraries conformance/reports [library or folder ...]`.
 
 Runs where the libraries are installed (`make verdicts`), in float64, against all vectors and with the profiles of
-conformance/profiles. A folder holds the answers of a library that runs where reflrp does not (`make verdicts-tf`). The reports are the same wherever they are made: without times, errors rounded to two digits.
+conformance/profiles. A folder holds the answers of a library that runs where reflrp does not (`make verdicts-tf`). The reports
+are the same wherever they are made: without times, errors rounded to two digits.
 """
 
 from __future__ import annotations

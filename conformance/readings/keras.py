@@ -82,12 +82,9 @@ def gamma_minus_one(node: Node, R: Numbers, p: Params) -> Relevance:
     if p["generalized"]:
         return rl.gamma(node, R, p)
     bias = [Fraction(0) if p["bias"] == "ignore" else b + pos(b) for b in node.linear.bias]
-    one = r.shared(
-        node, lambda a, t: t.share * (pos(a) * pos(t.parameter) + a * t.parameter), bias, R, p["stabilizer"]
-    )
-    other = r.shared(
-        node, lambda a, t: t.share * (pos(a) * t.parameter + a * pos(t.parameter)), bias, R, p["stabilizer"]
-    )
+    how = KERAS_EPSILON if _unstabilised(p) else p["stabilizer"]
+    one = r.shared(node, lambda a, t: t.share * (pos(a) * pos(t.parameter) + a * t.parameter), bias, R, how)
+    other = r.shared(node, lambda a, t: t.share * (pos(a) * t.parameter + a * pos(t.parameter)), bias, R, how)
     g = r.fraction(p["gamma"])
     return [[g * x - y for x, y in zip(*parts, strict=True)] for parts in zip(one, other, strict=True)]
 

@@ -99,7 +99,9 @@ def epsilon(params: Params) -> Asked:
 
 def alpha_beta(params: Params) -> Asked:
     """AlphaBetaRule, all of the bias or none in both denominators."""
-    return Asked("AlphaBetaRule", {"alpha": params["alpha"], "beta": params["beta"], "bias": bias(params)}, zero(params))
+    return Asked(
+        "AlphaBetaRule", {"alpha": params["alpha"], "beta": params["beta"], "bias": bias(params)}, zero(params)
+    )
 
 
 def z_plus(params: Params) -> Asked:
@@ -147,7 +149,9 @@ def _bound(value: Any, rank: int, spatial: bool) -> Any:
     return turned(whole) if spatial else whole
 
 
-def kernel(rule: str, params: Params, rules: Mapping[str, Callable[[Params], Asked]], made: Made, network: Network) -> Asked:
+def kernel(
+    rule: str, params: Params, rules: Mapping[str, Callable[[Params], Asked]], made: Made, network: Network
+) -> Asked:
     """Return what is asked for on a layer with a kernel. Raises Unsupported."""
     if rule not in rules:
         raise Unsupported(f"there is no rule {rule!r} for a layer with a kernel")

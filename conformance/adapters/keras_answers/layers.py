@@ -46,7 +46,7 @@ class Node(NamedTuple):
 
 
 class Made(NamedTuple):
-    """The layer of a node and its kind: kernel, norm, pool, sum, max, function, route; `padded` where a ZeroPadding stands before it."""
+    """The layer of a node and its kind (kernel, norm, pool, sum, max, function, route); `padded` behind a ZeroPadding."""
 
     layer: Any
     kind: str
@@ -117,7 +117,8 @@ def _same(size: tuple[int, ...], a: dict[str, Any], kernel: tuple[int, ...]) -> 
     """Return the pads of Keras's padding="same"."""
     strides, dilations = _axes(a, "strides", len(kernel)), _axes(a, "dilations", len(kernel))
     whole = [
-        max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0) for n, k, s, d in zip(size, kernel, strides, dilations, strict=True)
+        max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+        for n, k, s, d in zip(size, kernel, strides, dilations, strict=True)
     ]
     return [p // 2 for p in whole], [p - p // 2 for p in whole]
 
@@ -206,7 +207,9 @@ def pool(kind: str, node: Node) -> Result:
         tensor, padding, padded = _zeros(f"{node.name}_pad", _pads(a, rank))(x.tensor), "valid", True
     if padded and (kind == "Max" or not counted):
         raise Unsupported("Keras pads pools as `same` only, and zeros before it would count")
-    layer = getattr(L, f"{kind}Pooling{rank}D")(kernel, strides=_axes(a, "strides", rank), padding=padding, name=node.name)
+    layer = getattr(L, f"{kind}Pooling{rank}D")(
+        kernel, strides=_axes(a, "strides", rank), padding=padding, name=node.name
+    )
     return Made(layer, "pool" if kind == "Average" else "max", padded), Value(layer(tensor), None)
 
 

@@ -1,7 +1,7 @@
 """A Keras model from the ONNX graph of a case: one layer a node, images channels last, columns in Keras's order.
 
-The operators are those of `layers`; anything else raises Unsupported. Where Keras orders entries otherwise than ONNX (a Flatten behind
-channels), the weights of the next layer are reordered, as an export would have them, and no layer is added.
+The operators are those of `layers`; anything else raises Unsupported. Where Keras orders entries otherwise than ONNX (a Flatten
+behind channels), the weights of the next layer are reordered, as an export would have them, and no layer is added.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ def built(path: Path, inputs: Mapping[str, np.ndarray], rules: Mapping[str, str]
     values: dict[str, Value] = {}
     for k in names:
         shape = turned(inputs[k]).shape if spatial else inputs[k].shape
-        values[k] = Value(keras.layers.Input(shape[1:], name=_safe(k)), np.arange(shape[1]) if len(shape) == 2 else None)
+        values[k] = Value(
+            keras.layers.Input(shape[1:], name=_safe(k)), np.arange(shape[1]) if len(shape) == 2 else None
+        )
     starts = [values[k].tensor for k in names]
     made = {}
     for i, node in enumerate(graph.node):
