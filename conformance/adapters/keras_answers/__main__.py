@@ -50,8 +50,9 @@ def answered(library: Any, folder: Path, case: dict[str, Any], target: Path) -> 
 
 
 def _first(error: Exception) -> str:
-    """Return the first line of a message, without addresses, which differ from run to run."""
-    return re.sub(r" at 0x[0-9a-f]+", "", (str(error).splitlines() or [""])[0])[:160]
+    """Return the first line of a message, without addresses and names of nodes, which differ from run to run."""
+    line = (str(error).splitlines() or [""])[0]
+    return re.sub(r" at 0x[0-9a-f]+|^Node '[^']*': ", "", line)[:160]
 
 
 def main(name: str, vectors: str, results: str, *globs: str) -> None:
