@@ -33,6 +33,9 @@ LIBRARIES = ("captum", "lxt", "pnpxai", "zennit")
 ABOUT = "about.json"
 """The file of a folder of answers that says whose they are."""
 
+WRITTEN = ("innvestigate", "signxai")
+"""Those whose answers are files (`reflrp.conformance.adapters.keras_answers`)."""
+
 PROFILES = Path(str(resources.files("reflrp.conformance"))) / "profiles"
 """Where the deviations of each are declared."""
 

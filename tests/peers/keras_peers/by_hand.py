@@ -29,9 +29,7 @@ def networks(keras: Any) -> dict[str, tuple[Any, list[Any]]]:
 
 def run(library: Any, explained: Any, keras: Any) -> Numbers:
     """What `explained(make, x)` gives of each network under Z, and of a box turned round and of a negative gamma."""
-    found = {
-        k: explained(library.LRP(model, rule="Z"), np.array(x)) for k, (model, x) in networks(keras).items()
-    }
+    found = {k: explained(library.LRP(model, rule="Z"), np.array(x)) for k, (model, x) in networks(keras).items()}
     layer = keras.layers.Dense(1, input_shape=(2,))
     model = keras.Sequential([layer])
     layer.set_weights([np.array([[2.0], [-1.0]]), np.array([1.0])])
