@@ -18,10 +18,10 @@ SHOWN = {"conforms": "conforms", "variant": "variant", "deviates": "**deviates**
 
 HEAD = """# Verdicts
 
-What other libraries do where the [specification](spec.md) says what to do: each library's own rules, run on native networks of torch
-or Keras against all {cases} vectors of suite {suite} in float64. `make verdicts` and `make verdicts-tf` run them in the environments of
-`make peers` and `make peers-tf`, and write [reports](../conformance/reports) and this page. How verdicts come about:
-[conformance.md](conformance.md).
+What other libraries do where the [specification](spec.md) says what to do: each library's own rules, run on native networks of
+torch or Keras against all {cases} vectors of suite {suite} in float64. `make verdicts` and `make verdicts-tf` run them in the
+environments of `make peers` and `make peers-tf`, and write [reports](../conformance/reports) and this page. How verdicts come
+about: [conformance.md](conformance.md).
 
 Scripts that show behaviour in one library alone, ready to be sent: [upstream](../conformance/upstream/README.md), discussed in
 [bugs](bugs/README.md).

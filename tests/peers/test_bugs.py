@@ -52,7 +52,7 @@ SAID: dict[str, Numbers] = {
 ELSEWHERE = {path.stem for path in UPSTREAM.glob("*.py") if path.stem.startswith(("innvestigate_", "signxai_"))} | {
     "crp_parallel_branches"
 }
-"""Those of TensorFlow's libraries run in `make peers-tf` (test_keras.py), the last by hand: zennit-crp 0.6.0 wants an older zennit."""
+"""TensorFlow's run in `make peers-tf` (test_keras.py), the last by hand: zennit-crp 0.6.0 wants an older zennit."""
 
 
 def check(got: Numbers, said: Numbers) -> None:

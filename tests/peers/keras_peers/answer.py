@@ -119,6 +119,7 @@ def by_innvestigate(kept: Path) -> None:
     keras.backend.clear_session()
     unchecked = SimpleNamespace(**{**vars(library), "LRP": partial(library.LRP, disable_model_checks=True)})
     found = by_hand.run(unchecked, lambda analyzer, x: analyzer.analyze(x), keras)
+    conformance(kept, "innvestigate")
     (kept / "innvestigate_by_hand.pickle").write_bytes(pickle.dumps(found))
 
 
@@ -148,7 +149,21 @@ def by_signxai(kept: Path) -> None:
         for_upstream(f"signxai_{name}", kept)
     keras.backend.set_floatx("float64")
     found = by_hand.run(library, lambda a, x: next(iter(a.analyze(x, neuron_selection="all").values())), keras)
+    conformance(kept, "signxai")
     (kept / "signxai_by_hand.pickle").write_bytes(pickle.dumps(found))
+
+
+VECTORS = UPSTREAM.parent / "vectors" / "v1"
+
+SAMPLE = ("*/*_dense", "batchnorm/alone_*", "graph/*", "max_pool/ties", "reject/alpha_*", "composite/epsilon_plus_cnn")
+"""The cases of the conformance suite of which the reports that are kept are found anew; `make verdicts-tf` has all."""
+
+
+def conformance(kept: Path, library: str) -> None:
+    """Write what a library answers to some vectors, by the program that answers to all."""
+    path = {**os.environ, "PYTHONPATH": str(UPSTREAM.parent / "adapters")}
+    command = [sys.executable, "-m", "keras_answers", library, str(VECTORS), str(kept / "vectors" / library), *SAMPLE]
+    subprocess.run(command, check=True, env=path)
 
 
 if __name__ == "__main__":
