@@ -22,7 +22,7 @@ warnings.simplefilter("ignore")
 
 import numpy as np  # noqa: E402
 
-from .layers import Unsupported  # noqa: E402
+from .nodes import Unsupported  # noqa: E402
 
 
 def part(data: Any, prefix: str) -> dict[str, np.ndarray]:
@@ -39,14 +39,16 @@ def answered(library: Any, folder: Path, case: dict[str, Any], target: Path) -> 
         target.with_suffix(end).unlink(missing_ok=True)
     try:
         outputs, explain = library.answer(folder / case["model"]["file"], inputs, seed, case["rules"])
-        relevance = explain()
     except Unsupported as error:
         target.with_suffix(".txt").write_text(f"unsupported: {error}\n", "utf-8")
+        return
+    try:
+        relevance = explain()
     except Exception as error:  # whatever the library raises is its answer
         target.with_suffix(".txt").write_text(f"rejected: {type(error).__name__}: {_first(error)}\n", "utf-8")
-    else:
-        arrays = {f"out/{k}": y for k, y in outputs.items()} | {f"relevance/{k}": R for k, R in relevance.items()}
-        np.savez(target.with_suffix(".npz"), **arrays)
+        return
+    arrays = {f"out/{k}": y for k, y in outputs.items()} | {f"relevance/{k}": R for k, R in relevance.items()}
+    np.savez(target.with_suffix(".npz"), **arrays)
 
 
 def _first(error: Exception) -> str:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from .layers import Made, Unsupported
 from .network import Network, turned
+from .nodes import Made, Unsupported
 
 Params = Mapping[str, Any]
 

@@ -18,8 +18,8 @@ from innvestigate.analyzer.relevance_based.relevance_analyzer import LRP  # noqa
 
 from . import asked  # noqa: E402
 from .asked import KERNEL, Asked  # noqa: E402
-from .layers import Made, Unsupported  # noqa: E402
 from .network import Network, built  # noqa: E402
+from .nodes import Made, Unsupported  # noqa: E402
 
 PACKAGE = "innvestigate"
 """Under which name it is installed."""
@@ -54,18 +54,18 @@ def made(wanted: Asked) -> Any:
 
 
 def answer(path: Path, inputs: Mapping[str, np.ndarray], seed: Mapping[str, np.ndarray], rules: list[Any]) -> Any:
-    """Return the outputs and a function that explains, so that what cannot be built is known first."""
+    """Return the outputs, and a function that explains: what it raises is the library's answer, and nothing of this program."""
     tf.keras.backend.clear_session()
     tf.keras.backend.set_floatx("float64")
     tf.keras.backend.set_learning_phase(0)
     network = built(path, inputs, {r["node"]: r["rule"] for r in rules})
-    return network.forward(inputs), lambda: explained(network, inputs, seed, rules)
+    chosen, norm, size = chosen_of(network, rules)
+    model, given = asked.seeded(network, seed, rank=2), network.given(inputs)
+    return network.forward(inputs), lambda: network.back(explained(model, given, chosen, norm, size))
 
 
-def explained(
-    network: Network, inputs: Mapping[str, np.ndarray], seed: Mapping[str, np.ndarray], rules: list[Any]
-) -> dict[str, np.ndarray]:
-    """Return the relevance of the inputs."""
+def chosen_of(network: Network, rules: list[Any]) -> tuple[list[Any], Any, float]:
+    """Return the rules of layers as conditions, that of all BatchNormalizations, and the constant of sums. Raises Unsupported."""
     chosen, norms, specs = [], {}, []
     for spec in rules:
         rule, params = spec["rule"], spec["params"]
@@ -82,8 +82,7 @@ def explained(
             asked.on_others(rule, layer, _functions(layer))
     if len(norms) > 1:
         raise Unsupported("iNNvestigate has one rule for all BatchNormalizations")
-    with constant(asked.sums(specs)):
-        return _run(network, inputs, seed, chosen, next(iter(norms.values()), "Z"))
+    return chosen, next(iter(norms.values()), "Z"), asked.sums(specs)
 
 
 def _functions(layer: Made) -> frozenset[str]:
@@ -91,18 +90,16 @@ def _functions(layer: Made) -> frozenset[str]:
     return frozenset({"pass"} if isinstance(layer.layer, tf.keras.layers.Activation) else {"gradient"})
 
 
-def _run(
-    network: Network, inputs: Mapping[str, np.ndarray], seed: Mapping[str, np.ndarray], chosen: list[Any], norm: Any
-) -> dict[str, np.ndarray]:
-    model = asked.seeded(network, seed, rank=2)
-    analyzer = LRP(
-        model,
-        rule=chosen or "Z",
-        bn_layer_rule=norm,
-        neuron_selection_mode="all",
-        disable_model_checks=True,
-        allow_lambda_layers=True,
-    )
-    given = network.given(inputs)
-    found = analyzer.analyze(given if len(given) > 1 else given[0])
-    return network.back(found if isinstance(found, list) else [found])
+def explained(model: Any, given: list[np.ndarray], chosen: list[Any], norm: Any, size: float) -> list[np.ndarray]:
+    """Return the relevance of the inputs, in their order."""
+    with constant(size):
+        analyzer = LRP(
+            model,
+            rule=chosen or "Z",
+            bn_layer_rule=norm,
+            neuron_selection_mode="all",
+            disable_model_checks=True,
+            allow_lambda_layers=True,
+        )
+        found = analyzer.analyze(given if len(given) > 1 else given[0])
+    return found if isinstance(found, list) else [found]

@@ -16,8 +16,8 @@ from signxai.tf_signxai.methods_impl.innvestigate.analyzer.relevance_based.relev
 
 from . import asked
 from .asked import KERNEL, Asked, Params
-from .layers import Unsupported
 from .network import Network, built
+from .nodes import Unsupported
 
 PACKAGE = "signxai2"
 """Under which name it is installed."""
@@ -73,19 +73,20 @@ RULES: dict[str, Callable[[Params], Asked]] = {**KERNEL, "gamma": _gamma, "sign"
 
 
 def answer(path: Path, inputs: Mapping[str, np.ndarray], seed: Mapping[str, np.ndarray], rules: list[Any]) -> Any:
-    """Return the outputs and a function that explains, so that what cannot be built is known first."""
+    """Return the outputs, and a function that explains: what it raises is the library's answer, and nothing of this program."""
     tf.keras.backend.clear_session()
     tf.keras.backend.set_floatx("float64")
     if len(inputs) > 1:
         raise Unsupported("SignXAI enters a network at its first layer alone")
     network = built(path, inputs, {r["node"]: r["rule"] for r in rules})
-    return network.forward(inputs), lambda: explained(network, inputs, seed, rules)
+    chosen, size = chosen_of(network, rules)
+    model = asked.seeded(network, seed, rank=6)  # as no value has, for what keeps its shape is passed through
+    (given,) = network.given(inputs)
+    return network.forward(inputs), lambda: network.back(explained(model, given, chosen, size))
 
 
-def explained(
-    network: Network, inputs: Mapping[str, np.ndarray], seed: Mapping[str, np.ndarray], rules: list[Any]
-) -> dict[str, np.ndarray]:
-    """Return the relevance of the inputs."""
+def chosen_of(network: Network, rules: list[Any]) -> tuple[list[Any], float]:
+    """Return the rules of layers as conditions, and the constant of sums. Raises Unsupported."""
     chosen, specs = [], []
     for spec in rules:
         rule, params = spec["rule"], spec["params"]
@@ -98,8 +99,11 @@ def explained(
             chosen.append((lambda found, name=layer.layer.name: found.name == name, wanted))
         elif layer.kind != "norm":
             asked.on_others(rule, layer, frozenset({"pass"}))
-    with constant(asked.sums(specs)):
-        model = asked.seeded(network, seed, rank=6)  # as no value has, for what keeps its shape is passed through
-        (given,) = network.given(inputs)
+    return chosen, asked.sums(specs)
+
+
+def explained(model: Any, given: np.ndarray, chosen: list[Any], size: float) -> list[np.ndarray]:
+    """Return the relevance of the input."""
+    with constant(size):
         found = LRP(model, rule=chosen or "Z", allow_lambda_layers=True).analyze(given, neuron_selection="all")
-    return network.back(list(found.values()))
+    return list(found.values())

@@ -15,7 +15,8 @@ import onnx
 import tensorflow as tf
 from onnx import numpy_helper
 
-from .layers import OPERATORS, SPATIAL, Made, Node, Unsupported, Value
+from .layers import OPERATORS, SPATIAL
+from .nodes import Made, Node, Unsupported, Value
 
 keras = tf.keras
 
