@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PEERS_VENV ?= .venv-peers
 KERAS_ANSWERS ?= $(PEERS_VENV)-tf/answers
+KERAS_VECTORS ?= $(PEERS_VENV)-tf/vectors
 ZOO_VENV ?= .venv-zoo
 ZOO_EXPORTS ?= $(ZOO_VENV)/exports
 COUNT ?= 50000
@@ -21,7 +22,7 @@ SOURCES := $(shell find reflrp converters conformance \( -name __pycache__ -o -p
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo zoo-compiled web bench bench-bert study scaling clean vectors spec conform verdicts
+.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo zoo-compiled web bench bench-bert study scaling clean vectors spec conform verdicts verdicts-tf
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -117,6 +118,14 @@ verdicts: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Hold other libraries a
 	$(if $(RELEVANCE_PROPAGATION_JL),$(PEERS_VENV)/bin/pytest tests/peers/test_julia.py)
 	$(if $(LRP_TOOLBOX),$(if $(LRP_FOR_LSTM),$(PEERS_VENV)/bin/pytest tests/peers/test_checkouts_by_hand.py))
 	OMP_NUM_THREADS=1 $(PEERS_VENV)/bin/python -m reflrp.conformance.libraries conformance/reports
+	OMP_NUM_THREADS=1 $(PEERS_VENV)/bin/python -m reflrp.conformance.dialects conformance/reports
+	$(PEERS_VENV)/bin/python -m reflrp.conformance.verdict_page docs/verdicts.md conformance/reports
+
+# They answer where reflrp is not, as in `make peers-tf`, each in a process of its own; what they wrote is judged.
+verdicts-tf: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package $(PEERS_VENV)-tf/.peers-tf  ## The same for iNNvestigate and SignXAI (installs TensorFlow)
+	PYTHONPATH=conformance/adapters $(PEERS_VENV)-tf/bin/python -m keras_answers innvestigate conformance/vectors/v1 $(KERAS_VECTORS)/innvestigate
+	PYTHONPATH=conformance/adapters $(PEERS_VENV)-tf/bin/python -m keras_answers signxai conformance/vectors/v1 $(KERAS_VECTORS)/signxai
+	OMP_NUM_THREADS=1 $(PEERS_VENV)/bin/python -m reflrp.conformance.libraries conformance/reports $(KERAS_VECTORS)/innvestigate $(KERAS_VECTORS)/signxai
 	OMP_NUM_THREADS=1 $(PEERS_VENV)/bin/python -m reflrp.conformance.dialects conformance/reports
 	$(PEERS_VENV)/bin/python -m reflrp.conformance.verdict_page docs/verdicts.md conformance/reports
 

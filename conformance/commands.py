@@ -48,13 +48,14 @@ def judge(
     name: Annotated[str, typer.Option(help="The library.")] = "results",
     version: Annotated[str, typer.Option(help="Its version.")] = "unknown",
     profile: ProfileFile = None,
+    combinations: Combinations = False,
     out: Out = None,
 ) -> None:
     """Judge what a library in any language wrote."""
     from reflrp.conformance.judging import judge as judge_
 
     _check(out)
-    _finished(judge_(results, cases or "*", dtype, name, version, profile), out)
+    _finished(judge_(results, cases or "*", dtype, name, version, profile, combinations), out)
 
 
 @app.command()

@@ -72,6 +72,7 @@ def judge(
     name: str = "results",
     version: str = "unknown",
     profile: Profile | str | Path | None = None,
+    combinations: bool = False,
 ) -> Report:
     """Judge what a library wrote: `results/<case>.npz`, with the arrays relevance/<input> and out/<output>.
 
@@ -86,4 +87,4 @@ def judge(
     chosen = select(cases)
     if not any((folder / f"{case.id}{end}").is_file() for case in chosen for end in (".npz", ".txt")):
         raise InputError(f"{folder} holds none of the cases: write GROUP/CASE.npz, as {chosen[0].id}.npz")
-    return run(Written(folder, name, version, chosen), cases, dtype, profile)
+    return run(Written(folder, name, version, chosen), cases, dtype, profile, combinations=combinations)

@@ -1,8 +1,9 @@
-"""The verdicts on other libraries: `python -m reflrp.conformance.libraries conformance/reports [library ...]`.
+"""The verdicts on other libraries: `python -m reflrp.conformance.libraries conformance/reports [library or folder ...]`.
 
 Runs where the libraries are installed (`make verdicts`), in float64, against all vectors and with the profiles of
-conformance/profiles. Two are no packages: environment variables name their checkouts (`CHECKOUTS`). The reports are the same
-wherever they are made: without times, errors rounded to two digits.
+conformance/profiles. Two are no packages: environment variables name their checkouts (`CHECKOUTS`). A folder holds the answers of
+a library that runs where reflrp does not (`make verdicts-tf`). The reports are the same wherever they are made: without times,
+errors rounded to two digits.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from reflrp.conformance.cases import select
+from reflrp.conformance.judging import Written
 from reflrp.conformance.protocol import Adapter
 from reflrp.conformance.report import SCHEMA, Report, Row
 from reflrp.conformance.running import run
@@ -41,15 +44,28 @@ LIBRARIES = (
 CHECKOUTS = {"lrp_for_lstm": "LRP_FOR_LSTM", "lrp_toolbox": "LRP_TOOLBOX"}
 """The libraries that are no packages, with the environment variables that name a checkout."""
 
+ABOUT = "about.json"
+"""The file of a folder of answers that says whose they are."""
+
+WRITTEN = ("innvestigate", "signxai")
+"""Those whose answers are files (`reflrp.conformance.adapters.keras_answers`)."""
+
 PROFILES = Path(str(resources.files("reflrp.conformance"))) / "profiles"
 """Where the deviations of each are declared."""
 
 
 def report(library: str) -> Report:
-    """Return the verdicts on an installed library, without what would differ from run to run."""
-    declared = PROFILES / f"{library}.toml"
-    found = run(_adapter(library), profile=declared if declared.is_file() else None, combinations=True)
+    """Return the verdicts on an installed library, or on the answers of a folder, without what would differ from run to run."""
+    adapter = written(Path(library)) if Path(library, ABOUT).is_file() else _adapter(library)
+    declared = PROFILES / f"{adapter.describe().name}.toml"
+    found = run(adapter, profile=declared if declared.is_file() else None, combinations=True)
     return replace(found, rows=tuple(steady(row) for row in found.rows))
+
+
+def written(folder: Path) -> Written:
+    """Return the adapter of a folder of answers, where about.json says which library they are of."""
+    about = json.loads((folder / ABOUT).read_text("utf-8"))
+    return Written(folder, about["library"], about["version"], select())
 
 
 def steady(row: Row) -> Row:
@@ -117,7 +133,7 @@ def main(folder: str, *libraries: str) -> None:
             sys.stdout.write(f"{library}: not run, {CHECKOUTS[library]} names no checkout; its report stays as it is\n")
             continue
         found = report(library)
-        save(found, Path(folder) / f"{library}.json")
+        save(found, Path(folder) / f"{found.library}.json")
         sys.stdout.write(f"{found}\n")
 
 

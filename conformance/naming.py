@@ -77,20 +77,24 @@ class Asked:
         return {k: nearest(found[k]) if k in found else np.zeros(v.shape) for k, v in expected.items()}
 
 
-def explained(case: Case, answer: Mapping[str, Any], tolerance: float) -> tuple[Reading, ...]:
-    """Return the fewest published readings that together give this answer; none where none do."""
+FORKS = {"signxai": "innvestigate"}
+"""Libraries that share the readings of the one that they come from."""
+
+
+def explained(case: Case, answer: Mapping[str, Any], tolerance: float, library: str = "") -> tuple[Reading, ...]:
+    """Return the fewest published readings that together give this answer, the library's own before others; none where none do."""
     expected, asked = case.part("expected"), Asked(case)
     found = {k: np.asarray(answer[k]) for k in expected}
     limit = min(tolerance, distance(found, expected) / NEARER)
     useful: list[Reading] = []
-    for several in _sets(useful):
+    for several in _sets(useful, {library, FORKS.get(library, library)}):
         other = asked.answer(several)
         if other is None:
             continue
         if len(several) == 1 and distance(other, expected) > 0:
             useful.append(several[0])
-        if distance(found, other) * _unit(other) <= limit * _unit(expected):
-            return several
+        if distance(found, other) * _unit(other) <= limit * max(_unit(expected), _unit(other)):
+            return several  # what is far larger than expected is rounded as far
     return ()
 
 
@@ -108,9 +112,8 @@ def named_as(case: Case, answer: Any, verdict: Verdict, tag: str) -> Verdict:
     found = {k: np.asarray(answer[k]) for k in expected}
     for readings in of_tag(tag):
         other = asked.answer(readings)
-        size = max(
-            _unit(expected), _unit(other or {})
-        )  # where a denominator nearly cancels, answers are large, and rounding is
+        # where a denominator nearly cancels, answers are large, and rounding is
+        size = max(_unit(expected), _unit(other or {}))
         if other is not None and distance(found, other) * _unit(other) <= verdict.tolerance * size:
             return replace(verdict, verdict=_word(readings), variant=tag, message=" ".join(r.text for r in readings))
     return verdict
@@ -120,9 +123,9 @@ def _word(readings: Sequence[Reading]) -> str:
     return "VARIANT" if all(reading.status == "variant" for reading in readings) else "DEVIATES"
 
 
-def _sets(useful: list[Reading]) -> Iterator[tuple[Reading, ...]]:
-    """Yield each reading, then pairs and triples of those that turned out to change something."""
-    yield from ((reading,) for reading in PUBLISHED)
+def _sets(useful: list[Reading], libraries: set[str]) -> Iterator[tuple[Reading, ...]]:
+    """Yield each reading, the libraries' own first, then pairs and triples of those that turned out to change something."""
+    yield from ((r,) for r in sorted(PUBLISHED, key=lambda r: libraries.isdisjoint(r.seen_in)))
     for count in range(2, MOST + 1):
         yield from combinations(useful, count)
 
@@ -131,11 +134,11 @@ def _unit(arrays: Arrays) -> float:
     return max((float(np.abs(v).max(initial=0.0)) for v in arrays.values()), default=0.0) or 1.0
 
 
-def named(case: Case, answer: Any, verdict: Verdict) -> Verdict:
+def named(case: Case, answer: Any, verdict: Verdict, library: str = "") -> Verdict:
     """Return a FAIL with the readings that explain it in place of the nearest one; other verdicts as they are."""
     if verdict.verdict != "FAIL" or case.expect != "match" or verdict.error <= verdict.tolerance:
         return verdict
-    readings = explained(case, answer, verdict.tolerance)
+    readings = explained(case, answer, verdict.tolerance, library)
     if not readings:
         return verdict
     tag, text = " + ".join(reading.tag for reading in readings), " ".join(reading.text for reading in readings)

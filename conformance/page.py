@@ -30,7 +30,7 @@ name alone. *informative*: follows from other clauses. In the equations a is the
 z = sum_j a_j w_jk + b_k, R the relevance of the output, st the stabilised denominator, x+ = max(x, 0), x- = min(x, 0).
 
 {count} clauses, {cases} vectors, {readings} other readings that the vectors tell apart. How a library is held against them:
-[conformance.md](conformance.md); what four libraries do: [verdicts.md](verdicts.md).
+[conformance.md](conformance.md); what other libraries do: [verdicts.md](verdicts.md).
 """
 
 

@@ -107,7 +107,7 @@ def _row(case: Case, adapter: Adapter, info: Info, dtype: str, combinations: boo
     start, kept = perf_counter(), Kept(adapter)
     found = judge_one(case, kept, info, dtype)
     seconds = round(perf_counter() - start, 4)
-    return row_of(case, named(case, kept.answer, found) if combinations else found, seconds)
+    return row_of(case, named(case, kept.answer, found, info.name) if combinations else found, seconds)
 
 
 def row_of(case: Case, found: Verdict, seconds: float = 0.0) -> Row:

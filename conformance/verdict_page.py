@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reflrp.conformance import dialect_page
-from reflrp.conformance.readings import READINGS
-from reflrp.conformance.readings.libraries import LIBRARIES
+from reflrp.conformance.readings import LIBRARIES, READINGS
 from reflrp.conformance.report import Report, Row
 from reflrp.conformance.specification import clauses
 from reflrp.conformance.verdicts import FAILING
@@ -22,8 +21,8 @@ HEAD = """# Verdicts
 
 What other libraries do where the [specification](spec.md) says what to do: each library's own rules, run on networks of its own
 kind against all {cases} vectors of suite {suite} in float64. `make verdicts` runs what packages there are in the environment of
-`make peers`, and checkouts where variables name them, and writes [reports](../conformance/reports) and this
-page. How verdicts come about: [conformance.md](conformance.md).
+`make peers`, and checkouts where variables name them; `make verdicts-tf` the two of Keras in that of `make peers-tf`. They write
+[reports](../conformance/reports) and this page. How verdicts come about: [conformance.md](conformance.md).
 
 Scripts that show behaviour in one library alone, ready to be sent: [upstream](../conformance/upstream/README.md), discussed in
 [bugs](bugs/README.md).
@@ -87,16 +86,17 @@ def state(report: Report, clause: str) -> str:
     """Return whether a library deviates from a clause, has a variant of it, or conforms; "" where nothing of it was judged."""
     judged = [row for row in report.rows if row.verdict not in ("UNSUPPORTED", "FORWARD")]
     blaming = [row for row in judged if clause in blamed(row)]
-    if any(row.verdict in FAILING for row in blaming):
+    if any(row.verdict in FAILING and clause in blamed(row, "deviation") for row in blaming):
         return "deviates"
     follows = any(clause in row.clauses and row.verdict not in ("ERROR", "FAIL", "NOT_REJECTED") for row in judged)
     return "variant" if blaming else "conforms" if follows else ""
 
 
-def blamed(row: Row) -> frozenset[str]:
-    """Return the clauses that a row speaks against."""
+def blamed(row: Row, status: str = "") -> frozenset[str]:
+    """Return the clauses that a row speaks against; with a status, those of its readings that have this one."""
     if row.verdict in ("VARIANT", "DEVIATES"):
-        of = {r.clause for tag in row.variant.split(" + ") for r in (*READINGS, *LIBRARIES) if r.tag == tag}
+        tags = row.variant.split(" + ")
+        of = {r.clause for r in (*READINGS, *LIBRARIES) if r.tag in tags and status in ("", r.status)}
         return frozenset(of & set(row.clauses))
     if row.verdict == "ERROR" and "NaN" in row.message:
         return frozenset({"STAB-2"})

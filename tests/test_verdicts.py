@@ -10,10 +10,11 @@ from reflrp.conformance import Row, run
 from reflrp.conformance.adapters.literal import Adapter
 from reflrp.conformance.cases import VECTORS, index, load_case
 from reflrp.conformance.libraries import LIBRARIES as JUDGED
-from reflrp.conformance.libraries import PROFILES
+from reflrp.conformance.libraries import PROFILES, WRITTEN, written
 from reflrp.conformance.naming import explained
 from reflrp.conformance.profiles import Profile
 from reflrp.conformance.readings import PUBLISHED
+from reflrp.conformance.readings.keras import KERAS
 from reflrp.conformance.readings.libraries import LIBRARIES
 from reflrp.conformance.verdict_page import page, reports, state, unnamed
 from reflrp.conformance.verdicts import judged
@@ -42,6 +43,43 @@ def test_what_libraries_do_is_named(reading):
     case = "alpha_beta/alpha2beta1_dense" if reading.tag == "2 epsilon" else cases[reading.clause]
     (row,) = run(Adapter(reading), case, combinations=True).rows
     assert row.word == f"{'VARIANT' if reading.status == 'variant' else 'DEVIATES'}({reading.tag})"
+
+
+SHOWING = {
+    "0 counts as 1e-7": "epsilon/zero_sums_epsilon_0",
+    "added to itself, doubled": "graph/added_to_itself",
+    "variance squared": "batchnorm/alone_norm",
+    "nothing": "z_box/z_box_dense",
+    "gamma A - B": "gamma/gamma_epsilon_0_conv2d_pad",
+    "form=nonzero but EpsilonRule": "graph/residual",
+}
+
+
+@pytest.mark.parametrize("reading", KERAS, ids=lambda reading: reading.tag)
+def test_what_keras_libraries_do_is_named(reading):
+    (row,) = run(Adapter(reading), SHOWING[reading.tag], combinations=True).rows
+    assert row.word == f"{'VARIANT' if reading.status == 'variant' else 'DEVIATES'}({reading.tag})"
+
+
+def test_a_library_is_told_by_its_own_readings():
+    """Where |z| is above epsilon the forms clip and nonzero are one: the name is the one that the library has."""
+    case = load_case(VECTORS / "gamma" / "gamma_dense")
+    nonzero = next(r for r in PUBLISHED if r.tag == "form=nonzero")
+    adapter = Adapter(nonzero)
+    answer = adapter.explain(adapter.load(case.model, "float64"), case.part("in"), case.part("seed"), case.rules)
+    found = [explained(case, answer, 1e-12, library)[0].tag for library in ("zennit", "innvestigate", "signxai")]
+    assert found == ["form=clip", "form=nonzero", "form=nonzero"]
+
+
+def test_answers_in_files_are_judged_as_their_library(tmp_path):
+    case = load_case(VECTORS / "z_plus" / "z_plus_dense")
+    (tmp_path / "about.json").write_text('{"library": "signxai", "version": "0.14.1"}', "utf-8")
+    (tmp_path / "z_plus").mkdir()
+    arrays = {**{f"out/{k}": y for k, y in case.part("out").items()}, "relevance/x": case.part("expected")["x"]}
+    np.savez(tmp_path / "z_plus" / "z_plus_dense.npz", **arrays)
+    found = run(written(tmp_path), "z_plus/*", combinations=True)
+    assert (found.library, found.version) == ("signxai", "0.14.1")
+    assert {row.case: row.verdict for row in found.rows if row.verdict != "UNSUPPORTED"} == {case.id: "PASS"}
 
 
 def test_combinations_are_a_yes_or_no():
@@ -73,7 +111,7 @@ def test_the_page_is_what_the_reports_say():
 
 
 def test_reports_are_of_all_these_vectors():
-    assert tuple(report.library for report in REPORTS) == JUDGED
+    assert [report.library for report in REPORTS] == sorted((*JUDGED, *WRITTEN))
     for report in REPORTS:
         assert [row.case for row in report.rows] == list(index()["cases"])
         assert {row.case: row.clauses for row in report.rows} == {

@@ -19,6 +19,8 @@ from peers.keras_peers import cases, nets
 
 import reflrp
 from reflrp.composites import Composite
+from reflrp.conformance import Report, run
+from reflrp.conformance.libraries import WRITTEN, written
 from reflrp.dialects import innvestigate, signxai
 from reflrp.dialects.keras import KerasModel
 
@@ -97,18 +99,63 @@ def test_networks_are_what_keras_computes(net: str) -> None:
     assert np.abs(y - known.y).max() <= 1e-12 * np.abs(known.y).max()
 
 
-UPSTREAM = {
+UPSTREAM: dict[str, dict[str, Any]] = {
     "innvestigate_bias": {"alpha 1, beta 0": [-1e7, 0], "alpha 2, beta 1": [-2e7, 0.5]},
+    "innvestigate_batchnorm": {"LRPZ": [2.4], "formula": [3]},
+    "innvestigate_added_to_itself": {"LRPZ": [4], "formula": [2]},
+    "innvestigate_zero_sum": {"LRPZ": [1e7, -1e7]},
+    "innvestigate_groups": {"LRPZ": [0, 8], "LRPFlat": "InvalidArgumentError", "LRPWSquare": "InvalidArgumentError"},
+    "innvestigate_layer_norm": {"LRPZ": "InvalidArgumentError", "TensorFlow": [0, 0]},
+    "innvestigate_equal_maxima": {"GlobalMaxPooling2D": [0.5, 0.5], "MaxPooling2D": [1, 0]},
+    "innvestigate_by_hand": {
+        "a sum of 0": [1e7, -1e7],
+        "x + x": [4],
+        "equal maxima": [0.5, 0.5],
+        "a rule for Dense alone": [0, 2],
+        "low above high": [0, 2],
+    },
     "signxai_bounded": {"BoundedRule": [0, 0], "formula": [1.6, 0.4]},
+    "signxai_gamma": {"gamma 0.25": [-1.2, 0.3], "gamma 1.0": [0, 0], "formula, gamma 0.25": [5 / 2.75, -2 / 2.75]},
+    "signxai_alpha_beta_x": {"AlphaBetaX1000Rule": "TypeError: '<' not supported"},
+    "signxai_batchnorm_batch": {"one": [3], "two": "ValueError: Cannot merge tensors with different batch sizes"},
+    "signxai_permute": {"LRPZ": [0, 3, 0, 0], "formula": [0, 0, 3, 0]},
+    "signxai_by_hand": {
+        "a sum of 0": [1e7, -1e7],
+        "x + x": [4],
+        "equal maxima": [0.5, 0.5],
+        "a rule for Dense alone": [1, 2],
+        "low above high": [0, 0],
+        "gamma -1": [-3.2, 0.8],
+    },
 }
-"""What the pages in docs/bugs say that the scripts of conformance/upstream give."""
+"""What the pages in docs/bugs say that the scripts of conformance/upstream give, and what the profiles say by hand."""
 
 
 @pytest.mark.parametrize("name", UPSTREAM)
-def test_scripts_for_upstream_give_what_the_pages_say(name: str) -> None:
+def test_libraries_alone_give_what_the_pages_say(name: str) -> None:
     got = pickle.loads((FOLDER / f"{name}.pickle").read_bytes())
     for key, wanted in UPSTREAM[name].items():
-        assert np.allclose(got[key], wanted, rtol=1e-9, atol=1e-9), key
+        if isinstance(wanted, str):
+            assert got[key].startswith(wanted), key
+        else:
+            assert np.allclose(got[key], wanted, rtol=1e-7, atol=1e-9), key
+
+
+@pytest.mark.parametrize("library", WRITTEN)
+def test_reports_are_what_the_library_answers(library: str) -> None:
+    """On a sample of the vectors; what is named by several readings together takes too long here, and is left as it is."""
+    kept = Report.load(Path(__file__).parents[2] / "conformance" / "reports" / f"{library}.json")
+    want = {row.case: row for row in kept.rows}
+    folder = FOLDER / "vectors" / library
+    ids = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.*")]
+    found = run(written(folder), ids)
+    assert len(ids) > 70
+    assert (found.library, found.version) == (kept.library, kept.version)
+    for row in found.rows:
+        named = {"FAIL": ("VARIANT", "DEVIATES")}.get(row.verdict, (row.verdict,))
+        assert want[row.case].verdict in named, row
+        if row.verdict == "FAIL":
+            assert float(f"{row.error:.2g}") == want[row.case].error, row
 
 
 @cache

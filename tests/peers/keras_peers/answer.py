@@ -12,6 +12,7 @@ import runpy
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 warnings.simplefilter("ignore")
 sys.path.insert(0, str(Path(__file__).parent))
 
+import by_hand  # noqa: E402
 import cases  # noqa: E402
 import nets  # noqa: E402
 import tensorflow as tf  # noqa: E402
@@ -80,6 +82,7 @@ def answers(library: Any, every: dict[str, Any], run: Any, kept: Path) -> None:
 
 def for_upstream(name: str, kept: Path) -> None:
     """Write what a script of conformance/upstream gives, which has nothing of this in it."""
+    keras.backend.clear_session()  # after an error a graph computes nothing more
     found = runpy.run_path(str(UPSTREAM / f"{name}.py"))["run"]()
     (kept / f"{name}.pickle").write_bytes(pickle.dumps(found))
 
@@ -111,7 +114,13 @@ def by_innvestigate(kept: Path) -> None:
         return make(wrapped, nets.built(keras, name)).analyze(x, neuron_selection=chosen)
 
     answers(library, cases.INNVESTIGATE, run, kept)
-    for_upstream("innvestigate_bias", kept)
+    for name in ("bias", "batchnorm", "added_to_itself", "zero_sum", "groups", "layer_norm", "equal_maxima"):
+        for_upstream(f"innvestigate_{name}", kept)
+    keras.backend.clear_session()
+    unchecked = SimpleNamespace(**{**vars(library), "LRP": partial(library.LRP, disable_model_checks=True)})
+    found = by_hand.run(unchecked, lambda analyzer, x: analyzer.analyze(x), keras)
+    conformance(kept, "innvestigate")
+    (kept / "innvestigate_by_hand.pickle").write_bytes(pickle.dumps(found))
 
 
 def by_signxai(kept: Path) -> None:
@@ -136,7 +145,25 @@ def by_signxai(kept: Path) -> None:
         return relevance
 
     answers(library, cases.SIGNXAI, run, kept)
-    for_upstream("signxai_bounded", kept)
+    for name in ("bounded", "gamma", "alpha_beta_x", "batchnorm_batch", "permute"):
+        for_upstream(f"signxai_{name}", kept)
+    keras.backend.set_floatx("float64")
+    found = by_hand.run(library, lambda a, x: next(iter(a.analyze(x, neuron_selection="all").values())), keras)
+    conformance(kept, "signxai")
+    (kept / "signxai_by_hand.pickle").write_bytes(pickle.dumps(found))
+
+
+VECTORS = UPSTREAM.parent / "vectors" / "v1"
+
+SAMPLE = ("*/*_dense", "batchnorm/alone_*", "graph/*", "max_pool/ties", "reject/alpha_*", "composite/epsilon_plus_cnn")
+"""The cases of the conformance suite of which the reports that are kept are found anew; `make verdicts-tf` has all."""
+
+
+def conformance(kept: Path, library: str) -> None:
+    """Write what a library answers to some vectors, by the program that answers to all."""
+    path = {**os.environ, "PYTHONPATH": str(UPSTREAM.parent / "adapters")}
+    command = [sys.executable, "-m", "keras_answers", library, str(VECTORS), str(kept / "vectors" / library), *SAMPLE]
+    subprocess.run(command, check=True, env=path)
 
 
 if __name__ == "__main__":
