@@ -59,7 +59,7 @@ format: $(VENV)/.dev  ## Let ruff repair what it can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Compare with zennit, captum, LXT, pnpxai
+peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.crp $(PEERS_VENV)/.package  ## Compare with zennit, captum, LXT, pnpxai, zennit-crp
 	$(PEERS_VENV)/bin/pytest tests/peers tests/zoo --ignore tests/peers/test_keras.py
 
 # iNNvestigate and SignXAI want a NumPy that reflrp does not; so they answer in an environment of their own, and the tests
@@ -133,6 +133,11 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 $(PEERS_VENV)/.peers: pyproject.toml | $(PEERS_VENV)/bin/python
 	$(call INSTALL,".[peers]")
 	$(@D)/bin/pip install --quiet --no-deps lxt==2.1 pnpxai==0.1.4
+
+# Both versions of which docs/bugs has a page, each in a folder of its own. They ask for an older zennit, and run with this one.
+CRP = 0.4.2 0.6.0
+$(PEERS_VENV)/.crp: Makefile | $(PEERS_VENV)/.peers
+	$(foreach v,$(CRP),rm -rf $(@D)/crp-$(v) && $(@D)/bin/pip install --quiet --no-deps --target $(@D)/crp-$(v) zennit-crp==$(v) &&) touch $@
 
 # They name versions of their dependencies that do not go together; what they import is this.
 $(PEERS_VENV)-tf/.peers-tf: tests/peers/keras_peers/requirements.txt | $(PEERS_VENV)-tf/bin/python
