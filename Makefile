@@ -60,11 +60,11 @@ format: $(VENV)/.dev  ## Let ruff repair what it can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Compare with zennit, captum, LXT, pnpxai
+peers: $(PEERS_VENV)/.peers $(PEERS_VENV)/.crp $(PEERS_VENV)/.package  ## Compare with zennit, captum, LXT, pnpxai, lczerolens, zennit-crp
 	$(PEERS_VENV)/bin/pytest tests/peers tests/zoo $(addprefix --ignore tests/peers/,test_keras.py test_julia.py test_checkouts_by_hand.py)
 
 # iNNvestigate and SignXAI want a NumPy that reflrp does not; so they answer in an environment of their own, and the tests
-# read what they wrote. ALL=1 asks for every case on every network (an hour).
+# read what they wrote. ALL=1 asks for every case on every network (three times as many).
 peers-tf: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package $(PEERS_VENV)-tf/.peers-tf  ## Compare with iNNvestigate, SignXAI (installs TensorFlow)
 	$(PEERS_VENV)-tf/bin/python tests/peers/keras_peers/answer.py $(KERAS_ANSWERS)
 	KERAS_ANSWERS=$(abspath $(KERAS_ANSWERS)) $(PEERS_VENV)/bin/pytest tests/peers/test_keras.py
@@ -148,10 +148,15 @@ $(PEERS_VENV)/.peers: pyproject.toml | $(PEERS_VENV)/bin/python
 	$(call INSTALL,".[peers]")
 	$(@D)/bin/pip install --quiet --no-deps lxt==2.1 pnpxai==0.1.4 lczerolens==0.3.3
 
-# Both libraries name versions of their dependencies that do not go together; what they import is this.
+# Both versions of which docs/bugs has a page, each in a folder of its own. They ask for an older zennit, and run with this one.
+CRP = 0.4.2 0.6.0
+$(PEERS_VENV)/.crp: Makefile | $(PEERS_VENV)/.peers
+	$(foreach v,$(CRP),rm -rf $(@D)/crp-$(v) && $(@D)/bin/pip install --quiet --no-deps --target $(@D)/crp-$(v) zennit-crp==$(v) &&) touch $@
+
+# They name versions of their dependencies that do not go together; what they import is this.
 $(PEERS_VENV)-tf/.peers-tf: tests/peers/keras_peers/requirements.txt | $(PEERS_VENV)-tf/bin/python
 	$(@D)/bin/pip install --quiet -r tests/peers/keras_peers/requirements.txt
-	$(@D)/bin/pip install --quiet --no-deps innvestigate==2.1.2
+	$(@D)/bin/pip install --quiet --no-deps innvestigate==2.1.2 tf2onnx==1.16.1
 	$(@D)/bin/pip install --quiet --no-deps --ignore-requires-python signxai2==0.14.1
 	touch $@
 

@@ -14,11 +14,15 @@ LISTED = 20
 
 
 def shortened(text: str, longest: int) -> str:
-    """Return a text's beginning and end, where it has more characters than `longest`, and how many are left out."""
-    if len(text) <= longest:
+    """Return a text's beginning and end, where it has more characters than `longest`, and how many are left out.
+
+    A text that is too long by less than this remark takes is left as it is.
+    """
+    remark = f" [{len(text) - longest:,} more] "
+    if len(text) <= longest + len(remark):
         return text
     tail = longest // 3
-    return f"{text[: longest - tail]} [{len(text) - longest:,} more] {text[len(text) - tail :]}"
+    return f"{text[: longest - tail]}{remark}{text[len(text) - tail :]}"
 
 
 class ReflrpError(Exception):

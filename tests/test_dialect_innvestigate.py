@@ -252,6 +252,36 @@ def test_selection_of_neurons():
             analyzer.analyze(net, x, selection)
 
 
+def ending(last):
+    """A dense network of two layers whose second ends in a function, its description, and what goes into the function."""
+    rng = np.random.default_rng(3)
+    W, V, b = rng.normal(size=(4, 6)), rng.normal(size=(6, 3)), rng.normal(size=3)
+    nodes = [
+        helper.make_node("MatMul", ["x", "W"], ["h"], "net/d1/MatMul"),
+        helper.make_node("Relu", ["h"], ["a"], "net/d1/Relu"),
+        helper.make_node("Gemm", ["a", "V", "b"], ["z"], "net/out/Gemm"),
+        helper.make_node(last, ["z"], ["y"], f"net/out/{last}"),
+    ]
+    net = f.file(nodes, (4,), 3, {"W": W, "V": V, "b": b})
+    x = rng.normal(size=(5, 4))
+    parts = [("kernel", W, 0 * W[0]), ("relu",), ("kernel", V, b)]
+    return net, {"config": f.config([("x", "InputLayer"), ("d1", "Dense"), ("out", "Dense")])}, parts, x
+
+
+@pytest.mark.parametrize(
+    ("last", "checked"), [("Softmax", True), ("Softmax", False), ("Sigmoid", True), ("Sigmoid", False)]
+)
+def test_where_a_function_at_the_output_begins(last, checked):
+    """With its values, which pass it; a Softmax only where the checks are disabled, else with what goes into it."""
+    net, model, parts, x = ending(last)
+    z = f.forward(parts, x)[-1]
+    y = {"Softmax": np.exp(z) / np.exp(z).sum(1, keepdims=True), "Sigmoid": 1 / (1 + np.exp(-z))}[last]
+    start = z if last == "Softmax" and checked else y
+    analyzer = inn.LRPEpsilon(model, 0.25, neuron_selection_mode="index", disable_model_checks=not checked)
+    rules = [partial(f.epsilon, epsilon=0.25)] * 2
+    assert_close(analyzer.analyze(net, x, 1), f.backward(parts, x, start * [0, 1, 0], rules))
+
+
 def test_deep_taylor():
     """Alpha1Beta0 without bias on all kernels, the gradient elsewhere, and the output's positive part."""
     net, parts, _, x = f.conv_net(1)

@@ -190,6 +190,23 @@ def test_what_the_file_does_not_say_is_asked_for():
             reflrp.explain(net, x, rules=analyzer, target=0)
 
 
+@pytest.mark.parametrize("rule", ["Z", "ZIgnoreBias", "ZPlus"])
+@pytest.mark.parametrize("as_released", [True, False])
+def test_where_a_sigmoid_at_the_output_begins(rule, as_released):
+    """With its values; in the library only where a rule reweights, else with what goes into it."""
+    rng = np.random.default_rng(4)
+    W, b, x = rng.normal(size=(4, 4)), rng.normal(size=4), rng.normal(size=(3, 4))
+    gemm = helper.make_node("Gemm", ["x", "W", "b"], ["z"], "net/out/Gemm")
+    net = chain(gemm, helper.make_node("Sigmoid", ["z"], ["y"], "net/out/Sigmoid"), constants={"W": W, "b": b})
+    bias = 0 if rule == "ZIgnoreBias" else b
+    z = x @ W + bias
+    start = z if as_released and rule != "ZPlus" else 1 / (1 + np.exp(-(x @ W + b)))
+    formula = partial(f.alpha_beta, alpha=1, beta=0, bias=False) if rule == "ZPlus" else f.z
+    got = sx.LRP(rule=rule, as_released=as_released).analyze(net, x, 2)
+    want = formula(x, W, bias, start * [0, 0, 1, 0])
+    assert np.abs(got - want).max() <= 1e-9 * np.abs(want).max()
+
+
 def test_ties_of_global_maxima_share():
     net = chain(
         helper.make_node("GlobalMaxPool", ["x"], ["h"], "net/gmp/Max"),

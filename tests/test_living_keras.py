@@ -284,7 +284,6 @@ REFUSED = {
     "was changed: its create_rule_mapping": analyzer(create_rule_mapping=lambda layer: None),
     "reverse_clip_values=": analyzer(_reverse_clip_values=(0, 1)),
     "a mapping of its own, 'mine'": analyzer(_conditional_reverse_mappings={0: [{"name": "mine"}]}),
-    "ends in a Softmax": analyzer(_model=model("softmax")),
     "of the class MyDense, which is not Keras's": analyzer(_model=model(layer=type("MyDense", (Dense,), {}))),
     "layer 'd1' has a kernel, and is of a class": analyzer(_model=model(layer=Recurrent, title="CuDNNLSTM")),
     "no condition of the LRP holds for layer 'd1'": analyzer(rules=[(lambda layer: False, "Z")]),

@@ -15,6 +15,7 @@ from reflrp.composites.texts import Call, nearest, read_call
 from reflrp.errors import RuleError
 from reflrp.ground import checks
 from reflrp.ir import Node
+from reflrp.ops.stabilizer import Stabilizer
 from reflrp.rules.base import Rule
 
 Preset = Callable[..., Composite]
@@ -93,9 +94,11 @@ def _from_dialect(call: Call) -> Any:
     make = getattr(module, title, None) if title in module.__all__ else None
     if make is None:
         raise RuleError(f"{library} has no {checks.shown(title)}; {nearest(title, module.__all__)}")
-    if not callable(make):
+    makes = callable(make) and not isinstance(make, Matcher | Stabilizer)
+    found = call.made(make, f"{library}.{title}") if makes else None
+    if not isinstance(found, Composite | Rule):
         raise RuleError(f"{library}.{title} is no rule or composite")
-    return call.made(make, f"{library}.{title}")
+    return found
 
 
 def resolve(rules: Any) -> Composite:

@@ -10,7 +10,8 @@ from reflrp.engine import Program
 from reflrp.errors import InputError
 from reflrp.explainer import Explainer
 from reflrp.ground import checks
-from reflrp.model import Inputs
+from reflrp.model import Inputs, Model, load
+from reflrp.ops.normaliser import Softmax
 
 MODES = ("max_activation", "index", "all")
 
@@ -23,11 +24,25 @@ def forwarded(explainer: Explainer, X: Inputs) -> tuple[Program, dict[str, Any]]
     return program, program.forward(inputs)
 
 
-def whole(model: Any, rules: Any, X: Any) -> Explainer:
-    """Return an explainer that never cuts the batch, whose samples some rules of these libraries mix."""
+def whole(model: Any, rules: Any, X: Any, softmax: bool) -> Explainer:
+    """Return an explainer that never cuts the batch, whose samples some rules of these libraries mix.
+
+    softmax: whether it begins with the values of a final Softmax; without, as behind `model_wo_softmax`, with what goes into it.
+    A final Sigmoid or LogSoftmax is a function like any other in these libraries, which begin with its values.
+    """
     first = next(iter(X.values())) if isinstance(X, dict) else X
     count = np.shape(first)[0] if np.ndim(first) else 1
-    return Explainer(model, rules, batch_size=max(count, 1))
+    loaded = load(model)
+    strip = not softmax and ends_in_softmax(loaded, X)
+    return Explainer(loaded, rules, batch_size=max(count, 1), strip=strip)
+
+
+def ends_in_softmax(model: Model, X: Any) -> bool:
+    """Return whether the output of a model is that of a Softmax."""
+    feeds = model.feeds(X)
+    graph = model.graph({name: a.shape for name, a in feeds.items()}, feeds)
+    last = graph.producers().get(graph.resolve(model.output(None)))
+    return last is not None and isinstance(last.op, Softmax)
 
 
 def selected(y: np.ndarray, mode: str, selection: Any = None) -> np.ndarray:

@@ -4,6 +4,8 @@ iNNvestigate and SignXAI want TensorFlow; their scripts run in `make peers-tf`.
 """
 
 import importlib.util
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,8 +59,11 @@ CHECKOUTS = {"lrp_toolbox_sum_pool", "lrp_toolbox_zero_weights"}
 KERAS = {path.stem for path in UPSTREAM.glob("*.py") if path.stem.startswith(("innvestigate_", "signxai_"))}
 """TensorFlow's, which run in `make peers-tf` (test_keras.py)."""
 
-ELSEWHERE = KERAS | CHECKOUTS | {"crp_parallel_branches"}
-"""The last runs by hand: zennit-crp 0.6.0 wants an older zennit."""
+CRP: dict[str, Numbers] = {
+    "0.4.2": {"all": [2, 4], "channel 0": [2, 2]},
+    "0.6.0": {"all": [2, 4], "channel 0": [1, 0]},
+}
+"""What the page says of zennit-crp, by version; `make peers` installs each into a folder beside the others."""
 
 
 def check(got: Numbers, said: Numbers) -> None:
@@ -79,8 +84,24 @@ def test_a_script_runs_as_it_would_be_sent(name: str) -> None:
     assert done.stdout
 
 
+@pytest.mark.parametrize("version", CRP)
+def test_both_versions_of_crp_give_what_the_page_says(version: str) -> None:
+    """In a process of its own, where the version is the one that is found; numbers are 1e-6 off, by zennit's stabiliser."""
+    folder = Path(sys.prefix) / f"crp-{version}"
+    assert folder.is_dir(), "`make peers` installs it"
+    run = (
+        "import json, conftest, crp, runpy; assert str(crp.__path__[0]).startswith(FOLDER); "
+        "print(json.dumps(runpy.run_path(SCRIPT)['run']()))"
+    )
+    run = run.replace("FOLDER", repr(str(folder))).replace("SCRIPT", repr(str(UPSTREAM / "crp_parallel_branches.py")))
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parent)])}
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False, env=found)
+    assert done.returncode == 0, done.stderr
+    check(json.loads(done.stdout), CRP[version])
+
+
 def test_every_script_has_a_page_and_is_run() -> None:
     scripts = {path.stem for path in UPSTREAM.glob("*.py")}
-    assert scripts == SAID.keys() | ELSEWHERE
+    assert scripts == SAID.keys() | KERAS | CHECKOUTS | {"crp_parallel_branches"}
     pages = "".join(path.read_text("utf-8") for path in (UPSTREAM.parents[1] / "docs" / "bugs").glob("*.md"))
     assert not [name for name in scripts if f"conformance/upstream/{name}.py" not in pages]

@@ -41,7 +41,7 @@ class LRP(Analyzer):
     neuron_selection_mode : str
         For `analyze`: "max_activation", "index" or "all".
     disable_model_checks : bool
-        Let a Softmax stand inside the network.
+        Let a Softmax stand in the network; where it is the output, `analyze` starts with its values.
     as_released : bool
         Compute what iNNvestigate 2.1.2 computes where that is not what the names mean: the variance of BatchNormalization
         squared, AlphaBetaX with beta for alpha, an Add of one tensor with itself doubled, lists of rules from their end.
@@ -77,7 +77,7 @@ class LRP(Analyzer):
             *_functions(setting, checks.flag("disable_model_checks", disable_model_checks, RuleError)),
             *setting.gradients(),
         )
-        super().__init__(described, pairs, neuron_selection_mode)
+        super().__init__(described, pairs, neuron_selection_mode, disable_model_checks)
 
 
 def until_index(model: KerasModel | None, index: Any, rule: Any) -> tuple[Matcher, Any] | None:

@@ -48,9 +48,11 @@ class Analyzer(Composite):
 
     keras: KerasModel | None
     neuron_selection_mode: str
+    disable_model_checks: bool
 
-    def __init__(self, model: Any, pairs: Pairs, neuron_selection_mode: str) -> None:
+    def __init__(self, model: Any, pairs: Pairs, neuron_selection_mode: str, disable_model_checks: bool) -> None:
         checks.choice("neuron_selection_mode", neuron_selection_mode, MODES, RuleError)
+        object.__setattr__(self, "disable_model_checks", disable_model_checks)
         object.__setattr__(self, "keras", model)
         object.__setattr__(self, "neuron_selection_mode", neuron_selection_mode)
         super().__init__(pairs, f"innvestigate.{type(self).__name__}", ("join_batchnorm", "join_separable"))
@@ -59,9 +61,10 @@ class Analyzer(Composite):
         """Return the relevance of X, an array shaped like it (several inputs: a dict of them).
 
         model : the ONNX file, or what `reflrp.load` returned. neuron_selection : for the mode "index" an int, or ints, one
-        a sample. The initial relevance is the output's value at the selected neurons.
+        a sample. The initial relevance is the output's value at the selected neurons: with disable_model_checks=True that of a
+        final Softmax, as in the library; else what goes into it.
         """
-        explainer = whole(model, self, X)
+        explainer = whole(model, self, X, softmax=self.disable_model_checks)
         program, values = forwarded(explainer, X)
         y = np.asarray(values[program.graph.resolve(program.graph.outputs[0])])
         e = explainer(X, init=self._initial(y, neuron_selection))

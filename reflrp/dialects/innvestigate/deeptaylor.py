@@ -41,7 +41,7 @@ class DeepTaylor(Analyzer):
             *_functions(setting, disable_model_checks),
             *setting.gradients(),
         )
-        super().__init__(setting.model, pairs, neuron_selection_mode)
+        super().__init__(setting.model, pairs, neuron_selection_mode, disable_model_checks)
 
     def _input_layers(self, setting: Setting) -> Pairs:
         return ()

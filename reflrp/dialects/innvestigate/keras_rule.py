@@ -28,7 +28,7 @@ class KerasRule(r.LinearRule):
     @property
     def formula(self) -> r.Rule:
         """The rule of `reflrp.rules` that this one is."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} is a base of rules and has no formula: take one of them")
 
     @Kept
     def _formula(self) -> r.Rule:

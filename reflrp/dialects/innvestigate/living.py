@@ -15,7 +15,6 @@ from reflrp.dialects.innvestigate.reading import (
     Table,
     analyzer_of,
     by_conditions,
-    check_output,
     check_weights,
     model_of,
     read,
@@ -64,7 +63,8 @@ def composite(
     """Return what one of iNNvestigate's analyzers does to its Keras model, as an analyzer of this dialect.
 
     Its attributes are read; each condition is asked about each layer of the model, and each rule class what it hands to the
-    library's class. So subclasses and conditions of a user's own count. Nothing of TensorFlow is imported.
+    library's class. So subclasses and conditions of a user's own count. Where the model ends in a Softmax, `analyze` starts with
+    its values, as the library does. Nothing of TensorFlow is imported.
 
     Parameters
     ----------
@@ -80,15 +80,14 @@ def composite(
     Raises
     ------
     RuleError
-        For other analyzers, for rules, methods, mappings and arguments that have no equivalent, for a Softmax at the output,
-        for layers of classes that are not Keras's, and for a file with other weights: by name.
+        For other analyzers, for rules, methods, mappings and arguments that have no equivalent, for layers of classes that are
+        not Keras's, and for a file with other weights: by name.
 
     """
     checks.flag("as_released", as_released, RuleError)
     kind = analyzer_of(analyzer, LIBRARY, ANALYZERS)
     _check_settings(analyzer)
     described = model_of(analyzer)
-    check_output(described)
     found = _lrp(analyzer, described, as_released) if kind == "LRP" else _deep_taylor(kind, analyzer, described)
     return in_file(found, described, model, shapes)
 

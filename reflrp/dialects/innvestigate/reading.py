@@ -94,18 +94,6 @@ def model_of(analyzer: Any) -> KerasModel:
     return described
 
 
-def check_output(model: KerasModel) -> None:
-    """Raise RuleError for a Softmax at the output, from whose values the library starts and this dialect does not."""
-    read_by = {name for layer in model.layers for name in layer.sources}
-    for layer in model.layers:
-        softmax = layer.kind == "Softmax" or layer.config.get("activation") == "softmax"
-        if softmax and layer.name not in read_by:
-            raise RuleError(
-                f"layer {layer.name!r} ends in a Softmax, from whose values the analyzer would start: give the analyzer the "
-                "model without it (innvestigate.model_wo_softmax)"
-            )
-
-
 def check_weights(graph: Graph, model: KerasModel) -> None:
     """Raise RuleError for a convolution or dense node that holds other numbers than its layer, in whatever order of axes."""
     survey = Survey(graph)

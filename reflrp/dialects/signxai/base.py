@@ -139,7 +139,7 @@ class LRP(Composite):
         model : the ONNX file, or what `reflrp.load` returned. neuron_selection : "max_activation", "all" or None, an int, or
         ints, one a sample. The initial relevance is the output's value at the selected neurons.
         """
-        explainer = whole(model, self, X)
+        explainer = whole(model, self, X, softmax=False)
         program, values = forwarded(explainer, X)
         y = self._start(program, values, neuron_selection)
         if isinstance(neuron_selection, str) or neuron_selection is None:
@@ -152,9 +152,10 @@ class LRP(Composite):
         """Return the output, of which the selected neurons are what relevance starts with."""
         output = program.graph.resolve(program.graph.outputs[0])
         y: np.ndarray = to_host(values[output])
-        node = program.graph.producers().get(output)
-        if not self.as_released or node is None:
+        makers = program.graph.producers()
+        if not self.as_released or output not in makers:
             return y
+        node = self._last_layer(makers, makers[output])
         rule = program.rules.get(node.name)
         if node.kind not in WEIGHTED or not isinstance(rule, KerasRule):
             raise RuleError(f"as_released: what SignXAI starts with at {node.name!r} ({node.kind}) is not known")
@@ -163,8 +164,16 @@ class LRP(Composite):
                 f"as_released: at the output SignXAI takes the largest entry of each of the terms of {type(rule).__name__} by "
                 "itself, which selects no neuron; give its index"
             )
-        starts_from_terms = not rule.reweights and not getattr(rule, "bias", True)
-        return np.asarray(node.op(values[node.inputs[0]], node.op.w)) if starts_from_terms else y  # type: ignore[operator, attr-defined]
+        if rule.reweights:
+            return y
+        z = values[node.output] if getattr(rule, "bias", True) else node.op(values[node.inputs[0]], node.op.w)  # type: ignore[operator, attr-defined]
+        return np.asarray(z)
+
+    def _last_layer(self, makers: dict[str, Node], node: Node) -> Node:
+        """Return the layer with a kernel whose activation the last node is: where a rule does not reweight, it starts before it."""
+        before = makers.get(node.inputs[0])
+        fused = node.kind == "pointwise" and before is not None and before.kind in WEIGHTED
+        return before if before is not None and fused else node
 
 
 def until_index(model: KerasModel | None, index: Any, rule: Any) -> tuple[Matcher, Any] | None:

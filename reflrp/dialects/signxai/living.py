@@ -8,7 +8,8 @@ from typing import Any
 
 from reflrp.dialects.innvestigate.living import RULES as INNVESTIGATE
 from reflrp.dialects.innvestigate.living import check_mappings, in_file, rules_of
-from reflrp.dialects.innvestigate.reading import Table, analyzer_of, check_output, library_of, model_of, read, rule
+from reflrp.dialects.innvestigate.reading import Table, analyzer_of, library_of, model_of, read, rule
+from reflrp.dialects.keras import KerasModel
 from reflrp.dialects.signxai import rules
 from reflrp.dialects.signxai.base import LRP
 from reflrp.errors import RuleError
@@ -55,7 +56,19 @@ def composite(
     analyzer_of(analyzer, LIBRARY, ("LRP",))
     check_mappings(getattr(analyzer, "_conditional_reverse_mappings", {}), type(analyzer).__name__)
     described = model_of(analyzer)
-    check_output(described)
+    _check_output(described)
     made = partial(rule, library=LIBRARY, table=RULES, names=rules.LRP_RULES, as_released=as_released)
     listed = rules_of(analyzer, described, made, "until_index_rule")
     return in_file(LRP(described, rule=listed, as_released=as_released), described, model, shapes)
+
+
+def _check_output(model: KerasModel) -> None:
+    """Raise RuleError for a Softmax at the output, from whose values the library starts and this dialect does not."""
+    read_by = {name for layer in model.layers for name in layer.sources}
+    for layer in model.layers:
+        softmax = layer.kind == "Softmax" or layer.config.get("activation") == "softmax"
+        if softmax and layer.name not in read_by:
+            raise RuleError(
+                f"layer {layer.name!r} ends in a Softmax, from whose values the analyzer would start: give the analyzer the "
+                "model without it (model_wo_softmax)"
+            )

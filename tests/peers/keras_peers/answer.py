@@ -12,7 +12,7 @@ import runpy
 import subprocess
 import sys
 import warnings
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -64,6 +64,13 @@ CHOSEN = {"index": 4, "list": [1, 0, 3], "max_activation": None, "all": None}
 """The neurons to explain, by the way to choose them."""
 
 
+@cache
+def model_of(name: str, floatx: str) -> Any:
+    """A network in a float type, made once: to make it takes longer than to analyse it, and no analyzer changes it."""
+    keras.backend.set_floatx(floatx)
+    return nets.built(keras, name)
+
+
 def answers(library: Any, every: dict[str, Any], run: Any, kept: Path) -> None:
     """Write all relevances of a library, and the class of the error where it raised; a file a network."""
     planned = cases.plan(library.name, tuple(nets.NETS), bool(os.environ.get("ALL")))
@@ -71,12 +78,16 @@ def answers(library: Any, every: dict[str, Any], run: Any, kept: Path) -> None:
         found: dict[str, Any] = {}
         data = pickle.loads((kept / f"{name}.pickle").read_bytes())
         x = data["x"][: cases.samples(library.name, name)]
-        for _, title, mode in (each for each in planned if each[0] == name):
+        for i, (_, title, mode) in enumerate(each for each in planned if each[0] == name):
+            if (
+                i % 8 == 0
+            ):  # a graph that several analyzers stand in takes longer to run, and a model anew takes a while
+                model_of.cache_clear()
+                keras.backend.clear_session()
             try:
                 found[f"{title}|{mode}"] = run(library, every[title], name, x, mode, CHOSEN[mode])
             except Exception as error:
                 found[f"{title}|{mode}"] = f"{type(error).__name__}: {error}"[:200]
-            keras.backend.clear_session()
         (kept / f"{library.name}-{name}.pickle").write_bytes(pickle.dumps(found))
 
 
@@ -87,8 +98,21 @@ def for_upstream(name: str, kept: Path) -> None:
     (kept / f"{name}.pickle").write_bytes(pickle.dumps(found))
 
 
-def by_innvestigate(kept: Path) -> None:
+def quick_graphs() -> None:
+    """Let TensorFlow 1's graphs be made in a third of the time, by two settings of theirs; the numbers stay the same to the bit.
+
+    Constants are read where they are used, not computed beforehand one by one; and a graph that runs once is not optimised.
+    """
+    from keras.src.engine import base_layer_utils
+
     tf.compat.v1.disable_eager_execution()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    base_layer_utils._UNSAFE_GRAPH_OP_LAYER_CREATION = True
+
+
+def innvestigates() -> SimpleNamespace:
+    """iNNvestigate's names in one place."""
+    quick_graphs()
     keras.backend.set_floatx("float64")
     from innvestigate import analyzer
     from innvestigate.analyzer.relevance_based import relevance_rule
@@ -101,6 +125,12 @@ def by_innvestigate(kept: Path) -> None:
 
     library.__dict__.update({k: getattr(relevance_analyzer, k) for k in relevance_analyzer.__all__})
     library.made, library.name = made, "innvestigate"
+    return library
+
+
+def by_innvestigate(kept: Path) -> None:
+    library = innvestigates()
+    from innvestigate import analyzer
 
     def run(lib: Any, make: Any, name: str, x: Any, mode: str, chosen: Any) -> Any:
         keras.backend.set_learning_phase(0)  # else the gradient of a BatchNorm asks for it
@@ -111,9 +141,14 @@ def by_innvestigate(kept: Path) -> None:
                 wrapped.__dict__[k] = lambda m, v=v, **kw: v(
                     m, neuron_selection_mode=way, disable_model_checks=True, **kw
                 )
-        return make(wrapped, nets.built(keras, name)).analyze(x, neuron_selection=chosen)
+        return make(wrapped, model_of(name, "float64")).analyze(x, neuron_selection=chosen)
 
     answers(library, cases.INNVESTIGATE, run, kept)
+
+
+def innvestigate_shown(kept: Path) -> None:
+    """Write what the scripts, the examples by hand and a sample of the vectors give."""
+    library = innvestigates()
     for name in ("bias", "batchnorm", "added_to_itself", "zero_sum", "groups", "layer_norm", "equal_maxima"):
         for_upstream(f"innvestigate_{name}", kept)
     keras.backend.clear_session()
@@ -123,7 +158,8 @@ def by_innvestigate(kept: Path) -> None:
     (kept / "innvestigate_by_hand.pickle").write_bytes(pickle.dumps(found))
 
 
-def by_signxai(kept: Path) -> None:
+def signxais() -> SimpleNamespace:
+    """SignXAI's names in one place."""
     from signxai.tf_signxai.methods_impl.innvestigate.analyzer.relevance_based import relevance_analyzer as analyzers
     from signxai.tf_signxai.methods_impl.innvestigate.analyzer.relevance_based import relevance_rule_base as rules
     from signxai.tf_signxai.methods_impl.innvestigate.utils.keras import checks
@@ -132,19 +168,27 @@ def by_signxai(kept: Path) -> None:
         **{k: v for module in (checks, rules, analyzers) for k, v in vars(module).items() if k[0] != "_"}
     )
     library.made, library.name = made, "signxai"
+    return library
 
+
+def by_signxai(kept: Path) -> None:
     def run(lib: Any, make: Any, name: str, x: Any, mode: str, chosen: Any) -> Any:
         select = chosen if mode in ("index", "list") else mode
         try:
             keras.backend.set_floatx("float64")
-            found = make(lib, nets.built(keras, name)).analyze(x, neuron_selection=select)
+            found = make(lib, model_of(name, "float64")).analyze(x, neuron_selection=select)
         except Exception:  # some of its layers add in float32 only
             keras.backend.set_floatx("float32")
-            found = make(lib, nets.built(keras, name)).analyze(x.astype("float32"), neuron_selection=select)
+            found = make(lib, model_of(name, "float32")).analyze(x.astype("float32"), neuron_selection=select)
         (relevance,) = found.values()
         return relevance
 
-    answers(library, cases.SIGNXAI, run, kept)
+    answers(signxais(), cases.SIGNXAI, run, kept)
+
+
+def signxai_shown(kept: Path) -> None:
+    """Write what the scripts, the examples by hand and a sample of the vectors give."""
+    library = signxais()
     for name in ("bounded", "gamma", "alpha_beta_x", "batchnorm_batch", "permute"):
         for_upstream(f"signxai_{name}", kept)
     keras.backend.set_floatx("float64")
@@ -166,15 +210,32 @@ def conformance(kept: Path, library: str) -> None:
     subprocess.run(command, check=True, env=path)
 
 
+STEPS = {
+    "export": export,
+    "innvestigate": by_innvestigate,
+    "innvestigate_shown": innvestigate_shown,
+    "signxai": by_signxai,
+    "signxai_shown": signxai_shown,
+}
+WORKERS = {"innvestigate": 4, "signxai": 2}
+"""Into how many processes a library's networks are dealt: to make a graph of TensorFlow 1 keeps one core busy."""
+
+
+def every_step(kept: Path) -> int:
+    """Export, then ask both libraries, and read their living analyzers; return the worst exit status."""
+    subprocess.run([sys.executable, __file__, str(kept), "export"], check=True)
+    names, living = list(nets.NETS), str(Path(__file__).with_name("living.py"))
+    asked = [[__file__, str(kept), k, *names[i::n]] for k, n in WORKERS.items() for i in range(n)]
+    asked += [[__file__, str(kept), f"{k}_shown"] for k in WORKERS]
+    asked += [[living, str(kept), k] for k in WORKERS]
+    running = [subprocess.Popen([sys.executable, *each]) for each in asked]
+    return max(abs(process.wait()) for process in running)
+
+
 if __name__ == "__main__":
-    steps = {"export": export, "innvestigate": by_innvestigate, "signxai": by_signxai}
     kept = Path(sys.argv[1])
     kept.mkdir(parents=True, exist_ok=True)
     if len(sys.argv) > 2:
-        steps[sys.argv[2]](kept)
+        STEPS[sys.argv[2]](kept)
     else:
-        subprocess.run([sys.executable, __file__, str(kept), "export"], check=True)
-        both = [subprocess.Popen([sys.executable, __file__, str(kept), k]) for k in ("innvestigate", "signxai")]
-        living = str(Path(__file__).with_name("living.py"))
-        both += [subprocess.Popen([sys.executable, living, str(kept), k]) for k in ("innvestigate", "signxai")]
-        sys.exit(max(abs(process.wait()) for process in both))
+        sys.exit(every_step(kept))

@@ -80,11 +80,13 @@ def main(kept: Path, title: str, networks: list[str]) -> None:
     make, every, dialect = of[title]
     library, found = make(), dict[tuple[str, str], Any]()
     planned = cases.plan(title, tuple(nets.NETS))
-    for net, case in dict.fromkeys((net, case) for net, case, mode in planned if mode == "index" and net in networks):
-        try:
-            found[net, case] = dialect.composite(every[case](library, nets.built(keras, net)))
-        except Exception as error:
-            found[net, case] = f"{type(error).__name__}: {error}"
+    for net in networks:
+        model = nets.built(keras, net)
+        for case in dict.fromkeys(case for on, case, mode in planned if mode == "index" and on == net):
+            try:
+                found[net, case] = dialect.composite(every[case](library, model))
+            except Exception as error:
+                found[net, case] = f"{type(error).__name__}: {error}"
         keras.backend.clear_session()
     (kept / f"{title}-living.pickle").write_bytes(pickle.dumps(found))
 

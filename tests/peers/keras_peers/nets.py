@@ -240,6 +240,37 @@ def embedding(L: Any) -> Net:
     return x, L.Dense(5, name="out")(L.GlobalAveragePooling1D(name="gap")(h))
 
 
+@net(2)
+def softmax(L: Any) -> Net:
+    """A Softmax in the last layer, which is explained with disable_model_checks=True alone, and then from its values."""
+    x = L.Input((7,), name="x")
+    return x, L.Dense(5, "softmax", name="out")(L.Dense(9, "relu", name="d1")(x))
+
+
+@net(17)
+def softmax_layer(L: Any) -> Net:
+    """A Softmax that is a layer of its own."""
+    x = L.Input((7,), name="x")
+    h = L.Dense(5, name="d2")(L.Dense(9, "relu", name="d1")(x))
+    return x, L.Softmax(name="out")(h)
+
+
+@net(22)
+def sigmoid(L: Any) -> Net:
+    """A Sigmoid in the last layer."""
+    x = L.Input((6, 6, 2), name="x")
+    h = L.Conv2D(4, 3, activation="relu", name="c1")(x)
+    return x, L.Dense(5, "sigmoid", name="out")(L.Flatten(name="flat")(h))
+
+
+@net(23)
+def sigmoid_layer(L: Any) -> Net:
+    """A Sigmoid as the layer Activation behind the last layer with a kernel."""
+    x = L.Input((7,), name="x")
+    h = L.Dense(5, name="d2")(L.Dense(9, "relu", name="d1")(x))
+    return x, L.Activation("sigmoid", name="out")(h)
+
+
 def built(keras: Any, name: str) -> Any:
     """A network with its weights, in the float type that Keras is set to."""
     model = keras.Model(*NETS[name](keras.layers), name="net")
