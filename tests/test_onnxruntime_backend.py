@@ -22,6 +22,7 @@ from reflrp import demo, rules
 from reflrp.cli.main import app
 from reflrp.ledger import NUMBERS
 from reflrp.runtime.measuring import LEAST, MOST, factor, measured
+from reflrp.runtime.watched import Looked
 
 TIMES, FLOOR = 3, 1e-5
 """An answer may be off by so many times what NumPy's float32 is, or by this part of the largest relevance."""
@@ -241,6 +242,15 @@ def test_advice_is_the_same():
         with pytest.warns(reflrp.AdviceWarning):
             wanted = reflrp.explain(proto, x, rules_, dtype="float32")
         assert ours.advice == wanted.advice
+
+
+@pytest.mark.parametrize("rules_", ["epsilon_plus", reflrp.composites.preset("epsilon_gamma_box", low=-9.0, high=9.0)])
+def test_advice_asks_for_no_value_that_it_does_not_look_at(monkeypatch, rules_):
+    """What it asks for, NumPy works out beside the graph: by and by the whole forward pass."""
+    asked, look = set(), Looked.__getitem__
+    monkeypatch.setattr(Looked, "__getitem__", lambda self, name: asked.add(name) or look(self, name))
+    fast(rules_=rules_)(images())
+    assert asked == set(reflrp.load(nets.net("resnet")[0]).inputs)
 
 
 # ---------------------------------------------------------------- sessions
