@@ -72,6 +72,8 @@ def _theirs(
     shown.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in own)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # it runs once
+    options.add_session_config_entry("session.disable_prepacking", "1")
     give(onnxruntime, options, weights)
     try:
         session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -105,7 +105,7 @@ class Watch:
     firsts: dict[tuple[str, str], tuple[_Seen, _Seen]] = field(default_factory=dict)
 
     def see(self, graph: Graph, rules: Mapping[str, Rule], values: Mapping[str, Array]) -> None:
-        """See the values of one cut, before any is given back. No more are asked for than are looked at: some are worked out then."""
+        """See the values of one cut, before any is given back. Only what is looked at is asked for: it may be worked out then."""
         for node in graph.nodes:
             rule = rules.get(node.name)
             if rule is None or type(rule).box is Rule.box:

@@ -55,7 +55,7 @@ def parse(model: ModelLike) -> Source:
 
 
 def _light(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of a model that was emptied: nodes keep the model in memory that they are of, and it all that was ever in it."""
+    """Return a copy of a model that was emptied: a node keeps its model in memory, and that one all that was ever in it."""
     found = onnx.ModelProto()
     found.CopyFrom(proto)
     return found

@@ -15,6 +15,8 @@ from reflrp.ground.checks import listed
 LARGE = 256 * 2**20
 """Bytes of weights beyond which they are not kept in a second layout too: that saves as many bytes, and little time is lost."""
 
+CPU = "CPUExecutionProvider"
+
 QUIET = 4
 """The log level at which onnxruntime prints fatal errors alone; we raise its others."""
 
@@ -31,7 +33,7 @@ def session(
     Raises InputError for providers that the installed onnxruntime lacks, and for operators that it has no kernel for.
     """
     runtime = library()
-    wanted = list(providers or ["CPUExecutionProvider"])
+    wanted = list(providers or [CPU])
     there = runtime.get_available_providers()
     missing = [p for p in wanted if (p if isinstance(p, str) else p[0]) not in there]
     if missing:
@@ -42,6 +44,7 @@ def session(
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # it would round elsewhere than the file says
     if dtype == "float64":  # its further fusions keep factors in float32
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.enable_mem_pattern = False  # it would lay all of a run in one piece, from the second run on, beside what the first took
     if sum(a.nbytes for a in weights.values()) > LARGE:
         options.add_session_config_entry("session.disable_prepacking", "1")
     give(runtime, options, weights)
