@@ -34,7 +34,7 @@ def factor(found: Sequence[Sequence[float]]) -> float:
 
 
 def give_back() -> None:
-    """Give the system back what nobody holds any more: C's allocator (glibc) keeps what was freed, some hundred MiB of a compilation.
+    """Give the system back what nobody holds any more: of a compilation glibc's allocator keeps some hundred MiB for later.
 
     What was traced refers to itself, so that it is collected first.
     """

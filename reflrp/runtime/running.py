@@ -54,7 +54,8 @@ class Asked:
 class Ready:
     """A session, and what is known of the graph that it runs.
 
-    `weights` are fed with each run. `grown` has how many bytes the process grew by in the first run, as a multiple of all values of the network.
+    `weights` are fed with each run. `grown` has how many bytes the process grew by in the first run, as a multiple of all values of
+    the network.
     """
 
     session: Any
