@@ -23,6 +23,7 @@ from reflrp.cli.main import app
 from reflrp.compiler.kernels import lacking
 from reflrp.ledger import NUMBERS
 from reflrp.runtime.measuring import LEAST, MOST, factor, measured
+from reflrp.runtime.sessions import session
 from reflrp.runtime.watched import Looked
 
 TIMES, FLOOR = 3, 1e-5
@@ -243,6 +244,25 @@ def test_advice_is_the_same():
         with pytest.warns(reflrp.AdviceWarning):
             wanted = reflrp.explain(proto, x, rules_, dtype="float32")
         assert ours.advice == wanted.advice
+
+
+@pytest.mark.parametrize("backend", ["numpy", "onnxruntime", "auto"])
+def test_a_batch_without_samples_is_refused_alike(backend):
+    explain = reflrp.Explainer(nets.net("resnet")[0], "epsilon", backend=backend, dtype="float32")
+    with pytest.raises(reflrp.InputError, match="there is no sample in it"):
+        explain(images()[:0])
+
+
+@pytest.mark.parametrize("asked", [{}, {"target": 1}, {"target": "input"}, {"init": "one"}, {"init": "input"}])
+def test_a_graph_answers_no_sample_with_no_relevance(asked):
+    """As the model itself does, whose outputs it has to leave as they are."""
+    graph = reflrp.compile(nets.net("resnet")[0], "epsilon", **asked)
+    live = session(graph.SerializeToString(), {}, None, 1)
+    kinds = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
+    feeds = {i.name: np.zeros((0, *i.shape[1:]), kinds[i.type]) for i in live.get_inputs()}
+    found = dict(zip([o.name for o in live.get_outputs()], live.run(None, feeds), strict=True))
+    assert found["relevance/x"].shape == images()[:0].shape
+    assert found["y"].shape == (0, 3)
 
 
 @pytest.mark.parametrize("rules_", ["epsilon_plus", reflrp.composites.preset("epsilon_gamma_box", low=-9.0, high=9.0)])
