@@ -20,10 +20,13 @@ from typer.testing import CliRunner
 import reflrp
 from reflrp import demo, rules
 from reflrp.cli.main import app
+from reflrp.compiler.kernels import lacking
 from reflrp.compiler.signs import EXPLAINED
 from reflrp.ledger import NUMBERS
 from reflrp.runtime.measuring import LEAST, MOST, factor, measured
 from reflrp.runtime.running import _finite
+from reflrp.runtime.sessions import session
+from reflrp.runtime.watched import Looked
 
 TIMES, FLOOR = 3, 1e-5
 """An answer may be off by so many times what NumPy's float32 is, or by this part of the largest relevance."""
@@ -245,6 +248,34 @@ def test_advice_is_the_same():
         assert ours.advice == wanted.advice
 
 
+@pytest.mark.parametrize("backend", ["numpy", "onnxruntime", "auto"])
+def test_a_batch_without_samples_is_refused_alike(backend):
+    explain = reflrp.Explainer(nets.net("resnet")[0], "epsilon", backend=backend, dtype="float32")
+    with pytest.raises(reflrp.InputError, match="there is no sample in it"):
+        explain(images()[:0])
+
+
+@pytest.mark.parametrize("asked", [{}, {"target": 1}, {"target": "input"}, {"init": "one"}, {"init": "input"}])
+def test_a_graph_answers_no_sample_with_no_relevance(asked):
+    """As the model itself does, whose outputs it has to leave as they are."""
+    graph = reflrp.compile(nets.net("resnet")[0], "epsilon", **asked)
+    live = session(graph.SerializeToString(), {}, None, 1)
+    kinds = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
+    feeds = {i.name: np.zeros((0, *i.shape[1:]), kinds[i.type]) for i in live.get_inputs()}
+    found = dict(zip([o.name for o in live.get_outputs()], live.run(None, feeds), strict=True))
+    assert found["relevance/x"].shape == images()[:0].shape
+    assert found["y"].shape == (0, 3)
+
+
+@pytest.mark.parametrize("rules_", ["epsilon_plus", reflrp.composites.preset("epsilon_gamma_box", low=-9.0, high=9.0)])
+def test_advice_asks_for_no_value_that_it_does_not_look_at(monkeypatch, rules_):
+    """What it asks for, NumPy works out beside the graph: by and by the whole forward pass."""
+    asked, look = set(), Looked.__getitem__
+    monkeypatch.setattr(Looked, "__getitem__", lambda self, name: asked.add(name) or look(self, name))
+    fast(rules_=rules_)(images())
+    assert asked == set(reflrp.load(nets.net("resnet")[0]).inputs)
+
+
 # ---------------------------------------------------------------- sessions
 
 
@@ -345,8 +376,23 @@ def test_float64_where_there_are_kernels():
 
 
 def test_float64_is_refused_where_there_are_none():
-    with pytest.raises(reflrp.InputError, match=r"no kernel .* Conv"):
+    with pytest.raises(reflrp.InputError, match=r"no kernel for Conv \(\d+ nodes\)"):
         reflrp.Explainer(nets.net("resnet")[0], "epsilon", backend="onnxruntime")(images())
+
+
+def test_all_operators_without_a_kernel_are_named():
+    """Not only the one that the runtime meets first: of Conv in float64 and of Softsign there is none, of Add there is."""
+    proto = model("h = Conv(x, w) y = Add(h, h)", "double[N,1,5,5] x", "double[N,2,3,3] y", w=(2, 1, 3, 3))
+    w = onnx.numpy_helper.to_array(proto.graph.initializer[0]).astype(np.float64)
+    proto.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(w, "w"))
+    providers = ["CPUExecutionProvider"]
+    assert lacking(proto.SerializeToString(), providers) == {"Conv": 1}
+    proto.graph.node.extend(
+        [onnx.helper.make_node("Softsign", ["y"], ["s"]), onnx.helper.make_node("Celu", ["s"], ["u"])]
+    )
+    found = lacking(proto.SerializeToString(), providers)
+    assert (found["Conv"], found["Softsign"]) == (1, 1)
+    assert "Add" not in found
 
 
 def test_auto_says_what_it_chose():

@@ -12,8 +12,10 @@ from onnx import ModelProto, TensorProto, helper
 
 from reflrp.compiler.constants import LARGE, kept_outside
 from reflrp.compiler.source import NEWEST_IR, OLDEST, Given, given, opset_of, sourced
+from reflrp.compiler.store import external
 from reflrp.errors import InputError
 from reflrp.explainer.backends import stamp_of
+from reflrp.importer.skeleton import skeleton
 from reflrp.model import Model
 
 HALVES = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -27,7 +29,7 @@ def held(origin: Any, model: Model, stamp: tuple[int, int] | None) -> Given:
 
     Raises InputError where the file is another than the one that was loaded.
     """
-    if stamp is not None and stamp == stamp_of(origin) and (proto := _read(Path(origin))) is not None:
+    if stamp is not None and stamp == stamp_of(origin) and (proto := _read(Path(origin), model)) is not None:
         source = sourced(proto, "", model, None)
     else:
         source = given(_again(origin, model), None)
@@ -38,21 +40,39 @@ def held(origin: Any, model: Model, stamp: tuple[int, int] | None) -> Given:
     return _stripped(replace(source, model=model), model)
 
 
-def _read(path: Path) -> ModelProto | None:
-    """Return the proto of a file that holds all of its weights, and is of no old opset; None for any other."""
-    proto = onnx.load(str(path), load_external_data=False)
-    beside = any(t.data_location == TensorProto.EXTERNAL for t in proto.graph.initializer)
-    return None if beside or opset_of(proto) < OLDEST else proto
+def _read(path: Path, model: Model) -> ModelProto | None:
+    """Return the proto of a file that holds all of its weights, and is of no old opset; None for any other.
+
+    Weights that the loaded model has are not read again.
+    """
+    found = skeleton(path)
+    if found is None:
+        return None
+    data, inside = found
+    proto = onnx.load_from_string(data)
+    if opset_of(proto) < OLDEST or external(proto):
+        return None
+    for i in inside.pieces:
+        tensor = proto.graph.initializer[i]
+        if not _is_own(tensor, model):
+            tensor.raw_data = inside.read(i)
+    return proto
+
+
+def _is_own(tensor: TensorProto, model: Model) -> bool:
+    """Return whether an initializer is large, and the model has it as it stands in the file."""
+    own = model.source.constants.get(tensor.name)
+    if own is None or own.size <= LARGE or own.dtype != _dtype(tensor) or not own.dtype.isbuiltin:
+        return False
+    return own.shape == tuple(tensor.dims)
 
 
 def _stripped(source: Given, model: Model) -> Given:
     """Return the source without its large weights, which are taken from the model."""
     weights: dict[str, np.ndarray] = {}
     for tensor in source.proto.graph.initializer:
-        own = model.source.constants.get(tensor.name)
-        same = own is not None and own.size > LARGE and own.dtype == _dtype(tensor) and own.dtype.isbuiltin
-        if own is not None and same and own.shape == tuple(tensor.dims):
-            weights[tensor.name] = np.ascontiguousarray(own)
+        if _is_own(tensor, model):
+            weights[tensor.name] = own = np.ascontiguousarray(model.source.constants[tensor.name])
             tensor.CopyFrom(kept_outside(tensor.name, own))
     slim = ModelProto()  # the first one holds the memory of all that was ever in it
     slim.CopyFrom(source.proto)

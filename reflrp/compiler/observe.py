@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
+from reflrp.compiler.fed import feed
 from reflrp.engine import Program
 from reflrp.errors import InputError, ReflrpError
 
@@ -72,12 +73,16 @@ def _theirs(
     shown.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in own)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    give(onnxruntime, options, weights)
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # it runs once
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    kept = dict(weights)
+    taken = feed(shown, kept)
+    give(onnxruntime, options, kept)
     try:
         session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
         wanted = {i.name: _numpy(i.type) for i in session.get_inputs()}
         asked = {k: x.astype(wanted.get(k, x.dtype)) for k, x in feeds.items() if k in wanted}
-        return dict(zip(names, session.run(names, asked), strict=True))
+        return dict(zip(names, session.run(names, {**taken, **asked}), strict=True))
     except Exception:  # it lacks a kernel, as many for float64: the rule of `values` stands alone then
         return None
 

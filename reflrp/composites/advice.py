@@ -105,10 +105,12 @@ class Watch:
     firsts: dict[tuple[str, str], tuple[_Seen, _Seen]] = field(default_factory=dict)
 
     def see(self, graph: Graph, rules: Mapping[str, Rule], values: Mapping[str, Array]) -> None:
-        """See the values of one cut, before any is given back."""
+        """See the values of one cut, before any is given back. Only what is looked at is asked for: it may be worked out then."""
         for node in graph.nodes:
             rule = rules.get(node.name)
-            box = rule.box(values[node.inputs[0]]) if rule else None
+            if rule is None or type(rule).box is Rule.box:
+                continue
+            box = rule.box(values[node.inputs[0]])
             if box is not None:
                 self._see_box(node, values[node.inputs[0]], *box)
         images = [k for k in graph.inputs if values[k].ndim == 4 and graph.values[k].active]

@@ -141,14 +141,29 @@ def path(name: str, value: Any) -> Path:
 
 
 def array(name: str, value: Any) -> np.ndarray:
-    """Return an array on the host; lists of numbers become one. What it holds is for the caller to check."""
+    """Return an array on the host; lists of numbers become one. What it holds is for the caller to check.
+
+    Raises InputError for what is no array, and where entries are masked: what lies under a mask would be taken for a number.
+    """
     try:
-        found = to_host(value)
+        found, gaps = to_host(value), masked(value)
     except Exception as error:
         raise InputError(f"{name} is no array of numbers: {type(error).__name__}: {error}") from error
     if not isinstance(found, np.ndarray):
         raise InputError(f"{name} is no array of numbers, but a {type(found).__name__}")
+    if gaps:
+        raise InputError(
+            f"{name} has masked entries ({gaps} of {found.size}), which have no value: give array.filled(value) with a value to "
+            "stand there, as the network was trained with, or leave out their samples"
+        )
     return found
+
+
+def masked(value: Any) -> int:
+    """Return how many entries are masked in an array of numpy.ma, or in a list with such among its parts."""
+    if isinstance(value, list | tuple):
+        return sum(masked(part) for part in value)
+    return int(np.ma.getmaskarray(value).sum()) if isinstance(value, np.ma.MaskedArray) else 0
 
 
 def number_name(dtype: Any) -> str:

@@ -100,7 +100,7 @@ class Files:
         count = prod(tensor.dims)
         key = (part, tensor.data_type, count)
         if key not in self.arrays:
-            self.arrays[key] = _unpacked(tensor, count, self._bytes(tensor, path, part))
+            self.arrays[key] = unpacked(tensor, count, self._bytes(tensor, path, part))
         return self.arrays[key].reshape(tuple(tensor.dims))
 
     def put_in(self, tensor: TensorProto) -> None:
@@ -152,7 +152,7 @@ def _where(tensor: TensorProto) -> str:
     return f"tensor {tensor.name!r} keeps its data in {location!r}"
 
 
-def _unpacked(tensor: TensorProto, count: int, data: bytes | np.ndarray) -> np.ndarray:
+def unpacked(tensor: TensorProto, count: int, data: bytes | np.ndarray) -> np.ndarray:
     """Return so many numbers in a row; half-precision formats become float32."""
     dtype = dtype_of(tensor.data_type)
     try:

@@ -43,15 +43,22 @@ def parse(model: ModelLike) -> Source:
     """
     with limits.holding() as outer:
         with limits.guarded("the model"):
-            proto, folder, name = read(model)
+            proto, inside, folder, name = read(model)
         with limits.blamed_on(name):
             files = Files(folder)
             proto = without_external_attributes(proto, files)
-            constants = tensors(proto, files, name)  # out of the proto, which is serialised to be inlined
-            proto = inlined(completed(proto, name), name)
+            constants = tensors(proto, files, name, inside)  # out of the proto, which is serialised to be inlined
+            proto = inlined(completed(_light(proto), name), name)
             with limits.holding(outer.held, constants.values()) as made:
                 source = _parsed(proto, constants, files, name)
                 return replace(source, made=made.held, mapped=files.mapped)
+
+
+def _light(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of a model that was emptied: a node keeps its model in memory, and that one all that was ever in it."""
+    found = onnx.ModelProto()
+    found.CopyFrom(proto)
+    return found
 
 
 def _parsed(proto: onnx.ModelProto, constants: dict[str, np.ndarray], files: Files, name: str) -> Source:

@@ -16,8 +16,9 @@ from reflrp import limits
 from reflrp.errors import ModelError, TooLarge
 from reflrp.ground.checks import shown
 from reflrp.importer.dtypes import widened
-from reflrp.importer.external import Files
+from reflrp.importer.external import Files, unpacked
 from reflrp.importer.foreign import advice
+from reflrp.importer.skeleton import Inside, skeleton
 
 ModelLike = str | Path | bytes | ModelProto
 """What can be imported: a path, the bytes of a file, or a parsed proto."""
@@ -37,12 +38,12 @@ DEEPEST = 100
 """How deep functions may call one another."""
 
 
-def read(model: ModelLike) -> tuple[ModelProto, Path | None, str]:
-    """Return the model, the folder it lies in (None for one in memory), and what to call it in messages."""
+def read(model: ModelLike) -> tuple[ModelProto, Inside, Path | None, str]:
+    """Return the model, the large weights left in its file, the folder it lies in (None in memory), and its name in messages."""
     if isinstance(model, ModelProto):
-        return _complete(_copied(model), "the model"), None, "the model"
+        return _complete(_copied(model), "the model"), Inside(), None, "the model"
     if isinstance(model, bytes | bytearray | memoryview):
-        return _decode(bytes(model), "the model"), None, "the model"
+        return _decode(bytes(model), "the model"), Inside(), None, "the model"
     if not isinstance(model, str | Path):
         what = advice(model) or f"a model from {shown(model)}: give a path, bytes or an onnx.ModelProto"
         raise ModelError(f"cannot import {what}")
@@ -52,7 +53,8 @@ def read(model: ModelLike) -> tuple[ModelProto, Path | None, str]:
             what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
             raise ModelError(f"{path} {what}; give the path of an .onnx file")
         _check_size(path)
-        return _decode(path.read_bytes(), str(path)), path.parent, str(path)
+        data, inside = skeleton(path) or (path.read_bytes(), Inside())
+        return _decode(data, str(path)), inside, path.parent, str(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"{str(path)!r} cannot be read: {error}") from error
 
@@ -203,19 +205,23 @@ def _tensors_of(node: NodeProto) -> Iterator[TensorProto]:
             yield from (t for s in graph.sparse_initializer for t in (s.values, s.indices))
 
 
-def tensors(proto: ModelProto, files: Files, name: str) -> dict[str, np.ndarray]:
+def tensors(proto: ModelProto, files: Files, name: str, inside: Inside) -> dict[str, np.ndarray]:
     """Return the initializers."""
     found: dict[str, np.ndarray] = {}
-    for key, array in _initializers(proto, files):
+    for key, array in _initializers(proto, files, inside):
         if key in found:
             raise ModelError(f"{name} is invalid: initializer {key!r} is there twice")
         found[key] = array
     return found
 
 
-def _initializers(proto: ModelProto, files: Files) -> Iterator[tuple[str, np.ndarray]]:
-    for tensor in proto.graph.initializer:
-        yield tensor.name, array_of(tensor, files)
+def _initializers(proto: ModelProto, files: Files, inside: Inside) -> Iterator[tuple[str, np.ndarray]]:
+    for i, tensor in enumerate(proto.graph.initializer):
+        if i in inside.pieces and not uses_external_data(tensor):
+            _check_dims(tensor)
+            yield tensor.name, unpacked(tensor, prod(tensor.dims), inside.read(i)).reshape(tuple(tensor.dims))
+        else:
+            yield tensor.name, array_of(tensor, files)
     for sparse in proto.graph.sparse_initializer:
         yield sparse.values.name, dense(sparse, files)
 

@@ -199,7 +199,8 @@ def _parts(x: Any) -> tuple[Any, ...] | None:
 
 def _same_array(a: np.ndarray, b: np.ndarray, m: int, n: int) -> bool:
     if a.shape == b.shape:
-        return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+        places = [(x.ctypes.data, x.strides, x.dtype) for x in (a, b)]  # weights are most often views of one array
+        return places[0] == places[1] or bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
     if a.ndim != b.ndim or a.dtype != b.dtype:
         return False
     differing = [i for i, (p, q) in enumerate(zip(a.shape, b.shape, strict=True)) if p != q]

@@ -5,6 +5,8 @@ onnxruntime keeps the memory of a run for the next one, so that the process grow
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +31,19 @@ def factor(found: Sequence[Sequence[float]]) -> float:
     """Return how many times its values a run takes, by the largest of several measures: a power of two, so that it is steady."""
     known = max((one[0] for one in found if one), default=UNKNOWN)
     return float(2.0 ** ceil(log2(min(max(known, LEAST), MOST))))
+
+
+def give_back() -> None:
+    """Give the system back what nobody holds any more: of a compilation glibc's allocator keeps some hundred MiB for later.
+
+    What was traced refers to itself, so that it is collected first.
+    """
+    gc.collect()
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):  # another system's library
+        return
+    trim(ctypes.c_size_t(0))
 
 
 def resident() -> int | None:

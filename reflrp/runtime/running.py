@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import prod
@@ -24,8 +23,8 @@ from reflrp.ground.caches import Cache, tried
 from reflrp.ir import Shape
 from reflrp.ledger import Row
 from reflrp.neurons import keeper, masks_of
-from reflrp.runtime.measuring import factor, measured
-from reflrp.runtime.sessions import run, session
+from reflrp.runtime.measuring import factor, give_back, measured
+from reflrp.runtime.sessions import CPU, LARGE, run, session
 from reflrp.runtime.watched import Looked
 from reflrp.seeds import Target
 
@@ -55,13 +54,15 @@ class Asked:
 class Ready:
     """A session, and what is known of the graph that it runs.
 
-    `grown` has how many bytes the process grew by in the first run, as a multiple of all values of the network.
+    `weights` are fed with each run. `grown` has how many bytes the process grew by in the first run, as a multiple of all values of
+    the network.
     """
 
     session: Any
     accounts: Accounts | None
     inputs: Mapping[str, np.dtype[Any]]
     outputs: tuple[str, ...]
+    weights: Mapping[str, np.ndarray]
     grown: list[float] = field(default_factory=list)
 
 
@@ -139,15 +140,22 @@ class Graphs(Programs):
 
     def _session(self, asked: Asked) -> Ready:
         """Compile, and make a session."""
+        from reflrp.compiler.fed import feed
+
         source = self._source()
         made = self._compiled(source, asked)
-        gc.collect()  # what was traced refers to itself, and holds weights
-        given = made.proto.SerializeToString(), source.outside or {}
+        give_back()  # weights that rules derived
+        weights = source.outside or {}
+        large = sum(a.nbytes for a in weights.values()) > LARGE and set(self.wishes.providers or [CPU]) == {CPU}
+        taken = feed(made.proto, weights) if large else {}
+        given = made.proto.SerializeToString(), weights
         live = session(*given, self.wishes.providers, self.wishes.threads, self.convert.dtype)
-        wanted = {i.name: _numpy(i.type) for i in live.get_inputs()}
+        del given, weights
+        give_back()
+        wanted = {i.name: _numpy(i.type) for i in live.get_inputs() if i.name not in taken}
         names = [o.name for o in live.get_outputs()]
         added = ("relevance/", "layer/", SUMS, EXPLAINED)
-        return Ready(live, made.accounts, wanted, tuple(n for n in names if n.startswith(added)))
+        return Ready(live, made.accounts, wanted, tuple(n for n in names if n.startswith(added)), taken)
 
     def _source(self) -> Given:
         """Return the file to compile; or the inputs alone, where all is computed in float64, or the file is of an old opset."""
@@ -202,7 +210,7 @@ class Graphs(Programs):
             found |= {SIGNS: started(np.zeros(shape, self.convert.dtype), target, init, turned)[2]}
             found |= {BEST: np.zeros(count), TIMES: np.zeros(())}
         with np.errstate(over="ignore", invalid="ignore"):
-            return {k: found[k].astype(dtype) for k, dtype in ready.inputs.items()}
+            return {**ready.weights, **{k: found[k].astype(dtype) for k, dtype in ready.inputs.items()}}
 
     def _rows(self, ready: Ready, made: Mapping[str, np.ndarray]) -> tuple[Row, ...]:
         return ready.accounts.read(made[SUMS].reshape(-1).astype(np.float64)) if ready.accounts else ()

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
+from reflrp.compiler.kernels import lacking
 from reflrp.compiler.observe import give, library
 from reflrp.errors import InputError, ModelError, ReflrpError
 from reflrp.ground.checks import listed
 
 LARGE = 256 * 2**20
 """Bytes of weights beyond which they are not kept in a second layout too: that saves as many bytes, and little time is lost."""
+
+CPU = "CPUExecutionProvider"
 
 QUIET = 4
 """The log level at which onnxruntime prints fatal errors alone; we raise its others."""
@@ -31,7 +34,7 @@ def session(
     Raises InputError for providers that the installed onnxruntime lacks, and for operators that it has no kernel for.
     """
     runtime = library()
-    wanted = list(providers or ["CPUExecutionProvider"])
+    wanted = list(providers or [CPU])
     there = runtime.get_available_providers()
     missing = [p for p in wanted if (p if isinstance(p, str) else p[0]) not in there]
     if missing:
@@ -42,21 +45,26 @@ def session(
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # it would round elsewhere than the file says
     if dtype == "float64":  # its further fusions keep factors in float32
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.enable_mem_pattern = (
+        False  # it would lay all of a run in one piece, from the second run on, beside what the first took
+    )
     if sum(a.nbytes for a in weights.values()) > LARGE:
         options.add_session_config_entry("session.disable_prepacking", "1")
     give(runtime, options, weights)
     try:
         return runtime.InferenceSession(graph, options, providers=wanted)
     except Exception as error:
-        raise refused(error) from error
+        raise refused(error, graph, wanted) from error
 
 
-def refused(error: Exception) -> ReflrpError:
-    """Return the error that onnxruntime does not take a graph."""
+def refused(error: Exception, graph: bytes, providers: list[Any]) -> ReflrpError:
+    """Return the error that onnxruntime does not take a graph; of operators without a kernel it names all."""
     text = " ".join(str(error).split())[:400]
     if "NOT_IMPLEMENTED" in text or "Could not find an implementation" in text:
+        missing = {f"{k} ({n} nodes)" if n > 1 else k for k, n in lacking(graph, providers).items()}
         return InputError(
-            f"onnxruntime has no kernel for a node of the compiled graph: {text}; use dtype='float32', or backend='numpy'"
+            f"onnxruntime has no kernel for {', '.join(sorted(missing)) or 'a node'} in the compiled graph: {text}; "
+            "use dtype='float32', or backend='numpy'"
         )
     if "allocate memory" in text or "bad_alloc" in text:
         return limits.exhausted("the session of onnxruntime", MemoryError(text))
