@@ -7,16 +7,19 @@ run on NumPy, CuPy, array-api-strict and on exact fractions. Symbolic arrays tak
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from math import inf, prod
+from math import prod
 from typing import Any
 
-from reflrp.arrays.namespaces import Array, namespace, twinned, where
+from reflrp.arrays.namespaces import Array, namespace, twinned
 from reflrp.arrays.tracing.dims import is_open
 
 BLOCK = 1 << 21
 """How many entries one block of unrolled windows may have: bounds the memory of a convolution."""
+
+CACHED = 1 << 19
+"""How many entries of partly unrolled windows stay in the processor's cache while they are multiplied."""
 
 TAP = 64
 """How many numbers could stand in place of the slices of one tap."""
@@ -141,47 +144,6 @@ def placed(x: Array, key: tuple[Any, ...], shape: Ints) -> Array:
     return out
 
 
-@twinned
-def pool(x: Array, windows: Windows) -> Array:
-    """Return the maximum of each window."""
-    padded = pad(x, windows, -inf)
-    taps = windows.taps()
-    out = padded[(..., *next(taps))]
-    for tap in taps:
-        out = namespace(out).maximum(out, padded[(..., *tap)])
-    return out
-
-
-@twinned
-def pool_winners(x: Array, z: Array, windows: Windows) -> Array:
-    """Return the first best tap of each window, whose maxima are z (symbolic arrays: the number of the winning entry)."""
-    xp = namespace(x)
-    padded = pad(x, windows, -inf)
-    winners = xp.full(z.shape, -1, dtype=xp.int32)
-    for t, tap in enumerate(windows.taps()):
-        winners = where((padded[(..., *tap)] == z) & (winners < 0), xp.full_like(winners, t), winners)
-    return winners
-
-
-@twinned
-def pool_picked(x: Array, winners: Array, windows: Windows) -> Array:
-    """Return the entries of x at the winners."""
-    padded = pad(x, windows)
-    out = namespace(x).zeros(winners.shape, dtype=x.dtype)
-    for t, tap in enumerate(windows.taps()):
-        out = where(winners == t, padded[(..., *tap)], out)
-    return out
-
-
-@twinned
-def pool_unpicked(s: Array, winners: Array, windows: Windows) -> Array:
-    """Return s at the winners: the transpose of `pool_picked`."""
-    out = namespace(s).zeros((*s.shape[: s.ndim - len(windows.size)], *windows.padded), dtype=s.dtype)
-    for t, tap in enumerate(windows.taps()):
-        out[(..., *tap)] += where(winners == t, s, 0 * s)
-    return unpad(out, windows)
-
-
 def matmul(x: Array, y: Array) -> Array:
     """Return the matrix product x @ y; on symbolic arrays one plain MatMul node."""
     return namespace(x, y).matmul(x, y)
@@ -202,6 +164,8 @@ def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
         x = xp.reshape(x, (n, groups, c // groups, -1))
         return xp.reshape(xp.matmul(w, x), (n, o, *windows.out))
     x = pad(x, windows)
+    if _slides(c, windows):
+        return _slid(x, w, windows)
     blocks = list(_blocks(n, c, windows))
     out = None if len(blocks) == 1 else xp.empty((n, o, *windows.out), dtype=x.dtype)
     for sample, first, last in blocks:
@@ -211,6 +175,37 @@ def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
             return xp.reshape(xp.matmul(w, columns), (n, o, *windows.out))
         block = out[sample, :, first:last, ...]
         out[sample, :, first:last, ...] = xp.reshape(xp.matmul(w, columns), block.shape)
+    return out
+
+
+def _slides(c: int, windows: Windows) -> bool:
+    """Return whether `_slid` serves: windows lie side by side, and weights are few beside them."""
+    side_by_side = windows.strides[0] == windows.dilations[0] == 1 < windows.kernel[0]
+    return side_by_side and prod(windows.out) >= 4 * c >= TAP
+
+
+def _slid(x: Array, w: Array, windows: Windows) -> Array:
+    """Return the convolution of a padded x, unrolled along all axes but the first, along which products are added.
+
+    So much less is laid out, and it stays in the cache. Shapes: x (N, C, *padded), w (groups, O/groups, C/groups * taps).
+    """
+    xp = namespace(x)
+    (n, c), (groups, o, _) = x.shape[:2], w.shape
+    high, width, rows = windows.kernel[0], prod(windows.out[1:]), windows.out[0]
+    w = xp.permute_dims(xp.reshape(w, (groups, o, c // groups, high, -1)), (3, 0, 1, 2, 4))
+    w = xp.reshape(w, (high, groups, o, -1))
+    none = (0,) * len(windows.size)
+    across = replace(windows, size=windows.padded, kernel=(1, *windows.kernel[1:]), begin=none, end=none)
+    out = xp.empty((n, groups * o, *windows.out), dtype=x.dtype)
+    step = max(1, CACHED // (w.shape[3] * groups * width) + 1 - high)
+    for i, first in product(range(n), range(0, rows, step)):
+        last = min(first + step, rows)
+        columns = xp.stack([x[(i, slice(None), *tap)] for tap in across.taps(first, last + high - 1)], axis=1)
+        columns = xp.reshape(columns, (groups, w.shape[3], -1))
+        block = xp.matmul(w[0, ...], columns[..., : (last - first) * width])
+        for k in range(1, high):
+            block += xp.matmul(w[k, ...], columns[..., k * width : (k + last - first) * width])
+        out[i, :, first:last, ...] = xp.reshape(block, (groups * o, last - first, *windows.out[1:]))
     return out
 
 
