@@ -12,6 +12,8 @@ from itertools import product
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from reflrp.arrays.namespaces import Array, namespace, twinned
 from reflrp.arrays.tracing.dims import is_open
 
@@ -164,24 +166,28 @@ def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
         x = xp.reshape(x, (n, groups, c // groups, -1))
         return xp.reshape(xp.matmul(w, x), (n, o, *windows.out))
     x = pad(x, windows)
-    if _slides(c, windows):
+    if _slides(c, o, windows):
         return _slid(x, w, windows)
-    blocks = list(_blocks(n, c, windows))
-    out = None if len(blocks) == 1 else xp.empty((n, o, *windows.out), dtype=x.dtype)
-    for sample, first, last in blocks:
+    out = xp.empty((n, o, *windows.out), dtype=x.dtype)
+    for sample, first, last in _blocks(n, c, windows):
         columns = xp.stack([x[(sample, slice(None), *tap)] for tap in windows.taps(first, last)], axis=2)
         columns = xp.reshape(columns, (columns.shape[0], groups, w.shape[2], -1))
-        if out is None:
-            return xp.reshape(xp.matmul(w, columns), (n, o, *windows.out))
-        block = out[sample, :, first:last, ...]
-        out[sample, :, first:last, ...] = xp.reshape(xp.matmul(w, columns), block.shape)
+        _multiply_into(out[sample, :, first:last, ...], w, columns)
     return out
 
 
-def _slides(c: int, windows: Windows) -> bool:
-    """Return whether `_slid` serves: windows lie side by side, and weights are few beside them."""
+def _multiply_into(block: Array, w: Array, columns: Array) -> None:
+    """Write w @ columns into a block, whose trailing axes lie side by side; on NumPy without an array between."""
+    if isinstance(block, np.ndarray):
+        np.matmul(w, columns, out=np.reshape(block, (*columns.shape[:-2], w.shape[-2], -1), copy=False))
+    else:
+        block[...] = namespace(block).reshape(matmul(w, columns), block.shape)
+
+
+def _slides(c: int, o: int, windows: Windows) -> bool:
+    """Return whether `_slid` serves: windows lie side by side, weights are few beside them, and outputs beside inputs."""
     side_by_side = windows.strides[0] == windows.dilations[0] == 1 < windows.kernel[0]
-    return side_by_side and prod(windows.out) >= 4 * c >= TAP
+    return side_by_side and o <= c and prod(windows.out) >= 4 * c >= TAP
 
 
 def _slid(x: Array, w: Array, windows: Windows) -> Array:
@@ -194,18 +200,19 @@ def _slid(x: Array, w: Array, windows: Windows) -> Array:
     high, width, rows = windows.kernel[0], prod(windows.out[1:]), windows.out[0]
     w = xp.permute_dims(xp.reshape(w, (groups, o, c // groups, high, -1)), (3, 0, 1, 2, 4))
     w = xp.reshape(w, (high, groups, o, -1))
-    none = (0,) * len(windows.size)
-    across = replace(windows, size=windows.padded, kernel=(1, *windows.kernel[1:]), begin=none, end=none)
+    across = replace(windows, kernel=(1, *windows.kernel[1:]))
     out = xp.empty((n, groups * o, *windows.out), dtype=x.dtype)
     step = max(1, CACHED // (w.shape[3] * groups * width) + 1 - high)
     for i, first in product(range(n), range(0, rows, step)):
         last = min(first + step, rows)
-        columns = xp.stack([x[(i, slice(None), *tap)] for tap in across.taps(first, last + high - 1)], axis=1)
+        taps = across.taps(first, last + high - 1)
+        columns = xp.stack([x[(i, slice(None), *tap)] for tap in taps], axis=1)
         columns = xp.reshape(columns, (groups, w.shape[3], -1))
-        block = xp.matmul(w[0, ...], columns[..., : (last - first) * width])
+        block = out[i, :, first:last, ...]
+        _multiply_into(block, w[0, ...], columns[..., : (last - first) * width])
         for k in range(1, high):
-            block += xp.matmul(w[k, ...], columns[..., k * width : (k + last - first) * width])
-        out[i, :, first:last, ...] = xp.reshape(block, (groups * o, last - first, *windows.out[1:]))
+            row = slice(k * width, (k + last - first) * width)
+            block += xp.reshape(xp.matmul(w[k, ...], columns[..., row]), block.shape)
     return out
 
 
@@ -219,8 +226,9 @@ def conv_transpose(s: Array, w: Array, windows: Windows, groups: int = 1) -> Arr
         return _depthwise_transpose(s, w, windows)
     xp = namespace(s)
     n, o, c = s.shape[0], s.shape[1], w.shape[1] * groups
-    if o <= c and windows.mirrored and n * c * prod(windows.kernel) * prod(windows.out) > BLOCK:
-        return conv(s, mirror(w, groups), windows.mirrored, groups)
+    turned = windows.mirrored if o <= c else None
+    if turned and (_slides(o, c, turned) or n * c * prod(windows.kernel) * prod(windows.out) > BLOCK):
+        return conv(s, mirror(w, groups), turned, groups)
     w = xp.reshape(w, (groups, o // groups, -1))
     w = xp.permute_dims(w, (0, 2, 1))
     if windows.trivial:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from reflrp import rules as r
-from reflrp.arrays import ZERO, Array, only, pos, where
+from reflrp.arrays import ZERO, Array, only, pos
 from reflrp.dialects.zennit.core import expand
 from reflrp.errors import RuleError
 from reflrp.ground import checks
