@@ -7,16 +7,21 @@ run on NumPy, CuPy, array-api-strict and on exact fractions. Symbolic arrays tak
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from math import inf, prod
+from math import prod
 from typing import Any
 
-from reflrp.arrays.namespaces import Array, namespace, twinned, where
+import numpy as np
+
+from reflrp.arrays.namespaces import Array, namespace, twinned
 from reflrp.arrays.tracing.dims import is_open
 
 BLOCK = 1 << 21
 """How many entries one block of unrolled windows may have: bounds the memory of a convolution."""
+
+CACHED = 1 << 19
+"""How many entries of partly unrolled windows stay in the processor's cache while they are multiplied."""
 
 TAP = 64
 """How many numbers could stand in place of the slices of one tap."""
@@ -141,47 +146,6 @@ def placed(x: Array, key: tuple[Any, ...], shape: Ints) -> Array:
     return out
 
 
-@twinned
-def pool(x: Array, windows: Windows) -> Array:
-    """Return the maximum of each window."""
-    padded = pad(x, windows, -inf)
-    taps = windows.taps()
-    out = padded[(..., *next(taps))]
-    for tap in taps:
-        out = namespace(out).maximum(out, padded[(..., *tap)])
-    return out
-
-
-@twinned
-def pool_winners(x: Array, z: Array, windows: Windows) -> Array:
-    """Return the first best tap of each window, whose maxima are z (symbolic arrays: the number of the winning entry)."""
-    xp = namespace(x)
-    padded = pad(x, windows, -inf)
-    winners = xp.full(z.shape, -1, dtype=xp.int32)
-    for t, tap in enumerate(windows.taps()):
-        winners = where((padded[(..., *tap)] == z) & (winners < 0), xp.full_like(winners, t), winners)
-    return winners
-
-
-@twinned
-def pool_picked(x: Array, winners: Array, windows: Windows) -> Array:
-    """Return the entries of x at the winners."""
-    padded = pad(x, windows)
-    out = namespace(x).zeros(winners.shape, dtype=x.dtype)
-    for t, tap in enumerate(windows.taps()):
-        out = where(winners == t, padded[(..., *tap)], out)
-    return out
-
-
-@twinned
-def pool_unpicked(s: Array, winners: Array, windows: Windows) -> Array:
-    """Return s at the winners: the transpose of `pool_picked`."""
-    out = namespace(s).zeros((*s.shape[: s.ndim - len(windows.size)], *windows.padded), dtype=s.dtype)
-    for t, tap in enumerate(windows.taps()):
-        out[(..., *tap)] += where(winners == t, s, 0 * s)
-    return unpad(out, windows)
-
-
 def matmul(x: Array, y: Array) -> Array:
     """Return the matrix product x @ y; on symbolic arrays one plain MatMul node."""
     return namespace(x, y).matmul(x, y)
@@ -202,15 +166,53 @@ def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
         x = xp.reshape(x, (n, groups, c // groups, -1))
         return xp.reshape(xp.matmul(w, x), (n, o, *windows.out))
     x = pad(x, windows)
-    blocks = list(_blocks(n, c, windows))
-    out = None if len(blocks) == 1 else xp.empty((n, o, *windows.out), dtype=x.dtype)
-    for sample, first, last in blocks:
+    if _slides(c, o, windows):
+        return _slid(x, w, windows)
+    out = xp.empty((n, o, *windows.out), dtype=x.dtype)
+    for sample, first, last in _blocks(n, c, windows):
         columns = xp.stack([x[(sample, slice(None), *tap)] for tap in windows.taps(first, last)], axis=2)
         columns = xp.reshape(columns, (columns.shape[0], groups, w.shape[2], -1))
-        if out is None:
-            return xp.reshape(xp.matmul(w, columns), (n, o, *windows.out))
-        block = out[sample, :, first:last, ...]
-        out[sample, :, first:last, ...] = xp.reshape(xp.matmul(w, columns), block.shape)
+        _multiply_into(out[sample, :, first:last, ...], w, columns)
+    return out
+
+
+def _multiply_into(block: Array, w: Array, columns: Array) -> None:
+    """Write w @ columns into a block, whose trailing axes lie side by side; on NumPy without an array between."""
+    if isinstance(block, np.ndarray):
+        np.matmul(w, columns, out=np.reshape(block, (*columns.shape[:-2], w.shape[-2], -1), copy=False))
+    else:
+        block[...] = namespace(block).reshape(matmul(w, columns), block.shape)
+
+
+def _slides(c: int, o: int, windows: Windows) -> bool:
+    """Return whether `_slid` serves: windows lie side by side, weights are few beside them, and outputs beside inputs."""
+    side_by_side = windows.strides[0] == windows.dilations[0] == 1 < windows.kernel[0]
+    return side_by_side and o <= c and prod(windows.out) >= 4 * c >= TAP
+
+
+def _slid(x: Array, w: Array, windows: Windows) -> Array:
+    """Return the convolution of a padded x, unrolled along all axes but the first, along which products are added.
+
+    So much less is laid out, and it stays in the cache. Shapes: x (N, C, *padded), w (groups, O/groups, C/groups * taps).
+    """
+    xp = namespace(x)
+    (n, c), (groups, o, _) = x.shape[:2], w.shape
+    high, width, rows = windows.kernel[0], prod(windows.out[1:]), windows.out[0]
+    w = xp.permute_dims(xp.reshape(w, (groups, o, c // groups, high, -1)), (3, 0, 1, 2, 4))
+    w = xp.reshape(w, (high, groups, o, -1))
+    across = replace(windows, kernel=(1, *windows.kernel[1:]))
+    out = xp.empty((n, groups * o, *windows.out), dtype=x.dtype)
+    step = max(1, CACHED // (w.shape[3] * groups * width) + 1 - high)
+    for i, first in product(range(n), range(0, rows, step)):
+        last = min(first + step, rows)
+        taps = across.taps(first, last + high - 1)
+        columns = xp.stack([x[(i, slice(None), *tap)] for tap in taps], axis=1)
+        columns = xp.reshape(columns, (groups, w.shape[3], -1))
+        block = out[i, :, first:last, ...]
+        _multiply_into(block, w[0, ...], columns[..., : (last - first) * width])
+        for k in range(1, high):
+            row = slice(k * width, (k + last - first) * width)
+            block += xp.reshape(xp.matmul(w[k, ...], columns[..., row]), block.shape)
     return out
 
 
@@ -224,8 +226,9 @@ def conv_transpose(s: Array, w: Array, windows: Windows, groups: int = 1) -> Arr
         return _depthwise_transpose(s, w, windows)
     xp = namespace(s)
     n, o, c = s.shape[0], s.shape[1], w.shape[1] * groups
-    if o <= c and windows.mirrored and n * c * prod(windows.kernel) * prod(windows.out) > BLOCK:
-        return conv(s, mirror(w, groups), windows.mirrored, groups)
+    turned = windows.mirrored if o <= c else None
+    if turned and (_slides(o, c, turned) or n * c * prod(windows.kernel) * prod(windows.out) > BLOCK):
+        return conv(s, mirror(w, groups), turned, groups)
     w = xp.reshape(w, (groups, o // groups, -1))
     w = xp.permute_dims(w, (0, 2, 1))
     if windows.trivial:

@@ -122,6 +122,16 @@ def where(condition: Array, x: Array, y: Array) -> Array:
     return namespace(condition, x, y).where(condition, x, y)
 
 
+def only(x: Array, condition: Array) -> Array:
+    """Return `x` where the condition holds, else 0 * x.
+
+    On NumPy it is a product: a choice between two arrays costs ten times that where the condition is hard to foresee.
+    """
+    if isinstance(x, np.ndarray) and isinstance(condition, np.ndarray) and x.dtype.kind == "f":
+        return x * condition
+    return where(condition, x, 0 * x)
+
+
 def sign(x: Array, threshold: Array = 0) -> Array:
     """Return +1 where x >= threshold and -1 elsewhere, so sgn 0 = +1."""
     return 2 * namespace(x).astype(x >= threshold, x.dtype) - 1
@@ -132,7 +142,11 @@ def away_from_zero(x: Array, epsilon: Any) -> Array:
     xp = namespace(x)
     if x.dtype == object or is_symbolic(x) or np.ndim(epsilon):
         return where(x >= 0, x + epsilon, x - epsilon)
-    out = xp.copysign(xp.asarray(epsilon, dtype=x.dtype), x + 0)
+    if isinstance(x, np.ndarray):
+        out = np.asarray(x + 0)
+        np.copysign(x.dtype.type(epsilon), out, out=out)
+    else:
+        out = xp.copysign(xp.asarray(epsilon, dtype=x.dtype), x + 0)
     out += x
     return out
 
@@ -224,9 +238,11 @@ def inner(x: Array, y: Array) -> Any:
         return 0
     if is_exact(x):
         return total(x * y)
-    x = finite(x)
     if isinstance(x, np.ndarray) and x.shape == y.shape:
-        return float(np.vdot(x, y))
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = float(np.vdot(x, y))
+        return value if isfinite(value) else float(np.vdot(finite(x), y))
+    x = finite(x)
     return total(x * unbroadcast(y, x.shape) if x.ndim <= y.ndim else x * y)
 
 

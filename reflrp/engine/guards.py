@@ -11,6 +11,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array, is_symbolic, namespace, total
 from reflrp.arrays.namespaces import fits
+from reflrp.arrays.once import once
 from reflrp.errors import ModelError, NonFiniteError, RuleError
 from reflrp.ir import Node, Shape
 
@@ -74,7 +75,7 @@ def check_finite(x: Array, node: Node, what: str, allow_minus_infinity: bool = F
 
 def check_sum(R: Array, name: str) -> None:
     """Raise NonFiniteError where a value's relevance, which is the sum of what its readers gave it, is not finite."""
-    if is_symbolic(R) or isfinite(total(R)):
+    if is_symbolic(R) or isfinite(once(total, R)):
         return
     xp = namespace(R)
     if not bool(xp.all(xp.isfinite(R))):

@@ -11,6 +11,7 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, is_symbolic, magnitude, total
 from reflrp.arrays.looks import block, counted
+from reflrp.arrays.once import each_once, once
 from reflrp.engine.gated import gated_values
 from reflrp.engine.guards import check_account, check_dtype, check_finite, check_sum, like
 from reflrp.engine.weights import Told, changed, converted
@@ -107,6 +108,7 @@ class Program:
         return [values[i] for i in node.inputs if self.graph.values[i].active]
 
     @limits.budget()
+    @each_once()
     def backward(
         self,
         values: Values,
@@ -245,8 +247,8 @@ class Program:
     ) -> Row:
         if absorbed is None:
             return Row(node.name, node.kind, rule_name(rule), 0.0, 0.0)
-        received = total(r)
-        given = [0 if p is None else received if p is r else total(p) for p in parts]
+        received = once(total, r)
+        given = [0 if p is None else received if p is r else once(total, p) for p in parts]
         if not is_symbolic(r):
             check_account(node, r, received, parts, given)
         reaches = [self._reached(node, i) for i in node.inputs]
@@ -259,7 +261,7 @@ class Program:
         conserves = rule is None or rule.conserves
         return Row(
             node.name, node.kind, rule_name(rule), received, passed, bias, stabilizer,
-            0 if conserves else rest, rest if conserves else 0, magnitude(r),
+            0 if conserves else rest, rest if conserves else 0, once(magnitude, r),
         )  # fmt: skip
 
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import ClassVar
 
+import numpy as np
+
 from reflrp import limits
-from reflrp.arrays import ZERO, Array, is_symbolic, namespace, neg, pos
+from reflrp.arrays import ZERO, Array, add, is_symbolic, namespace, neg, pos
 from reflrp.arrays.kernels import Windows, conv, conv_takes, conv_transpose, window_spread, window_sum
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap, biased, vanishes
@@ -40,6 +42,14 @@ class Conv(LinearMap):
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return the transposed convolution."""
         return conv_transpose(s, w, self.windows, self.groups)
+
+    def forward(self, *xs: Array) -> Array:
+        """Return L(a, w) + b; on NumPy the bias is added in place."""
+        z = self(self.join(xs), self.w)
+        if self.b is ZERO or not isinstance(z, np.ndarray):
+            return add(z, self.b)
+        z += self.b
+        return z
 
     def by_sign(self, x: Array) -> tuple[Array, Array]:
         """Return L(x, w+) and L(x, w-), made as one convolution of twice the outputs: windows are laid out once."""

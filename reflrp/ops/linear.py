@@ -17,6 +17,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array, add, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
 from reflrp.arrays.kernels import matmul
+from reflrp.arrays.once import once
 from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ground.caches import Cache
 from reflrp.ir import Op, Shape
@@ -109,13 +110,13 @@ class LinearMap(Op):
             z = z + 0 * R
         s = ratio(R, z, stabilizer)
         if self.absorbed is not None:
-            self.absorbed.append(Absorbed(inner(bias, s), total(R) - inner(z, s)))
+            self.absorbed.append(Absorbed(inner(bias, s), once(total, R) - inner(z, s)))
         return s
 
     def keep(self, R: Array) -> None:
         """Enter in the ledger relevance that a rule gives to no input, as if it stayed in the stabiliser."""
         if self.absorbed is not None:
-            self.absorbed.append(Absorbed(0, total(R)))
+            self.absorbed.append(Absorbed(0, once(total, R)))
 
     def forward(self, *xs: Array) -> Array:
         """Return L(a, w) + b at the joined inputs."""

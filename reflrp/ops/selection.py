@@ -10,7 +10,8 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, namespace, total, unbroadcast
-from reflrp.arrays.kernels import Windows, pool, pool_picked, pool_unpicked, pool_winners
+from reflrp.arrays.kernels import Windows
+from reflrp.arrays.pools import pool, pool_picked, pool_unpicked, pool_winners
 from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap

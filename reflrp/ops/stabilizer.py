@@ -151,8 +151,14 @@ def ratio(R: Array, z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
         return divided(R, denominator)
     _check(denominator, R)
     if isinstance(stabilizer, Real) and stabilizer > 0:
-        return R / denominator
+        return _quotient(R, denominator)
     return safe_div(R, denominator)
+
+
+def _quotient(R: Array, denominator: Array) -> Array:
+    """Return R / denominator; on NumPy in the memory of the denominator, which nobody else has."""
+    alike = isinstance(R, np.ndarray) and R.ndim and (R.shape, R.dtype) == (denominator.shape, denominator.dtype)
+    return np.divide(R, denominator, out=denominator) if alike else R / denominator
 
 
 def _check(denominator: Array, R: Array) -> None:

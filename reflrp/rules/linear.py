@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
-from reflrp.arrays import ZERO, Array, add, full_like, namespace, neg, ones_like, pos, sign, square, where
+from reflrp.arrays import ZERO, Array, add, full_like, namespace, neg, ones_like, only, pos, sign, square
 from reflrp.errors import RuleError
 from reflrp.ground.checks import flag, number, refuse
 from reflrp.ir import LINEAR, Node
@@ -146,9 +146,9 @@ class Gamma(LinearRule):
         down, c = L.weights(self.lowered), self._bias(L.b, self.lowered)
         if L.gated:
             return share(L, R, (ap, up), (an, down), b, self.stabilizer)
-        above = share(L, where(z > 0, R, 0 * R), (ap, up), (an, down), b, self.stabilizer)
-        L.keep(where(z == 0, R, 0 * R))
-        return add(above, share(L, where(z < 0, R, 0 * R), (ap, down), (an, up), c, self.stabilizer))
+        above = share(L, only(R, z > 0), (ap, up), (an, down), b, self.stabilizer)
+        L.keep(only(R, z == 0))
+        return add(above, share(L, only(R, z < 0), (ap, down), (an, up), c, self.stabilizer))
 
     def _bias(self, b: Array, change: Any) -> Array:
         return ZERO if self.bias == "ignore" or b is ZERO else b if self.bias == "keep" else change(b)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from reflrp import rules as r
-from reflrp.arrays import ZERO, Array, pos, where
+from reflrp.arrays import ZERO, Array, only, pos
 from reflrp.dialects.zennit.core import expand
 from reflrp.errors import RuleError
 from reflrp.ground import checks
@@ -186,7 +186,7 @@ class Gamma(Modified):
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
         if not has_parameters(L):
-            return r.Norm(self.stabilizer)(L, a, z, where(z == 0, 0 * R, R))
+            return r.Norm(self.stabilizer)(L, a, z, only(R, z != 0))
         return self._generalized(self.zeroed(L), a, z, R)
 
 

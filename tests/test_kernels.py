@@ -1,0 +1,139 @@
+"""What makes NumPy fast gives the numbers of the plain way: convolutions, pools and sums beside literal formulas of NumPy's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+
+from reflrp.arrays import kernels, only, pools, total
+from reflrp.arrays.kernels import Windows, conv, conv_transpose
+from reflrp.arrays.levels import exactly
+from reflrp.arrays.namespaces import away_from_zero
+from reflrp.arrays.once import each_once, once
+from reflrp.ops.conv import Conv
+from reflrp.ops.stabilizer import ratio
+
+
+def literal(x, w, windows, groups):
+    """Return the convolution as a sum over windows, group by group."""
+    axes = range(2, x.ndim)
+    pads = [(0, 0), (0, 0), *zip(windows.begin, windows.end, strict=True)]
+    reach = [d * (k - 1) + 1 for d, k in zip(windows.dilations, windows.kernel, strict=True)]
+    seen = sliding_window_view(np.pad(x, pads), reach, axis=tuple(axes))
+    steps = tuple(slice(None, None, s) for s in windows.strides)
+    inside = tuple(slice(None, None, d) for d in windows.dilations)
+    seen = seen[(slice(None), slice(None), *steps, *inside)]
+    over = ([1, *range(x.ndim, seen.ndim)], [1, *range(2, w.ndim)])
+    parts = zip(np.split(seen, groups, axis=1), np.split(w, groups), strict=True)
+    return np.concatenate([np.moveaxis(np.tensordot(v, u, over), -1, 1) for v, u in parts], axis=1)
+
+
+SLIDING = [
+    Windows((70,), (3,), (1,), (1,), (1,), (1,)),
+    Windows((9, 8), (3, 3), (1, 1), (1, 1), (1, 1), (1, 1)),
+    Windows((12, 19), (2, 5), (1, 2), (1, 3), (0, 2), (3, 1)),
+    Windows((5, 4, 6), (2, 3, 1), (1, 1, 1), (1, 1, 1), (1, 0, 0), (0, 2, 0)),
+]
+
+
+@pytest.mark.parametrize("windows", SLIDING, ids=str)
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("cached", [1, 3000, 1 << 19])
+def test_products_added_along_one_axis_are_the_convolution(windows, groups, cached, monkeypatch):
+    monkeypatch.setattr(kernels, "CACHED", cached)
+    random = np.random.default_rng(0)
+    x, w = random.standard_normal((2, 16, *windows.size)), random.standard_normal((6, 16 // groups, *windows.kernel))
+    assert kernels._slides(16, 6, windows)
+    z = conv(x, w, windows, groups)
+    assert np.allclose(z, literal(x, w, windows, groups), rtol=0, atol=1e-12)
+    s = random.standard_normal(z.shape)
+    assert np.isclose(np.vdot(z, s), np.vdot(x, conv_transpose(s, w, windows, groups)), rtol=1e-11)
+
+
+def test_the_transpose_slides_too_and_fractions_are_exact():
+    windows = SLIDING[1]
+    random = np.random.default_rng(1)
+    w, s = random.integers(-3, 4, (16, 16, 3, 3)), random.integers(-3, 4, (1, 16, 9, 8))
+    assert kernels._slides(16, 16, windows.mirrored)
+    found = conv_transpose(s.astype(float), w.astype(float), windows)
+    mirrored = np.flip(w, (2, 3)).swapaxes(0, 1)
+    assert (found == literal(s, mirrored, windows, 1)).all()
+    some = exactly(w[:2] / 4)
+    assert (conv(exactly(s), some, windows) == literal(s, w[:2], windows, 1) / 4).all()
+
+
+def test_samples_of_a_batch_are_what_they_are_alone():
+    windows = SLIDING[1]
+    random = np.random.default_rng(2)
+    x, w = random.standard_normal((3, 16, 9, 8)), random.standard_normal((5, 16, 3, 3))
+    alone = np.concatenate([conv(x[i : i + 1], w, windows) for i in range(3)])
+    assert np.allclose(conv(x, w, windows), alone, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [float, np.float32, object])
+@pytest.mark.parametrize(
+    "windows",
+    [
+        Windows((6, 8), (2, 2), (2, 2), (1, 1), (0, 0), (0, 0)),
+        Windows((7, 9), (3, 2), (2, 1), (1, 2), (1, 1), (1, 0)),
+        Windows((13, 13), (12, 12), (1, 1), (1, 1), (0, 0), (0, 0)),  # more taps than an int8 can count
+    ],
+    ids=str,
+)
+def test_the_first_of_equals_wins(windows, dtype):
+    x = np.random.default_rng(3).integers(-2, 3, (2, 3, *windows.size))
+    z = pools.pool(x.astype(float), windows)
+    winners = pools.pool_winners(x.astype(dtype), z.astype(dtype), windows)
+    padded = kernels.pad(x.astype(float), windows, -np.inf)
+    taps = np.stack([padded[(..., *tap)] for tap in windows.taps()])
+    assert (winners == taps.argmax(axis=0)).all()
+    s = np.random.default_rng(4).integers(1, 9, z.shape).astype(dtype)
+    back = pools.pool_unpicked(s, winners, windows)
+    assert back.sum() == s.sum()
+    assert (pools.pool_picked(x.astype(dtype), winners, windows) == z).all()
+
+
+def test_only_is_a_choice_against_zero():
+    x, hit = np.array([2.0, -3.0, np.nan]), np.array([True, False, True])
+    assert np.array_equal(only(x, hit), [2.0, 0.0, np.nan], equal_nan=True)
+    assert only(x.astype(np.float32), hit).dtype == np.float32
+    assert (only(exactly(np.array([0.5, 0.25])), hit[:2]) == [0.5, 0]).all()
+
+
+def test_a_quotient_leaves_its_operands_alone():
+    R, z = np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, -0.0, 0.0, -1.0])
+    kept = R.copy(), z.copy()
+    assert np.allclose(ratio(R, z, 0.5), [1 / 2.5, 2 / 0.5, 3 / 0.5, 4 / -1.5])  # sgn -0 = +1, as sgn 0
+    assert np.array_equal(R, kept[0])
+    assert np.array_equal(np.signbit(z), np.signbit(kept[1]))
+    assert ratio(R.astype(np.float32), z, 0.5).dtype == float
+    assert away_from_zero(z.astype(np.float32), 0.5).dtype == np.float32
+
+
+def test_a_bias_is_added_to_what_the_layer_made():
+    w, b, x = np.ones((2, 1, 1, 1)), np.array([1.0, 2.0]).reshape(2, 1, 1), np.ones((1, 1, 2, 2))
+    L = Conv(w, b, x.shape, windows=Windows((2, 2), (1, 1), (1, 1), (1, 1), (0, 0), (0, 0)))
+    for _ in range(2):
+        assert L.forward(x).tolist() == [[[[2.0] * 2] * 2, [[3.0] * 2] * 2]]
+    assert (x == 1).all()
+    assert (w == 1).all()
+
+
+def test_a_sum_is_worked_out_once_for_an_array_that_lives():
+    asked = []
+
+    def counting(x):
+        asked.append(x.size)
+        return total(x)
+
+    x = np.ones(3)
+    assert [once(counting, x), once(counting, x)] == [3.0, 3.0]
+    assert len(asked) == 2
+    with each_once():
+        assert [once(counting, x), once(counting, x), once(total, x)] == [3.0, 3.0, 3.0]
+        assert len(asked) == 3
+        for n in range(50):  # arrays that are gone leave their ids to others
+            assert once(counting, np.full(2, float(n))) == 2 * n
+    once(counting, x)
+    assert len(asked) == 3 + 50 + 1
