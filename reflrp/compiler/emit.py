@@ -195,6 +195,22 @@ class Writer:
     def _cast(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
         return operands, {"to": helper.np_dtype_to_tensor_dtype(term.dtype)}
 
+    def _if(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        names = ("then_branch", "else_branch")
+        return operands[:1], {k: self._branch(t) for k, t in zip(names, attributes["branches"], strict=True)}
+
+    def _branch(self, term: Term) -> GraphProto:
+        """Return a graph that makes a term, with all that is not written outside of it, or names what is."""
+        whole, known, lengths, inner = self.graph, dict(self.names), dict(self.lengths_made), GraphProto()
+        self.graph = inner
+        made = self.write(term)
+        if not inner.node:
+            made = self.node("Identity", [made], {})[0]
+        self.graph, self.names, self.lengths_made = whole, known, lengths
+        dims = [None if isinstance(n, Dim) else n for n in term.shape]
+        port = helper.make_tensor_value_info(made, helper.np_dtype_to_tensor_dtype(term.dtype), dims)
+        return helper.make_graph(inner.node, made, [], [port])
+
     def lengths(self, shape: Shape) -> str:
         """Return the name of a shape as a value of integers, worked out in the run where it depends on symbols."""
         if not any(isinstance(n, Dim) for n in shape):

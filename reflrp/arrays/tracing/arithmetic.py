@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays.tracing import affine
+from reflrp.arrays.tracing import affine, choices
 from reflrp.arrays.tracing.dims import broadcast
 from reflrp.arrays.tracing.moves import expand
 from reflrp.arrays.tracing.terms import Shape, Term, still
@@ -117,6 +117,9 @@ def _add(x: Term, y: Term) -> Term | None:
         if shared is not None:
             return binary("Mul", shared, binary("Add", _other(x, shared), _other(y, shared)))
     for a, b in ((x, y), (y, x)):
+        chosen = choices.stabilised(a, b)
+        if chosen is not None:
+            return chosen
         if a.value is not None and a.shape and b.op in affine.LAYERS and broadcast(a.shape, b.shape) == b.shape:
             return _biased(b, a, a.value)
     return None
@@ -129,9 +132,9 @@ def _biased(layer: Term, bias: Term, value: np.ndarray) -> Term:
         made = summed(found)
         affine.know(made, layer, value, serves=False)
         return made
-    made = plain("Add", layer, bias)
-    affine.know(made, layer, value)
-    return made
+    made = choices.guarded(layer, value)
+    affine.know(made or plain("Add", layer, bias), layer, value, serves=made is None)
+    return made or plain("Add", layer, bias)
 
 
 def saved(layer: Term) -> Term:
@@ -141,8 +144,9 @@ def saved(layer: Term) -> Term:
     found = affine.combined(layer, np.zeros((), layer.dtype))
     if found is not None:
         return summed(found)
-    affine.know(layer, layer, np.zeros((), layer.dtype))
-    return layer
+    made = choices.guarded(layer, np.zeros((), layer.dtype))
+    affine.know(made or layer, layer, np.zeros((), layer.dtype), serves=made is None)
+    return made or layer
 
 
 def summed(found: affine.Sum) -> Term:
