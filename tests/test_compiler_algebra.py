@@ -123,7 +123,9 @@ def test_the_negative_denominator_of_alpha_beta_is_the_output_less_the_positive_
 
 def behind_a_rectifier(negative, bias=(0.1, -0.1)):
     """A convolution of 16 channels at what a rectifier gives; the negative weights are so many times what was drawn."""
-    body = "r = Relu(x) c = Conv<pads = [1, 1, 1, 1]>(r, w, b) q = Relu(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(q)"
+    body = (
+        "r = Relu(x) c = Conv<pads = [1, 1, 1, 1]>(r, w, b) q = Relu(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(q)"
+    )
     rng = np.random.default_rng(0)
     w = rng.standard_normal((4, 16, 3, 3))
     w = np.where(w < 0, negative * w, w).astype(np.float32)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import Dim, symbols_of
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
 from reflrp.compiler.constants import Constants
+from reflrp.compiler.fusing import fused, users_of
 from reflrp.errors import ReflrpError
 
 PREFIX = "reflrp/"
@@ -41,11 +43,23 @@ class Writer:
         self.constants = Constants(graph, outside)
         self.count = 0
         self.lengths_made: dict[tuple[str, ...], str] = {}
+        self.users: Counter[int] = Counter()
+        self.fusions: dict[int, Term | None] = {}
 
     def name(self, op: str) -> str:
         """Return a new name."""
         self.count += 1
         return f"{PREFIX}{op}_{self.count}"
+
+    def expect(self, terms: Iterable[Term]) -> None:
+        """Say which terms will be written: what only one of them reads can be fused with it."""
+        self.users = users_of(terms)
+
+    def _fused(self, term: Term) -> Term | None:
+        if id(term) not in self.fusions:
+            self.fusions[id(term)] = fused(term, self.users)
+            self.held.append(term)
+        return self.fusions[id(term)]
 
     def write(self, term: Term) -> str:
         """Write a term and all that it needs, and return the name of its value."""
@@ -65,7 +79,8 @@ class Writer:
         return self.names[id(term)][0]
 
     def _needs(self, term: Term) -> Iterator[Term]:
-        yield from term.inputs
+        found = self._fused(term)
+        yield from term.inputs if found is None else (found,)
         if term.op == "constant":
             source = self._source(term)
             if source is not None:
@@ -113,6 +128,9 @@ class Writer:
     def _written(self, term: Term) -> tuple[str, ...]:
         if term.op == "value":
             return (term.get("name"),)
+        found = self._fused(term)
+        if found is not None:
+            return self.names[id(found)]
         if term.op == "output":
             return (self.names[id(term.inputs[0])][term.get("i")],)
         if term.value is not None:

@@ -132,9 +132,10 @@ def _biased(layer: Term, bias: Term, value: np.ndarray) -> Term:
         made = summed(found)
         affine.know(made, layer, value, serves=False)
         return made
-    made = choices.guarded(layer, value)
-    affine.know(made or plain("Add", layer, bias), layer, value, serves=made is None)
-    return made or plain("Add", layer, bias)
+    chosen = choices.guarded(layer, value)
+    made = plain("Add", layer, bias) if chosen is None else chosen
+    affine.know(made, layer, value, serves=chosen is None)
+    return made
 
 
 def saved(layer: Term) -> Term:
@@ -144,9 +145,10 @@ def saved(layer: Term) -> Term:
     found = affine.combined(layer, np.zeros((), layer.dtype))
     if found is not None:
         return summed(found)
-    made = choices.guarded(layer, np.zeros((), layer.dtype))
-    affine.know(made or layer, layer, np.zeros((), layer.dtype), serves=made is None)
-    return made or layer
+    chosen = choices.guarded(layer, np.zeros((), layer.dtype))
+    made = layer if chosen is None else chosen
+    affine.know(made, layer, np.zeros((), layer.dtype), serves=chosen is None)
+    return made
 
 
 def summed(found: affine.Sum) -> Term:
@@ -194,6 +196,10 @@ def _div(x: Term, y: Term) -> Term | None:
         return _kept(x, y)
     if y.value is not None and y.is_float and bool((y.value != 0).all()) and _invertible(y.value):
         return binary("Mul", x, x.trace.constant(1 / y.value))
+    if x.op == "Neg":
+        return unary("Neg", binary("Div", x.inputs[0], y))
+    if x.op == "Mul" and x.inputs[1].doubling:
+        return binary("Mul", binary("Div", x.inputs[0], y), x.inputs[1])
     return _gated(x, y)
 
 
