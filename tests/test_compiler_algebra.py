@@ -180,6 +180,51 @@ def test_sums_of_few_products_are_not_worth_a_choice():
     assert not any(n.op_type == "If" for n in written.graph.node)
 
 
+def nodes_by_output(proto):
+    """The node that makes each value."""
+    return {o: n for n in proto.graph.node for o in n.output}
+
+
+@pytest.mark.parametrize("rule", [rules.ZPlus(), rules.ZPlus(bias="ignore"), rules.Gamma(0.25), rules.AlphaBeta(1, 0)])
+def test_a_stabiliser_is_part_of_the_bias_where_nothing_else_reads_the_sum(rule):
+    """No number is added to what a convolution gives with its bias."""
+    proto, x = behind_a_rectifier(1)
+    composite = Composite(((kind("conv"), rule), *uniform(rules.Epsilon()).pairs))
+    written = reflrp.compile(proto, composite)
+    made, ours = nodes_by_output(written), [n for n in written.graph.node if n.name.startswith("reflrp/")]
+    denominators = [made[n.input[1]] for n in ours if n.op_type == "Div" and n.input[1] in made]
+    layers = [d for d in denominators if any(i in made and made[i].op_type == "Conv" for i in d.input)]
+    assert len(layers) == (
+        not isinstance(rule, rules.Gamma)
+    )  # of Gamma the sign is asked for: no gate is before the mean
+    check(proto, {"x": x}, composite, layers=True)
+
+
+def test_a_rectified_denominator_and_its_stabiliser_are_one_bound():
+    """max(z, 0) + epsilon is max(z + epsilon, epsilon), which runtimes make with the convolution."""
+    x = np.random.default_rng(0).standard_normal((3, 2, 6, 6)).astype(np.float32)
+    composite = zennit.EpsilonGammaBox(-4.0, 4.0)
+    written = reflrp.compile(build(POOLED), composite)
+    made = nodes_by_output(written)
+    clips = [n for n in written.graph.node if n.op_type == "Clip"]
+    assert [made[made[n.input[0]].input[0]].op_type for n in clips] == ["Conv"]
+    assert 1e-6 in [onnx.numpy_helper.to_array(t) for t in written.graph.initializer if t.name == clips[0].input[1]]
+    check(build(POOLED), {"x": x}, composite, layers=True)
+
+
+@pytest.mark.parametrize(("alpha", "left"), [(2, 0), (3, 1)])
+def test_a_power_of_two_goes_back_in_the_kernel(alpha, left):
+    """L.T(2 s, w) = L.T(s, 2 w) to the last bit, and -1 likewise; other factors are products of their own."""
+    proto, x = behind_a_rectifier(1)
+    composite = Composite(((kind("conv"), rules.AlphaBeta(alpha, alpha - 1)), *uniform(rules.Epsilon()).pairs))
+    written = reflrp.compile(proto, composite, derived="stored")
+    numbers = {t.name: onnx.numpy_helper.to_array(t) for t in written.graph.initializer if not t.dims}
+    factors = [abs(numbers[i]) for n in written.graph.node if n.op_type == "Mul" for i in n.input if i in numbers]
+    negatives = [n for n in written.graph.node if n.op_type == "Neg"]
+    assert len([f for f in factors if f != choices.APART]) + len(negatives) == left
+    check(proto, {"x": x}, composite, layers=True)
+
+
 POOLED = """net (float[N, 2, 6, 6] x) => (float[N, 3] y)
 <float[4, 2, 3, 3] w1, float[4] b1, float[4, 4, 3, 3] w2, float[4] b2, float[3, 36] w4>
 {

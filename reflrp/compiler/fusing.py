@@ -30,8 +30,8 @@ def fused(term: Term, users: Counter[int]) -> Term | None:
     Only for a convolution L, whose bias and bounds runtimes take into it, and where no other term reads what lies between.
     """
     step = term.inputs[1].uniform if term.op == "Add" and term.is_float else None
-    if step is None or not step > 0 or users[id(term.inputs[0])] != 1:
-        return None
+    if step is None or not step > 0 or not users[id(term)] or users[id(term.inputs[0])] != 1:
+        return None  # what was fused before is read by none of them
     inner = term.inputs[0]
     biased = inner.inputs[0] if inner.op == "Relu" else inner
     layer, bias = biased.inputs if biased.op == "Add" else (biased, None)
