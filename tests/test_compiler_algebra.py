@@ -173,6 +173,17 @@ def test_a_choice_holds_where_nothing_arrives_at_a_layer():
         check(proto, {"x": x}, "AlphaBeta", layers=True)
 
 
+def test_what_a_file_computes_in_halves_is_no_part_of_a_difference():
+    """z- would be off by what rounding to 11 bits does to z."""
+    body = "r = Relu(x) c = Conv<pads = [1, 1, 1, 1]>(r, w, b) q = Relu(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(q)"
+    rng = np.random.default_rng(0)
+    w, b = rng.standard_normal((4, 16, 3, 3)).astype(np.float16), np.tile([0.1, -0.1], 2).astype(np.float16)
+    composite = Composite(((kind("conv"), rules.AlphaBeta()), *uniform(rules.Epsilon()).pairs))
+    written = reflrp.compile(model(body, "float16[N,16,6,6] x", "float16[] y", w=w, b=b), composite)
+    assert convolutions(written) == 2 + 2
+    assert not any(n.op_type == "If" for n in written.graph.node)
+
+
 def test_sums_of_few_products_are_not_worth_a_choice():
     composite = behind_the_first(rules.AlphaBeta())
     written = reflrp.compile(build(BLOCK), composite)

@@ -71,7 +71,7 @@ def _difference(layer: Term, bias: np.ndarray) -> tuple[Term, Term] | None:
         return None
     if (bias > 0).any() or (v > 0).any():
         return None
-    known = affine.known_of(layer)
+    known = [one for one in affine.known_of(layer) if one.term.op != "Cast"]  # halves have other digits
     return next(((z.term, part.term) for z in known for part in known if _completes(z, part, v, bias)), None)
 
 
