@@ -175,7 +175,9 @@ def test_a_choice_holds_where_nothing_arrives_at_a_layer():
 
 def test_what_a_file_computes_in_halves_is_no_part_of_a_difference():
     """z- would be off by what rounding to 11 bits does to z."""
-    body = "r = Relu(x) c = Conv<pads = [1, 1, 1, 1]>(r, w, b) q = Relu(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(q)"
+    body = (
+        "r = Relu(x) c = Conv<pads = [1, 1, 1, 1]>(r, w, b) q = Relu(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(q)"
+    )
     rng = np.random.default_rng(0)
     w, b = rng.standard_normal((4, 16, 3, 3)).astype(np.float16), np.tile([0.1, -0.1], 2).astype(np.float16)
     composite = Composite(((kind("conv"), rules.AlphaBeta()), *uniform(rules.Epsilon()).pairs))
