@@ -6,14 +6,14 @@ import numpy as np
 import onnx
 import onnx.reference
 import pytest
-from compiled import check
+from compiled import check, off, run
 from models import model
 from nets import build
 
 import reflrp
 from reflrp import rules
 from reflrp.arrays.kernels import Windows, conv, conv_transpose
-from reflrp.arrays.tracing import affine, arithmetic
+from reflrp.arrays.tracing import affine, arithmetic, choices
 from reflrp.arrays.tracing import windows as traced
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.composites import Composite, first, kind, uniform
@@ -108,11 +108,134 @@ def test_gamma_without_a_gate_costs_one_pass_for_both_denominators():
     check(proto, {"x": x}, composite, layers=True)
 
 
-def test_alpha_beta_keeps_both_passes():
-    """z- = z - z+ would save one, and lose digits wherever z- is small beside z+."""
-    proto = build(BLOCK)
+def test_the_negative_denominator_of_alpha_beta_is_the_output_less_the_positive_one():
+    """L(a, w-) + b- = (L(a, w) + b) - (L(a, w+) + b+), to the last bit."""
+    rng = np.random.default_rng(0)
+    a, w, b = fractions(rng, 2, 3, 5, 5), fractions(rng, 4, 3, 3, 3), fractions(rng, 4, 1, 1)
+    frame = Windows((5, 5), (3, 3), (2, 1), (1, 1), (1, 0), (1, 1))
+
+    def layer(change):
+        return conv(a, change(w), frame) + change(b)
+
+    parts = [layer(lambda x, part=part: part(x, 0)) for part in (np.maximum, np.minimum)]
+    assert (parts[1] == layer(lambda x: x) - parts[0]).all()
+
+
+def behind_a_rectifier(negative, bias=(0.1, -0.1)):
+    """A convolution of 16 channels at what a rectifier gives; the negative weights are so many times what was drawn."""
+    body = (
+        "r = Relu(x) c = Conv<pads = [1, 1, 1, 1]>(r, w, b) q = Relu(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(q)"
+    )
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((4, 16, 3, 3))
+    w = np.where(w < 0, negative * w, w).astype(np.float32)
+    x = abs(rng.standard_normal((3, 16, 6, 6))).astype(np.float32)
+    return model(body, "float[N,16,6,6] x", w=w, b=np.tile(bias, 2).astype(np.float32)), x
+
+
+def taken(proto, x):
+    """Of each choice of a compiled graph, whether the first value was taken."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(proto)
+    asked = [n.input[0] for n in shown.graph.node if n.op_type == "If"]
+    shown.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.BOOL, ()) for name in asked)
+    found = run(shown, {"x": x}, asked)
+    return [bool(found[name]) for name in asked]
+
+
+@pytest.mark.parametrize("rule", [rules.AlphaBeta(), rules.AlphaBeta(bias="ignore"), rules.AlphaBeta(3, 2)])
+@pytest.mark.parametrize(("negative", "holds"), [(1, True), (0.1, True), (1e-3, False), (1e-7, False)])
+def test_alpha_beta_saves_a_pass_where_the_run_keeps_its_digits(rule, negative, holds):
+    """Wherever z- is much smaller than z+, the graph makes the pass, and no digits are lost."""
+    proto, x = behind_a_rectifier(negative, bias=(0, 0) if rule.bias == "ignore" else (0.1, -0.1 * negative))
+    composite = Composite(((kind("conv"), rule), *uniform(rules.Epsilon()).pairs))
+    written = reflrp.compile(proto, composite)
+    assert convolutions(written) == 1 + 2
+    assert taken(written, x) == [holds]
+    assert off(proto, {"x": x}, composite)["relevance/x"].ours < 1e-5
+
+
+def test_without_a_look_at_the_digits_the_saved_pass_would_be_wrong(monkeypatch):
+    """What the choice is for: taken always, the difference is rounding where z- is small."""
+    proto, x = behind_a_rectifier(1e-7, bias=(0.1, -1e-8))
+    composite = Composite(((kind("conv"), rules.AlphaBeta()), *uniform(rules.Epsilon()).pairs))
+    monkeypatch.setattr(choices, "APART", -1)
+    assert taken(reflrp.compile(proto, composite), x) == [True]
+    assert off(proto, {"x": x}, composite)["relevance/x"].ours > 0.1
+
+
+def test_a_choice_holds_where_nothing_arrives_at_a_layer():
+    """At an input of zeros z+ and z- may be 0 both, and the quotients are those of the engine, with the stabiliser's sign."""
+    for bias in ((0, 0), (0.1, -0.1)):
+        proto, x = behind_a_rectifier(1, bias)
+        x[1] = 0
+        x[2, :, :, 3:] = -1
+        check(proto, {"x": x}, "AlphaBeta", layers=True)
+
+
+def test_what_a_file_computes_in_halves_is_no_part_of_a_difference():
+    """z- would be off by what rounding to 11 bits does to z."""
+    body = (
+        "r = Relu(x) c = Conv<pads = [1, 1, 1, 1]>(r, w, b) q = Relu(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(q)"
+    )
+    rng = np.random.default_rng(0)
+    w, b = rng.standard_normal((4, 16, 3, 3)).astype(np.float16), np.tile([0.1, -0.1], 2).astype(np.float16)
+    composite = Composite(((kind("conv"), rules.AlphaBeta()), *uniform(rules.Epsilon()).pairs))
+    written = reflrp.compile(model(body, "float16[N,16,6,6] x", "float16[] y", w=w, b=b), composite)
+    assert convolutions(written) == 2 + 2
+    assert not any(n.op_type == "If" for n in written.graph.node)
+
+
+def test_sums_of_few_products_are_not_worth_a_choice():
     composite = behind_the_first(rules.AlphaBeta())
-    assert convolutions(reflrp.compile(proto, composite)) == 2 * (2 + 2) + 1
+    written = reflrp.compile(build(BLOCK), composite)
+    assert convolutions(written) == 2 * (2 + 2) + 1
+    assert not any(n.op_type == "If" for n in written.graph.node)
+
+
+def nodes_by_output(proto):
+    """The node that makes each value."""
+    return {o: n for n in proto.graph.node for o in n.output}
+
+
+@pytest.mark.parametrize("rule", [rules.ZPlus(), rules.ZPlus(bias="ignore"), rules.Gamma(0.25), rules.AlphaBeta(1, 0)])
+def test_a_stabiliser_is_part_of_the_bias_where_nothing_else_reads_the_sum(rule):
+    """No number is added to what a convolution gives with its bias."""
+    proto, x = behind_a_rectifier(1)
+    composite = Composite(((kind("conv"), rule), *uniform(rules.Epsilon()).pairs))
+    written = reflrp.compile(proto, composite)
+    made, ours = nodes_by_output(written), [n for n in written.graph.node if n.name.startswith("reflrp/")]
+    denominators = [made[n.input[1]] for n in ours if n.op_type == "Div" and n.input[1] in made]
+    layers = [d for d in denominators if any(i in made and made[i].op_type == "Conv" for i in d.input)]
+    assert len(layers) == (
+        not isinstance(rule, rules.Gamma)
+    )  # of Gamma the sign is asked for: no gate is before the mean
+    check(proto, {"x": x}, composite, layers=True)
+
+
+def test_a_rectified_denominator_and_its_stabiliser_are_one_bound():
+    """max(z, 0) + epsilon is max(z + epsilon, epsilon), which runtimes make with the convolution."""
+    x = np.random.default_rng(0).standard_normal((3, 2, 6, 6)).astype(np.float32)
+    composite = zennit.EpsilonGammaBox(-4.0, 4.0)
+    written = reflrp.compile(build(POOLED), composite)
+    made = nodes_by_output(written)
+    clips = [n for n in written.graph.node if n.op_type == "Clip"]
+    assert [made[made[n.input[0]].input[0]].op_type for n in clips] == ["Conv"]
+    assert 1e-6 in [onnx.numpy_helper.to_array(t) for t in written.graph.initializer if t.name == clips[0].input[1]]
+    check(build(POOLED), {"x": x}, composite, layers=True)
+
+
+@pytest.mark.parametrize(("alpha", "left"), [(2, 0), (3, 1)])
+def test_a_power_of_two_goes_back_in_the_kernel(alpha, left):
+    """L.T(2 s, w) = L.T(s, 2 w) to the last bit, and -1 likewise; other factors are products of their own."""
+    proto, x = behind_a_rectifier(1)
+    composite = Composite(((kind("conv"), rules.AlphaBeta(alpha, alpha - 1)), *uniform(rules.Epsilon()).pairs))
+    written = reflrp.compile(proto, composite, derived="stored")
+    numbers = {t.name: onnx.numpy_helper.to_array(t) for t in written.graph.initializer if not t.dims}
+    factors = [abs(numbers[i]) for n in written.graph.node if n.op_type == "Mul" for i in n.input if i in numbers]
+    negatives = [n for n in written.graph.node if n.op_type == "Neg"]
+    assert len([f for f in factors if f != choices.APART]) + len(negatives) == left
+    check(proto, {"x": x}, composite, layers=True)
 
 
 POOLED = """net (float[N, 2, 6, 6] x) => (float[N, 3] y)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, helper
 
-from reflrp.arrays import Array
+from reflrp.arrays import Array, is_symbolic
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import BATCH, Dim, example
@@ -144,6 +144,9 @@ def _written(
     proto, graph, count = source.proto, program.graph, len(source.proto.graph.node)
     remember(program, trace)
     writer = LoopWriter(proto.graph, trace, program.opset, order.derived, source.outside)
+    known, sums = accounts(rows) if order.ledger else (None, [])
+    if order.init != "signs":  # an explainer gives the same to the last bit with its ledger and without
+        writer.expect(R.term for R in found.values() if is_symbolic(R))
     batch = _batch_name(proto, trace)
     for name, dtype, shape in added:
         proto.graph.input.append(_port(name, dtype, shape, batch))
@@ -158,9 +161,7 @@ def _written(
             _output(writer, prefix + name, found.get(name), graph.values[name].shape, batch)
     if EXPLAINED in found:
         _output(writer, EXPLAINED, found[EXPLAINED], graph.values[graph.resolve(graph.outputs[0])].shape, batch)
-    known = None
     if order.ledger:
-        known, sums = accounts(rows)
         _sums(writer, sums)
     rules = explainer.composite.title
     for key, text in (("version", version("reflrp")), ("rules", rules), ("source.sha256", source.digest)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from reflrp.arrays.tracing.dims import Dim, symbols_of
 from reflrp.arrays.tracing.polynomials import Floor, Monomial
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
 from reflrp.compiler.constants import Constants
+from reflrp.compiler.fusing import fused, users_of
 from reflrp.errors import ReflrpError
 
 PREFIX = "reflrp/"
@@ -42,11 +44,23 @@ class Writer:
         self.constants = Constants(graph, outside)
         self.count = 0
         self.lengths_made: dict[tuple[str, ...], str] = {}
+        self.users: Counter[int] = Counter()
+        self.fusions: dict[int, Term | None] = {}
 
     def name(self, op: str) -> str:
         """Return a new name."""
         self.count += 1
         return f"{PREFIX}{op}_{self.count}"
+
+    def expect(self, terms: Iterable[Term]) -> None:
+        """Say which terms will be written: what only one of them reads can be fused with it."""
+        self.users = users_of(terms)
+
+    def _fused(self, term: Term) -> Term | None:
+        if id(term) not in self.fusions:
+            self.fusions[id(term)] = fused(term, self.users)
+            self.held.append(term)
+        return self.fusions[id(term)]
 
     def write(self, term: Term) -> str:
         """Write a term and all that it needs, and return the name of its value."""
@@ -66,7 +80,8 @@ class Writer:
         return self.names[id(term)][0]
 
     def _needs(self, term: Term) -> Iterator[Term]:
-        yield from term.inputs
+        found = self._fused(term)
+        yield from term.inputs if found is None else (found,)
         if term.op == "constant":
             source = self._source(term)
             if source is not None:
@@ -114,6 +129,9 @@ class Writer:
     def _written(self, term: Term) -> tuple[str, ...]:
         if term.op == "value":
             return (term.get("name"),)
+        found = self._fused(term)
+        if found is not None:
+            return self.names[id(found)]
         if term.op == "output":
             return (self.names[id(term.inputs[0])][term.get("i")],)
         if term.value is not None:
@@ -196,6 +214,22 @@ class Writer:
 
     def _cast(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
         return operands, {"to": helper.np_dtype_to_tensor_dtype(term.dtype)}
+
+    def _if(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
+        names = ("then_branch", "else_branch")
+        return operands[:1], {k: self._branch(t) for k, t in zip(names, attributes["branches"], strict=True)}
+
+    def _branch(self, term: Term) -> GraphProto:
+        """Return a graph that makes a term, with all that is not written outside of it, or names what is."""
+        whole, known, lengths, inner = self.graph, dict(self.names), dict(self.lengths_made), GraphProto()
+        self.graph = inner
+        made = self.write(term)
+        if not inner.node:
+            made = self.node("Identity", [made], {})[0]
+        self.graph, self.names, self.lengths_made = whole, known, lengths
+        dims = [None if isinstance(n, Dim) else n for n in term.shape]
+        port = helper.make_tensor_value_info(made, helper.np_dtype_to_tensor_dtype(term.dtype), dims)
+        return helper.make_graph(inner.node, made, [], [port])
 
     def lengths(self, shape: Shape) -> str:
         """Return the name of a shape as a value of integers, worked out in the run where it depends on symbols."""

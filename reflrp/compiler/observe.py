@@ -7,12 +7,15 @@ is not (a rounding of a quantised network fell to the other side, say) is comput
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from reflrp.compiler.constants import kept_outside
 from reflrp.compiler.fed import feed
+from reflrp.compiler.source import slim
 from reflrp.engine import Program
 from reflrp.errors import InputError, ReflrpError
 
@@ -64,18 +67,17 @@ def confirmed(
 def _theirs(
     proto: ModelProto, feeds: Mapping[str, np.ndarray], names: list[str], weights: Mapping[str, np.ndarray]
 ) -> dict[str, Any] | None:
-    if not names or proto.ByteSize() + sum(a.nbytes for a in weights.values()) > LARGEST:
+    if not names or _bytes(proto) + sum(a.nbytes for a in weights.values()) > LARGEST:
         return None
     onnxruntime = library()
-    shown = ModelProto()
-    shown.CopyFrom(proto)
+    shown, given = _apart(proto)
     own = {o.name for o in shown.graph.output}
     shown.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in own)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # it runs once
     options.add_session_config_entry("session.disable_prepacking", "1")
-    kept = dict(weights)
+    kept = {**given, **weights}
     taken = feed(shown, kept)
     give(onnxruntime, options, kept)
     try:
@@ -85,6 +87,33 @@ def _theirs(
         return dict(zip(names, session.run(names, {**taken, **asked}), strict=True))
     except Exception:  # it lacks a kernel, as many for float64: the rule of `values` stands alone then
         return None
+
+
+def _bytes(proto: ModelProto) -> int:
+    """Return how many bytes the weights have that are in a proto; to ask the proto itself is to write it out."""
+    inside = (t for t in proto.graph.initializer if t.data_location != TensorProto.EXTERNAL)
+    return sum(prod(t.dims) * helper.tensor_dtype_to_np_dtype(t.data_type).itemsize for t in inside)
+
+
+def _apart(proto: ModelProto) -> tuple[ModelProto, dict[str, np.ndarray]]:
+    """Return a copy without the large weights, and these: written out and read again, they would take most of the time."""
+    found, own = slim(proto), {t.name for t in proto.graph.initializer}
+    ports, kept = [i for i in found.graph.input if i.name not in own], {t.name for t in found.graph.initializer}
+    del found.graph.input[:]
+    found.graph.input.extend(ports)
+    weights: dict[str, np.ndarray] = {}
+    for tensor in proto.graph.initializer:
+        if tensor.name in kept:
+            continue
+        if (
+            tensor.data_location != TensorProto.EXTERNAL
+            and helper.tensor_dtype_to_np_dtype(tensor.data_type).isbuiltin == 1
+        ):
+            weights[tensor.name] = numpy_helper.to_array(tensor)
+            found.graph.initializer.append(kept_outside(tensor.name, weights[tensor.name]))
+        else:
+            found.graph.initializer.append(tensor)
+    return found, weights
 
 
 def give(onnxruntime: Any, options: Any, weights: Mapping[str, np.ndarray]) -> None:

@@ -109,9 +109,8 @@ def _read(model: Any) -> tuple[ModelProto, str, Model | None]:
         model = path
     if isinstance(model, str | Path):
         loaded = load(model)  # says in our words what is wrong with the file
-        with Path(model).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return onnx.load(str(model), load_external_data=False), digest, loaded
+        data = Path(model).read_bytes()
+        return onnx.load_from_string(data), hashlib.sha256(data).hexdigest(), loaded
     if isinstance(model, bytes | bytearray | memoryview):
         load(bytes(model))
         return onnx.load_from_string(bytes(model)), hashlib.sha256(bytes(model)).hexdigest(), None

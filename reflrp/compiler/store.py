@@ -56,8 +56,10 @@ def _written(proto: ModelProto, weights: Mapping[str, np.ndarray], file: BinaryI
 
 def embedded(proto: ModelProto, outside: Mapping[str, np.ndarray] | None) -> ModelProto:
     """Return a model with the weights in it that were kept outside. Raises InputError for more than a proto can hold."""
-    size = proto.ByteSize() + sum(a.nbytes for a in (outside or {}).values())
-    if outside and size >= LARGEST:
+    size = (
+        proto.ByteSize() + sum(a.nbytes for a in outside.values()) if outside else 0
+    )  # to count is to write it all out
+    if size >= LARGEST:
         raise InputError(
             f"the compiled model has {limits.in_words(size)}, and a file of ONNX 2 GB at most: give out='model_lrp.onnx', "
             "so that its weights are written beside it"

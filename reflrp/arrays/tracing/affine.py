@@ -9,8 +9,10 @@ is the lower denominator of the generalised gamma rule: w + g w- = (2 + g) w - (
 
 It is done only where no digits can be lost. What rounding does to L(x, v) + c is bounded by a multiple of
 L(|x|, |v|) + |c|; if each |v| is at least KEPT of |alpha w| + |beta u|, and |c| of |alpha b| + |beta d|, the bound on the
-right grows by 1 / KEPT and no more, whatever x is. w- = w - w+, the negative denominator of alpha-beta, is not of that
-kind: where w > 0 it is zero, and what should cancel is left over as rounding of the larger part.
+right grows by 1 / KEPT and no more, whatever x is.
+
+w- = w - w+, the negative denominator of alpha-beta, is not of that kind: where w > 0 it is zero, and what should cancel is
+left over as rounding of the larger part. How much that is shows in the run (`choices`).
 """
 
 from __future__ import annotations
@@ -79,9 +81,14 @@ def at_least(value: Term, other: Term) -> bool:
     return one.w.shape == two.w.shape and bool((one.w >= two.w).all() and (one.b >= two.b).all())
 
 
+def known_of(layer: Term) -> list[Affine]:
+    """Return the values of a layer at its input that are known, with any weights."""
+    return layer.trace.affine.get(_key(layer), [])
+
+
 def unbiased(layer: Term) -> bool:
     """Return whether values of the same layer are known, and none has a bias."""
-    found = layer.trace.affine.get(_key(layer), [])
+    found = known_of(layer)
     return bool(found) and not any(one.b.any() for one in found)
 
 
@@ -90,7 +97,7 @@ def combined(layer: Term, bias: np.ndarray) -> Sum | None:
     v, best = layer.inputs[1].value, None
     if v is None or v.dtype != np.float32:
         return None
-    for parts in _pairs(layer.trace.affine.get(_key(layer), [])):
+    for parts in _pairs(known_of(layer)):
         factors = _factors(v, [p.w for p in parts])
         rest = None if factors is None else _rest(bias, factors, parts)
         if factors is not None and rest is not None and (best is None or not rest.any()):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays.tracing import affine
+from reflrp.arrays.tracing import affine, choices
 from reflrp.arrays.tracing.dims import broadcast
 from reflrp.arrays.tracing.moves import expand
 from reflrp.arrays.tracing.terms import Shape, Term, still
@@ -117,6 +117,9 @@ def _add(x: Term, y: Term) -> Term | None:
         if shared is not None:
             return binary("Mul", shared, binary("Add", _other(x, shared), _other(y, shared)))
     for a, b in ((x, y), (y, x)):
+        chosen = choices.stabilised(a, b)
+        if chosen is not None:
+            return chosen
         if a.value is not None and a.shape and b.op in affine.LAYERS and broadcast(a.shape, b.shape) == b.shape:
             return _biased(b, a, a.value)
     return None
@@ -129,8 +132,9 @@ def _biased(layer: Term, bias: Term, value: np.ndarray) -> Term:
         made = summed(found)
         affine.know(made, layer, value, serves=False)
         return made
-    made = plain("Add", layer, bias)
-    affine.know(made, layer, value)
+    chosen = choices.guarded(layer, value)
+    made = plain("Add", layer, bias) if chosen is None else chosen
+    affine.know(made, layer, value, serves=chosen is None)
     return made
 
 
@@ -141,8 +145,10 @@ def saved(layer: Term) -> Term:
     found = affine.combined(layer, np.zeros((), layer.dtype))
     if found is not None:
         return summed(found)
-    affine.know(layer, layer, np.zeros((), layer.dtype))
-    return layer
+    chosen = choices.guarded(layer, np.zeros((), layer.dtype))
+    made = layer if chosen is None else chosen
+    affine.know(made, layer, np.zeros((), layer.dtype), serves=chosen is None)
+    return made
 
 
 def summed(found: affine.Sum) -> Term:
@@ -190,6 +196,10 @@ def _div(x: Term, y: Term) -> Term | None:
         return _kept(x, y)
     if y.value is not None and y.is_float and bool((y.value != 0).all()) and _invertible(y.value):
         return binary("Mul", x, x.trace.constant(1 / y.value))
+    if x.op == "Neg":
+        return unary("Neg", binary("Div", x.inputs[0], y))
+    if x.op == "Mul" and x.inputs[1].doubling:
+        return binary("Mul", binary("Div", x.inputs[0], y), x.inputs[1])
     return _gated(x, y)
 
 

@@ -57,6 +57,11 @@ class Term:
         return first.item() if bool((self.value == first).all()) else None
 
     @property
+    def doubling(self) -> bool:
+        """Whether it is a power of two, or its negative, in all entries: products with it are exact."""
+        return self.is_float and bool(self.uniform) and abs(float(np.frexp(self.uniform)[0])) == 0.5
+
+    @property
     def is_float(self) -> bool:
         """Whether it holds floating numbers."""
         return self.dtype.kind == "f"

@@ -78,6 +78,7 @@ def conv(x: Term, w: Term, windows: Windows, groups: int) -> Term:
 
 def conv_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
     """Return the transpose of `conv`: a Conv with the mirrored kernel, where windows lie densely; else a ConvTranspose."""
+    s, w = _unscaled(s, w)
     s, turned = laid_out(s, windows.out), windows.mirrored
     if turned is not None:
         return conv(s, _derived(w, partial(kernels.mirror, groups=groups)), turned, groups)
@@ -121,6 +122,22 @@ def _open_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
     )  # fmt: skip
     first = tuple(b - cut for b, cut in zip(windows.begin, begin, strict=True))
     return index(found, (Ellipsis, *(slice(b, b + n) for b, n in zip(first, windows.size, strict=True))))
+
+
+def _unscaled(s: Term, w: Term) -> tuple[Term, Term]:
+    """Return -s or 2 s as s, with the sign or the factor in the kernel, where it costs nothing."""
+    if w.value is None:
+        return s, w
+    if s.op == "Neg":
+        return s.inputs[0], _derived(w, partial(scaled, factor=-1.0))
+    if s.op == "Mul" and s.inputs[1].doubling:
+        return s.inputs[0], _derived(w, partial(scaled, factor=s.inputs[1].uniform))
+    return s, w
+
+
+def scaled(w: Any, factor: float) -> Any:
+    """Return a kernel times a number."""
+    return w * factor
 
 
 def _few(w: Term, windows: Windows, groups: int) -> bool:

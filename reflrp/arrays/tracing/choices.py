@@ -1,0 +1,83 @@
+"""Choices that a run makes: a pass less where the digits that this input has show that it can be done without.
+
+Alpha-beta asks at an input x >= 0 for z+ = L(x, w+) + b+ and z- = L(x, w-) + b-, and z = z+ + z- is there already. Neither z+ nor
+z- sums up numbers of both signs, so rounding moves each by a multiple of itself only, and z by one of z+ + |z-|. Where
+|z-| > APART z+ in every entry, z - z+ is therefore off by at most 1 + 2 / APART times what z- itself may be off, and stands for
+it; where |z-| is smaller anywhere, the graph makes the pass. Then z - z+ < 0, so that its stabiliser's sign is known, too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reflrp.arrays.tracing import affine
+from reflrp.arrays.tracing.terms import Term
+
+APART = 1 / 64
+"""How much of z+ each |z-| must be for z - z+ to stand for z-."""
+
+WIDE = 128
+"""Sums of fewer products are made about as fast as what it takes to see whether they are needed."""
+
+
+def choice(holds: Term, one: Term, other: Term, *outside: Term) -> Term:
+    """Return a value where a condition holds, and another where not, of which the run makes only what it chose.
+
+    `outside` are what they read that is not made within.
+    """
+    return one.trace.make("If", (holds, *outside), one.shape, one.dtype, branches=(one, other))
+
+
+def guarded(layer: Term, bias: np.ndarray) -> Term | None:
+    """Return z- as z - z+, if the run shows that it can be; None for what is no z-, or where z or z+ is not there."""
+    found = _difference(layer, bias)
+    if found is None:
+        return None
+    trace, (z, part) = layer.trace, found
+    less = trace.make("Sub", (z, part), layer.shape)
+    room = trace.make("Mul", (part, trace.constant(np.asarray(APART), layer.dtype)), layer.shape, nonneg=True)
+    above = trace.make("Add", (less, room), layer.shape)
+    most = trace.make("ReduceMax", (above,), (), axes=tuple(range(len(layer.shape))), keepdims=0)
+    holds = trace.make("Less", (most, trace.constant(np.zeros((), layer.dtype))), (), bool, True)
+    passed = layer
+    if bias.any():
+        passed = trace.make("Add", (layer, trace.constant(bias, layer.dtype)), layer.shape)
+    return choice(holds, less, passed, less, *layer.inputs)
+
+
+def stabilised(value: Term, step: Term) -> Term | None:
+    """Return z- + c sgn z- for such a choice, whose sign is known where z - z+ is taken; None for anything else."""
+    if value.op != "If" or step.op != "Where":
+        return None
+    test, above, below = step.inputs
+    asked = test.op == "GreaterOrEqual" and test.inputs[0] is value and test.inputs[1].uniform == 0
+    if not asked or above.uniform is None or below.uniform is None:
+        return None
+    trace, (one, other) = value.trace, value.get("branches")
+    sign = trace.make("GreaterOrEqual", (other, test.inputs[1]), other.shape, bool, True)
+    moved = trace.make("Where", (sign, above, below), other.shape, other.dtype)
+    return choice(
+        value.inputs[0],
+        trace.make("Add", (one, below), one.shape),
+        trace.make("Add", (other, moved), other.shape),
+        *value.inputs[1:],
+    )
+
+
+def _difference(layer: Term, bias: np.ndarray) -> tuple[Term, Term] | None:
+    """Return z and z+ for a convolution plus a bias that is z-, exactly so in its weights."""
+    x, v = layer.inputs[0], layer.inputs[1].value
+    if layer.op != "Conv" or v is None or v.dtype != np.float32 or not x.nonneg or v[0].size < WIDE:
+        return None
+    if (bias > 0).any() or (v > 0).any():
+        return None
+    known = [one for one in affine.known_of(layer) if one.term.op != "Cast"]  # halves have other digits
+    return next(((z.term, part.term) for z in known for part in known if _completes(z, part, v, bias)), None)
+
+
+def _completes(z: affine.Affine, part: affine.Affine, v: np.ndarray, bias: np.ndarray) -> bool:
+    """Return whether v and a bias are those of z less those of a part with none < 0, to the last bit."""
+    if z is part or z.w.shape != v.shape or part.w.shape != v.shape or (part.b < 0).any():
+        return False
+    alike = bool((z.w[0] - part.w[0] == v[0]).all() and (z.b - part.b == bias).all())
+    return alike and bool((part.w >= 0).all() and (z.w - part.w == v).all())
