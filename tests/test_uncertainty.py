@@ -14,6 +14,7 @@ from reflrp import demo, rules
 from reflrp.engine.uncertainty import bars, coins, terms, turned
 from reflrp.errors import InputError
 from reflrp.explainer.bars import Handed
+from reflrp.explainer.cuts import Cut
 from reflrp.explainer.programs import Programs
 
 RULES = [
@@ -240,9 +241,9 @@ def test_the_memory_of_the_runs_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     explained = Programs.explained
 
-    def counted(self: Programs, feeds: dict[str, np.ndarray], *more: object, **named: object) -> object:
-        sizes.append(len(feeds["x"]))
-        return explained(self, feeds, *more, **named)  # type: ignore[arg-type]
+    def counted(self: Programs, cut: Cut) -> object:
+        sizes.append(len(cut.feeds["x"]))
+        return explained(self, cut)
 
     monkeypatch.setattr(Programs, "explained", counted)
     monkeypatch.setattr("reflrp.explainer.explainer.MEMORY", 12 * 8 * (4 + 64 + 64 + 3))
