@@ -112,7 +112,6 @@ def quick_graphs() -> None:
 
 def innvestigates() -> SimpleNamespace:
     """iNNvestigate's names in one place."""
-    quick_graphs()
     keras.backend.set_floatx("float64")
     from innvestigate import analyzer
     from innvestigate.analyzer.relevance_based import relevance_rule
@@ -129,6 +128,7 @@ def innvestigates() -> SimpleNamespace:
 
 
 def by_innvestigate(kept: Path) -> None:
+    quick_graphs()
     library = innvestigates()
     from innvestigate import analyzer
 
@@ -147,7 +147,7 @@ def by_innvestigate(kept: Path) -> None:
 
 
 def innvestigate_shown(kept: Path) -> None:
-    """Write what the scripts, the examples by hand and a sample of the vectors give."""
+    """Write what the scripts, the examples by hand and a sample of the vectors give: with graphs as users have them."""
     library = innvestigates()
     for name in ("bias", "batchnorm", "added_to_itself", "zero_sum", "groups", "layer_norm", "equal_maxima"):
         for_upstream(f"innvestigate_{name}", kept)
