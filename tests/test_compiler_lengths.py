@@ -429,3 +429,37 @@ def test_means_of_windows_that_are_all_full_are_open(given):
         x = models.draw(batch, 4, time)
         wanted = reflrp.explain(proto, x, "epsilon").relevance
         assert part(run(compiled, {"x": x})["relevance/x"], wanted) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        'MaxPool <kernel_shape = [4], strides = [2], auto_pad = "VALID", ceil_mode = 1>(h)',
+        'Conv <kernel_shape = [1], strides = [4], auto_pad = "SAME_UPPER">(h, k)',
+    ],
+)
+def test_what_a_runtime_makes_otherwise_for_some_lengths_is_not_taken_from_the_file(pool):
+    proto = models.model(
+        f"h = Relu(x) p = {pool} m = ReduceMean <axes = [2], keepdims = 0>(p) y = MatMul(m, w)",
+        "float[N,2,T] x",
+        w=(2, 3),
+        k=(2, 2, 1),
+    )
+    g = reflrp.compile(proto, "epsilon_plus_flat", target=1)
+    for t in range(5, 16):
+        x = {"x": models.draw(2, 2, t, seed=t).astype(np.float32)}
+        found = run(g, x, ["relevance/x"])["relevance/x"]
+        wanted = reflrp.explain(proto, x, "epsilon_plus_flat", target=1, dtype="float64").relevance
+        np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_a_pool_of_a_single_window():
+    proto = models.model(
+        "y = MaxPool <kernel_shape = [3, 2], strides = [4, 4], pads = [2, 1, 2, 1]>(x)", "float[N,2,H,W] x"
+    )
+    g = reflrp.compile(proto, "epsilon_plus", init="input")
+    for high, wide in ((4, 3), (2, 7), (9, 9)):
+        x = models.draw(2, 2, high, wide).astype(np.float32)
+        y = run(proto, {"x": x})["y"]
+        found = run(g, {"x": x, "init": y}, ["relevance/x"])["relevance/x"]
+        np.testing.assert_allclose(found, reflrp.explain(proto, x, "epsilon_plus", init=y).relevance, atol=1e-5)

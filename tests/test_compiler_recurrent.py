@@ -1,5 +1,7 @@
 """Recurrent nets of an open number of steps, compiled: one file gives at each number what the engine gives, unrolled."""
 
+from dataclasses import dataclass
+
 import models
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ import reflrp
 from reflrp import rules
 from reflrp.composites import Composite
 from reflrp.composites.composite import defaults
-from reflrp.composites.matchers import depth, first, kind, name
+from reflrp.composites.matchers import Matcher, depth, earliest, first, kind, name
+from reflrp.dialects.zennit.naming import Named
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 SIZES = ((3, 2), (4, 1), (11, 3))
@@ -167,9 +170,19 @@ def test_fewer_steps_than_three_say_so_in_the_run():
         run(g, drawn(2, 1))
 
 
+@dataclass(frozen=True)
+class Deep(Matcher):
+    """Someone's own matcher, which counts layers."""
+
+    low: int
+
+    def __call__(self, node, survey):
+        return survey.depths[node.name] > self.low
+
+
 def test_rules_for_all_steps_alike():
     proto = net("LSTM")
-    for matcher in (name("*.gates"), first("dense")):
+    for matcher in (name("*.gates"), name("*:d0.t*[0-9].gates"), first("dense"), Named(("LSTM_0",)) & kind("dense")):
         composite = Composite([(matcher, rules.Epsilon(0.5)), (kind("dense"), rules.Epsilon()), *defaults()])
         g = reflrp.compile(proto, composite)
         agrees(run(g, drawn(25, 1)), proto, drawn(25, 1), composite)
@@ -178,9 +191,16 @@ def test_rules_for_all_steps_alike():
         name("*.t20.*"),
         name("*57*") & kind("dense"),
         name("*.t2*") & kind("dense"),
+        name("*.t????.gates"),
+        name("*.t[1-9][0-9][0-9][0-9]*.gates"),
+        name("*1*2*3*4*gates"),
+        Named(("LSTM_0:d0.t20.gates",)),
+        lambda node, survey: ".t20." in node.name and node.kind == "dense",
+        kind("dense") & ~Deep(9),
+        earliest(lambda node, survey: ".t20." in node.name),
     ):
         composite = Composite([(matcher, rules.Epsilon(0.5)), (kind("dense"), rules.Epsilon()), *defaults()])
-        with pytest.raises(reflrp.InputError, match=r"tells the steps|in other steps"):
+        with pytest.raises(reflrp.InputError, match=r"tells the steps|in other steps|none of reflrp's own"):
             reflrp.compile(proto, composite)
 
 

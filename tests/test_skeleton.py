@@ -8,7 +8,7 @@ from models import model
 from onnx import TensorProto, numpy_helper
 
 import reflrp
-from reflrp.importer.skeleton import LARGE, Inside, skeleton
+from reflrp.importer.skeleton import GRAPH, INITIALIZER, LARGE, Inside, _message, skeleton
 
 
 def large(kind=np.float32):
@@ -105,3 +105,22 @@ def test_data_that_do_not_fit_their_dims_are_refused(tmp_path):
     proto.graph.initializer[0].raw_data = proto.graph.initializer[0].raw_data[:-4]
     with pytest.raises(reflrp.ModelError, match="'w' cannot be read"):
         reflrp.load(put(tmp_path, proto.SerializeToString()))
+
+
+def test_of_data_that_are_there_twice_the_last_count(tmp_path):
+    data = large().SerializeToString()
+    tensor = large().graph.initializer[0].SerializeToString()
+    for more in (b"1234", bytes(len(tensor))):
+        twice = TensorProto(raw_data=more).SerializeToString()
+        path = put(tmp_path, _with_first(data, tensor + twice))
+        assert skeleton(path) is None
+
+
+def _with_first(data, tensor):
+    """A model whose first initializer has these bytes."""
+    proto = onnx.load_from_string(data)
+    graph = onnx.GraphProto()
+    graph.CopyFrom(proto.graph)
+    del graph.initializer[0]
+    proto.ClearField("graph")
+    return proto.SerializeToString() + _message(GRAPH, _message(INITIALIZER, tensor) + graph.SerializeToString())

@@ -19,7 +19,7 @@ from reflrp.compiler.opening import Opened, alike, as_plain, matched
 from reflrp.compiler.source import Given, opset_of
 from reflrp.compiler.tracing import Tracer, tracer
 from reflrp.compiler.unrolled import check_matchers, check_steps, first_two, loops
-from reflrp.compiler.values import shared
+from reflrp.compiler.values import shared, strayed
 from reflrp.engine import Program, prepare
 from reflrp.engine.witness import compare
 from reflrp.errors import InputError
@@ -103,7 +103,7 @@ def with_lengths(
         check_matchers(explainer.composite, plain.graph, graph)
         rules = _same_rules(explainer, graph, plain)
     named = shared(graph, source.model.source, source.named)
-    named = {k for k in named if k in confirmed_ones or k not in plain.graph.values}
+    named = {k for k in named if k in confirmed_ones or k not in plain.graph.values} - strayed(source.model.source)
     real = np.dtype(explainer.dtype)
     program = prepare(graph, rules, converter("numpy", explainer.dtype))
     trace = Trace(most=dict(found.most), real=real)

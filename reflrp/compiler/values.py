@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from reflrp.ir import Graph
 
 if TYPE_CHECKING:
+    from reflrp.importer.node import OnnxNode
     from reflrp.importer.source import Source
 
 
@@ -36,3 +37,30 @@ def shared(graph: Graph, source: Source, named: Collection[str]) -> set[str]:
         if ours.output in named and ours.output in before and parts >= 0 and not parts & ~before[ours.output]:
             found.add(ours.output)
     return found
+
+
+def strayed(source: Source) -> set[str]:
+    """Return the values of a file that onnxruntime makes in another way than ONNX says, for some lengths only.
+
+    An example says nothing of the other lengths. Where SAME windows lie further apart than they are wide, onnxruntime takes entries
+    away in place of padding; with ceil_mode beside VALID it has one window more for some lengths.
+    """
+    found = set[str]()
+    for node in source.nodes:
+        if _strays(node, source) or not found.isdisjoint(node.reads):
+            found.update(filter(None, node.outputs))
+    return found
+
+
+def _strays(node: OnnxNode, source: Source) -> bool:
+    asked = node.attributes
+    mode, strides = asked.get("auto_pad", "NOTSET"), asked.get("strides", ())
+    if mode == "VALID":
+        return bool(asked.get("ceil_mode", 0))
+    if mode not in ("SAME_UPPER", "SAME_LOWER"):
+        return False
+    weights = (source.constants.get(name) for name in node.inputs[1:])
+    kernel = asked.get("kernel_shape") or next((w.shape[2:] for w in weights if w is not None and w.ndim > 2), ())
+    kernel = kernel or (1,) * len(strides)
+    spans = (d * (k - 1) + 1 for k, d in zip(kernel, asked.get("dilations", (1,) * len(kernel)), strict=False))
+    return any(s > span + 1 for s, span in zip(strides, spans, strict=False))

@@ -102,13 +102,15 @@ def _graph(file: BinaryIO, graph: _Field, inside: Inside) -> bytes:
 
 
 def _tensor(file: BinaryIO, tensor: _Field, inside: Inside, number: int) -> bytes:
-    out = io.BytesIO()
+    out, parts = io.BytesIO(), 0
     for one in _fields(file, tensor.content, tensor.end):
-        if one.number != RAW or one.kind != MESSAGE or one.end - one.content < LARGE:
+        raw = one.number == RAW and one.kind == MESSAGE
+        parts += raw
+        if parts > 1:
+            raise _Odd  # the last one counts
+        if not raw or one.end - one.content < LARGE:
             out.write(_copied(file, one))
             continue
-        if number in inside.pieces:
-            raise _Odd
         inside.pieces[number] = Piece(one.content, one.end - one.content)
     return out.getvalue()
 

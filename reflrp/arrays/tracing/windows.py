@@ -255,7 +255,11 @@ def unpicked(s: Term, places: Term, windows: Windows, shape: Shape) -> Term:
         t >= d * (k - 1) + 1 for t, d, k in zip(windows.strides, windows.dilations, windows.kernel, strict=True)
     )
     plain = len(shape) == len(windows.size) + 2 and set(windows.dilations) == {1}
-    if apart and plain and not _open_frame(windows):
+    frame = zip(windows.kernel, windows.begin, windows.end, strict=True)
+    room = not _open_frame(windows) and all(
+        k > b + e for k, b, e in frame
+    )  # else an axis of one window has none to unpool
+    if apart and plain and room:
         return s.trace.make(
             "MaxUnpool", (s, places), shape, s.dtype, s.nonneg, kernel_shape=windows.kernel,
             pads=(*windows.begin, *windows.end), strides=windows.strides,
