@@ -5,12 +5,13 @@ mutant that some vector must kill (`mutants`).
 """
 
 from reflrp.conformance.readings.base import Reading, Specs
+from reflrp.conformance.readings.close import CLOSE
 from reflrp.conformance.readings.graphs import GRAPHS
 from reflrp.conformance.readings.libraries import LIBRARIES
 from reflrp.conformance.readings.linear_table import LINEAR
 from reflrp.conformance.readings.others import OTHERS
 
-READINGS: tuple[Reading, ...] = (*LINEAR, *OTHERS, *GRAPHS)
+READINGS: tuple[Reading, ...] = (*LINEAR, *OTHERS, *GRAPHS, *CLOSE)
 """All readings, in the order of the clauses."""
 
 PUBLISHED: tuple[Reading, ...] = (*(r for r in READINGS if r.status == "variant" or r.seen_in), *LIBRARIES)
