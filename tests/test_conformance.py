@@ -366,6 +366,33 @@ def test_a_clause_conforms_only_if_all_of_its_cases_do():
     assert report.clauses() == {"EPS-1": "deviates", "EPS-2": "unsupported"}
 
 
+def test_a_clause_answers_for_its_own_deviations_alone():
+    both, third = ("EPS-1", "EPS-2"), ("EPS-1", "EPS-2", "STAB-1")
+    passed, failed = Row("a", ("EPS-1", "STAB-1"), "PASS"), Row("b", both, "FAIL")
+
+    def states(*rows):
+        return Report("l", "1", "float64", "s", "i", rows).clauses()
+
+    assert states(passed, failed) == {"EPS-1": "conforms", "STAB-1": "conforms", "EPS-2": "deviates"}
+    named = Row("c", third, "DEVIATES", "bias spread")
+    assert states(passed, named) == {"EPS-1": "conforms", "STAB-1": "conforms", "EPS-2": "deviates"}
+    cleared = Row("d", ("EPS-2",), "PASS")
+    assert states(passed, cleared, failed) == {"EPS-1": "inconclusive", "STAB-1": "conforms", "EPS-2": "inconclusive"}
+    assert states(failed) == {"EPS-1": "deviates", "EPS-2": "deviates"}, "nothing clears either"
+    assert states(passed, cleared, failed, named)["EPS-1"] == "conforms", "EPS-2 accounts for what failed"
+    plain = Row("e", ("EPS-1", "STAB-3"), "VARIANT", "form=plain")
+    assert states(plain) == {"EPS-1": "conforms", "STAB-3": "variant"}
+    assert states(Row("f", both, "ERROR", message="x holds a NaN"), passed)["EPS-1"] == "conforms"
+    assert states(Row("g", both, "NOT_REJECTED")) == {"EPS-1": "deviates", "EPS-2": "inconclusive"}
+
+
+def test_a_mutant_speaks_against_its_clause_alone():
+    for tag, clause in (("bias spread", "EPS-2"), ("towards 0", "STAB-1")):
+        reading = next(r for r in READINGS if (r.clause, r.tag) == (clause, tag))
+        found = run(literal.Adapter(reading), ["epsilon/*_dense", "epsilon/negative*", "epsilon/zero_sums*"]).clauses()
+        assert [c for c, state in found.items() if state == "deviates"] == [clause]
+
+
 def test_files_of_other_languages_are_judged(tmp_path):
     wanted = ["epsilon/epsilon_dense", "epsilon/epsilon_conv1d", "epsilon/epsilon_0_dense", "reject/alpha_nearly"]
     case: Case

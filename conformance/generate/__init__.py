@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from reflrp.conformance.generate import (
     attention,
     batchnorm,
+    close,
+    close_graphs,
     edges,
     edges_signs,
     functions,
     linear,
     meetings,
     moves,
+    native,
     networks,
     pools,
     recurrence,
@@ -38,6 +41,9 @@ GROUPS = (
     recurrence,
     networks,
     refusals,
+    native,
+    close,
+    close_graphs,
 )
 """What makes cases, in the order of the suite."""
 

@@ -77,9 +77,10 @@ def _expected(draft: Draft, answer: Answer) -> dict[str, np.ndarray]:
 
 
 def _inner(draft: Draft, answer: Answer) -> dict[str, np.ndarray]:
-    """Return the relevance of inner values, from the output backwards."""
+    """Return the relevance of the file's inner values, from the output backwards."""
     outer = {*draft.net.inputs, *draft.net.outputs}
-    return {f"relevance/{k}": nearest(v) for k, v in answer.relevance.items() if k not in outer}
+    named = {name for node in draft.net.nodes for name in node.output} - outer
+    return {f"relevance/{k}": nearest(v) for k, v in answer.relevance.items() if k in named}
 
 
 def _told_apart(
