@@ -387,9 +387,16 @@ def test_a_clause_answers_for_its_own_deviations_alone():
 
 
 def test_a_mutant_speaks_against_its_clause_alone():
-    for tag, clause in (("bias spread", "EPS-2"), ("towards 0", "STAB-1")):
+    """By name, though each case tests several clauses."""
+    several = ["epsilon/epsilon_dense", "epsilon/epsilon_conv1d", "epsilon/epsilon_conv2d_pad"]
+    for tag, clause in (
+        ("bias spread", "EPS-2"),
+        ("towards 0", "STAB-1"),
+        ("absolute", "EPS-1"),
+        ("kernel mirrored", "LAYER-1"),
+    ):
         reading = next(r for r in READINGS if (r.clause, r.tag) == (clause, tag))
-        found = run(literal.Adapter(reading), ["epsilon/*_dense", "epsilon/negative*", "epsilon/zero_sums*"]).clauses()
+        found = run(literal.Adapter(reading), several).clauses()
         assert [c for c, state in found.items() if state == "deviates"] == [clause]
 
 

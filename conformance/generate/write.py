@@ -23,7 +23,7 @@ from reflrp.conformance.literal.numbers import nearest
 from reflrp.conformance.readings import READINGS, Reading
 from reflrp.conformance.verdicts import distance
 
-SUITE = "2026.1"
+SUITE = "2026.2"
 """The version of the vectors."""
 
 APART = 100
@@ -152,7 +152,7 @@ def _record(
     ops = sorted({n.op_type for n in proto.graph.node})
     return {
         "id": draft.id,
-        "since": SUITE,
+        "since": draft.since,
         "level": draft.level,
         "clauses": list(clauses),
         "flags": sorted({*draft.flags, *_flags(draft)}),
