@@ -73,12 +73,20 @@ def hook_of(network: Network, spec: RuleSpec) -> Any:
         return None
     if spec.rule not in RULES:
         raise Unsupported(f"zennit has no rule {spec.rule!r}")
+    if spec.rule in OF_PARAMETERS and _has_operand(network.step(spec.node).module):
+        raise Unsupported("a constant of a function is no parameter, which zennit's rule would change")
     params = dict(spec.params)
     if spec.rule == "z_box":
         weight = getattr(network.step(spec.node).module, "weight", None)
         rank = 2 if weight is None else weight.ndim
         params |= {k: _bound(params[k], rank) for k in ("low", "high")}
     return RULES[spec.rule](params)
+
+
+def _has_operand(module: Any) -> bool:
+    """Return whether a module is a function that adds a constant to a value, or multiplies it with one."""
+    whole = torch_modules.is_function(module) and module.title in ("Add", "Sub", "Sum", "Mul", "Div")
+    return whole and not all(module.places)
 
 
 def _module(network: Network, spec: RuleSpec) -> str:
@@ -179,6 +187,9 @@ RULES: Mapping[str, Callable[[Params], Any]] = {
     "z_plus": _z_plus,
 }
 """The rules that zennit has, by the names that cases give them."""
+
+OF_PARAMETERS = frozenset({"alpha_beta", "flat", "gamma", "w_square", "z_box", "z_plus"})
+"""The rules that compute with other parameters than a module's own."""
 
 UNHOOKED: Mapping[str, Callable[[Any], bool]] = {
     "gradient": lambda module: True,
