@@ -88,6 +88,8 @@ def conv_transpose(node: Node) -> Result:
     rank = w.ndim - 2
     if a.get("group", 1) != 1 or "output_shape" in a or a.get("auto_pad", "NOTSET") != "NOTSET":
         raise Unsupported("Keras transposes no convolution in groups")
+    if max(_axes(a, "dilations", rank)) > 1:
+        raise Unsupported("TensorFlow transposes no dilated convolution on a CPU")
     if rank == 3:
         raise Unsupported("Keras is not asked to transpose a convolution over three axes")
     kind = {1: L.Conv1DTranspose, 2: L.Conv2DTranspose}[rank]
