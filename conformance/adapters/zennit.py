@@ -73,7 +73,7 @@ def hook_of(network: Network, spec: RuleSpec) -> Any:
         return None
     if spec.rule not in RULES:
         raise Unsupported(f"zennit has no rule {spec.rule!r}")
-    if spec.rule in OF_PARAMETERS and _has_operand(network.step(spec.node).module):
+    if spec.rule in OF_PARAMETERS and torch_modules.has_constant(network.step(spec.node).module):
         raise Unsupported("a constant of a function is no parameter, which zennit's rule would change")
     params = dict(spec.params)
     if spec.rule == "z_box":
@@ -81,12 +81,6 @@ def hook_of(network: Network, spec: RuleSpec) -> Any:
         rank = 2 if weight is None else weight.ndim
         params |= {k: _bound(params[k], rank) for k in ("low", "high")}
     return RULES[spec.rule](params)
-
-
-def _has_operand(module: Any) -> bool:
-    """Return whether a module is a function that adds a constant to a value, or multiplies it with one."""
-    whole = torch_modules.is_function(module) and module.title in ("Add", "Sub", "Sum", "Mul", "Div")
-    return whole and not all(module.places)
 
 
 def _module(network: Network, spec: RuleSpec) -> str:
