@@ -19,6 +19,9 @@ VERDICTS = CONFORM | FAILING | {"XPASS", "FORWARD", "UNSUPPORTED"}
 
 SCHEMA = "reflrp-conformance-report-1"
 
+DENOMINATORS = "STAB-"
+"""How the clauses of stabilisers begin."""
+
 NAMED = (*READINGS, *LIBRARIES)
 """The readings whose tags verdicts carry."""
 
@@ -152,20 +155,30 @@ def states(rows: Sequence[Row]) -> dict[str, str]:
 
     A clause deviates where a failing case speaks against it alone: a known reading of it gives the answer, the case names no
     other clause, or all others that it names conform somewhere. Where a case fails and none of its clauses deviates, all are
-    inconclusive.
+    inconclusive. An exception on a case of denominators alone clears nothing and speaks against nothing.
     """
     judged = [row for row in rows if row.verdict != "UNSUPPORTED"]
     failing = [row for row in judged if row.verdict == "XPASS" or row.verdict in FAILING or row.declared]
     passed = {clause for row in judged if row.conforms and not row.declared for clause in row.clauses}
-    deviates = {clause for row in failing for clause in blamed(row, "deviation") or _left(row, passed)}
+    telling = [row for row in failing if not _says_nothing(row)]
+    deviates = {clause for row in telling for clause in blamed(row, "deviation") or _left(row, passed)}
     open_ = {c for row in judged if row.verdict == "FORWARD" for c in row.clauses}
-    open_ |= {c for row in failing if not deviates & {*blamed(row), *row.clauses} for c in row.clauses}
+    open_ |= {c for row in telling if not deviates & {*blamed(row, "deviation"), *row.clauses} for c in row.clauses}
     variant = {clause for row in judged if row.verdict in ("VARIANT", "DEVIATES") for clause in blamed(row)}
     told = {**dict.fromkeys(passed, "conforms"), **dict.fromkeys(variant, "variant")}
     told |= {**dict.fromkeys(open_, "inconclusive"), **dict.fromkeys(deviates, "deviates")}
     named = dict.fromkeys(clause for row in rows for clause in row.clauses)
     explained = dict.fromkeys((c for row in failing for c in row.clauses), "inconclusive")
     return {clause: told.get(clause) or explained.get(clause, "unsupported") for clause in named}
+
+
+def _raised(row: Row) -> bool:
+    """Return whether the library raised, or gave no numbers at all: what is wrong is no denominator."""
+    return row.verdict == "ERROR" and "NaN" not in row.message
+
+
+def _says_nothing(row: Row) -> bool:
+    return _raised(row) and all(clause.startswith(DENOMINATORS) for clause in row.clauses)
 
 
 def _left(row: Row, passed: set[str]) -> frozenset[str]:
@@ -177,7 +190,7 @@ def blamed(row: Row, status: str = "") -> frozenset[str]:
     """Return the clauses that a verdict by itself speaks of: those of the readings that give the answer, of a NaN STAB-2.
 
     With a status, those of its readings that have this one: what is a deviation together may be made of variants, too.
-    An error, and a refusal that is missing, speak against the first clause of their case.
+    An error, and a refusal that is missing, speak against the first clause of their case; an error not against denominators.
     """
     if row.verdict in ("VARIANT", "DEVIATES"):
         of = frozenset(
@@ -186,4 +199,6 @@ def blamed(row: Row, status: str = "") -> frozenset[str]:
         return of & set(row.clauses) or of
     if row.verdict == "ERROR" and "NaN" in row.message:
         return frozenset({"STAB-2"})
-    return frozenset(row.clauses[:1] if row.verdict in ("ERROR", "NOT_REJECTED") else ())
+    if _raised(row):
+        return frozenset([clause for clause in row.clauses if not clause.startswith(DENOMINATORS)][:1])
+    return frozenset(row.clauses[:1] if row.verdict == "NOT_REJECTED" else ())

@@ -41,8 +41,8 @@ MATRIX = """## Clause by clause
 
 *variant*: another published reading than the one that a vector asks for. An answer that known readings give is held against their
 clauses alone, since all others it follows; a NaN against STAB-2; another error, or a refusal that is missing, against its vector's
-first clause; any other answer against those clauses of its vector that no other vector clears. A question mark: it may be one of
-several clauses. A dash: the library has no such thing.
+first clause, but an error against no denominator; any other answer against those clauses of its vector that no other vector clears.
+A question mark: it may be one of several clauses, or nothing was left to judge it by. A dash: the library has no such thing.
 """
 
 

@@ -26,7 +26,7 @@ from reflrp.conformance.adapters import compiled, literal
 from reflrp.conformance.adapters.reflrp import Adapter
 from reflrp.conformance.cases import VECTORS, altered, index
 from reflrp.conformance.commands import list_
-from reflrp.conformance.generate import GROUPS
+from reflrp.conformance.generate import GROUPS, drafts_of
 from reflrp.conformance.generate.draft import Draft
 from reflrp.conformance.generate.write import Refused, files_of
 from reflrp.conformance.judging import judge
@@ -79,7 +79,7 @@ def test_reflrp_refuses_by_its_own_errors():
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS, ids=lambda g: g.__name__.rpartition(".")[2])
 def test_vectors_are_what_the_generator_gives(group):
-    for draft in group.drafts():
+    for draft in drafts_of(group):
         for name, data in files_of(draft).items():
             assert (VECTORS / draft.id / name).read_bytes() == data, f"{draft.id}/{name}: run `make vectors`"
 
@@ -384,6 +384,12 @@ def test_a_clause_answers_for_its_own_deviations_alone():
     assert states(plain) == {"EPS-1": "conforms", "STAB-3": "variant"}
     assert states(Row("f", both, "ERROR", message="x holds a NaN"), passed)["EPS-1"] == "conforms"
     assert states(Row("g", both, "NOT_REJECTED")) == {"EPS-1": "deviates", "EPS-2": "inconclusive"}
+    raised = Row("h", ("STAB-1",), "ERROR", message="TypeError: no")
+    assert states(raised) == {"STAB-1": "inconclusive"}
+    assert states(passed, raised)["STAB-1"] == "conforms"
+    assert states(Row("i", ("STAB-1", "RATIO-1"), "ERROR", message="TypeError: no"))["RATIO-1"] == "deviates"
+    elsewhere = Row("j", ("EPS-1", "STAB-3"), "DEVIATES", "form=plain + bias spread")
+    assert states(passed, elsewhere) == {"EPS-1": "conforms", "STAB-1": "conforms", "STAB-3": "variant"}
 
 
 def test_a_mutant_speaks_against_its_clause_alone():

@@ -9,6 +9,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import ModuleType
 
 from reflrp.conformance.generate import (
     attention,
@@ -55,4 +56,9 @@ SINCE = dict.fromkeys((native, close, close_graphs), "2026.2")
 def drafts() -> Iterator[Draft]:
     """Yield all cases of the suite."""
     for group in GROUPS:
-        yield from (replace(draft, since=SINCE.get(group, draft.since)) for draft in group.drafts())
+        yield from drafts_of(group)
+
+
+def drafts_of(group: ModuleType) -> Iterator[Draft]:
+    """Yield the cases of a group, each with the version that it came with."""
+    return (replace(draft, since=SINCE.get(group, draft.since)) for draft in group.drafts())
