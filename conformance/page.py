@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reflrp.conformance.cases import Case, select
-from reflrp.conformance.readings import READINGS
+from reflrp.conformance.readings import LIBRARIES, READINGS
 from reflrp.conformance.specification import Clause, clauses, sources
 
 ROOMS = ("arrays", "ops", "passes", "rules")
@@ -29,8 +29,9 @@ What "the same rule" means, one statement a clause. The ids are permanent. This 
 name alone. *informative*: follows from other clauses. In the equations a is the input, w the parameter, b the bias,
 z = sum_j a_j w_jk + b_k, R the relevance of the output, st the stabilised denominator, x+ = max(x, 0), x- = min(x, 0).
 
-{count} clauses, {cases} vectors, {readings} other readings that the vectors tell apart. How a library is held against them:
-[conformance.md](conformance.md); what other libraries do: [verdicts.md](verdicts.md).
+{count} clauses, {cases} vectors, {readings} other readings that the vectors tell apart, and {more} that were found in libraries and
+stand in no vector: verdicts try them, too. How a library is held against them: [conformance.md](conformance.md); what other
+libraries do: [verdicts.md](verdicts.md).
 """
 
 
@@ -69,7 +70,7 @@ def _file(module: str) -> str:
 def page() -> str:
     """Return the page."""
     cases, where, all_ = select("*"), places(), clauses()
-    lines = [HEAD.format(count=len(all_), cases=len(cases), readings=len(READINGS))]
+    lines = [HEAD.format(count=len(all_), cases=len(cases), readings=len(READINGS), more=len(LIBRARIES))]
     family = ""
     for clause in all_.values():
         if clause.id.rsplit("-", 1)[0] != family:
@@ -88,7 +89,7 @@ def _clause(clause: Clause, where: dict[str, tuple[str, int]], cases: list[Case]
     code = [f"[{name}](../{file}#L{line})" for name, (file, line) in sorted(where.items())]
     lines += [f"- code: {', '.join(code)}"] if code else []
     lines += [f"- variant `{tag}`: {text}" for tag, text in clause.variants.items()]
-    for reading in READINGS:
+    for reading in (*READINGS, *LIBRARIES):
         if reading.clause == clause.id and (reading.seen_in or reading.status == "deviation"):
             seen = f" Seen in {', '.join(reading.seen_in)}." if reading.seen_in else ""
             lines.append(f"- otherwise, *{reading.tag}*: {reading.text}{seen}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from reflrp.conformance.readings import LIBRARIES, READINGS
 from reflrp.conformance.verdicts import CONFORM, FAILING
 from reflrp.errors import InputError
 from reflrp.ground import checks
@@ -17,6 +18,12 @@ from reflrp.storage.files import named, read_text, write_beside
 VERDICTS = CONFORM | FAILING | {"XPASS", "FORWARD", "UNSUPPORTED"}
 
 SCHEMA = "reflrp-conformance-report-1"
+
+DENOMINATORS = "STAB-"
+"""How the clauses of stabilisers begin."""
+
+NAMED = (*READINGS, *LIBRARIES)
+"""The readings whose tags verdicts carry."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +111,8 @@ class Report:
         return not any(row.fails for row in self.rows)
 
     def clauses(self) -> dict[str, str]:
-        """Return each clause's state: a clause conforms only if all of its cases that could be judged do."""
-        found: dict[str, list[Row]] = {}
-        for row in self.rows:
-            for clause in row.clauses:
-                found.setdefault(clause, []).append(row)
-        return {clause: state(rows) for clause, rows in found.items()}
+        """Return each clause's state: deviates, inconclusive, variant, conforms or unsupported; see `states`."""
+        return states(self.rows)
 
     def save(self, path: str | Path) -> None:
         """Write the report as JSON."""
@@ -147,13 +150,55 @@ def _row(record: dict[str, Any]) -> Row:
     return row
 
 
-def state(rows: Iterable[Row]) -> str:
-    """Return what rows say together: deviates, conforms, variant, inconclusive or unsupported."""
-    verdicts = {"DEVIATES" if row.verdict in FAILING or row.declared else row.verdict for row in rows}
-    if verdicts & {"DEVIATES", "XPASS"}:
-        return "deviates"
-    if "FORWARD" in verdicts:
-        return "inconclusive"
-    if not verdicts & CONFORM:
-        return "unsupported"
-    return "variant" if "VARIANT" in verdicts else "conforms"
+def states(rows: Sequence[Row]) -> dict[str, str]:
+    """Return {clause: deviates, inconclusive, variant, conforms or unsupported}.
+
+    A clause deviates where a failing case speaks against it alone: a known reading of it gives the answer, the case names no
+    other clause, or all others that it names conform somewhere. Where a case fails and none of its clauses deviates, all are
+    inconclusive. An exception on a case of denominators alone clears nothing and speaks against nothing.
+    """
+    judged = [row for row in rows if row.verdict != "UNSUPPORTED"]
+    failing = [row for row in judged if row.verdict == "XPASS" or row.verdict in FAILING or row.declared]
+    passed = {clause for row in judged if row.conforms and not row.declared for clause in row.clauses}
+    telling = [row for row in failing if not _says_nothing(row)]
+    deviates = {clause for row in telling for clause in blamed(row, "deviation") or _left(row, passed)}
+    open_ = {c for row in judged if row.verdict == "FORWARD" for c in row.clauses}
+    open_ |= {c for row in telling if not deviates & {*blamed(row, "deviation"), *row.clauses} for c in row.clauses}
+    variant = {clause for row in judged if row.verdict in ("VARIANT", "DEVIATES") for clause in blamed(row)}
+    told = {**dict.fromkeys(passed, "conforms"), **dict.fromkeys(variant, "variant")}
+    told |= {**dict.fromkeys(open_, "inconclusive"), **dict.fromkeys(deviates, "deviates")}
+    named = dict.fromkeys(clause for row in rows for clause in row.clauses)
+    explained = dict.fromkeys((c for row in failing for c in row.clauses), "inconclusive")
+    return {clause: told.get(clause) or explained.get(clause, "unsupported") for clause in named}
+
+
+def _raised(row: Row) -> bool:
+    """Return whether the library raised, or gave no numbers at all: what is wrong is no denominator."""
+    return row.verdict == "ERROR" and "NaN" not in row.message
+
+
+def _says_nothing(row: Row) -> bool:
+    return _raised(row) and all(clause.startswith(DENOMINATORS) for clause in row.clauses)
+
+
+def _left(row: Row, passed: set[str]) -> frozenset[str]:
+    """Return the clauses that a failure without a name speaks against: the only one, or those that no other case clears."""
+    return frozenset(row.clauses) - passed if len(row.clauses) > 1 else frozenset(row.clauses)
+
+
+def blamed(row: Row, status: str = "") -> frozenset[str]:
+    """Return the clauses that a verdict by itself speaks of: those of the readings that give the answer, of a NaN STAB-2.
+
+    With a status, those of its readings that have this one: what is a deviation together may be made of variants, too.
+    An error, and a refusal that is missing, speak against the first clause of their case; an error not against denominators.
+    """
+    if row.verdict in ("VARIANT", "DEVIATES"):
+        of = frozenset(
+            r.clause for tag in row.variant.split(" + ") for r in NAMED if r.tag == tag and status in ("", r.status)
+        )
+        return of & set(row.clauses) or of
+    if row.verdict == "ERROR" and "NaN" in row.message:
+        return frozenset({"STAB-2"})
+    if _raised(row):
+        return frozenset([clause for clause in row.clauses if not clause.startswith(DENOMINATORS)][:1])
+    return frozenset(row.clauses[:1] if row.verdict == "NOT_REJECTED" else ())

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reflrp.conformance import dialect_page
-from reflrp.conformance.readings import LIBRARIES, READINGS
-from reflrp.conformance.report import Report, Row
+from reflrp.conformance.report import Report, Row, blamed
 from reflrp.conformance.specification import clauses
 from reflrp.conformance.verdicts import FAILING
 from reflrp.storage.files import write_beside
 
-SHOWN = {"conforms": "conforms", "variant": "variant", "deviates": "**deviates**", "": "–"}
+SHOWN = {"conforms": "conforms", "variant": "variant", "deviates": "**deviates**", "inconclusive": "?", "": "–"}
 """How a clause's state is shown."""
 
 HEAD = """# Verdicts
@@ -42,7 +41,8 @@ MATRIX = """## Clause by clause
 
 *variant*: another published reading than the one that a vector asks for. An answer that known readings give is held against their
 clauses alone, since all others it follows; a NaN against STAB-2; another error, or a refusal that is missing, against its vector's
-first clause. A dash: the library has no such thing.
+first clause, but an error against no denominator; any other answer against those clauses of its vector that no other vector clears.
+A question mark: it may be one of several clauses, or nothing was left to judge it by. A dash: the library has no such thing.
 """
 
 
@@ -84,23 +84,8 @@ def _matrix(found: Sequence[Report]) -> list[str]:
 
 def state(report: Report, clause: str) -> str:
     """Return whether a library deviates from a clause, has a variant of it, or conforms; "" where nothing of it was judged."""
-    judged = [row for row in report.rows if row.verdict not in ("UNSUPPORTED", "FORWARD")]
-    blaming = [row for row in judged if clause in blamed(row)]
-    if any(row.verdict in FAILING and clause in blamed(row, "deviation") for row in blaming):
-        return "deviates"
-    follows = any(clause in row.clauses and row.verdict not in ("ERROR", "FAIL", "NOT_REJECTED") for row in judged)
-    return "variant" if blaming else "conforms" if follows else ""
-
-
-def blamed(row: Row, status: str = "") -> frozenset[str]:
-    """Return the clauses that a row speaks against; with a status, those of its readings that have this one."""
-    if row.verdict in ("VARIANT", "DEVIATES"):
-        tags = row.variant.split(" + ")
-        of = {r.clause for r in (*READINGS, *LIBRARIES) if r.tag in tags and status in ("", r.status)}
-        return frozenset(of & set(row.clauses))
-    if row.verdict == "ERROR" and "NaN" in row.message:
-        return frozenset({"STAB-2"})
-    return frozenset(row.clauses if row.verdict == "FAIL" else row.clauses[:1] if row.fails or row.declared else ())
+    found = report.clauses().get(clause, "")
+    return "" if found == "unsupported" else found
 
 
 def _library(report: Report) -> list[str]:
@@ -127,7 +112,7 @@ def _grouped(rows: Sequence[Row]) -> list[list[Row]]:
 def _group(rows: Sequence[Row]) -> str:
     """Return a line: the reason with its example, the clauses, the largest error in units of the largest relevance, where."""
     first = rows[0]
-    against = dict.fromkeys(clause for row in rows for clause in sorted(blamed(row)))
+    against = dict.fromkeys(clause for row in rows for clause in sorted(blamed(row)) or row.clauses[:1])
     errors = [row.error for row in rows if row.error == row.error]
     size = f"{max(errors):.2g}" if errors else {"ERROR": "no number", "NOT_REJECTED": "not refused"}[first.verdict]
     links = " ".join(f"[{row.case}](../conformance/vectors/v1/{row.case}/case.json)" for row in rows)

@@ -26,7 +26,7 @@ from reflrp.conformance.adapters import compiled, literal
 from reflrp.conformance.adapters.reflrp import Adapter
 from reflrp.conformance.cases import VECTORS, altered, index
 from reflrp.conformance.commands import list_
-from reflrp.conformance.generate import GROUPS
+from reflrp.conformance.generate import GROUPS, drafts_of
 from reflrp.conformance.generate.draft import Draft
 from reflrp.conformance.generate.write import Refused, files_of
 from reflrp.conformance.judging import judge
@@ -79,7 +79,7 @@ def test_reflrp_refuses_by_its_own_errors():
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS, ids=lambda g: g.__name__.rpartition(".")[2])
 def test_vectors_are_what_the_generator_gives(group):
-    for draft in group.drafts():
+    for draft in drafts_of(group):
         for name, data in files_of(draft).items():
             assert (VECTORS / draft.id / name).read_bytes() == data, f"{draft.id}/{name}: run `make vectors`"
 
@@ -364,6 +364,46 @@ def test_a_clause_conforms_only_if_all_of_its_cases_do():
     rows = (Row("a", ("EPS-1",), "PASS"), Row("b", ("EPS-1",), "FAIL"), Row("c", ("EPS-2",), "UNSUPPORTED"))
     report = Report("l", "1", "float64", "s", "i", rows)
     assert report.clauses() == {"EPS-1": "deviates", "EPS-2": "unsupported"}
+
+
+def test_a_clause_answers_for_its_own_deviations_alone():
+    both, third = ("EPS-1", "EPS-2"), ("EPS-1", "EPS-2", "STAB-1")
+    passed, failed = Row("a", ("EPS-1", "STAB-1"), "PASS"), Row("b", both, "FAIL")
+
+    def states(*rows):
+        return Report("l", "1", "float64", "s", "i", rows).clauses()
+
+    assert states(passed, failed) == {"EPS-1": "conforms", "STAB-1": "conforms", "EPS-2": "deviates"}
+    named = Row("c", third, "DEVIATES", "bias spread")
+    assert states(passed, named) == {"EPS-1": "conforms", "STAB-1": "conforms", "EPS-2": "deviates"}
+    cleared = Row("d", ("EPS-2",), "PASS")
+    assert states(passed, cleared, failed) == {"EPS-1": "inconclusive", "STAB-1": "conforms", "EPS-2": "inconclusive"}
+    assert states(failed) == {"EPS-1": "deviates", "EPS-2": "deviates"}, "nothing clears either"
+    assert states(passed, cleared, failed, named)["EPS-1"] == "conforms", "EPS-2 accounts for what failed"
+    plain = Row("e", ("EPS-1", "STAB-3"), "VARIANT", "form=plain")
+    assert states(plain) == {"EPS-1": "conforms", "STAB-3": "variant"}
+    assert states(Row("f", both, "ERROR", message="x holds a NaN"), passed)["EPS-1"] == "conforms"
+    assert states(Row("g", both, "NOT_REJECTED")) == {"EPS-1": "deviates", "EPS-2": "inconclusive"}
+    raised = Row("h", ("STAB-1",), "ERROR", message="TypeError: no")
+    assert states(raised) == {"STAB-1": "inconclusive"}
+    assert states(passed, raised)["STAB-1"] == "conforms"
+    assert states(Row("i", ("STAB-1", "RATIO-1"), "ERROR", message="TypeError: no"))["RATIO-1"] == "deviates"
+    elsewhere = Row("j", ("EPS-1", "STAB-3"), "DEVIATES", "form=plain + bias spread")
+    assert states(passed, elsewhere) == {"EPS-1": "conforms", "STAB-1": "conforms", "STAB-3": "variant"}
+
+
+def test_a_mutant_speaks_against_its_clause_alone():
+    """By name, though each case tests several clauses."""
+    several = ["epsilon/epsilon_dense", "epsilon/epsilon_conv1d", "epsilon/epsilon_conv2d_pad"]
+    for tag, clause in (
+        ("bias spread", "EPS-2"),
+        ("towards 0", "STAB-1"),
+        ("absolute", "EPS-1"),
+        ("kernel mirrored", "LAYER-1"),
+    ):
+        reading = next(r for r in READINGS if (r.clause, r.tag) == (clause, tag))
+        found = run(literal.Adapter(reading), several).clauses()
+        assert [c for c, state in found.items() if state == "deviates"] == [clause]
 
 
 def test_files_of_other_languages_are_judged(tmp_path):

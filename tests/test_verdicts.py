@@ -39,7 +39,8 @@ def test_what_libraries_do_is_named(reading):
     cases = {"AB-1": "graph/sum_alpha_beta", "AB-2": "batchnorm/alone_alpha_beta", "NORM-2": "layer_norm/epsilon"}
     cases |= {"BN-2": "batchnorm/after_dense_fold", "BN-1": "batchnorm/after_dense_norm"}
     cases |= {"NORM-1": "average_pool/epsilon_plain", "FLAT-1": "composite/epsilon_plus_flat_mlp"}
-    cases |= {"WSQ-1": "composite/w_square_plus_mlp"}
+    cases |= {"WSQ-1": "composite/w_square_plus_mlp", "GAMMA-3": "average_pool/gamma_generalized"}
+    cases |= {"GUIDED-1": "sigmoid/guided_backprop_signs"}
     case = "alpha_beta/alpha2beta1_dense" if reading.tag == "2 epsilon" else cases[reading.clause]
     (row,) = run(Adapter(reading), case, combinations=True).rows
     assert row.word == f"{'VARIANT' if reading.status == 'variant' else 'DEVIATES'}({reading.tag})"

@@ -93,6 +93,8 @@ def _ruled(network: Network, spec: RuleSpec) -> bool:
         return True
     if spec.rule not in RULES:
         raise Unsupported(f"captum has no rule {spec.rule!r}")
+    if spec.rule in OF_PARAMETERS and torch_modules.has_constant(module):
+        raise Unsupported("a constant of a function is no parameter, which captum's rule would change")
     module.rule = RULES[spec.rule](spec.params)
     return True
 
@@ -143,3 +145,6 @@ RULES: Mapping[str, Callable[[Params], Any]] = {
     "z_plus": _z_plus,
 }
 """The rules that captum has, by the names that cases give them; how its own treats biases and inputs is judged."""
+
+OF_PARAMETERS = frozenset({"alpha_beta", "gamma", "z_plus"})
+"""The rules that compute with other parameters than a module's own."""

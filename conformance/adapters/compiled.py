@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from reflrp.compiler import compile
-from reflrp.conformance.adapters.reflrp import FOLD, RULES, composite_of
+from reflrp.conformance.adapters.reflrp import FOLD, RECURRENT, RULES, composite_of
 from reflrp.conformance.protocol import Arrays, Info, RuleSpec, Unsupported
 from reflrp.errors import InputError, ModelError
 from reflrp.model import load
@@ -22,7 +22,7 @@ class Adapter:
 
     def describe(self) -> Info:
         """Return who is judged."""
-        return Info("reflrp.compile", version("reflrp"), frozenset({*RULES, FOLD}), None, ("float32",))
+        return Info("reflrp.compile", version("reflrp"), frozenset({*RULES, FOLD, RECURRENT}), None, ("float32",))
 
     def load(self, model: Path, dtype: str) -> bytes:
         """Return the file's bytes, once it is known to be a model."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reflrp import rules as r
-from reflrp.composites import Composite, anything, name
+from reflrp.composites import Composite, Matcher, anything, kind, name
 from reflrp.conformance.protocol import Arrays, Info, RuleSpec, Unsupported
 from reflrp.errors import AdviceWarning
 from reflrp.explainer import Explainer
@@ -50,6 +50,9 @@ RULES: Mapping[str, type[Rule]] = {
 FOLD = "fold"
 """What a case says of a BatchNormalization that is to be folded into its linear neighbour."""
 
+RECURRENT = "recurrent"
+"""What a case says of a whole LSTM, GRU or RNN: each of its parts by its kind."""
+
 
 class Loaded(NamedTuple):
     """A model, and what it is computed in."""
@@ -63,7 +66,7 @@ class Adapter:
 
     def describe(self) -> Info:
         """Return who is judged."""
-        rules = frozenset({*RULES, FOLD})
+        rules = frozenset({*RULES, FOLD, RECURRENT})
         return Info("reflrp", version("reflrp"), rules, None, ("float64", "float32", "exact"), intermediates=True)
 
     def load(self, model: Path, dtype: str) -> Loaded:
@@ -115,9 +118,19 @@ def _explainer(model: Loaded, composite: Composite, output: str) -> Explainer:
 
 def composite_of(rules: Sequence[RuleSpec]) -> Composite:
     """Return the composite with one pair for each node that a case names; a node that it leaves out has no rule."""
-    pairs = tuple((name(literally(spec.node)), rule_of(spec)) for spec in rules if spec.rule != FOLD)
+    pairs = tuple(pair for spec in rules if spec.rule != FOLD for pair in _pairs(spec))
     folds = ("fold_batchnorm",) if any(spec.rule == FOLD for spec in rules) else ()
     return Composite(pairs, "case", folds)
+
+
+def _pairs(spec: RuleSpec) -> tuple[tuple[Matcher, Rule], ...]:
+    """Return what stands on a node; of a recurrent one, on its parts."""
+    node = name(literally(spec.node))
+    if spec.rule != RECURRENT:
+        return ((node, rule_of(spec)),)
+    how = r.Stabilizer(**spec.params["stabilizer"])
+    product = r.Half(how) if spec.params["product"] == "half" else r.SignalTakesAll("auto", how)
+    return (node & kind("product"), product), (node & kind("pointwise"), r.Pass()), (node, r.Epsilon(stabilizer=how))
 
 
 def literally(text: str) -> str:

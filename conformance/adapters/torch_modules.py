@@ -140,6 +140,12 @@ def is_function(module: Any) -> bool:
     return isinstance(module, Function)
 
 
+def has_constant(module: Any) -> bool:
+    """Return whether a module is a function of a value and a constant, which to libraries is no parameter: no weight, no bias."""
+    arithmetic = is_function(module) and module.title in ("Add", "Sub", "Sum", "Mul", "Div")
+    return arithmetic and not all(module.places)
+
+
 def functional(module: Any, function: Callable[[Any, Any], Any]) -> Any:
     """Return another function of the two operands of a `Function`, its constants still part of it; None for other modules."""
     if not is_function(module) or len(module.places) != 2:

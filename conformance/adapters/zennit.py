@@ -73,6 +73,8 @@ def hook_of(network: Network, spec: RuleSpec) -> Any:
         return None
     if spec.rule not in RULES:
         raise Unsupported(f"zennit has no rule {spec.rule!r}")
+    if spec.rule in OF_PARAMETERS and torch_modules.has_constant(network.step(spec.node).module):
+        raise Unsupported("a constant of a function is no parameter, which zennit's rule would change")
     params = dict(spec.params)
     if spec.rule == "z_box":
         weight = getattr(network.step(spec.node).module, "weight", None)
@@ -179,6 +181,9 @@ RULES: Mapping[str, Callable[[Params], Any]] = {
     "z_plus": _z_plus,
 }
 """The rules that zennit has, by the names that cases give them."""
+
+OF_PARAMETERS = frozenset({"alpha_beta", "flat", "gamma", "w_square", "z_box", "z_plus"})
+"""The rules that compute with other parameters than a module's own."""
 
 UNHOOKED: Mapping[str, Callable[[Any], bool]] = {
     "gradient": lambda module: True,

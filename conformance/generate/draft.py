@@ -46,6 +46,8 @@ class Draft:
         Whether it is rational throughout.
     other : dict
         A second seed, for the property "linear".
+    since : str
+        The version of the vectors that it came with.
 
     """
 
@@ -61,6 +63,7 @@ class Draft:
     property: str = ""
     exact: bool = True
     other: dict[str, np.ndarray] = field(default_factory=dict)
+    since: str = "2026.1"
 
 
 SIGNED = {"form": "signed", "epsilon": 33 / 128, "norm_scale": False}

@@ -13,6 +13,9 @@ from reflrp.conformance.protocol import RuleSpec
 
 OPSET = 17
 
+LATER = {"Gelu": 20, "GroupNormalization": 21, "RMSNormalization": 23}
+"""Operators that an opset brought, or defined anew, after that one."""
+
 
 class Stream:
     """Numbers without chance: the digits of SHA-256 over a text and a counter."""
@@ -91,9 +94,11 @@ class Net:
         made: dict[str, list[str | int | None]] = {k: ["N", *(shapes or {}).get(k, (1,))[1:]] for k in self.outputs}
         outputs = [helper.make_tensor_value_info(k, TensorProto.FLOAT, shape) for k, shape in made.items()]
         graph = helper.make_graph(self.nodes, "case", ports, outputs, self.constants)
-        opset = max(OPSET, 20 if any(n.op_type == "Gelu" for n in self.nodes) else 0)
+        opset = max(LATER.get(n.op_type, OPSET) for n in self.nodes)
+        if any(n.op_type == "AveragePool" and a.name == "dilations" for n in self.nodes for a in n.attribute):
+            opset = max(opset, 19)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="reflrp conformance"
         )
-        model.ir_version = 9 if opset >= 20 else 8
+        model.ir_version = next(ir for since, ir in ((23, 11), (21, 10), (19, 9), (0, 8)) if opset >= since)
         return model

@@ -23,7 +23,7 @@ from reflrp.conformance.literal.numbers import nearest
 from reflrp.conformance.readings import READINGS, Reading
 from reflrp.conformance.verdicts import distance
 
-SUITE = "2026.1"
+SUITE = "2026.2"
 """The version of the vectors."""
 
 APART = 100
@@ -77,9 +77,10 @@ def _expected(draft: Draft, answer: Answer) -> dict[str, np.ndarray]:
 
 
 def _inner(draft: Draft, answer: Answer) -> dict[str, np.ndarray]:
-    """Return the relevance of inner values, from the output backwards."""
+    """Return the relevance of the file's inner values, from the output backwards."""
     outer = {*draft.net.inputs, *draft.net.outputs}
-    return {f"relevance/{k}": nearest(v) for k, v in answer.relevance.items() if k not in outer}
+    named = {name for node in draft.net.nodes for name in node.output} - outer
+    return {f"relevance/{k}": nearest(v) for k, v in answer.relevance.items() if k in named}
 
 
 def _told_apart(
@@ -151,7 +152,7 @@ def _record(
     ops = sorted({n.op_type for n in proto.graph.node})
     return {
         "id": draft.id,
-        "since": SUITE,
+        "since": draft.since,
         "level": draft.level,
         "clauses": list(clauses),
         "flags": sorted({*draft.flags, *_flags(draft)}),

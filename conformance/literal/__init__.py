@@ -4,7 +4,8 @@
 |---|---|
 | `numbers` | what fractions lack: exp, roots, erf, to 2^-200 |
 | `steps` | what a node is at the observed input: terms of a linear map, a function, a product, a normaliser |
-| `layers`, `routing`, `functions` | ONNX operators as such steps |
+| `layers`, `pools`, `tensors`, `routing`, `functions` | ONNX operators as such steps |
+| `recurrent` | LSTM, GRU and RNN as nodes of simple operators |
 | `rules` | the rules, each a loop over terms |
 | `oracle` | a graph forwards and backwards |
 

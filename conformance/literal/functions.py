@@ -111,37 +111,56 @@ def layernorm(centred: bool) -> Callable[[Site], Step]:
     def build(site: Site) -> Step:
         shape, rank = site.shapes[0], len(site.shapes[0])
         axes = range(site.get("axis", -1) % rank, rank)
-        epsilon = Fraction(float(np.float32(site.get("epsilon", 1e-5))))
-        scale = np.broadcast_to(n.fractions(site.constants[1]), shape).ravel()
         given = site.constant(2)
-        bias = np.broadcast_to(n.fractions(0 if given is None else given), shape).ravel()
-
-        def sigma(x: Numbers) -> tuple[Fraction, Fraction]:
-            m = sum(x) / Fraction(len(x)) if centred else ZERO
-            return m, n.sqrt(sum((v - m) ** 2 for v in x) / Fraction(len(x)) + epsilon)
-
-        def forward(x: Numbers, group: list[int]) -> Numbers:
-            m, s = sigma(x)
-            return [n.coarse((v - m) / s * scale[i] + bias[i]) for v, i in zip(x, group, strict=True)]
-
-        def held(x: Numbers, group: list[int]) -> tuple[list[Numbers], Numbers]:
-            _, s = sigma(x)
-            mean = Fraction(1, len(x)) if centred else ZERO
-            rows = [[scale[i] * ((k == j) - mean) / s for j in range(len(x))] for k, i in enumerate(group)]
-            return rows, [bias[i] for i in group]
-
-        def jacobian(x: Numbers, group: list[int]) -> list[Numbers]:
-            m, s = sigma(x)
-            rows, _ = held(x, group)
-            size = len(x)
-            return [
-                [rows[k][j] - scale[i] * (x[k] - m) * (x[j] - m) / (size * s**3) for j in range(size)]
-                for k, i in enumerate(group)
-            ]
-
-        return Normaliser(grouped(shape, list(axes)), forward, jacobian, shape, held)
+        scale, bias = (
+            np.broadcast_to(n.fractions(c), shape) for c in (site.constants[1], 0 if given is None else given)
+        )
+        return standardised(site, grouped(shape, list(axes)), scale.ravel(), bias.ravel(), centred)
 
     return build
+
+
+def by_channels(groups: Callable[[Site], int]) -> Callable[[Site], Step]:
+    """Return InstanceNormalization or GroupNormalization (opset 21): channels in groups, scale and bias for each."""
+
+    def build(site: Site) -> Step:
+        places = numbered(site.shapes[0])
+        of = np.indices(site.shapes[0])[1].ravel()
+        scale, bias = (n.fractions(site.constants[i])[of] for i in (1, 2))
+        members = places.reshape(site.shapes[0][0] * groups(site), -1)
+        return standardised(site, [[int(i) for i in row] for row in members], scale, bias, centred=True)
+
+    return build
+
+
+def standardised(site: Site, groups: list[list[int]], scale: np.ndarray, bias: np.ndarray, centred: bool) -> Step:
+    """Return (x - m) / sigma scale + bias in groups; m is 0 where they are not centred."""
+    epsilon = Fraction(float(np.float32(site.get("epsilon", 1e-5))))
+
+    def sigma(x: Numbers) -> tuple[Fraction, Fraction]:
+        m = sum(x) / Fraction(len(x)) if centred else ZERO
+        return m, n.sqrt(sum((v - m) ** 2 for v in x) / Fraction(len(x)) + epsilon)
+
+    def forward(x: Numbers, group: list[int]) -> Numbers:
+        m, s = sigma(x)
+        return [n.coarse((v - m) / s * scale[i] + bias[i]) for v, i in zip(x, group, strict=True)]
+
+    def held(x: Numbers, group: list[int]) -> tuple[list[Numbers], Numbers]:
+        _, s = sigma(x)
+        mean = Fraction(1, len(x)) if centred else ZERO
+        rows = [[scale[i] * ((k == j) - mean) / s for j in range(len(x))] for k, i in enumerate(group)]
+        return rows, [bias[i] for i in group]
+
+    def jacobian(x: Numbers, group: list[int]) -> list[Numbers]:
+        m, s = sigma(x)
+        rows, _ = held(x, group)
+        size = len(x)
+        return [
+            [rows[k][j] - scale[i] * (x[k] - m) * (x[j] - m) / (size * s**3) for j in range(size)]
+            for k, i in enumerate(group)
+        ]
+
+    return Normaliser(groups, forward, jacobian, site.shapes[0], held)
 
 
 FUNCTIONS: dict[str, Callable[[Site], Step]] = {
@@ -149,6 +168,8 @@ FUNCTIONS: dict[str, Callable[[Site], Step]] = {
     "Exp": _exp,
     "Gelu": _gelu,
     "Greater": _greater,
+    "GroupNormalization": by_channels(lambda site: site.get("num_groups", 1)),
+    "InstanceNormalization": by_channels(lambda site: site.shapes[0][1]),
     "LayerNormalization": layernorm(centred=True),
     "LeakyRelu": _leaky,
     "RMSNormalization": layernorm(centred=False),

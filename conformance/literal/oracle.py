@@ -15,10 +15,12 @@ from reflrp.conformance.literal.functions import FUNCTIONS, SIGMOID_GATE
 from reflrp.conformance.literal.layers import LAYERS
 from reflrp.conformance.literal.numbers import fractions
 from reflrp.conformance.literal.pools import POOLS
+from reflrp.conformance.literal.recurrent import CELLS, unrolled
 from reflrp.conformance.literal.routing import ROUTING
 from reflrp.conformance.literal.rules import Node, NotServed, Params, Relevance
 from reflrp.conformance.literal.steps import Linear, Normaliser, Numbers, Pointwise, Product, Routing, Site, Step
 from reflrp.conformance.literal.table import RULES, Rule
+from reflrp.conformance.literal.tensors import TENSORS
 from reflrp.conformance.protocol import RuleSpec
 
 FOLD = "fold"
@@ -54,7 +56,7 @@ class Oracle:
     """
 
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
-    layers: Mapping[str, Callable[[Site], Step]] = field(default_factory=lambda: {**LAYERS, **POOLS})
+    layers: Mapping[str, Callable[[Site], Step]] = field(default_factory=lambda: {**LAYERS, **POOLS, **TENSORS})
     functions: Mapping[str, Callable[[Site], Step]] = field(default_factory=lambda: FUNCTIONS)
     routing: Mapping[str, Callable[[Site], list[Routing]]] = field(default_factory=lambda: ROUTING)
     seen: Mapping[str, Callable[[Site], Step]] = field(default_factory=dict)
@@ -75,7 +77,8 @@ class Oracle:
         steps = fold(run.steps, folded) if folded else run.steps
         relevance = self._back(steps, run, seed, specs)
         return Answer(
-            {k: run.shaped(k, v) for k, v in run.values.items()}, {k: run.shaped(k, v) for k, v in relevance.items()}
+            {k: run.shaped(k, v) for k, v in run.values.items() if k},
+            {k: run.shaped(k, v) for k, v in relevance.items()},
         )
 
     def _back(
@@ -130,8 +133,8 @@ class _Run:
     def __init__(self, oracle: Oracle, model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> None:
         self.oracle = oracle
         self.constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-        self.values = {k: list(fractions(v).ravel()) for k, v in inputs.items()}
-        self.shapes = {k: v.shape for k, v in inputs.items()}
+        self.values = {"": [], **{k: list(fractions(v).ravel()) for k, v in inputs.items()}}  # "": an operand left out
+        self.shapes: dict[str, tuple[int, ...]] = {"": (0,), **{k: v.shape for k, v in inputs.items()}}
         self.active = set(inputs)
         self.steps: list[Done] = []
         self.maker: dict[str, Done] = {}
@@ -152,13 +155,20 @@ class _Run:
         if node.op_type == "Constant":
             self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
             return
+        if node.op_type in CELLS:
+            attributes = {a.name: _attribute(a) for a in node.attribute}
+            parts, constants = unrolled(node, attributes, self.constants, self.shapes)
+            self.constants.update(constants)
+            for part in parts:
+                self._place(part)
+            return
         site = Site(
             node.name,
             node.op_type,
             {a.name: _attribute(a) for a in node.attribute},
             given,
             tuple(node.output),
-            tuple(self.constants[n].shape if n in self.constants else self.shapes[n] for n in given if n),
+            tuple(self.constants[n].shape if n in self.constants else self.shapes[n] for n in given),
             known,
             {
                 i: self.shaped(n, self.values[n]) if n in self.values else fractions(known[i])

@@ -96,14 +96,15 @@ def _axes(site: Site) -> tuple[list[int], bool]:
 
 
 def greatest(site: Site) -> Step:
-    """Return Max of several values: the first operand that is greatest."""
+    """Return Max of several values: the first operand that is greatest; constants come after all values."""
     shape = np.broadcast_shapes(*site.shapes)
     places = [np.broadcast_to(numbered(s), shape).ravel() for s in site.shapes]
     flat = [np.broadcast_to(site.values[i], shape).ravel() for i in range(len(site.shapes))]
     rows, bias = [], []
+    order = sorted(range(len(flat)), key=lambda i: i in site.constants)
     for k in range(places[0].size):
-        best = 0
-        for i in range(1, len(flat)):
+        best = order[0]
+        for i in order[1:]:
             if flat[i][k] > flat[best][k]:
                 best = i
         constant = best in site.constants

@@ -1,4 +1,4 @@
-"""The rules for maxima, functions and normalisers."""
+"""The rules for maxima, functions, normalisers, and whole recurrent nodes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from fractions import Fraction
 
 from reflrp.conformance.literal import numbers
 from reflrp.conformance.literal.rules import Node, NotServed, Params, Relevance, fraction, pos, stabilised
-from reflrp.conformance.literal.rules_product import pulled
+from reflrp.conformance.literal.rules_linear import epsilon
+from reflrp.conformance.literal.rules_product import half, pulled, signal_takes_all
 from reflrp.conformance.literal.steps import Normaliser, Numbers, Pointwise, Product
 
 
@@ -92,3 +93,14 @@ def taylor(node: Node, R: Numbers, p: Params) -> Relevance:
             total[i] = sum((R[k] for k in group), Fraction(0))
     shares = zip(node.a[0], node.z, R, total, strict=True)
     return [[Fraction(0) if x is None else x * (r - y * t) for x, y, r, t in shares]]
+
+
+def recurrent(node: Node, R: Numbers, p: Params) -> Relevance:
+    """REC-1: each part of an LSTM, GRU or RNN by its kind."""
+    if isinstance(node.step, Pointwise):
+        return pass_(node, R, p)
+    if not isinstance(node.step, Product):
+        return epsilon(node, R, {"bias": "absorb", **p})
+    if p["product"] == "half":
+        return half(node, R, {"over": "active", **p})
+    return signal_takes_all(node, R, {"signal": "auto", **p})

@@ -5,13 +5,14 @@ mutant that some vector must kill (`mutants`).
 """
 
 from reflrp.conformance.readings.base import Reading, Specs
+from reflrp.conformance.readings.close import CLOSE
 from reflrp.conformance.readings.graphs import GRAPHS
 from reflrp.conformance.readings.keras import KERAS
 from reflrp.conformance.readings.libraries import LIBRARIES as TORCH
 from reflrp.conformance.readings.linear_table import LINEAR
 from reflrp.conformance.readings.others import OTHERS
 
-READINGS: tuple[Reading, ...] = (*LINEAR, *OTHERS, *GRAPHS)
+READINGS: tuple[Reading, ...] = (*LINEAR, *OTHERS, *GRAPHS, *CLOSE)
 """All readings, in the order of the clauses."""
 
 LIBRARIES: tuple[Reading, ...] = (*TORCH, *KERAS)

@@ -10,6 +10,7 @@ import numpy as np
 
 from reflrp.conformance.literal import rules as r
 from reflrp.conformance.literal import rules_linear as rl
+from reflrp.conformance.literal import rules_other as ro
 from reflrp.conformance.literal.functions import FUNCTIONS
 from reflrp.conformance.literal.layers import LAYERS
 from reflrp.conformance.literal.numbers import sqrt
@@ -111,19 +112,53 @@ def stabiliser_lost(node: Node, R: Numbers, p: Params) -> Relevance:
 
 
 class EpsilonKept(Oracle):
-    """After a BatchNormalization was folded, what is left of it still divides by sqrt(1 + epsilon)."""
+    """After a BatchNormalization was folded, what is left of it still divides values and relevance by sqrt(1 + epsilon)."""
 
     def _share(self, done: Done, run: _Run, R: Numbers, specs: Mapping[str, RuleSpec]) -> Relevance:
         left = run.maker[done.output]
         if left.name != done.name:
-            root = sqrt(1 + Fraction(left.site.get("epsilon", 1e-5)))
+            root = root_left(left.site)
             R = [x / root for x in R]
+            run.values[done.output] = r.times(root, run.values[done.output])  # what the layer before gave
+            done = replace(done, step=multiplied(done.step, root))
         return super()._share(done, run, R, specs)
 
 
+def root_left(site: Site) -> Fraction:
+    """Return sqrt(1 + epsilon) of a BatchNormalization, what it divides by when its variance is 1."""
+    return sqrt(1 + Fraction(site.get("epsilon", 1e-5)))
+
+
+def multiplied(step: Step, factor: Fraction) -> Step:
+    """Return a linear map times a factor."""
+    assert isinstance(step, Linear)
+    rows = [[t._replace(parameter=t.parameter * factor) for t in row] for row in step.rows]
+    return replace(step, rows=rows, bias=r.times(factor, step.bias))
+
+
 def epsilon_kept(oracle: Oracle, specs: Specs) -> tuple[Oracle, Specs]:
-    """Return the change of what folding leaves behind."""
-    return EpsilonKept(**{f: getattr(oracle, f) for f in oracle.__dataclass_fields__}), specs
+    """Return the change of what folding leaves behind, on the way there and back."""
+    folded = {s.node for s in specs if s.rule == "fold"}
+    usual = oracle.layers["BatchNormalization"]
+
+    def left(site: Site) -> Step:
+        return multiplied(usual(site), 1 / root_left(site)) if site.name in folded else usual(site)
+
+    fields = {f: getattr(oracle, f) for f in oracle.__dataclass_fields__}
+    return EpsilonKept(**{**fields, "layers": {**oracle.layers, "BatchNormalization": left}}), specs
+
+
+def nothing_raised(node: Node, R: Numbers, p: Params) -> Relevance:
+    """Where there are no weights gamma raises nothing; an output of 0 gives nothing."""
+    if not isinstance(node.step, Linear) or node.step.kind not in UNWEIGHTED or not p["generalized"]:
+        return rl.gamma(node, R, p)
+    on = [x if z != 0 else Fraction(0) for x, z in zip(R, node.z, strict=True)]
+    return rl.epsilon(node, on, {**p, "bias": "absorb"})
+
+
+def slope_for_gate(node: Node, R: Numbers, p: Params) -> Relevance:
+    """R+ times the function's slope, which for a ReLU is whether its input is positive."""
+    return ro.gradient(node, [pos(x) for x in R], p)
 
 
 LIBRARIES = (
@@ -155,8 +190,24 @@ LIBRARIES = (
         "BN-2",
         "epsilon kept",
         "deviation",
-        "What is left of a folded BatchNormalization still divides relevance by sqrt(1 + epsilon).",
+        "What is left of a folded BatchNormalization still divides values and relevance by sqrt(1 + epsilon).",
         epsilon_kept,
+        ("zennit",),
+    ),
+    Reading(
+        "GAMMA-3",
+        "no weights, none raised",
+        "deviation",
+        "On pools and sums, which have no weights, gamma is the epsilon rule.",
+        formula(gamma=nothing_raised),
+        ("zennit",),
+    ),
+    Reading(
+        "GUIDED-1",
+        "slope for gate",
+        "deviation",
+        "Positive relevance times the function's slope, whatever the sign of the input.",
+        formula(guided_backprop=slope_for_gate),
         ("zennit",),
     ),
     Reading(

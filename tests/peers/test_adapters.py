@@ -21,6 +21,13 @@ from reflrp.conformance.protocol import RuleSpec
 CASES = [case for case in select("*") if case.expect != "reject"]
 
 
+NOT_BUILT = {
+    "Cast", "Einsum", "GRU", "Greater", "GroupNormalization", "InstanceNormalization", "LSTM", "QuantizeLinear", "RMSNormalization",
+    "RNN", "Resize",
+}  # fmt: skip
+"""Operators that the adapters make no modules of."""
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_networks_compute_what_the_files_do(dtype: str) -> None:
     built = collections.Counter[str]()
@@ -29,8 +36,9 @@ def test_networks_compute_what_the_files_do(dtype: str) -> None:
             network = Network(case.model, dtype)
             got = forward(network, case.part("in"))
         except Unsupported:
-            built["not built"] += 1
+            built["no operator" if NOT_BUILT & set(case.record["requires"]["ops"]) else "not built"] += 1
             continue
+        assert not NOT_BUILT & set(case.record["requires"]["ops"]), f"{case}: its operators are built by now"
         built["built"] += 1
         for name, want in case.part("out").items():
             limit = {"float64": 1e-12, "float32": 1e-5}[dtype] * max(np.abs(want).max(), 1)
@@ -89,6 +97,7 @@ def unsigned(case: Case) -> list[RuleSpec]:
 
 DIFFERENT = {
     "softmax/axis_1": "LXT sums over the last axis, whichever the softmax's is",
+    "softmax/masked_columns": "LXT sums over the last axis, whichever the softmax's is",
     "reduction/reducesum_epsilon": "EpsilonRule multiplies an expanded gradient in place, and raises",
     "reduction/reducesum_norm": "EpsilonRule multiplies an expanded gradient in place, and raises",
 }

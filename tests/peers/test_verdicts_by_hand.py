@@ -10,7 +10,7 @@ from lxt.explicit import rules as lr
 from torch import Tensor, nn
 from zennit.canonizers import SequentialMergeBatchNorm
 from zennit.composites import LayerMapComposite
-from zennit.rules import AlphaBeta, Epsilon, ZBox
+from zennit.rules import AlphaBeta, Epsilon, Gamma, ReLUGuidedBackprop, ZBox
 
 from reflrp.conformance.adapters import julia_rules as jl
 from reflrp.conformance.adapters.lczerolens import lc
@@ -52,6 +52,8 @@ class Pooled(nn.Module):
 def test_zennit() -> None:
     one = torch.ones(1, 1, dtype=torch.float64)
     assert by_zennit(AlphaBeta(2, 1, 0.0), nn.AvgPool1d(2), row(3, -1)[None], one[None]) == [1.5, -0.5]
+    assert by_zennit(Gamma(1, 1.0), nn.AvgPool1d(2), row(3, -1)[None], one[None]) == [0.75, -0.25]
+    assert by_zennit(ReLUGuidedBackprop(), nn.LeakyReLU(0.5), row(-1), one) == [0.5]
     norm = nn.BatchNorm1d(1, eps=0.0).double().eval()
     norm.running_mean[:] = 1.0  # type: ignore[index]
     assert by_zennit(AlphaBeta(2, 1, 1e-9), norm, row(2), one) == pytest.approx([4])
@@ -80,6 +82,9 @@ def test_captum() -> None:
     assert LRP(Pooled()).attribute(row(0, -1), target=0).flatten().tolist() == [0, 0]
     assert LRP(Pooled()).attribute(row(2, -1), target=0).flatten().tolist() == pytest.approx([3, 0])
     GammaRule(gamma=-1.0)
+    gamma = GammaRule(gamma=1.0)
+    gamma.STABILITY_FACTOR = 1.0
+    assert by_captum(gamma, nn.AvgPool1d(2), row(3, -1)[None], (0, 0)) == pytest.approx([0.75, -0.25])
 
 
 def test_lxt() -> None:

@@ -52,6 +52,14 @@ def _zeros(name: str, pads: tuple[list[int], list[int]]) -> Any:
     return kind(both[0] if len(both) == 1 else both, name=name)
 
 
+def _steps(a: dict[str, Any], rank: int) -> dict[str, tuple[int, ...]]:
+    """Return strides and dilations, of which Keras takes one."""
+    found = {"strides": _axes(a, "strides", rank), "dilation_rate": _axes(a, "dilations", rank)}
+    if all(max(n) > 1 for n in found.values()):
+        raise Unsupported("Keras's convolutions have strides or dilations, not both")
+    return found
+
+
 def conv(node: Node) -> Result:
     """Conv1D to Conv3D; DepthwiseConv2D where each channel is a group."""
     x, w = node.one(), np.asarray(node.known[1], np.float64)
@@ -59,8 +67,7 @@ def conv(node: Node) -> Result:
     rank, groups = w.ndim - 2, node.attributes.get("group", 1)
     tensor, padding, padded = _bordered(node, x, w.shape[2:])
     more = {
-        "strides": _axes(node.attributes, "strides", rank),
-        "dilation_rate": _axes(node.attributes, "dilations", rank),
+        **_steps(node.attributes, rank),
         "padding": padding,
         "use_bias": b is not None,
         "name": node.name,
@@ -81,6 +88,8 @@ def conv_transpose(node: Node) -> Result:
     rank = w.ndim - 2
     if a.get("group", 1) != 1 or "output_shape" in a or a.get("auto_pad", "NOTSET") != "NOTSET":
         raise Unsupported("Keras transposes no convolution in groups")
+    if max(_axes(a, "dilations", rank)) > 1:
+        raise Unsupported("TensorFlow transposes no dilated convolution on a CPU")
     if rank == 3:
         raise Unsupported("Keras is not asked to transpose a convolution over three axes")
     kind = {1: L.Conv1DTranspose, 2: L.Conv2DTranspose}[rank]
@@ -88,8 +97,7 @@ def conv_transpose(node: Node) -> Result:
     layer = kind(
         w.shape[1],
         w.shape[2:],
-        strides=_axes(a, "strides", rank),
-        dilation_rate=_axes(a, "dilations", rank),
+        **_steps(a, rank),
         output_padding=None if extra is None else tuple(extra),
         use_bias=b is not None,
         name=node.name,
