@@ -101,15 +101,28 @@ DIALECTS = ["zennit.EpsilonPlusFlat", "zennit.EpsilonAlpha2Beta1", "zennit.Epsil
     "zennit.ExcitationBackprop", "pnpxai.LRPEpsilonGammaBox", "pnpxai.LRPUniformEpsilon"]  # fmt: skip
 
 
+def of_dialect(text):
+    """A dialect's composite by its name, its box around all that is tried."""
+    try:
+        return reflrp.composites.resolve(text)
+    except (reflrp.RuleError, TypeError):
+        library, name = text.split(".")
+        return getattr(getattr(reflrp.dialects, library), name)(low=-4.0, high=4.0)
+
+
 @pytest.mark.parametrize("rules_", DIALECTS)
 def test_dialects(rules_):
     proto, x = nets.net("resnet")
-    try:
-        wanted = reflrp.composites.resolve(rules_)
-    except (reflrp.RuleError, TypeError):
-        library, name = rules_.split(".")
-        wanted = getattr(getattr(reflrp.dialects, library), name)(low=-4.0, high=4.0)
-    check(proto, {"x": single(x)}, wanted)
+    check(proto, {"x": single(x)}, of_dialect(rules_))
+
+
+@pytest.mark.parametrize("rules_", [*PRESETS, "epsilon", rules.Epsilon(0.25), *DIALECTS])
+@pytest.mark.parametrize("name", nets.NETS)
+def test_initial_relevance_that_is_known_beforehand(name, rules_):
+    """A fixed target, one sample and init="one": relevance is a constant where it begins, and an array of NumPy's."""
+    proto, x = nets.net(name)
+    wanted = of_dialect(rules_) if rules_ in DIALECTS else rules_
+    check(proto, {"x": single(x[:1])}, wanted, target=1, init="one", shapes={"x": x[:1].shape})
 
 
 @pytest.mark.parametrize("masked", [True, False])

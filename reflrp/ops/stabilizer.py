@@ -157,7 +157,9 @@ def ratio(R: Array, z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
 
 def _quotient(R: Array, denominator: Array) -> Array:
     """Return R / denominator; on NumPy in the memory of the denominator, which nobody else has."""
-    alike = isinstance(R, np.ndarray) and R.ndim and (R.shape, R.dtype) == (denominator.shape, denominator.dtype)
+    if not isinstance(R, np.ndarray) or not isinstance(denominator, np.ndarray) or not R.ndim:
+        return R / denominator
+    alike = (R.shape, R.dtype) == (denominator.shape, denominator.dtype)
     return np.divide(R, denominator, out=denominator) if alike else R / denominator
 
 
