@@ -171,6 +171,28 @@ def test_a_saved_explanation(tmp_path):
     assert np.array_equal(c.relevances["a"]["x"], reflrp.explain(CNN, X, uniform(ZPlus()), target=2).relevance)
 
 
+def test_where_little_was_given_several_nodes_may_be_to_blame():
+    e = reflrp.explain(CNN, X, uniform(ZPlus(bias="full")), target=2, layers=True)
+    c = reflrp.compare(CNN, X, uniform(ZPlus()), {"x": e.relevance}, target=2)
+    assert "or the initial relevance, since nothing was given between" in " ".join(str(c).split())
+    assert all(repr(row.node) in str(c) for row in c.rows)
+    all_of_it = reflrp.compare(CNN, X, uniform(ZPlus()), {**e.layers, "x": e.relevance}, target=2)
+    assert "nothing was given between" not in str(all_of_it)
+    assert "nothing was given between" not in str(reflrp.compare(CNN, X, "epsilon", "epsilon(epsilon=0.1)"))
+
+
+def test_an_explanation_of_another_target(tmp_path):
+    e = reflrp.explain(CNN, X, "epsilon", target=2)
+    path = str(e.save(tmp_path / "e.npz"))
+    for side in (e, path):
+        assert reflrp.compare(CNN, X, "epsilon", side, target=2).first is None
+        assert reflrp.compare(CNN, X, "epsilon", side).first is None
+        with pytest.raises(
+            reflrp.InputError, match=r"of the targets \[\(2,\), \(2,\)\], and target= means \[\(1,\), \(1,\)\]"
+        ):
+            reflrp.compare(CNN, X, "epsilon", side, target=1)
+
+
 def test_another_initial_relevance():
     e = reflrp.explain(CNN, X, "epsilon", target=2, init="one", layers=True)
     given = {**e.layers, "x": e.relevance, "y": np.eye(4)[[2, 2]]}
@@ -240,6 +262,7 @@ def test_the_command(tmp_path):
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "one of them must be rules" in done.stderr
     assert run("compare", *files, "--a", "epsilon").returncode == 2
+    assert "--b" in run("compare", *files, "--a", "epsilon", "--b", "epsilo").stderr
 
 
 def test_rules_of_two_libraries_are_said_in_one_vocabulary():

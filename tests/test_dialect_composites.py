@@ -10,7 +10,7 @@ from nets import MLP, RESNET, build
 
 import reflrp
 from reflrp.composites import resolve
-from reflrp.dialects import captum, innsight, lrp_toolbox
+from reflrp.dialects import captum, innsight, lrp_toolbox, zennit
 from reflrp.dialects import relevance_propagation_jl as jl
 from reflrp.errors import InputError, RuleError
 
@@ -19,6 +19,25 @@ LENET = Path(__file__).parents[2] / "shared" / "data" / "lenet5_mnist"
 
 def graph_of(proto, **shapes):
     return reflrp.load(proto).graph(shapes)
+
+
+# ---------------------------------------------------------------- names of modules
+
+
+@pytest.mark.parametrize(
+    "composite",
+    [
+        captum.LRP({"nosuch": captum.GammaRule()}),
+        captum.LRP({"no*": captum.GammaRule()}),
+        captum.LRP(functions=["nosuch"]),
+        zennit.NameMapComposite([(["conv1", "nosuch"], zennit.Gamma())]),
+        zennit.MixedComposite([zennit.NameMapComposite([(["nosuch"], zennit.Gamma())]), zennit.EpsilonPlus()]),
+    ],
+)
+def test_a_name_of_nothing_is_refused(composite):
+    """Its rule would be that of no layer, as of every module where a file does not tell of modules."""
+    with pytest.raises(RuleError, match=r"no node is named 'no.*The file does not say from which torch modules"):
+        composite.assign(graph_of(build(RESNET), x=(2, 2, 6, 6)))
 
 
 # ---------------------------------------------------------------- names as texts

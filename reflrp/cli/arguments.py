@@ -25,12 +25,12 @@ SIDE = re.compile(r"0*[1-9][0-9]{0,17}")
 NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?\s*", re.IGNORECASE)
 
 
-def rules(text: str) -> Composite:
-    """Return the composite of `name`, of `name(key=value, ...)`, or of `{'pattern': 'rule', ...}`."""
+def rules(text: str, option: str = "--rules") -> Composite:
+    """Return the composite of `name`, of `name(key=value, ...)`, or of `{'pattern': 'rule', ...}`, as an option gave it."""
     try:
         return resolve(read_rules(text))
     except RuleError as error:
-        raise typer.BadParameter(str(error), param_hint="--rules") from error
+        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 CHOICES = {

@@ -46,12 +46,12 @@ def compare(
         check_place(out)
     loaded = load(model)
     feeds, notes = read(loaded, x, Pixels())
-    c = compared(loaded, feeds, _side(a), _side(b), target=where, init=init, output=output, dtype=dtype)
+    c = compared(loaded, feeds, _side("--a", a), _side("--b", b), target=where, init=init, output=output, dtype=dtype)
     show(*(f"note: {note}" for note in notes), *parts(c))
     if out is not None:
         c.to_html(out) if out.suffix.lower() in PAGES else c.plot(out)
         say(f"wrote {out.resolve()}")
 
 
-def _side(text: str) -> Any:
-    return text if text.endswith(".npz") else arguments.rules(text)
+def _side(option: str, text: str) -> Any:
+    return text if text.endswith(".npz") else arguments.rules(text, option)

@@ -27,7 +27,7 @@ from reflrp.ir import Node
 from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
 from reflrp.rules.base import Rule
-from reflrp.seeds import Target
+from reflrp.seeds import Goal, Target
 
 if TYPE_CHECKING:
     from reflrp.importer.read import ModelLike
@@ -156,7 +156,7 @@ def compare(
             "a and b are both given relevance: one of them must be rules, so that there are nodes to compare at"
         )
     wanted = target if target is not None else _target(one, two)
-    R = _seed(setting, rules, wanted, init)
+    R = _seed(setting, rules, wanted, init, (one, two))
     if isinstance(one, Ruled) and isinstance(two, Ruled):
         return _of_rules(setting, one, two, R)
     given = two if isinstance(two, Given) else one
@@ -169,9 +169,19 @@ def _target(*sides: Side) -> Target:
     return next((s.target for s in sides if isinstance(s, Given) and s.target), None)
 
 
-def _seed(setting: Setting, rules: Ruled, target: Target, init: Any) -> Array:
+def _seed(setting: Setting, rules: Ruled, target: Target, init: Any, sides: tuple[Side, ...]) -> Array:
+    """Return the initial relevance. Raises InputError for an explanation of another target, in which no node is to blame."""
     batch = Batch(setting.model, dict(setting.feeds), (setting.output,))
-    return started(rules.values[rules.output], target, init, batch.turned())[2]
+    _, goals, R = started(rules.values[rules.output], target, init, batch.turned())
+    for s in sides:
+        if isinstance(s, Given) and s.target and goals and tuple(goals) != s.target:
+            ours, theirs = _listed(tuple(goals)), _listed(s.target)
+            raise InputError(f"{s.title} is of the targets {theirs}, and target= means {ours}; leave target= out")
+    return R
+
+
+def _listed(goals: tuple[Goal, ...]) -> str:
+    return f"[{', '.join(map(str, goals[:8]))}{', ...' if goals[8:] else ''}]"
 
 
 def _of_rules(setting: Setting, a: Ruled, b: Ruled, R: Array) -> Comparison:

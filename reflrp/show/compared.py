@@ -70,12 +70,28 @@ def page(c: Comparison, path: str | Path | None = None) -> str:
     return whole
 
 
+def _unsure(c: Comparison) -> str:
+    """Return that the nodes above `first` may be the ones, back to the last value of which relevance was given."""
+    place = next((i for i, row in enumerate(c.rows) if row.node == c.first), None)
+    if place is None or (c.rows[place].a and c.rows[place].b):
+        return ""
+    above = c.rows[place::-1]
+    known = next((i for i, row in enumerate(above) if row.arrives is not None), None)
+    if known == 0:
+        return ""
+    others = ", ".join(repr(row.node) for row in above[1 : None if known is None else known + 1])
+    start = " or the initial relevance" if known is None else ""
+    return f" It may as well be {others}{',' if others and start else ''}{start}, since nothing was given between."
+
+
 def parts(c: Comparison) -> list[Part]:
     """Return what is to be said: how far both are apart, where they part, and why."""
     found: list[Part] = [f"a: {c.a}", f"b: {c.b}"]
     if c.first is None:
         return [*found, f"They agree: max|R_a - R_b| is {c.difference:.2g} of the largest relevance."]
-    found.append(f"max|R_a - R_b| is {c.difference:.3g} of the largest relevance; they part at {c.first!r}.")
+    found.append(
+        f"max|R_a - R_b| is {c.difference:.3g} of the largest relevance; they part at {c.first!r}.{_unsure(c)}"
+    )
     if c.variants:
         found.append(f"What was given there is what {_reading(c.variants[0])} says.")
         found += [f"The same: {other}." for other in c.variants[1:4]]

@@ -12,7 +12,7 @@ from reflrp.composites.matchers import Matcher, Survey, anything, op_type
 from reflrp.dialects.captum import modules
 from reflrp.dialects.captum.hooks import Modules
 from reflrp.dialects.captum.rules import CaptumRule, EpsilonRule, IdentityRule
-from reflrp.dialects.zennit.naming import matcher, module
+from reflrp.dialects.zennit.naming import matcher, module, unnamed
 from reflrp.errors import RuleError
 from reflrp.ground import checks
 from reflrp.ir import UNRULED, Graph, Node
@@ -46,8 +46,8 @@ class LRP(Composite):
     hooks="tensor" is captum, whose hooks on tensors change the rules where a value has several readers; with "layer" each
     node has its own rule, whoever else reads its input.
 
-    Raises RuleError (when it is assigned) for layers that captum refuses without a rule of their own, and where captum
-    computes a gradient at other values than the network's.
+    Raises RuleError (when it is assigned) for layers that captum refuses without a rule of their own, for names that no node
+    has, and where captum computes a gradient at other values than the network's.
     """
 
     def __init__(
@@ -76,8 +76,12 @@ class LRP(Composite):
         return {**found, **modules.rules()} if self.hooks == "tensor" else {**found, **modules.plain()}
 
     def modules(self, graph: Graph) -> Modules:
-        """Return what captum takes the nodes of a graph for. Raises RuleError for layers without a rule."""
+        """Return what captum takes the nodes of a graph for.
+
+        Raises RuleError for layers without a rule, and for names that no node has.
+        """
         found = super().assign(graph)
+        _refuse_unknown(graph, [p for p in (*self.functions, *(m for m, _ in self.given)) if isinstance(p, _At)])
         self._check(graph, Survey(graph), found)
         layers = {name: rule for name, rule in found.items() if isinstance(rule, CaptumRule)}
         activations = [n.name for n in graph.nodes if n.op_type != READ and isinstance(found.get(n.name), Pass)]
@@ -97,6 +101,14 @@ class LRP(Composite):
                 f"captum has no default rule for {names}; give one, as "
                 f"captum.LRP(rules={{captum.modules.{wrong[0][1]}: captum.EpsilonRule()}})"
             )
+
+
+def _refuse_unknown(graph: Graph, named: Sequence[_At]) -> None:
+    """Raise RuleError for names that no node has: a rule would silently be the default, a function a module."""
+    survey = Survey(graph)
+    lost = [m.pattern for m in named if not any(m(node, survey) for node in graph.nodes)]
+    if lost:
+        raise RuleError(f"captum.LRP: no node is named {', '.join(map(repr, lost[:8]))}. {unnamed(graph)}")
 
 
 def _pairs(rules: Any) -> Pairs:

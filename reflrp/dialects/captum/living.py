@@ -60,8 +60,8 @@ def composite(
     """
     modules = modules_of(obj, argument="obj")
     if model is None:
-        rules = {n: _rule(n, m.rule) for n, m in modules.items() if n and getattr(m, "rule", None) is not None}
-        return LRP(rules, functions)
+        ruled = {n: m for n, m in modules.items() if n and getattr(m, "rule", None) is not None}
+        return LRP({n: _rule(n, m.rule) for n, m in ruled.items() if type(m).__name__ not in NON_LINEAR}, functions)
     if len(checks.listed_things("functions", functions, "a list of modules", RuleError)):
         raise RuleError("functions= is for networks without a file; what are functions, model= tells")
     network = Network(model, obj, ("part_bias",), shapes=shapes)

@@ -10,16 +10,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from reflrp.composites import Composite, Pairs
-from reflrp.composites.matchers import anything, earliest
+from reflrp.composites.matchers import Survey, anything, earliest
 from reflrp.dialects.zennit import types
 from reflrp.dialects.zennit.canonizers import Canonizer
-from reflrp.dialects.zennit.naming import Named, matcher
+from reflrp.dialects.zennit.naming import Named, matcher, module, unnamed
 from reflrp.dialects.zennit.rules import (
     Norm,
     Pass,
 )
 from reflrp.errors import RuleError
 from reflrp.ground.checks import listed_things, shown, texts
+from reflrp.ir import Graph
 from reflrp.ops.stabilizer import StabilizerLike
 from reflrp.rules.base import Rule
 from reflrp.rules.other import Gradient
@@ -40,6 +41,20 @@ class _Mapped(Composite):
         passes = dict.fromkeys(["part_bias", *(p for canonizer in self.canonizers for p in canonizer.passes)])
         pairs = (*self.mapped, (anything(), Gradient()))
         super().__init__(pairs, f"zennit.{type(self).__name__}", tuple(passes))
+
+    def assign(self, graph: Graph) -> dict[str, Rule]:
+        """Return {node name: rule}.
+
+        Raises RuleError for names that no node has, where the file tells of no torch modules. (Where it does, a module may
+        have no node, as a Dropout or a BatchNorm that is merged, and as in zennit its name means nothing.)
+        """
+        named = [name for matcher, _ in self.mapped if isinstance(matcher, Named) for name in matcher.names]
+        if named and not any(map(module, graph.nodes)):
+            survey = Survey(graph)
+            lost = [n for n in named if not any(Named((n,))(node, survey) for node in graph.nodes)]
+            if lost:
+                raise RuleError(f"{self.title}: no node is named {', '.join(map(repr, lost[:8]))}. {unnamed(graph)}")
+        return super().assign(graph)
 
 
 def listed(name: str, value: Any) -> tuple[Any, ...]:

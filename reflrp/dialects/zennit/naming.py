@@ -15,7 +15,7 @@ from reflrp.dialects.zennit import nn, types
 from reflrp.dialects.zennit.types import Types
 from reflrp.errors import RuleError
 from reflrp.ground.checks import shown
-from reflrp.ir import Node
+from reflrp.ir import Graph, Node
 
 
 def matcher(kinds: Types) -> Matcher:
@@ -51,3 +51,13 @@ def module(node: Node) -> tuple[str, ...]:
     """Return the name of the torch module that a node comes from, where the exporter wrote it down."""
     scopes: list[str] = literal_eval(node.scope) if node.scope.startswith("[") else []
     return tuple(filter(None, scopes[-2:-1]))
+
+
+def unnamed(graph: Graph) -> str:
+    """Return where the names of a graph's nodes come from, for an error about a name that none of them has."""
+    if any(map(module, graph.nodes)):
+        return "Names are those of torch modules, of ONNX nodes, or of their outputs; Model.summary() lists the nodes"
+    return (
+        "The file does not say from which torch modules its nodes are: use torch.onnx.export(..., dynamo=True, optimize=False), "
+        "or the names of its nodes; Model.summary() lists them"
+    )
