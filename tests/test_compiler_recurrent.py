@@ -13,6 +13,8 @@ from reflrp import rules
 from reflrp.composites import Composite
 from reflrp.composites.composite import defaults
 from reflrp.composites.matchers import Matcher, depth, earliest, first, kind, name
+from reflrp.dialects.innvestigate.base import Nth
+from reflrp.dialects.relevance_propagation_jl.composites import Numbered
 from reflrp.dialects.zennit.naming import Named
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -198,9 +200,13 @@ def test_rules_for_all_steps_alike():
         lambda node, survey: ".t20." in node.name and node.kind == "dense",
         kind("dense") & ~Deep(9),
         earliest(lambda node, survey: ".t20." in node.name),
+        kind("dense") & Nth(None, 30),
+        kind("dense") & ~Numbered(range(20, 60)),
     ):
         composite = Composite([(matcher, rules.Epsilon(0.5)), (kind("dense"), rules.Epsilon()), *defaults()])
-        with pytest.raises(reflrp.InputError, match=r"tells the steps|in other steps|none of reflrp's own"):
+        with pytest.raises(
+            reflrp.InputError, match=r"tells the steps|in other steps|not known to look at single nodes"
+        ):
             reflrp.compile(proto, composite)
 
 

@@ -145,16 +145,20 @@ COUNTED = type(depth(1, 1))
 """The matcher that counts layers, each step's for itself."""
 
 
+KNOWN = ("reflrp.composites.", "reflrp.rules.", *(f"reflrp.dialects.{d}." for d in ("lrp_for_lstm", "lxt", "zennit")))
+"""Where conditions are that were read for this: alike nodes answer alike in all steps. Those of other dialects may count layers."""
+
+
 def _own(matcher: Any) -> bool:
-    """Return whether a condition is one of this package, which are known to look at no step."""
+    """Return whether a condition is one of those that are known to look at no step."""
     asked = matcher if hasattr(matcher, "__qualname__") else type(matcher)
-    return str(asked.__module__).partition(".")[0] == __name__.partition(".")[0]
+    return f"{asked.__module__}.".startswith(KNOWN)
 
 
 def _unproven(what: str) -> str:
     return (
-        f"{what} is none of reflrp's own: whether it tells the steps of a recurrent node apart, whose number is left open, is not "
-        "known; use the matchers of reflrp.composites, or fix the number: shapes={...}"
+        f"{what} is not known to look at single nodes: it may tell the steps of a recurrent node apart, whose number is left open; "
+        "use the matchers of reflrp.composites, or fix the number: shapes={...}"
     )
 
 
