@@ -191,6 +191,8 @@ class Graph:
 
     `made` is how many bytes of constants the file makes the import compute, beside those that lie in it.
 
+    `names` are those of the file's nodes and of their outputs, of which a graph for one output has only some.
+
     `replaced` holds, by name, what recognised nodes stand for; `unchecked` the names of those that have not run yet, and
     is shared by all graphs that are made of this one.
     """
@@ -203,6 +205,7 @@ class Graph:
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     made: int = 0
+    names: frozenset[str] = frozenset()
     replaced: Mapping[str, Replaced] = field(default_factory=dict)
     unchecked: set[str] = field(default_factory=set, compare=False)
 

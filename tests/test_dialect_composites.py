@@ -40,6 +40,16 @@ def test_a_name_of_nothing_is_refused(composite):
         composite.assign(graph_of(build(RESNET), x=(2, 2, 6, 6)))
 
 
+@pytest.mark.parametrize(
+    "composite", [captum.LRP({"unread": captum.GammaRule()}), zennit.NameMapComposite([(["unread"], zennit.Gamma())])]
+)
+def test_a_name_that_this_output_does_not_need_is_no_name_of_nothing(composite):
+    proto, x = model("y = Gemm(x, w) unread = Gemm(x, w)", w=(4, 3)), draw(1, 4)
+    assert reflrp.explain(proto, x, rules=composite).output.shape == (1, 3)
+    with pytest.raises(RuleError, match="'w'"):
+        reflrp.explain(proto, x, rules=zennit.NameMapComposite([(["w"], zennit.Gamma())]))
+
+
 # ---------------------------------------------------------------- names as texts
 
 

@@ -92,6 +92,7 @@ def _finish(source: Source, work: Construction, lost: Mapping[str, str]) -> Grap
         work.aliases,
         constants,
         tuple(dict.fromkeys(work.notes)),
+        names=frozenset(name for n in source.nodes for name in (n.name, *filter(None, n.outputs))),
     )
     return by_hand(dequantised(graph))
 

@@ -106,7 +106,9 @@ class LRP(Composite):
 def _refuse_unknown(graph: Graph, named: Sequence[_At]) -> None:
     """Raise RuleError for names that no node has: a rule would silently be the default, a function a module."""
     survey = Survey(graph)
-    lost = [m.pattern for m in named if not any(m(node, survey) for node in graph.nodes)]
+    inside = {m.pattern for m in named if any(m(node, survey) for node in graph.nodes)}
+    inside |= {m.pattern for m in named if any(fnmatchcase(name, m.pattern) for name in graph.names)}
+    lost = [m.pattern for m in named if m.pattern not in inside]
     if lost:
         raise RuleError(f"captum.LRP: no node is named {', '.join(map(repr, lost[:8]))}. {unnamed(graph)}")
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from reflrp.composites import Composite, Pairs
-from reflrp.composites.matchers import Survey, anything, earliest
+from reflrp.composites.matchers import anything, earliest
 from reflrp.dialects.zennit import types
 from reflrp.dialects.zennit.canonizers import Canonizer
-from reflrp.dialects.zennit.naming import Named, matcher, module, unnamed
+from reflrp.dialects.zennit.naming import Named, lacking, matcher, module, unnamed
 from reflrp.dialects.zennit.rules import (
     Norm,
     Pass,
@@ -50,8 +50,7 @@ class _Mapped(Composite):
         """
         named = [name for matcher, _ in self.mapped if isinstance(matcher, Named) for name in matcher.names]
         if named and not any(map(module, graph.nodes)):
-            survey = Survey(graph)
-            lost = [n for n in named if not any(Named((n,))(node, survey) for node in graph.nodes)]
+            lost = lacking(graph, named)
             if lost:
                 raise RuleError(f"{self.title}: no node is named {', '.join(map(repr, lost[:8]))}. {unnamed(graph)}")
         return super().assign(graph)

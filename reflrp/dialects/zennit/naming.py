@@ -6,6 +6,7 @@ Classes are recognised by their names, so that neither library is imported.
 from __future__ import annotations
 
 from ast import literal_eval
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -51,6 +52,12 @@ def module(node: Node) -> tuple[str, ...]:
     """Return the name of the torch module that a node comes from, where the exporter wrote it down."""
     scopes: list[str] = literal_eval(node.scope) if node.scope.startswith("[") else []
     return tuple(filter(None, scopes[-2:-1]))
+
+
+def lacking(graph: Graph, names: Iterable[str]) -> list[str]:
+    """Return the names that neither a node of a graph has, nor anything in its file that the graph does not need."""
+    survey = Survey(graph)
+    return [n for n in names if n not in graph.names and not any(Named((n,))(node, survey) for node in graph.nodes)]
 
 
 def unnamed(graph: Graph) -> str:
