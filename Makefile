@@ -82,7 +82,7 @@ zoo-compiled: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package  ## Compile the exports that
 
 # Needs node and Chromium (CHROMIUM=/path, else Debian's).
 web: $(VENV)/.dev $(VENV)/.package  ## Run compiled models in onnxruntime-web, in node and in headless Chromium
-	$(VENV)/bin/python tests/web/write.py $(VENV)/web
+	PYTHONPATH=tests $(VENV)/bin/python tests/web/write.py $(VENV)/web
 	cd tests/web && npm install --no-audit --no-fund --no-package-lock --silent
 	cd tests/web && REFLRP_WEB="$(abspath $(VENV))/web" npm test --silent
 
