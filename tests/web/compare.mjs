@@ -21,7 +21,11 @@ function tensor(ort, { type, shape, data }) {
 function apart(found, { type, shape, data }) {
   if (String(found.dims) !== String(shape)) throw new Error(`the shape ${found.dims} in place of ${shape}`);
   if (type === "bool") return Boolean(found.data[0]) === data[0] ? 0 : Infinity; // which way a choice went
-  const scale = Math.max(...data.map(Math.abs));
-  const worst = data.reduce((most, r, i) => Math.max(most, Math.abs(found.data[i] - r)), 0);
-  return data.every((_, i) => Number.isFinite(found.data[i])) ? worst / scale : Infinity;
+  return largest(found.data, data);
+}
+
+// The largest difference, as a part of the largest number that is wanted.
+export function largest(found, wanted) {
+  if (found.length !== wanted.length || !found.every(Number.isFinite)) return Infinity;
+  return Math.max(...wanted.map((r, i) => Math.abs(found[i] - r))) / Math.max(...wanted.map(Math.abs));
 }

@@ -121,6 +121,8 @@ def main(folder: Path) -> None:
     warnings.simplefilter("ignore", reflrp.AdviceWarning)
     folder.mkdir(parents=True, exist_ok=True)
     cases = [written(case, folder) for case in (*digits(), guarded(), recurrent(), words())]
+    path, _, _ = demo.load()
+    onnx.save(reflrp.compile(path, RULES[0]), str(folder / "model_lrp.onnx"))  # which the documentation's lines read
     (folder / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
     print(f"wrote {len(cases)} models to {folder}")
 
