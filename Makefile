@@ -22,7 +22,7 @@ SOURCES := $(shell find reflrp converters conformance \( -name __pycache__ -o -p
 INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build reflrp.egg-info && touch $@
 
 .NOTPARALLEL:
-.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo zoo-compiled web bench bench-bert study scaling clean vectors spec conform verdicts verdicts-tf
+.PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo zoo-compiled web cpp bench bench-bert study scaling clean vectors spec conform verdicts verdicts-tf
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -82,9 +82,14 @@ zoo-compiled: $(ZOO_VENV)/.zoo $(ZOO_VENV)/.package  ## Compile the exports that
 
 # Needs node and Chromium (CHROMIUM=/path, else Debian's).
 web: $(VENV)/.dev $(VENV)/.package  ## Run compiled models in onnxruntime-web, in node and in headless Chromium
-	$(VENV)/bin/python tests/web/write.py $(VENV)/web
+	PYTHONPATH=tests $(VENV)/bin/python tests/web/write.py $(VENV)/web
 	cd tests/web && npm install --no-audit --no-fund --no-package-lock --silent
 	cd tests/web && REFLRP_WEB="$(abspath $(VENV))/web" npm test --silent
+
+# Needs a C++ compiler (CXX=g++) and onnxruntime's headers (ONNXRUNTIME_INCLUDE=/folder), which its wheels do not have.
+ONNXRUNTIME_INCLUDE ?= /usr/include/onnxruntime
+cpp: $(VENV)/.dev $(VENV)/.package  ## Compile the C++ lines of docs/compile.md, run them, compare with explain
+	ONNXRUNTIME_INCLUDE=$(abspath $(ONNXRUNTIME_INCLUDE)) $(VENV)/bin/pytest tests/test_cpp.py
 
 # The networks are written once; they take 1.3 GB.
 bench: $(PEERS_VENV)/.peers $(PEERS_VENV)/.package  ## Measure time and memory beside zennit (VGG-16, ResNet-50)

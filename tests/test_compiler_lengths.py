@@ -323,6 +323,42 @@ def test_refused_by_name(case):
         reflrp.compile(proto, "epsilon")
 
 
+COUNTED = {
+    "cast": "c = Cast <to = 6>(ids) i = Cast <to = 7>(c)",
+    "shifted": "i = Sub(ids, one)",
+    "a token and its field": "i = Add(ids, fields)",
+    "an axis more, and less": "u = Unsqueeze(ids, one) i = Squeeze(u, one)",
+}
+
+
+def counted(way, time):
+    """Token ids on their way to a table, beside a series of an open length."""
+    fields = f"int64[N,{time}] fields, " if "fields" in way else ""
+    return models.model(
+        f"{way} e = Gather(table, i) m = ReduceMean <axes = [1], keepdims = 0>(e) n = ReduceMean <axes = [1], keepdims = 0>(z)"
+        "a = Add(m, n) y = MatMul(a, w)",
+        f"int64[N,{time}] ids, {fields}float[N,S,4] z", table=(20, 4), w=(4, 3), one=ids(1), four=ids(4),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("time", [6, "T"])
+@pytest.mark.parametrize("way", COUNTED)
+def test_ids_that_stay_in_their_places_beside_open_lengths(way, time):
+    proto = counted(COUNTED[way], time)
+    g = reflrp.compile(proto, "epsilon")
+    rng = np.random.default_rng(0)
+    for n, s in ((1, 3), (3, 5)):
+        feeds = {k: rng.integers(1, 9, (n, 6)) for k in ("ids", "fields")} | {"z": models.draw(n, s, 4)}
+        feeds = {i.name: feeds[i.name] for i in proto.graph.input if i.name in feeds}
+        agrees(run(g, feeds), proto, feeds, "epsilon")
+
+
+def test_ids_that_move_beside_open_lengths_are_refused_by_name():
+    proto = counted("i = Slice(ids, one, four, one)", 6)
+    with pytest.raises(reflrp.InputError, match=r"Slice_0.*ids are moved whose number is left open"):
+        reflrp.compile(proto, "epsilon")
+
+
 def test_an_entry_of_an_open_output_is_no_target():
     with pytest.raises(reflrp.InputError, match="leaves a length open"):
         reflrp.compile(turned(), "epsilon", target=(1, 2))

@@ -161,6 +161,10 @@ def test_spatial_transformer() -> None:
     e = assert_explained(proto, {"x": draw(2, 3, 5, 6)}, rtol=3e-5)
     assert any("a grid that is held constant" in note for note in e.notes)
     assert not any(row.flow for row in e.conservation.rows if "MatMul" in row.node)
+    single = reflrp.explain(proto, {"x": draw(2, 3, 5, 6)}, rules="epsilon", dtype="float32", init="one")
+    assert single.relevance.dtype == np.float32
+    exact = reflrp.explain(proto, {"x": draw(2, 3, 5, 6)}, rules="epsilon", init="one")
+    np.testing.assert_allclose(single.relevance, exact.relevance, atol=1e-4 * np.abs(exact.relevance).max())
 
 
 IDS = "int64[2,4] ids"

@@ -13,7 +13,7 @@ from reflrp.arrays import ZERO, Array, is_symbolic
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing import affine
 from reflrp.arrays.tracing.array import array, term_of
-from reflrp.arrays.tracing.dims import BATCH, Dim, Unsettled, broadcast, dim, example, symbols_of, total
+from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, dim, example, total
 from reflrp.arrays.tracing.terms import CURRENT, Trace
 from reflrp.compiler import recurrent
 from reflrp.compiler.lift import added
@@ -22,7 +22,7 @@ from reflrp.compiler.plumbing import plumbed
 from reflrp.compiler.source import OLDEST
 from reflrp.engine import Program, Values, rule_name
 from reflrp.errors import InputError, ReflrpError
-from reflrp.importer.tokens import Sharing
+from reflrp.importer.tokens import ENTRYWISE, Sharing
 from reflrp.ir import Graph, Node, Op, Shape, arrays_of
 from reflrp.ledger import Row
 from reflrp.ops.conv import Conv
@@ -200,7 +200,7 @@ def moved(op: MovedIds, shapes: list[Shape], out: Shape, R: Array) -> tuple[Arra
     if not isinstance(how, Sharing) or not how.by_shapes:
         raise NotImplementedError("where the ids come from depends on the data")
     found: list[Array | None] = [None] * len(shapes)
-    if any(symbols_of(s) not in ((), (BATCH,)) for s in (*shapes, out)):
+    if not all(n == dim(example(n)) for s in (*shapes, out) for n in s if isinstance(n, Dim)):  # else of one sample
         return _in_place(how, shapes, out, R)
     for share in how(*(np.zeros(tuple(map(example, s)), dtype=np.int64) for s in shapes)):
         weight = (share.index >= 0) * (1.0 if share.weight is None else share.weight)
@@ -218,15 +218,18 @@ def moved(op: MovedIds, shapes: list[Shape], out: Shape, R: Array) -> tuple[Arra
     return tuple(found)
 
 
-STAYS = frozenset(["Abs", "Cast", "Flatten", "Identity", "Neg", "Reshape", "Squeeze", "Unsqueeze"])
+STAYS = frozenset(["Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", *ENTRYWISE])
 """Operators that leave each id, and nothing but these, in its place."""
 
 
 def _in_place(how: Sharing, shapes: list[Shape], out: Shape, R: Array) -> tuple[Array | None, ...]:
     """Return the relevance of token ids, of which there is an open number, that stay one after another as they were."""
-    if how.node.op_type not in STAYS or len(shapes) != 1 or total(shapes[0]) != total(out):
+    places = [how.places.index(t) for t in how.tokens]
+    alike = (shapes[p] == out or (len(places) == 1 and total(shapes[p]) == total(out)) for p in places)
+    if how.node.op_type not in STAYS or not all(alike):
         raise NotImplementedError("ids are moved whose number is left open")
-    return (xp.reshape(R, shapes[0]),)
+    part = R if len(places) == 1 else R * np.float32(1 / len(places))
+    return tuple(xp.reshape(part, s) if i in places else None for i, s in enumerate(shapes))
 
 
 def _finite(program: Program) -> set[str]:

@@ -101,3 +101,7 @@ class TapWeights:
     def __call__(self, grid: np.ndarray) -> np.ndarray:
         """Return the weights for this grid."""
         return self.how.taps(grid, self.size).weights[:, None]
+
+    def alike(self, grid: np.ndarray) -> np.ndarray:
+        """Return the weights in the dtype of a grid that the network works out: that of the entries they weigh."""
+        return self(grid).astype(grid.dtype)

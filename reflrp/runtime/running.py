@@ -23,6 +23,7 @@ from reflrp.ground.caches import Cache, tried
 from reflrp.ir import Shape
 from reflrp.ledger import Row
 from reflrp.neurons import keeper, masks_of
+from reflrp.runtime.halves import Halves
 from reflrp.runtime.measuring import factor, give_back, measured
 from reflrp.runtime.sessions import CPU, LARGE, run, session
 from reflrp.runtime.watched import Looked
@@ -36,18 +37,25 @@ if TYPE_CHECKING:
 Open = tuple[tuple[str, tuple[int | None, ...]], ...]
 """The shapes of inputs by name; None for a batch size that stays open."""
 
+HALVED = 2**17
+"""How many values a network has at least where targets share a run of what they have in common: of fewer, two runs cost more."""
+
 KEPT = 4
 """How many sessions an explainer keeps: those last used."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a graph is compiled for: input shapes, the values to keep, those under a condition with their masks' shapes."""
+    """What a graph is compiled for: input shapes, the values to keep, those under a condition with their masks' shapes.
+
+    With `halved` it is for several targets at once, which share what they have in common.
+    """
 
     shapes: Open
     layers: tuple[str, ...]
     masks: tuple[tuple[str, Shape], ...]
     turned: int
+    halved: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +72,14 @@ class Ready:
     outputs: tuple[str, ...]
     weights: Mapping[str, np.ndarray]
     grown: list[float] = field(default_factory=list)
+
+    def run(self, given: Mapping[str, np.ndarray], shared: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Return the outputs; what all targets share is computed where `shared` is empty, and entered there."""
+        if not isinstance(self.session, Halves):
+            return run(self.session, self.outputs, given)
+        if not shared:
+            shared |= self.session.early(self.outputs, given)
+        return self.session.late(self.outputs, given, shared)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +106,13 @@ class Graphs(Programs):
         if cut.watch is not None:
             with np.errstate(all="ignore"):
                 cut.watch.see(graph, program.rules, Looked(program, self._inputs(cut.feeds)))
-        keep, found = keeper(cut.layers, graph, self._branches), []
+        keep, found, shared = keeper(cut.layers, graph, self._branches), [], dict[str, Any]()
         whole = sum(prod(v.shape) for v in graph.values.values()) * self.convert.itemsize
         for choice in cut.choices:
             graph.count_work(1 + BACKWARD)
             given = self._given(program, ready, cut, masks, choice)
             with measured(ready.grown, whole):
-                made = run(ready.session, ready.outputs, given)
+                made = ready.run(given, shared)
             if not _finite(made):
                 found += self._by_numpy(replace(cut, choices=[choice], watch=None))
                 continue
@@ -118,13 +134,14 @@ class Graphs(Programs):
         masks = masks_of(cut.conditions, graph, cut.axes, self._branches)
         shapes = tuple((k, m.shape) for k, m in masks.items())
         whole = tuple((k, a.shape) for k, a in cut.feeds.items())
-        asked = Asked(self._opened(cut.feeds), names, shapes, cut.turned)
+        halved = len(cut.choices) > 1 and self._by_cpu() and sum(prod(v.shape) for v in graph.values.values()) >= HALVED
+        asked = Asked(self._opened(cut.feeds), names, shapes, cut.turned, halved)
         try:
             return program, self._made(asked), masks
         except ReflrpError:
             if asked.shapes == whole:
                 raise
-            return program, self._made(Asked(whole, names, shapes, cut.turned)), masks
+            return program, self._made(replace(asked, shapes=whole)), masks
 
     def _opened(self, feeds: Feeds) -> Open:
         """Return the inputs' shapes, the batch size open where the file leaves it open, and all inputs have it."""
@@ -146,16 +163,35 @@ class Graphs(Programs):
         made = self._compiled(source, asked)
         give_back()  # weights that rules derived
         weights = source.outside or {}
-        large = sum(a.nbytes for a in weights.values()) > LARGE and set(self.wishes.providers or [CPU]) == {CPU}
+        large = sum(a.nbytes for a in weights.values()) > LARGE and self._by_cpu()
         taken = feed(made.proto, weights) if large else {}
-        given = made.proto.SerializeToString(), weights
-        live = session(*given, self.wishes.providers, self.wishes.threads, self.convert.dtype)
-        del given, weights
+        live = self._halves(made.proto, weights) if asked.halved else self._live(made.proto, weights)
+        del weights
         give_back()
         wanted = {i.name: _numpy(i.type) for i in live.get_inputs() if i.name not in taken}
         names = [o.name for o in live.get_outputs()]
         added = ("relevance/", "layer/", SUMS, EXPLAINED)
         return Ready(live, made.accounts, wanted, tuple(n for n in names if n.startswith(added)), taken)
+
+    def _live(self, proto: Any, weights: Mapping[str, np.ndarray]) -> Any:
+        """Return the session of a graph; `weights` has those that lie outside of it, and maybe more."""
+        own = {t.name for t in proto.graph.initializer}
+        given = proto.SerializeToString(), {k: a for k, a in weights.items() if k in own}
+        return session(*given, self.wishes.providers, self.wishes.threads, self.convert.dtype)
+
+    def _halves(self, proto: Any, weights: Mapping[str, np.ndarray]) -> Any:
+        """Return the sessions of a graph in two parts, or one session where nothing is the targets' own."""
+        from reflrp.compiler.parting import parted, typed
+
+        first, second, handed = parted(proto)
+        if not second.graph.output:
+            return self._live(proto, weights)
+        live = self._live(first, weights)
+        typed(second, {o.name: o.type for o in live.get_outputs() if o.name in handed})
+        return Halves(live, self._live(second, weights), handed)
+
+    def _by_cpu(self) -> bool:
+        return set(self.wishes.providers or [CPU]) == {CPU}
 
     def _source(self) -> Given:
         """Return the file to compile; or the inputs alone, where all is computed in float64, or the file is of an old opset."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,15 @@ def refused(error: Exception, graph: bytes, providers: list[Any]) -> ReflrpError
 
 def run(session: Any, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the outputs of these names."""
-    try:
+    with in_our_words():
         return dict(zip(names, session.run(list(names), dict(feeds)), strict=True))
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Raise what goes wrong in a run as an error of ours."""
+    try:
+        yield
     except Exception as error:
         text = " ".join(str(error).split())[:400]
         if "allocate memory" in text or "bad_alloc" in text:

@@ -2,24 +2,30 @@
 
 export const TOLERANCE = 1e-5; // of the largest relevance
 
-// The largest difference over all digits, as a part of the largest relevance.
-export async function difference(ort, model, { shape, input, relevance }) {
+// For each of a case's inputs, the largest difference as a part of the largest relevance.
+export async function differences(ort, model, { runs }) {
   const session = await ort.InferenceSession.create(model);
-  const image = new ort.Tensor("float32", Float32Array.from(input), shape);
-  const found = await session.run({ [session.inputNames[0]]: image });
-  return apart(found[`relevance/${session.inputNames[0]}`].data, relevance);
+  const found = [];
+  for (const { feeds, wanted } of runs) {
+    const given = Object.fromEntries(Object.entries(feeds).map(([name, array]) => [name, tensor(ort, array)]));
+    const answer = await session.run(given);
+    found.push(Math.max(...Object.entries(wanted).map(([name, array]) => apart(answer[name], array))));
+  }
+  return found;
 }
 
-// One digit at a time: the batch size is open.
-export async function differenceOfOne(ort, model, { shape, input, relevance }, i) {
-  const size = input.length / shape[0];
-  const part = [i * size, (i + 1) * size];
-  const one = { shape: [1, ...shape.slice(1)], input: input.slice(...part), relevance: relevance.slice(...part) };
-  return difference(ort, model, one);
+function tensor(ort, { type, shape, data }) {
+  return new ort.Tensor(type, type === "int64" ? BigInt64Array.from(data, BigInt) : Float32Array.from(data), shape);
 }
 
-function apart(found, wanted) {
-  if (found.length !== wanted.length) throw new Error(`${found.length} numbers in place of ${wanted.length}`);
-  const scale = Math.max(...wanted.map(Math.abs));
-  return Math.max(...wanted.map((r, i) => Math.abs(found[i] - r))) / scale;
+function apart(found, { type, shape, data }) {
+  if (String(found.dims) !== String(shape)) throw new Error(`the shape ${found.dims} in place of ${shape}`);
+  if (type === "bool") return Boolean(found.data[0]) === data[0] ? 0 : Infinity; // which way a choice went
+  return largest(found.data, data);
+}
+
+// The largest difference, as a part of the largest number that is wanted.
+export function largest(found, wanted) {
+  if (found.length !== wanted.length || !found.every(Number.isFinite)) return Infinity;
+  return Math.max(...wanted.map((r, i) => Math.abs(found[i] - r))) / Math.max(...wanted.map(Math.abs));
 }

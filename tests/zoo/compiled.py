@@ -100,8 +100,8 @@ def _size(entry: Entry) -> int:
 
 
 def _due(chosen: Sequence[Entry], done: set[tuple[str, str]]) -> Iterator[tuple[Entry, str]]:
-    for preset in PRESETS:
-        for entry in chosen:
+    for entry in chosen:
+        for preset in PRESETS:
             if (entry.key, preset) not in done:
                 yield entry, preset
 
@@ -160,7 +160,7 @@ PAGE = """# The zoo, compiled
 and compares it with the NumPy float64 reference. An answer is right if it is at most 20 times as far off as NumPy's float32
 is, or 2e-3 of the largest relevance; the last column says how near to that bound the worst right one is. What `explain` refuses,
 and what onnxruntime does not run, is not counted. What has no proof for any size is compiled for the size of the zoo's input.
-The smallest exports come first; a row of fewer exports is of a run that was stopped, and `make zoo-compiled` goes on with it.
+The smallest exports come first.
 """
 
 

@@ -128,5 +128,5 @@ def grid_sample(site: Site) -> Ref:
         if grid.value.active:
             site.work.notes.append(f"{site.node.name!r} samples by a grid that is held constant: it gets no relevance")
         taken = site.emit(Pick(x.shape), x, observed(site, index, (grid,), "index"), part="taps")
-        weighed = multiply(site, taken, observed(site, weight, (grid,), "weights"), part="weighed")
+        weighed = multiply(site, taken, observed(site, weight.alike, (grid,), "weights"), part="weighed")
     return site.emit(SumAxes(ONE, ZERO, weighed.shape, axes=(2,), keepdims=False, mean=False), weighed)
