@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from maps import dyadic
+from models import draw, model
 from nets import build, net
 
 import reflrp
@@ -149,6 +150,27 @@ def test_unknown_pass():
     model, x = net("mlp")
     with pytest.raises(RuleError, match="canonizing pass 'fold' is unknown; there is fold_batchnorm"):
         reflrp.Explainer(model, canonize=("fold",))(x)
+
+
+@pytest.mark.parametrize(
+    ("equation", "w", "b", "out"),
+    [
+        ("ntd,dk->ntk", (4, 3), (3,), (2, 5, 3)),
+        ("ntd,kd->nkt", (3, 4), (3, 1), (2, 3, 5)),
+        ("ntd,dhk->nhtk", (4, 3, 2), (3, 1, 2), (2, 3, 5, 2)),
+    ],
+)
+def test_the_bias_behind_an_einsum(equation, w, b, out):
+    """It is the Einsum's own: epsilon has it in the denominator, as of a Gemm."""
+    x, w, b, R = (draw(*shape, seed=i).astype(np.float64) for i, shape in enumerate([(2, 5, 4), w, b, out]))
+    proto = model(f'h = Einsum<equation = "{equation}">(x, w) y = Add(h, b)', "double[N,5,4] x", "double[] y", w=w, b=b)
+    e = reflrp.explain(proto, x, "epsilon(0.1)", init=R)
+    z = np.einsum(equation, x, w) + b
+    a, back = equation.replace("->", ",").split(",")[:2], equation.split("->")[1]
+    wanted = x * np.einsum(f"{back},{a[1]}->{a[0]}", R / (z + 0.1 * np.where(z >= 0, 1, -1)), w)
+    assert np.allclose(e.relevance, wanted, rtol=1e-12)
+    apart = reflrp.explain(proto, x, "epsilon(0.1)", init=R, canonize=("part_bias",))
+    assert len(apart.rules) == 2
 
 
 @pytest.mark.parametrize(
