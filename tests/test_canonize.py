@@ -322,3 +322,32 @@ def test_final_activations_are_stripped(op, stripped):
     if stripped:
         assert "'h' is explained" in logits.notes[0]
         assert not np.allclose(kept.output, logits.output)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "y = Reshape(p, rows)",
+        "y = Identity(p)",
+        "q = Unsqueeze(p, two) y = Squeeze(q, two)",
+        "q = Transpose(p) y = Transpose(q)",
+        "s = Shape(p) y = Reshape(p, s)",
+    ],
+)
+def test_what_moves_entries_behind_a_final_softmax_moves_its_input(behind):
+    numbers = {k: v for k, v in {"rows": np.int64([-1, 3]), "two": np.int64([2])}.items() if k in behind}
+    w, x = draw(4, 3), draw(2, 4, seed=1)
+    plain = reflrp.explain(model("y = MatMul(x, w)", w=w), x, "epsilon", target=1)
+    for backend in ("numpy", "onnxruntime"):
+        proto = model(f"h = MatMul(x, w) p = Softmax(h) {behind}", w=w, **numbers)
+        e = reflrp.explain(proto, x, "epsilon", target=1, backend=backend)
+        assert (e.score, e.output.tolist()) == ("logit", plain.output.tolist())
+        assert np.array_equal(e.relevance, plain.relevance)
+        assert "Softmax" in e.notes[0]
+
+
+def test_a_softmax_that_is_read_beside_its_reshape_stays():
+    proto = model(
+        "h = MatMul(x, w) p = Softmax(h) q = Reshape(p, rows) y = Mul(p, q)", w=draw(4, 3), rows=np.int64([-1, 3])
+    )
+    assert reflrp.explain(proto, draw(2, 4), "attnlrp").score == "output"
