@@ -12,7 +12,7 @@ import numpy as np
 
 from reflrp.arrays.looks import block, counted, described, listed, same
 from reflrp.batches.joined import all_layers, bars, check_parts, inner, inputs, joined, layout_of, relevances
-from reflrp.engine.rounding import rounded
+from reflrp.engine.rounding import rounded, within
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.ground.views import Picture, shown
@@ -136,8 +136,11 @@ class Explanation:
         return html
 
     def rounded(self) -> Explanation:
-        """Return an exact explanation with each fraction as the nearest float64; any other as it is."""
-        return replace(self, **rounded(self)) if self.output.dtype == object else self
+        """Return an exact explanation with each fraction as the nearest float64; any other as it is.
+
+        Raises NonFiniteError where one is beyond the largest float64.
+        """
+        return replace(self, **within(rounded(self))) if self.output.dtype == object else self
 
     def plot(
         self,

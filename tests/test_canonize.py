@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from maps import dyadic
+from models import draw, model
 from nets import build, net
 
 import reflrp
@@ -149,6 +150,27 @@ def test_unknown_pass():
     model, x = net("mlp")
     with pytest.raises(RuleError, match="canonizing pass 'fold' is unknown; there is fold_batchnorm"):
         reflrp.Explainer(model, canonize=("fold",))(x)
+
+
+@pytest.mark.parametrize(
+    ("equation", "w", "b", "out"),
+    [
+        ("ntd,dk->ntk", (4, 3), (3,), (2, 5, 3)),
+        ("ntd,kd->nkt", (3, 4), (3, 1), (2, 3, 5)),
+        ("ntd,dhk->nhtk", (4, 3, 2), (3, 1, 2), (2, 3, 5, 2)),
+    ],
+)
+def test_the_bias_behind_an_einsum(equation, w, b, out):
+    """It is the Einsum's own: epsilon has it in the denominator, as of a Gemm."""
+    x, w, b, R = (draw(*shape, seed=i).astype(np.float64) for i, shape in enumerate([(2, 5, 4), w, b, out]))
+    proto = model(f'h = Einsum<equation = "{equation}">(x, w) y = Add(h, b)', "double[N,5,4] x", "double[] y", w=w, b=b)
+    e = reflrp.explain(proto, x, "epsilon(0.1)", init=R)
+    z = np.einsum(equation, x, w) + b
+    a, back = equation.replace("->", ",").split(",")[:2], equation.split("->")[1]
+    wanted = x * np.einsum(f"{back},{a[1]}->{a[0]}", R / (z + 0.1 * np.where(z >= 0, 1, -1)), w)
+    assert np.allclose(e.relevance, wanted, rtol=1e-12)
+    apart = reflrp.explain(proto, x, "epsilon(0.1)", init=R, canonize=("part_bias",))
+    assert len(apart.rules) == 2
 
 
 @pytest.mark.parametrize(
@@ -300,3 +322,32 @@ def test_final_activations_are_stripped(op, stripped):
     if stripped:
         assert "'h' is explained" in logits.notes[0]
         assert not np.allclose(kept.output, logits.output)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "y = Reshape(p, rows)",
+        "y = Identity(p)",
+        "q = Unsqueeze(p, two) y = Squeeze(q, two)",
+        "q = Transpose(p) y = Transpose(q)",
+        "s = Shape(p) y = Reshape(p, s)",
+    ],
+)
+def test_what_moves_entries_behind_a_final_softmax_moves_its_input(behind):
+    numbers = {k: v for k, v in {"rows": np.int64([-1, 3]), "two": np.int64([2])}.items() if k in behind}
+    w, x = draw(4, 3), draw(2, 4, seed=1)
+    plain = reflrp.explain(model("y = MatMul(x, w)", w=w), x, "epsilon", target=1)
+    for backend in ("numpy", "onnxruntime"):
+        proto = model(f"h = MatMul(x, w) p = Softmax(h) {behind}", w=w, **numbers)
+        e = reflrp.explain(proto, x, "epsilon", target=1, backend=backend)
+        assert (e.score, e.output.tolist()) == ("logit", plain.output.tolist())
+        assert np.array_equal(e.relevance, plain.relevance)
+        assert "Softmax" in e.notes[0]
+
+
+def test_a_softmax_that_is_read_beside_its_reshape_stays():
+    proto = model(
+        "h = MatMul(x, w) p = Softmax(h) q = Reshape(p, rows) y = Mul(p, q)", w=draw(4, 3), rows=np.int64([-1, 3])
+    )
+    assert reflrp.explain(proto, draw(2, 4), "attnlrp").score == "output"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from models import draw, model
 from nets import RESNET, build, net
 
 import reflrp
@@ -243,3 +244,29 @@ def test_gradient_is_the_derivative():
     for i in range(4):
         up, down = (m.run(x + s * h * np.eye(4)[i])["y"][:, 1] for s in (1, -1))
         assert np.allclose(e.relevance[:, i], (up - down) / (2 * h), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["guided_backprop", "deconvnet", "beta_smooth"])
+@pytest.mark.parametrize(
+    ("body", "rectifies"),
+    [
+        ("r = Max(h, zero)", True),
+        ("r = Clip(h, zero)", True),
+        ("r = Clip(h, zero, six)", True),
+        ("r = LeakyRelu<alpha = 0.0>(h)", True),
+        ("r = ThresholdedRelu<alpha = 0.0>(h)", True),
+        ("r = Clip(h, minus, six)", False),
+        ("r = ThresholdedRelu<alpha = 0.1>(h)", False),
+        ("r = LeakyRelu<alpha = 0.1>(h)", False),
+    ],
+)
+def test_rectifiers_by_what_they_compute(name, body, rectifies):
+    numbers = {k: np.float32(v) for k, v in {"zero": 0, "six": 6, "minus": -1}.items() if k in body}
+    w, v, x = draw(4, 5, seed=1), draw(5, 3, seed=2), draw(6, 4)
+    own, relu, plain = (
+        reflrp.explain(
+            model(f"h = MatMul(x, w) {line} y = MatMul(r, v)", w=w, v=v, **extra), x, rules, target=0, init="one"
+        )
+        for line, extra, rules in ((body, numbers, name), ("r = Relu(h)", {}, name), (body, numbers, "gradient"))
+    )
+    assert np.array_equal(own.relevance, (relu if rectifies else plain).relevance)

@@ -237,3 +237,15 @@ def test_recipes():
     with pytest.raises(Rounded):
         in_fractions(times(x + x, x))
     assert in_fractions(ints(1, 2)).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("x", [np.full((1, 2), 1e308), np.full((1, 2), Fraction(10**400, 3))])
+def test_numbers_beyond_float64_are_explained(x):
+    """Fractions have no largest number: only rounding them is refused, by name."""
+    net = model("y = MatMul(x, w)", inputs="float[N,2] x", outputs="float[N,2] y", w=np.float32([[100, 1], [200, 2]]))
+    e = reflrp.explain(net, x, "lrp_0", target=0, dtype="exact")
+    assert e.relevance.tolist() == [[100 * Fraction(x[0, 0]), 200 * Fraction(x[0, 1])]]
+    assert e.conservation.totals["inputs"] == e.conservation.seed == 300 * Fraction(x[0, 0])
+    assert "beyond the largest float64" in e._repr_html_()
+    with pytest.raises(reflrp.NonFiniteError, match="beyond the largest float64"):
+        e.rounded()

@@ -354,3 +354,19 @@ def test_a_factor_for_each_feature_is_no_parameter(function):
     wanted = onnxruntime(proto, {"x": x})["y"]
     assert np.allclose(reflrp.load(proto).run(x)["y"], wanted, rtol=1e-6, atol=1e-7)
     assert reflrp.explain(proto, x, "epsilon").relevance.shape == x.shape
+
+
+@pytest.mark.parametrize(
+    "spread",
+    [
+        "b = Mul(x, above) d = Sub(b, x) e = Mul(d, big) u = Add(e, x)",  # 2 x; x, were `above` 1
+        "b = Add(x, above) r = Relu(b) c = Add(x, one) s = Relu(c) d = Sub(r, s) e = Mul(d, big) u = Add(e, x)",
+        "m = Mul(x, above) p = Exp(m) q = Exp(x) d = Div(p, q) l = Log(d) e = Mul(l, big) u = Add(e, x)",
+    ],
+)
+def test_what_nearly_cancels_may_be_amplified(spread):
+    """Within a region, numbers are equal where they are: equal up to float32's rounding is for the function's own parameters."""
+    body = f"{spread} n = Neg(u) E = Exp(n) a = Add(E, one) y = Reciprocal(a)"
+    proto, x = net(body, above=1 + 2.0**-22, big=2.0**22, one=1), draw(3, 4)
+    wanted = 1 / (1 + np.exp(-2 * x if "Relu" not in spread else -(x + (x > -1))))
+    assert np.allclose(reflrp.load(proto).run(x)["y"], wanted, rtol=1e-6)

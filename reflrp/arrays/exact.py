@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from math import isinf, isnan, prod
+from math import inf, isinf, isnan, prod
 from numbers import Rational
 from typing import Any
 
@@ -169,8 +169,11 @@ class Exact(Fraction):
         return bool(self.top)
 
     def __float__(self) -> float:
-        """Return the nearest float."""
-        return int(self.top) / int(self.over.value)
+        """Return the nearest float; an infinity beyond the largest."""
+        try:
+            return int(self.top) / int(self.over.value)
+        except OverflowError:
+            return inf if self.top > 0 else -inf
 
     def __hash__(self) -> int:  # type: ignore[override]
         """Return the hash of the equal fraction."""

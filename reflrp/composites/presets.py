@@ -7,6 +7,7 @@ from typing import Any
 from reflrp import rules as r
 from reflrp.composites.composite import Composite, Pairs, defaults
 from reflrp.composites.matchers import anything, depth, first, kind, last, op_type
+from reflrp.composites.rectifying import rectifier
 from reflrp.composites.registry import presets, register, resolve
 from reflrp.errors import RuleError
 from reflrp.ground.checks import shown
@@ -76,7 +77,7 @@ def excitation_backprop(stabilizer: float = 1e-6) -> Composite:
 
 def _gradient_like(title: str, rule: Rule) -> Composite:
     everything = (anything(), r.Gradient())
-    return Composite(((op_type("Relu", "Clip") & kind("pointwise"), rule), everything), title, canonize=())
+    return Composite(((rectifier(), rule), everything), title, canonize=())
 
 
 @register("guided_backprop")

@@ -75,7 +75,7 @@ def check_finite(x: Array, node: Node, what: str, allow_minus_infinity: bool = F
 
 def check_sum(R: Array, name: str) -> None:
     """Raise NonFiniteError where a value's relevance, which is the sum of what its readers gave it, is not finite."""
-    if is_symbolic(R) or isfinite(once(total, R)):
+    if is_symbolic(R) or _is_finite(once(total, R)):
         return
     xp = namespace(R)
     if not bool(xp.all(xp.isfinite(R))):
@@ -85,11 +85,16 @@ def check_sum(R: Array, name: str) -> None:
         )
 
 
+def _is_finite(found: Any) -> bool:
+    """Return whether a sum is finite; one of fractions is, however large."""
+    return not isinstance(found, float) or isfinite(found)
+
+
 def check_account(node: Node, r: Array, received: Any, parts: tuple[Array, ...], given: list[Any]) -> None:
     """Raise NonFiniteError where what a node received, or gave to an input, holds a NaN or an infinity."""
-    if not isfinite(received):
+    if not _is_finite(received):
         check_sum(r, node.output)
-    if not isfinite(sum(given)):
+    if not _is_finite(sum(given)):
         for part in parts:
             if part is not None and part is not ZERO:
                 check_finite(part, node, "relevance")

@@ -16,6 +16,7 @@ from reflrp.composites import Composite
 from reflrp.composites.advice import Watch, on_share, seeds_of, shares
 from reflrp.engine import Program, Values, prepare
 from reflrp.engine.exactness import exact_graph, exact_input, exact_rules
+from reflrp.engine.rounding import rounded
 from reflrp.engine.uncertainty import copies
 from reflrp.engine.weights import passing
 from reflrp.errors import ForwardChanged, InputError, ModelError, OtherWay, UnsupportedOperator
@@ -263,7 +264,7 @@ def advised(e: Explanation, watch: Watch, init: Any, conditions: Mapping[str, Se
     if not e.output.size or init is None:
         return e
     with np.errstate(all="ignore"):
-        near = e.rounded()
+        near = replace(e, **rounded(e)) if e.output.dtype == object else e
         found = shares(_by_sample(near), *seeds_of(near.output, e.target, init))
     share = () if conditions else on_share(found, near.conservation, e.rules)
     advice = tuple(dict.fromkeys([*share, *watch.advice()]))

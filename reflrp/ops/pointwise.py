@@ -243,6 +243,8 @@ class Pointwise(Op):
             return bool(np.all(self.args[0] == 0) and np.all(self.args[1] >= 0))
         if self.name == "thresholded_relu":
             return bool(self.args[0] >= 0)
+        if self.name == "leaky_relu":
+            return bool(self.args[0] == 0)
         return FUNCTIONS[self.name].gates
 
     def shape(self, *shapes: Shape) -> Shape:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from ast import literal_eval
 from collections import Counter
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from reflrp.arrays import ZERO, Array
 from reflrp.ground.caches import Cache
 from reflrp.ir import Graph, Node
 from reflrp.ops.conv import Conv, ConvTranspose
+from reflrp.ops.einsum import DenseEinsum
 from reflrp.ops.linear import Dense, Diagonal, LeftDense, LinearMap
 from reflrp.ops.routing import Reshape, Transpose
 
@@ -57,9 +59,9 @@ def fuse_affine(graph: Graph) -> Graph:
 
 
 def part_bias(graph: Graph) -> Graph:
-    """Undo `fuse_affine` on convolutions: the addition is a node again.
+    """Undo `fuse_affine` on convolutions and Einsums: the addition is a node again.
 
-    For libraries whose networks come from torch, which never splits the bias of a convolution.
+    For libraries whose networks come from torch, which never splits the bias of a convolution, and writes no layer as an Einsum.
     """
     nodes = [part for node in graph.nodes for part in (node.joined or (node,))]
     return replace(graph, nodes=tuple(nodes))
@@ -92,7 +94,7 @@ def _path_back(after: Node, nodes: list[Any], place: dict[str, int], readers: Co
     while readers[name] == 1 and name in place and len(path) < FARTHEST:
         path.append(place[name])
         node = nodes[path[-1]]
-        if isinstance(node.op, WITH_BIAS):
+        if isinstance(node.op, (*WITH_BIAS, DenseEinsum)):
             return path
         name = node.inputs[0] if isinstance(node.op, Reshape | Transpose) else ""
     return []
@@ -103,33 +105,35 @@ def _split_bias(graph: Graph, after: Node, path: list[Node]) -> Array | None:
     layer, bias = path[-1], after.op.b  # type: ignore[attr-defined]
     if layer.op.has_bias or layer.op.b is not ZERO or not _same_module(layer, after):  # type: ignore[attr-defined]
         return None
-    features = _features(graph, after, path)
+    out = graph.values[layer.output].shape
+    axes = _feature_axes(layer.op, len(out))  # type: ignore[arg-type]
+    features = _features(graph, after, path, axes) if axes else None
     if features is None or features.size != bias.size or bias.ndim == 0:
         return None
-    shape = _bias_shape(layer.op, len(graph.values[layer.output].shape))  # type: ignore[arg-type]
+    shape = [out[i] if i in axes else 1 for i in range(min(axes), len(out))]
     return np.ravel(bias)[features].reshape(shape)
 
 
-def _features(graph: Graph, after: Node, path: list[Node]) -> np.ndarray | None:
+def _features(graph: Graph, after: Node, path: list[Node], axes: tuple[int, ...]) -> np.ndarray | None:
     """Return for each feature of the layer which entry of the constant is added to it; None where that is not one.
 
     The numbers of the constant's entries are broadcast and moved back to the layer, as relevance is.
     """
-    bias, layer = after.op.b, path[-1]  # type: ignore[attr-defined]
+    bias = after.op.b  # type: ignore[attr-defined]
     numbers = np.broadcast_to(np.arange(bias.size).reshape(bias.shape), graph.values[after.output].shape)
     for routing in path[:-1]:
         (numbers,) = routing.op.transpose(numbers)  # type: ignore[attr-defined]
-    behind: dict[type, int] = {Dense: 1, LeftDense: 2}
-    axis = numbers.ndim - behind[type(layer.op)] if type(layer.op) in behind else 1
-    rows = np.moveaxis(numbers, axis, 0).reshape(numbers.shape[axis], -1)
+    rows = np.moveaxis(numbers, axes, range(len(axes))).reshape(prod(numbers.shape[i] for i in axes), -1)
     one_each = rows.size > 0 and bool((rows == rows[:, :1]).all()) and len(set(rows[:, 0].tolist())) == len(rows)
     return rows[:, 0] if one_each else None
 
 
-def _bias_shape(op: LinearMap, rank: int) -> tuple[int, ...]:
-    known: dict[type, int] = {Dense: 0, LeftDense: 1}
-    behind = known.get(type(op), rank - 2)
-    return (-1, *(1,) * behind)
+def _feature_axes(op: LinearMap, rank: int) -> tuple[int, ...]:
+    """Return the axes of a layer's output that its features are on; of an Einsum those that the constant alone has."""
+    if isinstance(op, DenseEinsum):
+        return tuple(i for i, c in enumerate(op.equation.out) if c in op.equation.right and c not in op.equation.left)
+    behind: dict[type, int] = {Dense: 1, LeftDense: 2}
+    return (rank - behind[type(op)] if type(op) in behind else 1,)
 
 
 def _same_module(one: Node, two: Node) -> bool:

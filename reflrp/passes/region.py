@@ -57,7 +57,7 @@ class Region:
 
     def normal_form(self) -> tuple[Algebra, Sum]:
         """Return what the region computes. Raises Unproven where it has no normal form, or not the input's shape."""
-        a = Algebra(self.shape, self.tolerance())
+        a = Algebra(self.shape, EXACT)
         forms = {self.entry: Form(a.x, tuple(range(len(self.shape))), self.shape)}
         reader = _Reader(a, self.shape, any(isinstance(n.op, SumAxes) for n in self.nodes))
         for node in self.nodes:
@@ -69,6 +69,7 @@ class Region:
         if whole.shape != self.shape or any(p not in (i, None) for i, p in enumerate(whole.places)):
             raise Unproven("it moves entries")
         a.check(whole.sum)
+        a.tolerance = self.tolerance()
         return a, whole.sum
 
     def tolerance(self) -> float:

@@ -39,7 +39,10 @@ SIDE = 224
 
 def explanation_html(e: Explanation) -> str:
     """Return what was explained, the relevance of each input, where the rest stayed, and the first sample's picture."""
-    e = e.rounded()
+    try:
+        e = e.rounded()
+    except ReflrpError as error:  # what no float64 holds has no picture
+        return "\n".join(map(_line, (repr(e), str(error))))
     rows = [[k, described(R), number(float(R.sum()))] for k, R in (*e.relevances.items(), *e.layers.items())]
     target = listed(map(str, e.target), 8) if e.target else "none, the initial relevance was given"
     lines = [f"{e.score} {described(e.output)}, target {target}", *(f"note: {n}" for n in e.notes)]
