@@ -12,7 +12,7 @@ from typing import Any
 from reflrp.composites import Composite, Pairs
 from reflrp.composites.matchers import anything, earliest
 from reflrp.dialects.zennit import types
-from reflrp.dialects.zennit.canonizers import Canonizer
+from reflrp.dialects.zennit.canonizers import Canonizer, check_merges
 from reflrp.dialects.zennit.naming import Named, lacking, matcher, module, unnamed
 from reflrp.dialects.zennit.rules import (
     Norm,
@@ -38,7 +38,7 @@ class _Mapped(Composite):
         for canonizer in self.canonizers:
             if not isinstance(canonizer, Canonizer):
                 raise RuleError(f"{shown(canonizer)} is no canonizer of reflrp.dialects.zennit")
-        passes = dict.fromkeys(["part_bias", *(p for canonizer in self.canonizers for p in canonizer.passes)])
+        passes = dict.fromkeys(["part_bias", *check_merges(p for c in self.canonizers for p in c.passes)])
         pairs = (*self.mapped, (anything(), Gradient()))
         super().__init__(pairs, f"zennit.{type(self).__name__}", tuple(passes))
 
