@@ -105,7 +105,8 @@ class Programs:
                 with where:
                     cut = Cut(feeds, choice, layers, conditions, axes, turned, watch, uncertainty, step)
                     parts.append(self.explained(cut))
-        return [Explanation.concatenate(of_one, axes) for of_one in zip(*parts, strict=True)]
+        begun = init if isinstance(init, str) else "array"
+        return [replace(Explanation.concatenate(of_one, axes), init=begun) for of_one in zip(*parts, strict=True)]
 
     @limits.budget()
     def explained(self, cut: Cut) -> list[Explanation]:
