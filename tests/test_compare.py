@@ -228,7 +228,7 @@ def test_an_explanation_says_its_init(tmp_path):
             with pytest.raises(reflrp.InputError, match="began with init="):
                 reflrp.compare(CNN, X, side, "epsilon", target=2, init=other)
             if not isinstance(init, str):
-                with pytest.raises(reflrp.InputError, match="began with init=an array.*give the same"):
+                with pytest.raises(reflrp.InputError, match=r"began with init=an array.*give the same"):
                     reflrp.compare(CNN, X, side, "epsilon")
 
 
@@ -242,9 +242,11 @@ def test_an_explanation_of_probabilities_is_compared_with_them():
 
 def test_the_span_is_what_lies_between_given_values():
     e = reflrp.explain(CNN, X, uniform(ZPlus(bias="full")), target=2, layers=True)
-    of = lambda *names: reflrp.compare(
-        CNN, X, uniform(ZPlus()), {k: {**e.layers, "x": e.relevance}[k] for k in names}, target=2
-    )
+
+    def of(*names):
+        given = {**e.layers, "x": e.relevance}
+        return reflrp.compare(CNN, X, uniform(ZPlus()), {k: given[k] for k in names}, target=2)
+
     assert of("x").span[-1] == "the initial relevance"
     assert set(of("x").span[:-1]) == {row.node for row in of("x").rows}
     above = next(row for row in of("x").rows if row.node == of("x").first)

@@ -123,9 +123,14 @@ def test_every_other_name_says_why_it_is_none(library: str) -> None:
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_every_misspelt_name_is_answered_by_the_right_one(library: str) -> None:
-    """A letter more: what is suggested is a name of the dialect, and for a library, the library."""
-    for name in module(library).__all__:
+    """A letter more: what is suggested is a rule or composite of the dialect, and for a library, the library."""
+    for name in (n for n in module(library).__all__ if makes(library, n)):
         with pytest.raises(RuleError, match=f"{library} has no '{name}q'; did you mean '"):
             resolve(f"{library}.{name}q")
+    with pytest.raises(RuleError, match=f"{library} has no ''; there is ") as empty:
+        resolve(f"{library}.")
+    assert "COMPOSITES" not in str(empty.value)
+    with pytest.raises(RuleError, match=rf"'{library}' is a library; name one of its rules or composites: {library}\."):
+        resolve(library)
     with pytest.raises(RuleError, match=f"did you mean '{library}'"):
         resolve(f"{library}q.{module(library).__all__[0]}")
