@@ -67,6 +67,8 @@ class Explanation:
     uncertainty : dict of array
         How far rounding may have moved each entry of `relevances` and `layers`, by name and shaped as these, where it was asked for
         with `uncertainty=True`; else empty. They hold for 99.9 % of entries, taken over many inputs (docs/uncertainty.md).
+    init : str
+        What relevance started from: "output", "one", "array" (its sum is `conservation.seed`); "" where a file does not say.
 
     Examples
     --------
@@ -89,6 +91,7 @@ class Explanation:
     score: str = "output"
     advice: tuple[str, ...] = ()
     uncertainty: Mapping[str, np.ndarray] = field(default_factory=dict)
+    init: str = ""
 
     @property
     def relevance(self) -> np.ndarray:
@@ -245,7 +248,7 @@ class Explanation:
             )
         kept = (
             self.relevances, self.output, self.target, self.layers, self.conservation, _as_text(self.rules), self.notes,
-            self.inputs, self.layout, self.score, self.advice, self.uncertainty,
+            self.inputs, self.layout, self.score, self.advice, self.uncertainty, self.init,
         )  # fmt: skip
         return saved.write(named(path), Fields(*kept))
 
@@ -289,6 +292,7 @@ class Explanation:
             parts[0].score,
             tuple(dict.fromkeys(text for p in parts for text in p.advice)),
             bars(parts, names, places),
+            parts[0].init if len({p.init for p in parts}) == 1 else "",
         )
 
 

@@ -167,6 +167,11 @@ class Node:
         """The kind of the node's op."""
         return self.op.kind
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The node's own name, its output's, and those of the ONNX nodes it came from."""
+        return (self.name, self.output, *self.onnx)
+
     def __repr__(self) -> str:
         """Return `Node('fc', dense, 64 -> 10, bias: 'h' -> 'y', onnx Gemm)`."""
         what = ", ".join(filter(None, [self.op.kind, self.op.describe()]))

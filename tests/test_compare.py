@@ -201,9 +201,66 @@ def test_another_initial_relevance():
     assert reflrp.compare(CNN, X, "epsilon", given, target=2, init="one").first is None
 
 
+def test_an_explanation_of_another_network(tmp_path):
+    """The same inputs, names and shapes, other weights: no rule is to blame."""
+    other = onnx.ModelProto.FromString(CNN.SerializeToString())
+    bias = next(t for t in other.graph.initializer if onnx.numpy_helper.to_array(t).dtype.kind == "f")
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) * 1.01, bias.name))
+    for dtype in ("float64", "float32"):
+        e = reflrp.explain(CNN, X, "epsilon", dtype=dtype, layers=True)
+        assert reflrp.compare(CNN, X, "epsilon", e, dtype=dtype).first is None
+        for side in (e, str(e.save(tmp_path / "e.npz"))):
+            with pytest.raises(reflrp.InputError, match="is of another network"):
+                reflrp.compare(other, X, "epsilon", side)
+
+
+def test_an_explanation_says_its_init(tmp_path):
+    start = np.zeros((2, 4))
+    start[:, 2] = 0.5
+    for init, other in (("one", "output"), ("output", "one"), (start, "one"), (start, 2 * start)):
+        e = reflrp.explain(CNN, X, "epsilon", target=2, init=init, layers=True)
+        assert e.init == (init if isinstance(init, str) else "array")
+        loaded = reflrp.Explanation.load(e.save(tmp_path / "e.npz"))
+        assert loaded.init == e.init
+        assert reflrp.Explanation.concatenate([e, loaded]).init == e.init
+        for side in (e, loaded):
+            assert reflrp.compare(CNN, X, side, "epsilon", init=None if isinstance(init, str) else init).first is None
+            with pytest.raises(reflrp.InputError, match="began with init="):
+                reflrp.compare(CNN, X, side, "epsilon", target=2, init=other)
+            if not isinstance(init, str):
+                with pytest.raises(reflrp.InputError, match=r"began with init=an array.*give the same"):
+                    reflrp.compare(CNN, X, side, "epsilon")
+
+
+def test_an_explanation_of_probabilities_is_compared_with_them():
+    proto = model("h = MatMul(x, w) y = Softmax(h)", w=(4, 3))
+    x = np.ones((1, 4), np.float32)
+    e = reflrp.explain(proto, x, "epsilon", strip=False, layers=True)
+    c = reflrp.compare(proto, x, "epsilon", e)
+    assert (c.first, c.rows[0].value) == (None, "y")
+
+
+def test_the_span_is_what_lies_between_given_values():
+    e = reflrp.explain(CNN, X, uniform(ZPlus(bias="full")), target=2, layers=True)
+
+    def of(*names):
+        given = {**e.layers, "x": e.relevance}
+        return reflrp.compare(CNN, X, uniform(ZPlus()), {k: given[k] for k in names}, target=2)
+
+    assert of("x").span[-1] == "the initial relevance"
+    assert set(of("x").span[:-1]) == {row.node for row in of("x").rows}
+    above = next(row for row in of("x").rows if row.node == of("x").first)
+    assert of("x", above.value, "y").span[0] == of("x", above.value, "y").first
+    everything = of("x", *e.layers)
+    assert everything.span == (everything.first,)
+    assert reflrp.compare(CNN, X, "epsilon", "epsilon").span == ()
+
+
 @pytest.mark.parametrize(
     ("a", "b", "why"),
     [
+        ("epsilon", {}, "b= is empty"),
+        ("epsilon", {"x": X, "s": "epsilon"}, "b= holds an array at 'x' and none at 's'"),
         ({"x": X}, {"x": X}, "one of them must be rules"),
         ("epsilon", {"nope": X}, "'nope' is no value or node"),
         ("epsilon", {"x": X[:1]}, "has the shape"),
@@ -215,6 +272,13 @@ def test_another_initial_relevance():
 def test_what_cannot_be_compared(a, b, why):
     with pytest.raises(reflrp.InputError, match=why):
         reflrp.compare(CNN, X, a, b)
+
+
+def test_a_dict_that_is_neither():
+    with pytest.raises(
+        reflrp.RuleError, match=r"a= is neither \{value name: relevance\} nor \{node name: rule\}: rule 'abc'"
+    ):
+        reflrp.compare(CNN, X, {"x": "abc"}, "epsilon")
 
 
 def test_pictures_and_pages(tmp_path):

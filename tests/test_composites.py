@@ -1,12 +1,14 @@
 """Composites: who matches, who is first, what is refused; and what each preset puts where."""
 
 import numpy as np
+import onnx
 import pytest
 from models import draw, model
 from nets import RESNET, build, net
 
 import reflrp
 from reflrp import composites as c
+from reflrp.dialects import captum, lrp_toolbox, zennit
 from reflrp.errors import RuleError, UnassignedNodes
 from reflrp.rules import Epsilon, Flat, Gamma, Gradient, Norm, Pass, WinnerTakesAll, ZPlus
 
@@ -108,6 +110,67 @@ def test_a_dict_of_patterns():
     assert (rules["conv1"], rules["conv3"], rules["fc"], rules["add"]) == (Flat(), ZPlus(), Epsilon(), Norm())
     with pytest.raises(UnassignedNodes, match="'fc'"):
         c.resolve({"conv*": ZPlus()}).assign(GRAPH)
+
+
+TYPO = {"conv11": Flat(), "*": Epsilon()}
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        TYPO,
+        c.Composite(((c.name("conv11") & c.kind("conv"), Flat()), *c.preset("epsilon").pairs)),
+        c.Composite(((~c.name("conv11"), Flat()), *c.preset("epsilon").pairs)),
+        lrp_toolbox.lrp(layers={"conv11": ("flat", 1)}),
+        zennit.NameMapComposite([(["conv11"], zennit.Flat())]),
+        captum.LRP({"conv11": captum.EpsilonRule()}),
+    ],
+)
+def test_a_name_of_nothing_suggests_the_nearest(rules):
+    with pytest.raises(RuleError, match=r"no node is named 'conv11'; did you mean 'conv1' or"):
+        c.resolve(rules).assign(GRAPH)
+
+
+def test_a_name_of_nothing_is_refused_wherever_rules_are_taken(tmp_path):
+    proto, x = build(RESNET), np.ones((3, 2, 6, 6), np.float32)
+    for use in (
+        lambda: reflrp.explain(proto, x, TYPO),
+        lambda: reflrp.load(proto).summary(TYPO),
+        lambda: reflrp.compile(proto, rules=TYPO),
+        lambda: reflrp.compare(proto, x, a=TYPO, b="epsilon"),
+        lambda: reflrp.Explainer(proto, TYPO).map(x, out=tmp_path / "r.zarr", batch_size=2),
+    ):
+        with pytest.raises(RuleError, match="'conv11'; did you mean"):
+            use()
+
+
+@pytest.mark.parametrize("rules", [{"nosuch*": Flat()}, {"flatten": Flat()}, {"unread": Flat()}])
+def test_names_that_take_no_rule_are_a_note(rules):
+    proto, x = build(RESNET), np.ones((1, 2, 6, 6), np.float32)
+    proto.graph.node.append(onnx.helper.make_node("Relu", ["x"], ["unread"], "aside"))
+    (name,) = rules
+    e = reflrp.explain(proto, x, rules | {"*": Epsilon()})
+    assert f"no node that takes a rule is named {name!r}" in e.notes
+    assert not any("named" in note for note in reflrp.explain(proto, x, {"bn1": Flat(), "*": Epsilon()}).notes), (
+        "folded"
+    )
+
+
+def test_names_in_branches_are_names():
+    """The branch that is not taken has its names, too."""
+    then, other = (
+        "then_branch = t () => (float[N,3] p) { p = MatMul(x, v) }",
+        "else_branch = e () => (float[N,3] q) { q = MatMul(x, w) }",
+    )
+    proto = model(
+        f"s = ReduceSum<keepdims=0>(x) c = Greater(s, z) y = If (c) <{then}, {other}>",
+        w=(4, 3),
+        v=(4, 3),
+        z=np.float32(0),
+    )
+    proto.graph.node[2].name = "if"
+    e = reflrp.explain(proto, np.ones((1, 4), np.float32), {"if/p": Flat(), "if/q": Gamma(), "*": Epsilon()})
+    assert "no node that takes a rule is named 'if/q'" in e.notes
 
 
 def test_a_composite_is_itself():

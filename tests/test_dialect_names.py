@@ -1,5 +1,7 @@
 """Every name of every dialect as a text: in Python and on the command line, with the same numbers or the same refusal."""
 
+import re
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +12,7 @@ from nets import MLP, build
 from typer.testing import CliRunner
 
 import reflrp
+from reflrp import ops, rules
 from reflrp.cli.main import app
 from reflrp.composites import Composite, resolve
 from reflrp.composites.registry import REGISTRY
@@ -123,9 +126,44 @@ def test_every_other_name_says_why_it_is_none(library: str) -> None:
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_every_misspelt_name_is_answered_by_the_right_one(library: str) -> None:
-    """A letter more: what is suggested is a name of the dialect, and for a library, the library."""
-    for name in module(library).__all__:
+    """A letter more: what is suggested is a rule or composite of the dialect, and for a library, the library."""
+    for name in (n for n in module(library).__all__ if makes(library, n)):
         with pytest.raises(RuleError, match=f"{library} has no '{name}q'; did you mean '"):
             resolve(f"{library}.{name}q")
+    with pytest.raises(RuleError, match=f"{library} has no ''; there is ") as empty:
+        resolve(f"{library}.")
+    assert "COMPOSITES" not in str(empty.value)
+    with pytest.raises(RuleError, match=rf"'{library}' is a library; name one of its rules or composites: {library}\."):
+        resolve(library)
     with pytest.raises(RuleError, match=f"did you mean '{library}'"):
         resolve(f"{library}q.{module(library).__all__[0]}")
+
+
+TABLE = (Path(__file__).parents[1] / "docs" / "dialects.md").read_text("utf-8").partition("## Where libraries part")[2]
+ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in TABLE.splitlines() if line.startswith("|")][
+    2:
+]
+FIELD = re.compile(r"`([A-Za-z_0-9.]+)(?:\((\w+)=[^)]*\))?[^`]*`")
+
+
+def named(text: str) -> object:
+    """What a name in the table is: of a dialect, of reflrp, or one of our rules; None where it is nothing."""
+    library, dot, name = text.rpartition(".")
+    home = module(library) if library in LIBRARIES else reflrp if library == "reflrp" else rules if not dot else None
+    return getattr(home, name, getattr(ops.stabilizer, name, None))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_every_row_of_the_table_names_a_field(row: list[str]) -> None:
+    """Or says that there is none, and why."""
+    if row[2].startswith("none: "):
+        return
+    found = [(named(name), field) for name, field in FIELD.findall(row[2])]
+    assert any(thing is not None for thing, _ in found)
+    for thing, field in found:
+        assert not field or field in signature(thing).parameters, (thing, field)
+
+
+def test_rows_without_a_field_are_few() -> None:
+    assert len(ROWS) > 50
+    assert sum(row[2].startswith("none: ") for row in ROWS) == 3

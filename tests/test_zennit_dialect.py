@@ -387,14 +387,47 @@ def test_canonizers(canonizer):
     assert assigned(composite, nets.build(nets.INCEPTION), (2, 5, 5)) == INCEPTION
 
 
-def test_version_is_1_0_0():
+def test_versions():
     assert z.SequentialMergeBatchNorm(version="1.0.0") == z.SequentialMergeBatchNorm()
     for canonizer in (z.SequentialMergeBatchNorm, z.VGGCanonizer, z.ResNetCanonizer):
-        with pytest.raises(reflrp.RuleError, match=r"canonizer.apply\(network\), export that, and give no canonizers"):
-            canonizer(version="0.5.1")
         for odd in ("2", None, 1.0, np.ones(3)):
             with pytest.raises(reflrp.RuleError, match="version="):
                 canonizer(version=odd)
+    for twice in (["0.5.1", "1.0.0"], ["0.5.1", "0.5.1"]):
+        with pytest.raises(reflrp.RuleError, match="would merge what the first leaves"):
+            z.EpsilonPlus(canonizers=[z.SequentialMergeBatchNorm(version) for version in twice])
+
+
+def test_zennit_0_5_1_divides_once_more():
+    """By the network in which its division stands as a layer of its own, which has the rule of a BatchNorm."""
+    text, c = (
+        "h = Conv(x, w, b) n = BatchNormalization<epsilon=0.01>(h, g, s, m, v)",
+        np.random.default_rng(0).standard_normal,
+    )
+    w, b, s, m = c((4, 3, 3, 3)), c(4), c(4), c(4)
+    g, v, x = abs(c(4)), abs(c(4)), c((2, 3, 6, 6)).astype(np.float32)
+    constants = {"w": w, "b": b, "g": g, "s": s, "m": m, "v": v, "d": c((64, 5))}
+    rest = " r = Relu(n) f = Flatten(r) y = MatMul(f, d)"
+    net = model(text + rest, "float[N,3,6,6] x", **{k: a.astype(np.float32) for k, a in constants.items()})
+    eps = float(np.float32(0.01))
+    w, b, g, s, m, v = (a.astype(np.float32).astype(float) for a in (w, b, g, s, m, v))
+    scale = g / np.sqrt(v + eps)
+    by_hand = {"w": w * scale[:, None, None, None], "b": (b - m) * scale + s, "d": constants["d"].astype(np.float32)}
+    by_hand |= {"q": np.full((4, 1, 1), 1 / np.sqrt(1 + eps))}
+    by_hand = {k: a.astype(np.float64) for k, a in by_hand.items()}
+    other = model("h = Conv(x, w, b) n = Mul(h, q)" + rest, "double[N,3,6,6] x", **by_hand)
+    for rules, alone in ((z.EpsilonPlus, z.Pass()), (z.ExcitationBackprop, None)):
+        named = z.NameMapComposite([(("Mul_1",), alone)] if alone else [])
+        want = reflrp.explain(other, x.astype(float), z.MixedComposite([named, rules()]), layers=True)
+        ours = rules(canonizers=[z.VGGCanonizer(version="0.5.1")])
+        got = reflrp.explain(net, x, ours, layers=True)
+        np.testing.assert_allclose(got.relevance, want.relevance, atol=1e-12)
+        np.testing.assert_allclose(got.output, want.output, atol=1e-12)
+        np.testing.assert_allclose(got.layers["h"], want.layers["h"], atol=1e-12)
+        assert abs(got.output / reflrp.explain(net, x, rules()).output - 1).max() > 1e-3
+        assert "the output is not the network's own" in " ".join(got.notes)
+        exact = reflrp.explain(net, x[:1], ours, dtype="exact").rounded()
+        np.testing.assert_allclose(exact.relevance, got.relevance[:1], atol=1e-9)
 
 
 def test_merged_batchnorm_is_exact():

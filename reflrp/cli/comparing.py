@@ -27,7 +27,10 @@ def compare(
         typer.Option(help='Index; "3,5,1", one a sample; "(1,4)" in an output of more axes. Else: arg-max.'),
     ] = None,
     against: Annotated[str | None, typer.Option(help="Explain the target against this one.")] = None,
-    init: Annotated[str, typer.Option(help="The relevance to start from: output (its value) or one.")] = "output",
+    init: Annotated[
+        str | None,
+        typer.Option(help="The relevance to start from: output (its value) or one. Else: a saved side's, or output."),
+    ] = None,
     output: Annotated[str | None, typer.Option(help="Which output, where the model has several.")] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     out: Annotated[

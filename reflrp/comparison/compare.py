@@ -16,7 +16,7 @@ from reflrp.comparison import causes as why
 from reflrp.comparison import local
 from reflrp.comparison.causes import SAME, Cause
 from reflrp.comparison.local import Row
-from reflrp.comparison.sides import Given, Relevances, Ruled, Setting, Side, difference, nearest, side
+from reflrp.comparison.sides import Given, Relevances, Ruled, Setting, difference, given, nearest, ruled
 from reflrp.comparison.spoken import in_our_words
 from reflrp.comparison.variants import changes, others, twice_changed
 from reflrp.errors import InputError, ReflrpError
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 """Up to what difference, relative to the largest relevance of a value, both sides say the same."""
 
+START = "the initial relevance"
+"""What parts two sides before any node does."""
+
 VARIANTS = 400
 """How many readings of a rule are tried."""
 
@@ -51,6 +54,9 @@ class Comparison:
         max|R_a - R_b| over the inputs, relative to the largest relevance.
     first : str or None
         The first node, from the output backwards, at which the two part; None where they agree.
+    span : tuple of str
+        All nodes that may be the one, `first` included: where relevance was given at few values only, those between the first
+        value that differs and the next ones above that were given. With "the initial relevance" where none above was.
     rows : tuple of Row
         A row a node, output first: both rules, the relative difference of what arrives, and of what the node adds.
     causes : tuple of Cause
@@ -76,6 +82,7 @@ class Comparison:
     relevances: Mapping[str, Mapping[str, np.ndarray]]
     inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
     tolerance: float = 1e-9
+    span: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the comparison as a table."""
@@ -108,7 +115,7 @@ def compare(
     a: Any,
     b: Any,
     target: Target = None,
-    init: Any = "output",
+    init: Any = None,
     output: str | None = None,
     dtype: str = "float64",
 ) -> Comparison:
@@ -125,7 +132,7 @@ def compare(
         `Explanation`, an .npz file, or {value name: relevance} from any program. One of them must be rules. What lies within
         the error bars of an explanation that has some (`uncertainty=True`) is no difference.
     target, init : optional
-        As for `reflrp.explain`. Where a side is an explanation, its target stands for None.
+        As for `reflrp.explain`. Where a side is an explanation, its target and its init stand for None; other ones are refused.
     output : str, optional
         Which output, where there are several.
     dtype : str, default "float64"
@@ -139,7 +146,8 @@ def compare(
     Raises
     ------
     InputError, RuleError, UnassignedNodes, UnsupportedOperator
-        As `reflrp.explain`; and where no side is rules, or given relevance does not fit the graph.
+        As `reflrp.explain`; and where no side is rules, or given relevance does not fit the graph; for an explanation of
+        another network, other inputs, another target or init.
 
     Examples
     --------
@@ -148,35 +156,38 @@ def compare(
 
     """
     loaded = load(model)
-    setting = Setting(loaded, loaded.feeds(x), loaded.output(output), checks.float_name(dtype))
-    one, two = side("a", a, setting), side("b", b, setting)
-    rules = one if isinstance(one, Ruled) else two
-    if not isinstance(rules, Ruled):
+    feeds = loaded.feeds(x)
+    sides = {"a": given("a", a, feeds), "b": given("b", b, feeds)}
+    known = next((s for s in sides.values() if s is not None), None)
+    if all(sides.values()):
         raise InputError(
             "a and b are both given relevance: one of them must be rules, so that there are nodes to compare at"
         )
-    wanted = target if target is not None else _target(one, two)
-    R = _seed(setting, rules, wanted, init, (one, two))
-    if isinstance(one, Ruled) and isinstance(two, Ruled):
-        return _of_rules(setting, one, two, R)
-    given = two if isinstance(two, Given) else one
-    assert isinstance(given, Given)
-    return _of_given(setting, rules, given, R, swapped=rules is two)
+    strip = known is None or known.of is None or known.of.score != "output"
+    setting = Setting(loaded, feeds, loaded.output(output), checks.float_name(dtype), strip)
+    by_rules = [ruled(name, value, setting) for name, value in (("a", a), ("b", b)) if sides[name] is None]
+    R = _seed(setting, by_rules[0], target, init, known)
+    if known is None:
+        return _of_rules(setting, by_rules[0], by_rules[1], R)
+    return _of_given(setting, by_rules[0], known, R, swapped=sides["a"] is known)
 
 
-def _target(*sides: Side) -> Target:
-    """Return the target of a side that is an explanation, as `target=` takes it."""
-    return next((s.target for s in sides if isinstance(s, Given) and s.target), None)
+def _seed(setting: Setting, rules: Ruled, target: Target, init: Any, known: Given | None) -> Array:
+    """Return the initial relevance, by default that of an explanation.
 
-
-def _seed(setting: Setting, rules: Ruled, target: Target, init: Any, sides: tuple[Side, ...]) -> Array:
-    """Return the initial relevance. Raises InputError for an explanation of another target, in which no node is to blame."""
+    Raises InputError for an explanation of another network, target or init, in which no node is to blame.
+    """
     batch = Batch(setting.model, dict(setting.feeds), (setting.output,))
-    _, goals, R = started(rules.values[rules.output], target, init, batch.turned())
-    for s in sides:
-        if isinstance(s, Given) and s.target and goals and tuple(goals) != s.target:
-            ours, theirs = _listed(tuple(goals)), _listed(s.target)
-            raise InputError(f"{s.title} is of the targets {theirs}, and target= means {ours}; leave target= out")
+    of = known.of if known else None
+    start = init if init is not None else "one" if of and of.init == "one" else "output"
+    wanted = target if target is not None or of is None else of.target or None
+    y, goals, R = started(rules.values[rules.output], wanted, start, batch.turned())
+    if known:
+        known.check_output(y)
+        known.check_init(start, R)
+        if known.target and goals and tuple(goals) != known.target:
+            ours, theirs = _listed(tuple(goals)), _listed(known.target)
+            raise InputError(f"{known.title} is of the targets {theirs}, and target= means {ours}; leave target= out")
     return R
 
 
@@ -191,22 +202,37 @@ def _of_rules(setting: Setting, a: Ruled, b: Ruled, R: Array) -> Comparison:
     first = next((r.node for r in rows if r.adds is not None and r.adds > limit), None)
     first = first or (next((r.node for r in rows if (r.arrives or 0) > limit), None) if end > limit else None)
     found = why.found(setting, a, b, Ra, Rb, R) if end > limit else ()
-    return _made(setting, a.title, b.title, end, first, rows, found, (), _inputs(a, Ra), _inputs(b, Rb))
+    span = (first,) if first else ()
+    return _made(setting, a.title, b.title, end, span, rows, found, (), _inputs(a, Ra), _inputs(b, Rb))
 
 
 def _of_given(setting: Setting, rules: Ruled, given: Given, R: Array, swapped: bool) -> Comparison:
     limit, Ra = TOLERANCE[setting.dtype], rules.spread(R)
     named = nearest(given, rules.graph, Ra)
-    rows, handed = local.of_given(rules, Ra, named, swapped)
+    rows, handed, apart = local.of_given(rules, Ra, named, swapped)
     ends = {k: named[k] for k in rules.graph.inputs if k in named}
     end = max((difference(Ra.get(k, 0 * v), v) for k, v in (ends or named).items()), default=0.0)
     first = next((r.node for r in rows if r.adds is not None and r.adds > limit), None)
     if first is None and difference(Ra[rules.output], named.get(rules.output, Ra[rules.output])) > limit:
-        first = "the initial relevance"
+        first = START
+    span = _span(rules, named, first, {k for k, off in apart.items() if off > limit}) if first else ()
     readings = _readings(rules, named, handed, first, limit) if first else ()
     sides = {"a": _inputs(rules, Ra), "b": ends}
     titles = (given.title, rules.title) if swapped else (rules.title, given.title)
-    return _made(setting, *titles, end, first, rows, (), readings, *(sides[k] for k in ("ba" if swapped else "ab")))
+    return _made(setting, *titles, end, span, rows, (), readings, *(sides[k] for k in ("ba" if swapped else "ab")))
+
+
+def _span(rules: Ruled, given: Relevances, first: str, apart: set[str]) -> tuple[str, ...]:
+    """Return all nodes that may be the first: those between the values where it differs and the next ones that were given."""
+    names = [first]
+    node = next((n for n in rules.graph.nodes if n.name == first), None)
+    unsure = apart.intersection(node.inputs if node else ())
+    for n in rules.graph.nodes:
+        if unsure.intersection(n.inputs):
+            names.append(n.name)
+            unsure |= {n.output} - given.keys()
+    begins = [START] if rules.output in unsure else []
+    return tuple(dict.fromkeys([*names, *begins]))
 
 
 def _readings(
@@ -254,9 +280,10 @@ def _inputs(rules: Ruled, R: Relevances) -> dict[str, np.ndarray]:
 
 
 def _made(
-    setting: Setting, a: str, b: str, end: float, first: str | None, rows: list[Row], found: tuple[Cause, ...],
+    setting: Setting, a: str, b: str, end: float, span: tuple[str, ...], rows: list[Row], found: tuple[Cause, ...],
     readings: tuple[str, ...], Ra: Mapping[str, np.ndarray], Rb: Mapping[str, np.ndarray],
 ) -> Comparison:  # fmt: skip
     relevances = {"a": dict(Ra), "b": dict(Rb)}
     limit = TOLERANCE[setting.dtype]
-    return Comparison(a, b, end, first, tuple(rows), found, readings, relevances, dict(setting.feeds), limit)
+    first = span[0] if span else None
+    return Comparison(a, b, end, first, tuple(rows), found, readings, relevances, dict(setting.feeds), limit, span)

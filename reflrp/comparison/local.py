@@ -94,8 +94,10 @@ def _arrives(Ra: Relevances, Rb: Relevances, v: str) -> float | None:
     return difference(Ra[v], Rb[v]) if v in Rb else None
 
 
-def of_given(a: Ruled, Ra: Relevances, given: Relevances, swapped: bool) -> tuple[list[Row], dict[str, Relevances]]:
-    """Return the rows against a side that is given by its relevance, and what each node was handed.
+def of_given(
+    a: Ruled, Ra: Relevances, given: Relevances, swapped: bool
+) -> tuple[list[Row], dict[str, Relevances], dict[str, float]]:
+    """Return the rows against a side that is given by its relevance, what each node was handed, and how far values are apart.
 
     The walk back takes the given relevance wherever there is some, so that a difference counts only where it arises.
     """
@@ -118,7 +120,7 @@ def of_given(a: Ruled, Ra: Relevances, given: Relevances, swapped: bool) -> tupl
             row = Row(node.name, node.output, *(rules[::-1] if swapped else rules), None, max(blamed, default=None))
             arrives = difference(Ra[node.output], given[node.output]) if node.output in given else None
             rows.append(Row(row.node, row.value, row.a, row.b, arrives, row.adds))
-    return rows, {**handed, "": R}
+    return rows, {**handed, "": R}, apart_at
 
 
 def _backwards(a: Ruled) -> Iterator[tuple[str, Node | None]]:

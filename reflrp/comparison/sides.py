@@ -13,7 +13,7 @@ from reflrp.arrays import Array, to_host
 from reflrp.arrays.convert import converter
 from reflrp.composites import Composite, resolve
 from reflrp.engine import Program, Values
-from reflrp.errors import InputError
+from reflrp.errors import InputError, RuleError
 from reflrp.explainer.programs import Programs
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
@@ -34,11 +34,12 @@ class Setting:
     feeds: Mapping[str, np.ndarray]
     output: str
     dtype: str
+    strip: bool = True
 
     def ruled(self, title: str, composite: Composite, passes: Sequence[str] | None = None) -> Ruled:
         """Return a side that is given by rules; `passes` in place of the composite's own canonizing."""
         chosen = tuple(composite.canonize if passes is None else passes)
-        programs = Programs(self.model, composite, self.output, True, chosen, converter("numpy", self.dtype))
+        programs = Programs(self.model, composite, self.output, self.strip, chosen, converter("numpy", self.dtype))
         program, values = programs.run(dict(self.feeds))
         return Ruled(title, composite, chosen, program.ungated(), values)
 
@@ -112,31 +113,80 @@ class Given:
     relevances: Mapping[str, np.ndarray]
     target: tuple[Goal, ...] = ()
     bars: Mapping[str, np.ndarray] = field(default_factory=dict)
+    of: Explanation | None = None
+
+    def check_output(self, y: np.ndarray) -> None:
+        """Raise InputError unless the explanation, where it is one, is of an output y (N, ...), as far as its dtype can say."""
+        mine = None if self.of is None else self.of.output
+        if mine is None:
+            return
+        limit = SAME_OUTPUT[min(mine.dtype.itemsize, y.dtype.itemsize)]
+        if mine.shape != y.shape or not _near(mine, y, limit):
+            raise InputError(
+                f"{self.title} is of another network, or of another of its outputs: its e.output is not what this one computes "
+                "for these inputs"
+            )
+
+    def check_init(self, init: Any, R: Array) -> None:
+        """Raise InputError unless the explanation, where it is one that says so, began with this initial relevance."""
+        theirs = "" if self.of is None else self.of.init
+        mine = init if isinstance(init, str) else "array"
+        seed = float(self.of.conservation.seed) if self.of else 0.0
+        other = mine == "array" and abs(float(np.sum(R)) - seed) > 1e-3 * max(float(np.abs(R).sum()), 1e-30)
+        if theirs and (mine != theirs or other):
+            what = "an array" if theirs == "array" else repr(theirs)
+            hint = "give the same" if theirs == "array" else "leave init= out"
+            raise InputError(f"{self.title} began with init={what}, and init= means another; {hint}")
+
+
+SAME_OUTPUT = {8: 1e-6, 4: 1e-2}
+"""Up to what difference, relative to the largest entry, two outputs are of one network, by the bytes of a number."""
+
+
+def _near(one: np.ndarray, two: np.ndarray, limit: float) -> bool:
+    known = np.isfinite(one)
+    same = np.array_equal(known, np.isfinite(two)) and np.array_equal(one[~known], two[~known], equal_nan=True)
+    return same and difference(one[known], two[known]) <= limit
 
 
 Side = Ruled | Given
 
 
-def side(name: str, value: Any, setting: Setting) -> Side:
-    """Return a side from what stands in `a=` or `b=`.
+def given(name: str, value: Any, feeds: Mapping[str, np.ndarray]) -> Given | None:
+    """Return what stands in `a=` or `b=` as given relevance; None where it is to be rules.
 
-    Raises InputError for what is neither rules, an explanation, the path of a saved one, nor relevance by name.
+    Raises InputError for an explanation of other inputs, a file that is none, and a dict that is neither relevance nor rules.
     """
     if isinstance(value, str | Path) and str(value).endswith(".npz"):
-        return _explained(str(value), Explanation.load(value), setting)
+        return _explained(str(value), Explanation.load(value), feeds)
     if isinstance(value, Explanation):
-        return _explained("an explanation", value.rounded(), setting)
-    if isinstance(value, Mapping) and value and all(hasattr(v, "shape") for v in value.values()):
-        found = checks.mapping(name, value, "relevance by the name of a value")
-        return Given("given relevance", {k: checks.array(f"{name}[{k!r}]", v) for k, v in found.items()})
-    composite = resolve(value)
+        return _explained("an explanation", value.rounded(), feeds)
+    if not isinstance(value, Mapping):
+        return None
+    found = checks.mapping(name, value, "relevance by the name of a value, or rules by the name of a node")
+    arrays = [k for k, v in found.items() if hasattr(v, "shape") or isinstance(v, list | tuple)]
+    others = [k for k in found if k not in arrays]
+    if not found or (arrays and others):
+        what = f"holds an array at {arrays[0]!r} and none at {others[0]!r}" if found else "is empty"
+        raise InputError(f"{name}= {what}; give {{value name: relevance}}, or {{node name: rule}}")
+    return Given("given relevance", {k: checks.array(f"{name}[{k!r}]", found[k]) for k in arrays}) if arrays else None
+
+
+def ruled(name: str, value: Any, setting: Setting) -> Ruled:
+    """Return a side that is given by rules. Raises RuleError for what is none."""
+    try:
+        composite = resolve(value)
+    except RuleError as error:
+        if not isinstance(value, Mapping):
+            raise
+        raise RuleError(f"{name}= is neither {{value name: relevance}} nor {{node name: rule}}: {error}") from error
     return setting.ruled(value if isinstance(value, str) else composite.title, composite)
 
 
-def _explained(title: str, e: Explanation, setting: Setting) -> Given:
+def _explained(title: str, e: Explanation, feeds: Mapping[str, np.ndarray]) -> Given:
     """Return the relevance of an explanation. Raises InputError for one of other inputs."""
     for name, x in e.inputs.items():
-        mine = setting.feeds.get(name)
+        mine = feeds.get(name)
         if (
             mine is None
             or mine.shape != x.shape
@@ -145,7 +195,7 @@ def _explained(title: str, e: Explanation, setting: Setting) -> Given:
             raise InputError(
                 f"{title} is not of these inputs: {name!r} is another array; give the x that was explained"
             )
-    return Given(title, {**e.relevances, **e.layers}, e.target, e.uncertainty)
+    return Given(title, {**e.relevances, **e.layers}, e.target, e.uncertainty, e)
 
 
 def nearest(given: Given, graph: Graph, own: Relevances) -> Relevances:

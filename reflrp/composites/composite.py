@@ -13,6 +13,7 @@ from typing import Any
 from reflrp import rules as r
 from reflrp.arrays.looks import block
 from reflrp.composites.matchers import Matcher, Survey, kind, op_type
+from reflrp.composites.named import check_plain, idle
 from reflrp.composites.preprocessing import CHOICES, preprocessing, remarks
 from reflrp.errors import ReflrpError, RuleError, UnassignedNodes
 from reflrp.ground import checks
@@ -31,7 +32,8 @@ GIVEN = "the given rules"
 class Composite:
     """Ordered pairs (matcher, rule), first match wins; and the canonizing passes to run before.
 
-    Raises UnassignedNodes (in `assign`) for nodes without a rule, RuleError for a rule on a kind that it cannot serve.
+    Raises UnassignedNodes (in `assign`) for nodes without a rule, RuleError for a rule on a kind that it cannot serve, and for
+    a name without a wildcard that neither a node nor anything in the file has.
     """
 
     pairs: Pairs
@@ -57,6 +59,7 @@ class Composite:
 
     def assign(self, graph: Graph) -> dict[str, Rule]:
         """Return {node name: rule} for every node that leaves a choice."""
+        check_plain(self.title, graph, (matcher for matcher, _ in self.pairs))
         survey, found, missing = Survey(graph), {}, []
         for node in graph.nodes:
             if node.kind in UNRULED or not graph.values[node.output].active:
@@ -83,7 +86,9 @@ class Composite:
 
     def remarks(self, graph: Graph, assigned: Mapping[str, Rule]) -> tuple[str, ...]:
         """Return what there is to know of the rules that `assign` gave to a graph's nodes."""
-        return remarks(graph, assigned) if any(matcher == preprocessing() for matcher, _ in self.pairs) else ()
+        matchers = [matcher for matcher, _ in self.pairs]
+        passed = remarks(graph, assigned) if any(m == preprocessing() for m in matchers) else ()
+        return (*passed, *idle(graph, assigned, matchers))
 
 
 def _pair(value: Any) -> tuple[Matcher, Rule]:

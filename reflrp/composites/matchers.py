@@ -168,14 +168,17 @@ class _OpType(Matcher):
 
 
 @dataclass(frozen=True)
-class _Name(Matcher):
+class NameMatcher(Matcher):
+    """The nodes with a name, or with one that a glob fits."""
+
     pattern: str
 
     def __repr__(self) -> str:
         return _call("name", self.pattern)
 
     def __call__(self, node: Node, survey: Survey) -> bool:
-        return any(fnmatchcase(n, self.pattern) for n in (node.name, node.output, *node.onnx))
+        """Return whether any of the node's names fits."""
+        return any(fnmatchcase(n, self.pattern) for n in node.names)
 
 
 @dataclass(frozen=True)
@@ -263,7 +266,7 @@ def op_type(*types: str) -> Matcher:
 
 def name(pattern: str) -> Matcher:
     """Return a matcher by a glob over the node's name, its output's name, and the ONNX nodes it came from."""
-    return _Name(checks.text("a name's pattern", pattern, RuleError))
+    return NameMatcher(checks.text("a name's pattern", pattern, RuleError))
 
 
 def first(*kinds: str) -> Matcher:

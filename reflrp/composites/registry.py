@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any
+from inspect import signature
+from types import FunctionType, ModuleType
+from typing import Any, get_type_hints
 
 from reflrp import rules as library
 from reflrp.composites.composite import GIVEN, Composite, defaults, uniform
@@ -15,7 +16,6 @@ from reflrp.composites.texts import Call, nearest, read_call
 from reflrp.errors import RuleError
 from reflrp.ground import checks
 from reflrp.ir import Node
-from reflrp.ops.stabilizer import Stabilizer
 from reflrp.rules.base import Rule
 
 Preset = Callable[..., Composite]
@@ -81,6 +81,9 @@ def _composite(call: Call) -> Composite:
     rule = _rules().get(_squeezed(call.name))
     if rule is not None:
         return resolve(call.made(rule, f"rule {call.name!r}"))
+    if call.name in REGISTRY.dialects:
+        there = ", ".join(f"{call.name}.{name}" for name in _writable(REGISTRY.dialects[call.name]()))
+        raise RuleError(f"{call.name!r} is a library; name one of its rules or composites: {there}")
     names = (*presets(), *(rule.__name__ for rule in _rules().values() if _squeezed(rule.__name__) not in presets()))
     raise RuleError(f"preset {checks.shown(call.name)} is unknown; {nearest(_canonical(call.name), names)}")
 
@@ -91,14 +94,30 @@ def _from_dialect(call: Call) -> Any:
     if library not in REGISTRY.dialects:
         raise RuleError(f"dialect {checks.shown(library)} is unknown; {nearest(library, REGISTRY.dialects)}")
     module = REGISTRY.dialects[library]()
-    make = getattr(module, title, None) if title in module.__all__ else None
-    if make is None:
-        raise RuleError(f"{library} has no {checks.shown(title)}; {nearest(title, module.__all__)}")
-    makes = callable(make) and not isinstance(make, Matcher | Stabilizer)
-    found = call.made(make, f"{library}.{title}") if makes else None
-    if not isinstance(found, Composite | Rule):
-        raise RuleError(f"{library}.{title} is no rule or composite")
-    return found
+    there = _writable(module)
+    if title not in there:
+        what = (
+            f"{library} has no {checks.shown(title)}"
+            if title not in module.__all__
+            else f"{call.name} is no rule or composite, or not of plain values"
+        )
+        raise RuleError(f"{what}; {nearest(title, there)}")
+    return call.made(getattr(module, title), f"{library}.{title}")
+
+
+def _writable(module: ModuleType) -> list[str]:
+    """Return the names of a dialect that are rules and composites, with nothing but plain values in their brackets."""
+    composites = getattr(module, "COMPOSITES", {})
+    return [name for name in module.__all__ if name in composites or _makes_rules(getattr(module, name))]
+
+
+def _makes_rules(make: Any) -> bool:
+    """Return whether something is a class of rules or composites, or a function that makes one of no arguments."""
+    if isinstance(make, FunctionType):
+        bare = all(p.default is not p.empty for p in signature(make).parameters.values())
+        made = get_type_hints(make).get("return") if bare else None
+        return isinstance(made, type) and issubclass(made, Composite | Rule)
+    return isinstance(make, type) and issubclass(make, Composite | Rule)
 
 
 def resolve(rules: Any) -> Composite:

@@ -162,7 +162,7 @@ def LRP(  # noqa: N802
         (op_type("Softmax"), chosen),
         (anything(), r.Gradient()),
     )
-    return Composite(own, "lczerolens.LRP", zennit.SequentialMergeBatchNorm.passes)
+    return Composite(own, "lczerolens.LRP", zennit.SequentialMergeBatchNorm().passes)
 
 
 COMPOSITES = {"LRP": LRP}

@@ -31,7 +31,7 @@ from reflrp.ledger import Ledger, Row
 from reflrp.model import Model
 from reflrp.neurons import in_branches, keeper, masks_of
 from reflrp.passes.apart import told
-from reflrp.passes.canonize import canonize, strip_output
+from reflrp.passes.canonize import canonize, expected, strip_output
 from reflrp.passes.layout import layouts
 from reflrp.passes.sizes import check_size
 from reflrp.seeds import Goal, Target, seed, targets
@@ -106,7 +106,8 @@ class Programs:
                 with where:
                     cut = Cut(feeds, choice, layers, conditions, axes, turned, watch, uncertainty, step)
                     parts.append(self.explained(cut))
-        return [Explanation.concatenate(of_one, axes) for of_one in zip(*parts, strict=True)]
+        begun = init if isinstance(init, str) else "array"
+        return [replace(Explanation.concatenate(of_one, axes), init=begun) for of_one in zip(*parts, strict=True)]
 
     @limits.budget()
     def explained(self, cut: Cut) -> list[Explanation]:
@@ -214,7 +215,7 @@ class Programs:
                 "numbers which the network works out; give the model these numbers as its input"
             )
         if graph.nodes != stripped.nodes:
-            self._check_unchanged(stripped, program, feeds)
+            self._check_unchanged(expected(stripped, self.passes), program, feeds)
         return program
 
     def _inputs(self, feeds: Feeds) -> Values:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from reflrp.errors import DependsOnData, InputError, ModelError, Offender, TooLa
 from reflrp.importer.byhand import by_hand
 from reflrp.importer.construction import Construction
 from reflrp.importer.dequantise import dequantised
+from reflrp.importer.node import OnnxNode
 from reflrp.importer.placing import place
 from reflrp.importer.site import Items, NeedsData, Oversized, Ref, Unbuildable
 from reflrp.importer.source import Port, Source
@@ -92,9 +93,17 @@ def _finish(source: Source, work: Construction, lost: Mapping[str, str]) -> Grap
         work.aliases,
         constants,
         tuple(dict.fromkeys(work.notes)),
-        names=frozenset(name for n in source.nodes for name in (n.name, *filter(None, n.outputs))),
+        names=frozenset(_all_names(source.nodes)),
     )
     return by_hand(dequantised(graph))
+
+
+def _all_names(nodes: Iterable[OnnxNode], prefix: str = "") -> Iterator[str]:
+    """Yield the names of nodes and of their outputs, those in subgraphs included, as a graph that takes them has them."""
+    for node in nodes:
+        yield from (prefix + name for name in (node.name, *node.outputs) if name)
+        for body in node.bodies.values():
+            yield from _all_names(body.nodes, f"{prefix}{node.name}/")
 
 
 def check_shapes(source: Source, shapes: Mapping[str, Shape], *, free_batch: bool = False) -> None:

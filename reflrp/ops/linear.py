@@ -240,6 +240,13 @@ class Diagonal(LinearMap):
         return flags[0] and at_least_zero(self.w) and at_least_zero(self.b)
 
 
+@dataclass(frozen=True, eq=False)
+class BatchNorm(Diagonal):
+    """A BatchNormalization; `eps` is what was added to the variances under the root of w."""
+
+    eps: float = 0.0
+
+
 def biased(L: LinearMap) -> str:
     """Return `, bias` of a map that has one."""
     return "" if L.b is ZERO else ", bias"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reflrp.comparison.compare import START
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.show.axes import CHANNELS
@@ -71,17 +72,13 @@ def page(c: Comparison, path: str | Path | None = None) -> str:
 
 
 def _unsure(c: Comparison) -> str:
-    """Return that the nodes above `first` may be the ones, back to the last value of which relevance was given."""
-    place = next((i for i, row in enumerate(c.rows) if row.node == c.first), None)
-    if place is None or (c.rows[place].a and c.rows[place].b):
+    """Return that other nodes than `first` may be the one, up to the next values of which relevance was given."""
+    others = [name if name == START else repr(name) for name in c.span if name != c.first]
+    if not others:
         return ""
-    above = c.rows[place::-1]
-    known = next((i for i, row in enumerate(above) if row.arrives is not None), None)
-    if known == 0:
-        return ""
-    others = ", ".join(repr(row.node) for row in above[1 : None if known is None else known + 1])
-    start = " or the initial relevance" if known is None else ""
-    return f" It may as well be {others}{',' if others and start else ''}{start}, since nothing was given between."
+    *most, last = others
+    listed = f"{', '.join(most)} or {last}" if most else last
+    return f" It may as well be {listed}, since nothing was given between."
 
 
 def parts(c: Comparison) -> list[Part]:

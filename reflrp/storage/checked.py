@@ -30,6 +30,7 @@ class Fields(NamedTuple):
     score: str
     advice: tuple[str, ...]
     uncertainty: Mapping[str, np.ndarray]
+    init: str
 
 
 class Wrong(ValueError):
@@ -52,7 +53,10 @@ def checked(found: Fields) -> Fields:
     targets, layout = _targets(found.target, output), _layout(found.layout, {**layers, **relevances})
     must(found.score in ("output", "logit"), f"its 'score' is {short(found.score)}")
     bars = _bars(found.uncertainty, {**relevances, **layers})
-    return Fields(relevances, output, targets, layers, ledger, rules, notes, inputs, layout, found.score, advice, bars)
+    must(found.init in ("", "output", "one", "array"), f"its 'init' is {short(found.init)}")
+    return Fields(
+        relevances, output, targets, layers, ledger, rules, notes, inputs, layout, found.score, advice, bars, found.init
+    )
 
 
 def _parts(found: Fields) -> tuple[tuple[str, Mapping[str, np.ndarray]], ...]:

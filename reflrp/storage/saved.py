@@ -70,6 +70,7 @@ def _meta(found: Fields, names: Mapping[str, int]) -> dict[str, Any]:
         "target": [_written(goal) for goal in found.target],
         "layout": found.layout,
         "score": found.score,
+        "init": found.init,
         "advice": found.advice,
         "notes": found.notes,
         "rules": found.rules,
@@ -128,7 +129,7 @@ def _unpacked(archive: Archive, path: Path) -> Fields:
         sections["relevance"], archive.read("out"), tuple(_get(meta, "target", list)), sections["layer"], ledger,
         _get(meta, "rules", dict), tuple(_get(meta, "notes", list)), sections["in"],
         meta.get("layout"), meta.get("score", "output"),
-        tuple(_get({"advice": [], **meta}, "advice", list)), sections["uncertainty"],
+        tuple(_get({"advice": [], **meta}, "advice", list)), sections["uncertainty"], meta.get("init", ""),
     )  # fmt: skip
 
 

@@ -134,20 +134,38 @@ def test_merged_batchnorm(net: str, composite: str, exporter: str) -> None:
     assert_agree(nets.case(net, exporter), make)
 
 
+@pytest.mark.parametrize("exporter", nets.EXPORTERS)
 @pytest.mark.parametrize("composite", MERGED)
 @pytest.mark.parametrize("net", ["vgg_bn", "resnet_bn"])
-def test_what_zennit_051_merges(net: str, composite: str) -> None:
-    """Its eps that stays, by the file of the network that it leaves: what version="0.5.1" says to do."""
-    case, theirs = nets.case(net, "export"), COMPOSITES[composite]()
+def test_what_zennit_051_merges(net: str, composite: str, exporter: str) -> None:
+    """Its eps that stays: the version is observed on the library's own merge."""
+    case, theirs = nets.case(net, exporter), COMPOSITES[composite]()
     theirs.canonizers = [canonizers.SequentialMergeBatchNorm()]
+    exact = by_reflrp(case, theirs)
     with patch.object(canonizers.MergeBatchNorm, "merge_batch_norm", staticmethod(MERGE)):
-        want, exact = by_zennit(case, theirs), by_reflrp(case, theirs)
-        left = copy.deepcopy(case.net)
-        canonizers.SequentialMergeBatchNorm().apply(left)
-    file = nets.nets.exported(left, case.x, optimize=False)
-    got = by_reflrp(nets.nets.Case(left, case.x, case.target, file), COMPOSITES[composite]())
+        want, got = by_zennit(case, theirs), by_reflrp(case, theirs)
+        ours = read(theirs, case.onnx, case.net)
+        back = by_zennit(case, dialect.to_zennit(ours, case.onnx, case.net, zennit))
+    assert ours.canonize == ("part_bias", "merge_batchnorm_0_5_1")
     assert np.abs(got - want).max() <= 1e-9 * np.abs(want).max()
+    assert np.abs(back - want).max() <= 1e-9 * np.abs(want).max()
     assert 1e-7 < np.abs(exact - want).max() / np.abs(want).max() < 1e-2
+    with pytest.raises(reflrp.RuleError, match="and this zennit does not"):
+        dialect.to_zennit(ours, case.onnx, case.net, zennit)
+
+
+def test_a_merge_of_a_users_own() -> None:
+    class Own(canonizers.SequentialMergeBatchNorm):
+        @staticmethod
+        def merge_batch_norm(modules: Any, batch_norm: Any) -> None:
+            MERGE(modules, batch_norm)
+            batch_norm.running_var *= 2
+
+    Own.__module__ = "zennit.canonizers"
+    Own.__name__ = "SequentialMergeBatchNorm"
+    case = nets.case("vgg_bn", "export")
+    with pytest.raises(reflrp.RuleError, match=r"neither what zennit 1\.0\.0 nor what 0\.5\.1 leaves"):
+        read(composites.EpsilonPlus(canonizers=[Own()]), case.onnx, case.net)
 
 
 @pytest.mark.parametrize("exporter", nets.EXPORTERS)

@@ -219,6 +219,15 @@ def test_batchnorm_nodes_are_merged_on_demand(net: str, composite: str) -> None:
 
 @pytest.mark.parametrize("composite", COMPOSITES)
 @pytest.mark.parametrize("net", nets.BATCHNORM_NETS)
+def test_batchnorm_merged_as_by_zennit_0_5_1(net: str, composite: str) -> None:
+    case = nets.case(net, optimize=False)
+    theirs = named(ZENNIT, composite, canonizers=[zennit.canonizers.SequentialMergeBatchNorm()])
+    ours = named(REFLRP, composite, canonizers=[REFLRP.SequentialMergeBatchNorm(version="0.5.1")])
+    assert_close(by_reflrp(case, ours), by_zennit(case, theirs))
+
+
+@pytest.mark.parametrize("composite", COMPOSITES)
+@pytest.mark.parametrize("net", nets.BATCHNORM_NETS)
 def test_batchnorm_merged_by_the_exporter(net: str, composite: str) -> None:
     case = nets.case(net)
     assert_close(by_reflrp(case, named(REFLRP, composite)), by_zennit(case, merged(ZENNIT, composite)))

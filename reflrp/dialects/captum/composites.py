@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from reflrp.composites import REGISTRY, Composite, Pairs
 from reflrp.composites.matchers import Matcher, Survey, anything, op_type
+from reflrp.composites.named import check_names, known, matching
 from reflrp.dialects.captum import modules
 from reflrp.dialects.captum.hooks import Modules
 from reflrp.dialects.captum.rules import CaptumRule, EpsilonRule, IdentityRule
-from reflrp.dialects.zennit.naming import matcher, module, unnamed
+from reflrp.dialects.zennit.naming import matcher, names_of, unnamed
 from reflrp.errors import RuleError
 from reflrp.ground import checks
 from reflrp.ir import UNRULED, Graph, Node
@@ -32,7 +33,7 @@ class _At(Matcher):
 
     def __call__(self, node: Node, survey: Survey) -> bool:
         """Return whether the node has the name."""
-        return any(fnmatchcase(n, self.pattern) for n in (*module(node), node.name, node.output, *node.onnx))
+        return any(fnmatchcase(n, self.pattern) for n in names_of(node))
 
 
 class LRP(Composite):
@@ -81,7 +82,9 @@ class LRP(Composite):
         Raises RuleError for layers without a rule, and for names that no node has.
         """
         found = super().assign(graph)
-        _refuse_unknown(graph, [p for p in (*self.functions, *(m for m, _ in self.given)) if isinstance(p, _At)])
+        asked = [m.pattern for m in (*self.functions, *(m for m, _ in self.given)) if isinstance(m, _At)]
+        names = known(graph, names_of) if asked else frozenset()
+        check_names(self.title, (p for p in asked if not matching(p, names)), names, unnamed(graph))
         self._check(graph, Survey(graph), found)
         layers = {name: rule for name, rule in found.items() if isinstance(rule, CaptumRule)}
         activations = [n.name for n in graph.nodes if n.op_type != READ and isinstance(found.get(n.name), Pass)]
@@ -101,16 +104,6 @@ class LRP(Composite):
                 f"captum has no default rule for {names}; give one, as "
                 f"captum.LRP(rules={{captum.modules.{wrong[0][1]}: captum.EpsilonRule()}})"
             )
-
-
-def _refuse_unknown(graph: Graph, named: Sequence[_At]) -> None:
-    """Raise RuleError for names that no node has: a rule would silently be the default, a function a module."""
-    survey = Survey(graph)
-    inside = {m.pattern for m in named if any(m(node, survey) for node in graph.nodes)}
-    inside |= {m.pattern for m in named if any(fnmatchcase(name, m.pattern) for name in graph.names)}
-    lost = [m.pattern for m in named if m.pattern not in inside]
-    if lost:
-        raise RuleError(f"captum.LRP: no node is named {', '.join(map(repr, lost[:8]))}. {unnamed(graph)}")
 
 
 def _pairs(rules: Any) -> Pairs:

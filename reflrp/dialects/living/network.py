@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from reflrp.arrays import ZERO
 from reflrp.composites.matchers import Survey
-from reflrp.dialects.living.parts import Part, border_of
+from reflrp.dialects.living.parts import Part, border_of, close
 from reflrp.dialects.living.scopes import Scopes
 from reflrp.errors import RuleError
 from reflrp.ground import checks
 from reflrp.ir import UNRULED, WEIGHTED, Graph, Node, Shape
 from reflrp.model import Model, load
 from reflrp.ops.conv import Conv, ConvTranspose
-from reflrp.ops.linear import Dense, Diagonal
+from reflrp.ops.linear import BatchNorm, Dense, Diagonal
 from reflrp.passes.canonize import canonize
 
 REWRITTEN = "pkg.onnxscript.rewriter.rule_name"
@@ -137,9 +140,18 @@ class Network:
         parts = self._named(frozenset[str]().union(*around))
         alone = len(set(around)) == 1 and not any(self._written.get(n, ("", ""))[1] for n in node.onnx)
         if any(p.is_batchnorm for p in parts) and isinstance(node.op, Diagonal):
-            parts = tuple(p for p in parts if not p.is_batchnorm or p.computes(node.op)) or parts
-            alone = alone and all(not p.is_batchnorm or p.computes(node.op) for p in parts)
+            parts = tuple(p for p in parts if not p.is_batchnorm or self._is_norm(p, node)) or parts
+            alone = alone and all(not p.is_batchnorm or self._is_norm(p, node) for p in parts)
         return Place(node, parts, alone and all(self._fits(p, node) for p in parts))
+
+    def _is_norm(self, part: Part, node: Node) -> bool:
+        return isinstance(node.op, Diagonal) and (part.computes(node.op) or self.left_of(part, node))
+
+    def left_of(self, part: Part, node: Node) -> bool:
+        """Return whether a node is what the merge of a BatchNorm leaves of it: 1 / sqrt(1 + eps)."""
+        left = isinstance(node.op, BatchNorm) and part.name in self.merges.values()
+        scales = [1 / np.sqrt(1 + eps) for eps in (float(part.module.eps), float(np.float32(part.module.eps)))]
+        return left and node.op.b is ZERO and any(close(node.op.w, np.full(np.shape(node.op.w), s)) for s in scales)  # type: ignore[attr-defined]
 
     def _named(self, names: Iterable[str]) -> tuple[Part, ...]:
         return tuple(self.parts[name] for name in sorted(names))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from reflrp.errors import RuleError
 from reflrp.ground import checks
 
-VERSIONS = ("1.0.0", "0.5.1")
-"""The versions of zennit whose merges are known."""
+MERGES = {"1.0.0": "merge_batchnorm", "0.5.1": "merge_batchnorm_0_5_1"}
+"""The pass that merges a BatchNorm as a version of zennit does."""
 
 
 @dataclass(frozen=True)
@@ -23,24 +24,23 @@ class Canonizer:
 class SequentialMergeBatchNorm(Canonizer):
     """Merges each BatchNorm into the convolution or dense layer right before it: w' = w s, b' = (b - mean) s + beta.
 
-    s = gamma / sqrt(var + eps). The merge is exact, as in zennit 1.0.0. zennit 0.5.1 leaves the emptied BatchNorm its
-    eps, so that it still divides by sqrt(1 + eps): with torch's eps of 1e-5 the output is off by 5e-6 for each merged
-    BatchNorm on the way, and relevance by 1e-5 to 2e-4 of its largest. version="0.5.1" is refused: what it explains is not
-    the network in the file. It is explained as it is from a file that is exported after `canonizer.apply(network)`.
+    s = gamma / sqrt(var + eps). In version "1.0.0" that is all. In "0.5.1" the emptied BatchNorm keeps its eps and stays, a
+    node y = x / sqrt(1 + eps) with the rule that the map has for BatchNorm, or with none: the output is off by 5e-6 for
+    each of them on the way (with torch's eps of 1e-5), relevance by 1e-5 to 2e-4 of its largest. `e.notes` says so.
 
-    Raises RuleError for version="0.5.1", and for versions that are not known.
+    Raises RuleError for versions that are not known.
     """
 
     version: str = "1.0.0"
-    passes: ClassVar[tuple[str, ...]] = ("merge_batchnorm",)
 
     def __post_init__(self) -> None:
         """Check the version."""
-        if checks.choice("version", self.version, VERSIONS, RuleError) == "0.5.1":
-            raise RuleError(
-                "version='0.5.1': its merge leaves each BatchNorm an eps, so that the network computes something else than the "
-                "file. Merge by zennit 0.5.1 itself, canonizer.apply(network), export that, and give no canonizers"
-            )
+        checks.choice("version", self.version, tuple(MERGES), RuleError)
+
+    @property
+    def passes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The pass that merges as this version does."""
+        return (MERGES[self.version],)
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,14 @@ class CompositeCanonizer(Canonizer):
     def passes(self) -> tuple[str, ...]:  # type: ignore[override]
         """The passes of all of them."""
         return tuple(name for canonizer in self.canonizers for name in canonizer.passes)
+
+
+def check_merges(passes: Iterable[str]) -> tuple[str, ...]:
+    """Return the passes of canonizers. Raises RuleError where zennit 0.5.1 would merge what is left of its first merge."""
+    found = tuple(passes)
+    merging = [name for name in found if name in MERGES.values()]
+    if MERGES["0.5.1"] in merging and len(merging) > 1:
+        raise RuleError(
+            "canonizers: version='0.5.1' and another that merges BatchNorm: the second would merge what the first leaves; give one"
+        )
+    return found

@@ -12,6 +12,7 @@ from reflrp.composites import resolve
 from reflrp.dialects.living import Network, Place
 from reflrp.dialects.zennit import rules as z
 from reflrp.dialects.zennit.canonization import canonization
+from reflrp.dialects.zennit.canonizers import MERGES
 from reflrp.dialects.zennit.core import Stabilizer
 from reflrp.dialects.zennit.living import check_borders, check_merges
 from reflrp.errors import RuleError
@@ -22,7 +23,7 @@ from reflrp.passes.canonize import canonize
 from reflrp.rules.base import Rule
 from reflrp.rules.other import Gradient, WinnerTakesAll
 
-MERGING = frozenset({"fold_batchnorm", "merge_batchnorm"})
+MERGING = frozenset({"fold_batchnorm", *MERGES.values()})
 
 RULES: frozenset[type[Rule]] = frozenset({
     z.AlphaBeta, z.Epsilon, z.Flat, z.Gamma, z.Norm, z.Pass, z.ReLUBetaSmooth, z.ReLUDeconvNet, z.ReLUGuidedBackprop,
@@ -63,8 +64,13 @@ def to_zennit(rules: Any, model: Any, module: Any, library: Any, shapes: Mapping
     composites, canonizers = (_part(library, name) for name in ("composites", "canonizers"))
     ours = resolve(rules)
     added = [canonizers.SequentialMergeBatchNorm()] if MERGING.intersection(ours.canonize) else []
-    _, merges = canonization(added, module)
-    network = Network(model, module, ("part_bias", *(["merge_batchnorm"] if merges else [])), merges, shapes)
+    _, merges, version = canonization(added, module)
+    merging = MERGES[version if MERGES["0.5.1"] in ours.canonize else "1.0.0"]
+    if merges and MERGES["0.5.1"] in ours.canonize and version != "0.5.1":
+        raise RuleError(
+            "the rules merge BatchNorm as zennit 0.5.1 does, and this zennit does not; give version='1.0.0'"
+        )
+    network = Network(model, module, ("part_bias", *([merging] if merges else [])), merges, shapes)
     check_merges(network, {})
     _check_passes(network, ours.canonize)
     given, hooks, ruled = ours.assign(network.graph), dict[str, tuple[str, Any]](), dict[str, Rule]()

@@ -12,6 +12,7 @@ from reflrp.dialects.living import At, Network, Part, Place
 from reflrp.dialects.living.network import EXPORT, modules_of
 from reflrp.dialects.zennit import types
 from reflrp.dialects.zennit.canonization import canonization
+from reflrp.dialects.zennit.canonizers import MERGES
 from reflrp.dialects.zennit.hooks import rule
 from reflrp.dialects.zennit.rules import Flat, OnRelu, Pass, ReLUDeconvNet, ReLUGuidedBackprop, WSquare, ZBox
 from reflrp.errors import RuleError
@@ -54,15 +55,15 @@ def composite(obj: Any, model: Any, module: Any, shapes: Mapping[str, Shape] | N
         raise refuse("obj", obj, "a composite of zennit's, with module_map and canonizers", RuleError)
     if getattr(getattr(type(obj), "register", None), "__module__", "zennit.core") != "zennit.core":
         raise RuleError(f"{type(obj).__name__} hooks modules in its own way, by another `register` than zennit's")
-    canonized, merges = canonization(obj.canonizers, module)
-    passes = ("part_bias", *(["merge_batchnorm"] if merges else []))
+    canonized, merges, version = canonization(obj.canonizers, module)
+    passes = ("part_bias", *([MERGES[version]] if merges else []))
     network = Network(model, canonized, passes, merges, shapes)
     ctx: dict[Any, Any] = {}
     hooks = {name: obj.module_map(ctx, name, m) for name, m in modules_of(canonized).items()}
     hooks = {name: hook for name, hook in hooks.items() if hook is not None}
     made = {id(hook): rule(hook, name) for name, hook in reversed(hooks.items())}  # one for all that share a hook
     rules = {name: made[id(hook)] for name, hook in hooks.items()}
-    found = Settled(settled(network, rules), f"zennit.{type(obj).__name__}", passes, _differs(network, rules, merges))
+    found = Settled(settled(network, rules), f"zennit.{type(obj).__name__}", passes, _differs(network, rules))
     found.assign(network.graph)  # refuses here rules on nodes that they cannot serve
     return found
 
@@ -78,17 +79,16 @@ class Settled(Composite):
         return self.differs
 
 
-def _differs(network: Network, rules: Mapping[str, Rule], merges: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what zennit does otherwise: merges in 0.5.1, and layers that are called more than once."""
+def _differs(network: Network, rules: Mapping[str, Rule]) -> tuple[str, ...]:
+    """Return what zennit does otherwise: layers that are called more than once."""
     calls = Counter(place.parts[0].name for place in network.places if place.own and place.parts[0].name in rules)
     again = [
         n
         for n, count in calls.items()
         if count > 1 and not isinstance(rules[n], Pass | ReLUDeconvNet | ReLUGuidedBackprop)
     ]
-    norms = "BatchNorm is merged exactly, as in zennit 1.0.0; zennit 0.5.1 divides by sqrt(1 + eps) once more"
     twice = f"{', '.join(map(repr, again))}: called more than once, where zennit keeps the input of the last call only"
-    return (*([norms] if merges else []), *([twice] if again else []))
+    return (twice,) if again else ()
 
 
 def settled(network: Network, rules: Mapping[str, Rule]) -> Pairs:
@@ -135,7 +135,7 @@ def check_merges(network: Network, rules: Mapping[str, Rule]) -> None:
             norm = network.merges.get(part.name)
             if norm is not None and place.merged is None:
                 raise RuleError(f"zennit merges {norm!r} into {part!r}, but in the file it does not follow it")
-            if part.is_batchnorm and part.name in network.merges.values():
+            if part.is_batchnorm and part.name in network.merges.values() and not network.left_of(part, place.node):
                 raise RuleError(f"zennit merges {part!r} into a layer that it does not follow in the file")
             if norm is not None and not isinstance(rules.get(norm), Pass | None):
                 raise RuleError(

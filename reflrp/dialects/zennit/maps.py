@@ -6,14 +6,16 @@ no pair has no hook in zennit, and here the rule Gradient. Each composite is a `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from reflrp.arrays.looks import listed as listed_briefly
 from reflrp.composites import Composite, Pairs
 from reflrp.composites.matchers import anything, earliest
+from reflrp.composites.named import check_names, known
 from reflrp.dialects.zennit import types
-from reflrp.dialects.zennit.canonizers import Canonizer
-from reflrp.dialects.zennit.naming import Named, lacking, matcher, module, unnamed
+from reflrp.dialects.zennit.canonizers import Canonizer, check_merges
+from reflrp.dialects.zennit.naming import Named, matcher, module, names_of, unnamed
 from reflrp.dialects.zennit.rules import (
     Norm,
     Pass,
@@ -38,7 +40,7 @@ class _Mapped(Composite):
         for canonizer in self.canonizers:
             if not isinstance(canonizer, Canonizer):
                 raise RuleError(f"{shown(canonizer)} is no canonizer of reflrp.dialects.zennit")
-        passes = dict.fromkeys(["part_bias", *(p for canonizer in self.canonizers for p in canonizer.passes)])
+        passes = dict.fromkeys(["part_bias", *check_merges(p for c in self.canonizers for p in c.passes)])
         pairs = (*self.mapped, (anything(), Gradient()))
         super().__init__(pairs, f"zennit.{type(self).__name__}", tuple(passes))
 
@@ -48,12 +50,21 @@ class _Mapped(Composite):
         Raises RuleError for names that no node has, where the file tells of no torch modules. (Where it does, a module may
         have no node, as a Dropout or a BatchNorm that is merged, and as in zennit its name means nothing.)
         """
-        named = [name for matcher, _ in self.mapped if isinstance(matcher, Named) for name in matcher.names]
-        if named and not any(map(module, graph.nodes)):
-            lost = lacking(graph, named)
-            if lost:
-                raise RuleError(f"{self.title}: no node is named {', '.join(map(repr, lost[:8]))}. {unnamed(graph)}")
+        if self._names and not any(map(module, graph.nodes)):
+            names = known(graph, names_of)
+            check_names(self.title, (n for n in self._names if n not in names), names, unnamed(graph))
         return super().assign(graph)
+
+    def remarks(self, graph: Graph, assigned: Mapping[str, Rule]) -> tuple[str, ...]:
+        """Return what there is to know of the rules: names that no node has."""
+        names = known(graph, names_of) if self._names else frozenset()
+        lost = [repr(n) for n in self._names if n not in names]
+        none = (f"no node is named {listed_briefly(lost, 5, 60)}",) if lost else ()
+        return (*super().remarks(graph, assigned), *none)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(n for matcher, _ in self.mapped if isinstance(matcher, Named) for n in matcher.names)
 
 
 def listed(name: str, value: Any) -> tuple[Any, ...]:

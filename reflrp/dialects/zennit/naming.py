@@ -6,7 +6,6 @@ Classes are recognised by their names, so that neither library is imported.
 from __future__ import annotations
 
 from ast import literal_eval
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -45,7 +44,7 @@ class Named(Matcher):
 
     def __call__(self, node: Node, survey: Survey) -> bool:
         """Return whether the node has one of the names."""
-        return any(name in self.names for name in (*module(node), node.name, node.output, *node.onnx))
+        return any(name in self.names for name in names_of(node))
 
 
 def module(node: Node) -> tuple[str, ...]:
@@ -54,10 +53,9 @@ def module(node: Node) -> tuple[str, ...]:
     return tuple(filter(None, scopes[-2:-1]))
 
 
-def lacking(graph: Graph, names: Iterable[str]) -> list[str]:
-    """Return the names that neither a node of a graph has, nor anything in its file that the graph does not need."""
-    survey = Survey(graph)
-    return [n for n in names if n not in graph.names and not any(Named((n,))(node, survey) for node in graph.nodes)]
+def names_of(node: Node) -> tuple[str, ...]:
+    """Return the names of a node, and that of the torch module that it comes from."""
+    return (*module(node), *node.names)
 
 
 def unnamed(graph: Graph) -> str:

@@ -14,7 +14,7 @@ from reflrp.importer.geometry import conv_windows, transposed_windows
 from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
 from reflrp.ops.conv import Conv, ConvTranspose
-from reflrp.ops.linear import Dense, Diagonal, LeftDense
+from reflrp.ops.linear import BatchNorm, Dense, Diagonal, LeftDense
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import MatrixProduct, Multiply
 from reflrp.ops.routing import Expand, Reshape, Transpose
@@ -151,11 +151,11 @@ def batch_normalization(site: Site) -> Made:
     if {p.shape for p in (gamma, beta, mean, var)} != {x.shape[1:2]}:
         raise Unbuildable(f"its parameters, {gamma.size} numbers each, do not fit an input of shape {x.shape}")
     shape = (-1,) + (1,) * (x.ndim - 2)
-    gamma, beta, mean, root = (
-        own(p).reshape(shape) for p in (gamma, beta, mean, np.sqrt(var + site.attr("epsilon", 1e-5)))
-    )
+    eps = float(site.attr("epsilon", 1e-5))
+    gamma, beta, mean, root = (own(p).reshape(shape) for p in (gamma, beta, mean, np.sqrt(var + eps)))
     w = over(gamma, root)
-    return diagonal(site, x, w, plus(beta, times(times(mean, -1.0), w)))
+    b = plus(beta, times(times(mean, -1.0), w))
+    return site.emit(BatchNorm(w, b if np.any(b) else ZERO, x.shape, eps=eps), x)
 
 
 @builds("Add", "Sum")
