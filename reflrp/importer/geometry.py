@@ -84,7 +84,7 @@ def transposed_windows(site: Site, inputs: Ints, kernel: Ints) -> Windows:
     windows = Windows(
         out, tuple(kernel), strides, dilations, begin, tuple(max(0, f - b - o - p) for f, b, o, p in rest)
     )
-    if min(out) < 1 or windows.out != tuple(inputs):
+    if any(n < 1 for n in out) or windows.out != tuple(inputs):
         raise Unbuildable(f"its output shape {out} does not fit its input {tuple(inputs)}")
     return windows
 
