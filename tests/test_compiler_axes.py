@@ -10,8 +10,10 @@ import pytest
 from compiled import part
 
 import reflrp
+from reflrp import rules
 from reflrp.arrays.tracing.dims import Divided, check_same, length
 from reflrp.arrays.tracing.residues import substituted
+from reflrp.composites import Composite, op_type, uniform
 
 ids = models.ints
 SIZES = [(1 + (h + w) % 3, h, w) for h in (1, 2, 3, 4, 7, 8, 13) for w in (1, 2, 5, 6, 12)]
@@ -59,6 +61,36 @@ NETS = {
         between("p = ConvTranspose <strides = [2, 3], pads = [1, 0, 0, 1], output_padding = [1, 2]>(h, k)", k=(3, 3, 3, 4)), "",
     ),
     "same transposed": (between('p = ConvTranspose <strides = [2, 2], auto_pad = "SAME_UPPER">(h, k)', k=(3, 3, 3, 3)), ""),
+    "summed up": (between("p = CumSum <exclusive = 1>(h, a)", a=np.asarray(3)), ""),
+    "summed from the end": (between("p = CumSum <reverse = 1>(h, a)", a=np.asarray(2)), ""),
+    "nearest": (between("p = Resize <mode = \"nearest\">(h, , s)", s=np.float32([1, 1, 2, 3])), ""),
+    "nearest below": (
+        between('p = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">(h, , s)',
+                "H,5", s=np.float32([1, 1, 2, 1.4])), "",
+    ),
+    "linear": (between('p = Resize <mode = "linear">(h, , s)', "H,5", s=np.float32([1, 1, 3, 1.7])), ""),
+    "linear between corners": (
+        between('p = Resize <mode = "linear", coordinate_transformation_mode = "align_corners">(h, , s)',
+                s=np.float32([1, 1, 2, 3])), "",
+    ),
+    "to the size of a value before": (
+        between('d = MaxPool <kernel_shape = [2, 2], strides = [2, 2]>(h) z = Shape(h) u = Resize <mode = "linear">(d, , , z) '
+                "p = Add(u, h)"), "H % 2 == 0, W % 2 == 0",
+    ),
+    "a last window beyond the end": (
+        between("p = MaxPool <kernel_shape = [3, 2], strides = [2, 2], ceil_mode = 1>(c)"), "H > 2, W > 1",
+    ),
+    "a last window that may be dropped": (
+        between("p = MaxPool <kernel_shape = [3, 3], strides = [2, 3], pads = [1, 1, 2, 1], ceil_mode = 1>(c)"), "W > 1",
+    ),
+    "means beyond the end": (
+        between("p = AveragePool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1], ceil_mode = 1>(h)"), "",
+    ),
+    "means of what is there": (between('p = AveragePool <kernel_shape = [3, 2], auto_pad = "SAME_UPPER">(h)'), ""),
+    "means of padding, too": (
+        between("p = AveragePool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1], ceil_mode = 1, "
+                "count_include_pad = 1>(h)"), "",
+    ),
     "halved and doubled": (
         between("d = MaxPool <kernel_shape = [2, 2], strides = [2, 2]>(h) u = ConvTranspose <strides = [2, 2]>(d, kt) "
                 "p = Concat <axis = 1>(u, h)", **UNET), "H % 2 == 0, W % 2 == 0",
@@ -117,6 +149,46 @@ def test_one_file_at_all_sizes_that_it_lets_through(net, preset):
         assert part(found[1], wanted) < 2e-3, size
         right += 1
     assert right >= 2
+
+
+@pytest.mark.parametrize(
+    "rule", [rules.Epsilon(), rules.Gamma(0.3), rules.WSquare(), rules.AlphaBeta(2, 1), rules.ZPlus()]
+)
+@pytest.mark.parametrize("net", ["summed up", "linear", "linear between corners", "means beyond the end"])
+def test_every_rule_sees_the_same_map(net, rule):
+    proto, _ = NETS[net]
+    given = Composite(((op_type("Resize", "CumSum", "AveragePool"), rule), *uniform(rules.Epsilon()).pairs))
+    compiled = answer(reflrp.compile(proto, given))
+    for size in SIZES[2::7]:
+        x = draw(proto, *size)
+        assert part(compiled(x)[1], reflrp.explain(proto, x, given, dtype="float64").relevance) < 2e-3
+
+
+def test_connections_that_only_the_run_knows_are_refused():
+    with pytest.raises(reflrp.RuleError, match=r"Resize.*known in the run only"):
+        reflrp.compile(
+            NETS["linear"][0], Composite(((op_type("Resize"), rules.Flat()), *uniform(rules.Epsilon()).pairs))
+        )
+
+
+REFUSED = {
+    "no whole factor": ('p = Resize <mode = "linear">(h, , s)', "1.5"),
+    "cubic": ('p = Resize <mode = "cubic">(h, , t)', "cubic"),
+    "a last window of many": (
+        "p = MaxPool <kernel_shape = [2, 2], strides = [3, 3], ceil_mode = 1>(h)", "last window reaches beyond",
+    ),
+    "entries by numbers": ("p = GatherElements <axis = 3>(h, g)", "left open"),
+    "too many parts": ('p = Pad <mode = "edge">(h, f)', "parts"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_by_name(case):
+    body, said = REFUSED[case]
+    g, f = np.zeros((1, 3, 2, 2), np.int64), ids(0, 0, 0, 0, 0, 0, 90, 0)
+    proto = between(body, s=np.float32([1, 1, 1.5, 1]), t=np.float32([1, 1, 2, 1]), g=g, f=f)
+    with pytest.raises(reflrp.InputError, match=rf"(?s)node.*{said}.*shapes={{"):
+        reflrp.compile(proto, "epsilon")
 
 
 def test_lengths_with_a_bound_on_both_sides_and_a_residue():

@@ -17,7 +17,7 @@ import numpy as np
 from reflrp.arrays import ZERO, Array
 from reflrp.arrays.tracing.dims import BATCH, Divided, TooLong, TooShort, example, length
 from reflrp.arrays.tracing.polynomials import at_most
-from reflrp.compiler.moving import moves_alike
+from reflrp.compiler.moving import as_fixed, moves_alike
 from reflrp.compiler.shortest import TURNS, check_rules
 from reflrp.compiler.unrolled import first_two, glue
 from reflrp.composites import Composite
@@ -229,9 +229,8 @@ def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph
         signs = [float(w) for w in np.ravel(op.w)]
         mine, other = signs if first else signs[::-1]
         return replace(node, op=LateDiagonal(w, b, shape, first=first, signs=(mine, other)))
-    if not moves_alike(op, twin.op) and (
-        type(op) is not type(twin.op) or not (any(late) or _alike(op, twin.op, example))
-    ):
+    same = moves_alike(op, twin.op) or (type(as_fixed(op)) is type(twin.op) and any(late))
+    if not same and not alike(as_fixed(op), twin.op):
         raise _differs(node, marks)
     shape = graph.values[node.output].shape
     if tuple(map(example, shape)) != plain.values[twin.output].shape:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from reflrp.arrays.tracing.dims import Dim
 from reflrp.arrays.tracing.spans import check_multiple, check_room
+from reflrp.importer.resampling import Resampling
 from reflrp.importer.site import Ref, Site, Unbuildable
-from reflrp.ops.pieces import Pieces, Regrouped
+from reflrp.ops.openmaps import Stretch, open_axis_map
+from reflrp.ops.picking import Take
+from reflrp.ops.pieces import Pieces, Regrouped, Repeated
 
 
 def open_frame(site: Site, x: Ref, mode: str, before: list[int], after: list[int]) -> Ref:
@@ -24,6 +30,8 @@ def _framed(mode: str, before: int, after: int, n: int) -> tuple[slice, ...]:
     beyond = {"edge": 0, "wrap": max(b, a), "reflect": max(b + 1, a + 2)}
     check_room(n, max(beyond.get(mode, 0), 1 - min(before, 0) - min(after, 0)))
     inner = slice(max(-before, 0), n - max(-after, 0))
+    if mode == "edge" and b + a > MANY:
+        raise Unbuildable(f"it puts an axis together of {b + a + 1} parts, where lengths are left open")
     if mode == "edge":
         return (*[slice(0, 1)] * b, inner, *[slice(n - 1, n)] * a)
     if mode == "wrap":
@@ -86,3 +94,44 @@ def tiled(site: Site, x: Ref, repeats: tuple[int, ...]) -> Ref:
     if not all(1 <= k <= MANY for k in repeats):
         raise Unbuildable(f"its repeats {repeats} are not 1 to {MANY}, where lengths are left open")
     return site.emit(Pieces(x.shape, tuple((slice(None),) * k if k > 1 else () for k in repeats)), x)
+
+
+HALF = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
+"""Where a whole factor makes one of these of an axis of any length: entry i is taken from (i + 1/2) / factor - 1/2."""
+
+
+def open_resize(site: Site, x: Ref, how: Resampling) -> Ref:
+    """Return x resized along axes of open lengths, by whole factors, and along fixed ones by their matrices."""
+    changed = [i for i, n in enumerate(x.shape) if not (isinstance(n, Dim) and how.scales[i] == 1)]
+    fixed = {i: how.matrix(i, x.shape[i]) for i in changed if not isinstance(x.shape[i], Dim)}
+    kept = [i for i in changed if isinstance(x.shape[i], Dim) or fixed[i] is not None]
+    if how.mode == "nearest":
+        return _nearest(site, x, how, kept, fixed)
+    maps = tuple((i, _stretch(how, i, x.shape[i]) if isinstance(x.shape[i], Dim) else fixed[i]) for i in kept)
+    return site.emit(open_axis_map(x.shape, maps), x) if maps else x
+
+
+def _nearest(site: Site, x: Ref, how: Resampling, kept: list[int], fixed: Mapping[int, Any]) -> Ref:
+    below = how.transformation == "asymmetric" and how.nearest in ("floor", "simple")
+    near = how.transformation in HALF and how.nearest in ("round_prefer_floor", "round_prefer_ceil")
+    for i in kept:
+        part = "" if i == max(kept) else f"axis{i}"
+        if not isinstance(x.shape[i], Dim):
+            x = site.emit(Take(x.shape, i, fixed[i].argmax(axis=1)), x, part=part)
+            continue
+        if not (below or near):
+            raise Unbuildable(_unsettled(how, x.shape[i]))
+        x = site.emit(Repeated(x.shape, i, int(how.scales[i])), x, part=part)
+    return x
+
+
+def _stretch(how: Resampling, axis: int, size: int) -> Stretch:
+    known = how.transformation in (*HALF, "asymmetric", "align_corners")
+    if how.mode != "linear" or not known or how.exclude_outside:
+        raise Unbuildable(_unsettled(how, size))
+    transformation = how.transformation if how.transformation in ("asymmetric", "align_corners") else "half_pixel"
+    return Stretch(size, how.target[axis], int(how.scales[axis]), transformation)
+
+
+def _unsettled(how: Resampling, size: int) -> str:
+    return f"its {how.mode} entries, by {how.transformation}, have no formula along an axis of the open length {size}"
