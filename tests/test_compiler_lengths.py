@@ -7,7 +7,7 @@ from compiled import FACTOR, FLOOR, part, run
 
 import reflrp
 from reflrp import rules
-from reflrp.arrays.tracing.dims import Dim, Undecided, Unsettled, bounds, dim, length
+from reflrp.arrays.tracing.dims import Dim, TooLong, TooShort, Undecided, Unsettled, bounds, dim, length
 from reflrp.arrays.tracing.polynomials import at_most, value
 from reflrp.arrays.tracing.spans import entries, sliced
 
@@ -293,8 +293,6 @@ def test_lengths_with_other_rules_say_so_in_the_run():
 
 
 REFUSED = {
-    "the first five places": ("s = Slice(x, z, five, one) y = MatMul(s, w)", "Slice"),
-    "places apart": ("s = Slice(x, z, far, one, two) y = MatMul(s, w)", "Slice"),
     "a number in place of the length": ("r = Reshape(x, baked) y = MatMul(r, w)", "Reshape"),
     "a choice by the length": (
         "s = Shape(x) t = Gather(s, one) c = Greater(t, five) cf = Cast <to = 1>(c) a = Mul(x, cf) y = MatMul(a, w)", "Greater",
@@ -307,7 +305,6 @@ REFUSED = {
     ),
     "rows of two places": ("r = Reshape(x, pairs) y = MatMul(r, k2)", "Reshape"),
     "axes that may have one entry": ("s = Squeeze(x) y = MatMul(s, w)", "Squeeze"),
-    "the third place": ("s = Gather <axis = 1>(x, two) y = MatMul(s, w)", "Gather"),
     "a running sum": ("s = CumSum(x, one) y = MatMul(s, w)", "CumSum"),
 }  # fmt: skip
 
@@ -415,15 +412,27 @@ def test_whole_parts_are_one_where_they_are_alike():
 def test_slices_are_right_at_all_lengths():
     t = length("T", 5)
     for key in (slice(None), slice(1, None), slice(0, -1), slice(-1, None), slice(1, 2**62), slice(None, None, -1)):
-        start, stop, step = sliced(key, t)
-        for n in (1, 2, 9):
-            wanted = range(*slice(key.start, key.stop, key.step).indices(n))
-            assert at(entries(key, t), {"T": n}) == len(wanted)
-            if step == 1 and wanted:
-                assert (at(start, {"T": n}), at(stop, {"T": n})) == (wanted.start, wanted.stop)
-    for key in (slice(None, 3), slice(2, None), slice(-2, None), slice(None, None, 2)):
-        with pytest.raises(Unsettled):
+        assert_sliced(key, t, 0)
+    for key, plus in ((slice(None, 3), 2), (slice(2, None), 1), (slice(-2, None), 1)):
+        with pytest.raises(TooShort) as said:
             sliced(key, t)
+        assert said.value.by == plus
+        assert_sliced(key, length("T", 5, plus), plus)
+    assert_sliced(slice(1, -2, 3), length("T", 5, 3), 3)
+    for key in (slice(None, None, 2), slice(None, None, -3), slice(0, 2**62, 4), slice(-1, -(2**62), -2)):
+        assert_sliced(key, t, 0)
+    with pytest.raises(TooLong) as found:
+        sliced(slice(0, 512), t)
+    assert found.value.most == 512
+
+
+def assert_sliced(key, t, plus):
+    start, stop, step = sliced(key, t)
+    for n in range(1 + plus, 24 + plus):
+        wanted = range(*slice(key.start, key.stop, key.step).indices(n))
+        there = {"T": n - plus}
+        assert at(entries(key, t), there) == len(wanted)
+        assert [*range(at(start, there), at(stop, there), step)] == [*wanted]
 
 
 def test_a_length_is_no_number():

@@ -18,6 +18,7 @@ import numpy as np
 from reflrp.arrays.namespaces import Array, Symbolic, enter_symbolic
 from reflrp.arrays.tracing import arithmetic, moves, reductions
 from reflrp.arrays.tracing.array import Numbers, SymbolicArray, array, combined, term_of, together, trace_of
+from reflrp.arrays.tracing.counts import laid, numbers, ones_of, running  # noqa: F401 (twins)
 from reflrp.arrays.tracing.dims import Dim, Unsettled
 from reflrp.arrays.tracing.reductions import Axes
 from reflrp.arrays.tracing.tallies import inner, magnitude, total  # noqa: F401 (twins)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -14,6 +15,7 @@ from reflrp.arrays import Array, is_symbolic
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import BATCH, Dim, example
+from reflrp.arrays.tracing.polynomials import at_most
 from reflrp.arrays.tracing.terms import Term, Trace, still
 from reflrp.batches import Batch
 from reflrp.compiler.accounts import accounts
@@ -77,14 +79,23 @@ def _compiled(source: Given, order: Order, marks: Marks, every: bool, settings: 
             source.proto.metadata_props.add(key="reflrp.lengths", value=lengths.limits())
     else:
         program, trace, named = program_of(explainer, source, feeds, is_open, order.ledger)
+    order = order if order.turned is not None or is_open else replace(order, turned=batch.turned())
+    with at_most(trace.most):
+        return _traced(source, program, trace, named, order, explainer)
+
+
+def _traced(
+    source: Given, program: Tracer, trace: Trace, named: set[str], order: Order, explainer: Explainer
+) -> Compiled:
+    """Return the compiled graph of a program."""
     graph = program.graph
     values = program.arguments(trace, _dtypes(source), named)
     (name,) = graph.outputs
     y = values[graph.resolve(name)]
     if isinstance(y, Missing):
         raise InputError(f"output {name!r} cannot be compiled: {y}")
-    axis = turned(y.shape) if is_open else batch.turned()
-    R, added = seeded(y, trace, order.target, order.init, axis if order.turned is None else order.turned)
+    axis = turned(y.shape) if order.turned is None else order.turned
+    R, added = seeded(y, trace, order.target, order.init, axis)
     R = bounded(R, trace)
     _check_names(source.proto, [a[0] for a in added])
     matches = keeper(order.layers, graph)

@@ -12,9 +12,9 @@ from onnx import GraphProto, helper, numpy_helper
 from reflrp.arrays.symbolic import argument
 from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import Dim, symbols_of
-from reflrp.arrays.tracing.polynomials import Floor, Monomial
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
 from reflrp.compiler.constants import Constants
+from reflrp.compiler.extents import Lengths
 from reflrp.compiler.fusing import fused, users_of
 from reflrp.errors import ReflrpError
 
@@ -32,7 +32,7 @@ WRITTEN = {"Slice": ("starts", "ends"), "Pad": ("pads",), "Length": ("of",), "Ra
 """Attributes of terms that may hold open lengths."""
 
 
-class Writer:
+class Writer(Lengths):
     """Writes terms into a graph; equal ones once. `derived` says how weights made from others are kept: in the graph or stored."""
 
     def __init__(
@@ -230,68 +230,3 @@ class Writer:
         dims = [None if isinstance(n, Dim) else n for n in term.shape]
         port = helper.make_tensor_value_info(made, helper.np_dtype_to_tensor_dtype(term.dtype), dims)
         return helper.make_graph(inner.node, made, [], [port])
-
-    def lengths(self, shape: Shape) -> str:
-        """Return the name of a shape as a value of integers, worked out in the run where it depends on symbols."""
-        if not any(isinstance(n, Dim) for n in shape):
-            return self.ints(shape)
-        parts = [self.length(n) if isinstance(n, Dim) else self.ints([n]) for n in shape]
-        return self.node("Concat", parts, {"axis": 0})[0] if len(parts) > 1 else parts[0]
-
-    def length(self, n: Dim) -> str:
-        """Return the name of a length: the sum of its products of symbols."""
-        return self._sum(n.terms)
-
-    def _sum(self, terms: tuple[tuple[Monomial, int], ...]) -> str:
-        parts = [self._multiple(monomial, times) for monomial, times in terms if monomial]
-        plus = dict(terms).get((), 0)
-        return self._joined("Add", [*parts, *([self.ints([plus])] if plus else [])])
-
-    def _multiple(self, monomial: tuple[str, ...], times: int) -> str:
-        parts = [self._symbol(symbol) for symbol in monomial]
-        return self._joined("Mul", [*parts, *([self.ints([times])] if times != 1 else [])])
-
-    def _joined(self, op: str, parts: list[str]) -> str:
-        found = parts[0]
-        for part in parts[1:]:
-            key = (op, found, part)
-            if key not in self.lengths_made:
-                self.lengths_made[key] = self.node(op, [found, part], {})[0]
-            found = self.lengths_made[key]
-        return found
-
-    def _bounded(self, name: str, most: int) -> str:
-        """Return a length that was taken to be so large at most: of a larger one the runtime says that it is out of range."""
-        numbers = self.constants.add(np.arange(most + 1, dtype=np.int64), self.name("lengths"))
-        return self.node("Gather", [numbers, name], {"axis": 0})[0]
-
-    def _none_below(self, name: str, least: int) -> str:
-        """Return 0 for a length that is large enough; of a smaller one the runtime says that it is out of range."""
-        short = self.node("Max", [self.node("Sub", [self.ints([least]), name], {})[0], self.ints([0])], {})[0]
-        return self.node("Gather", [self.ints([0]), short], {"axis": 0})[0]
-
-    def _none_apart(self, name: str, other: str) -> str:
-        """Return 0 for a length that is another's, too; of a different one the runtime says that it is out of range."""
-        apart = self.node("Abs", [self.node("Sub", [other, name], {})[0]], {})[0]
-        return self.node("Gather", [self.ints([0]), apart], {"axis": 0})[0]
-
-    def _extent(self, term: Term, axis: int) -> str:
-        return self.node("Shape", [self.names[id(term)][0]], {"start": axis, "end": axis + 1})[0]
-
-    def _symbol(self, symbol: str) -> str:
-        """Return the name of a symbol's length, which one axis of an input shows, or which is worked out of others."""
-        if isinstance(symbol, Floor):
-            return self._joined("Div", [self._sum(symbol.terms), self.ints([symbol.by])])
-        if symbol not in self.trace.lengths:
-            raise NotImplementedError(f"no value shows the length {symbol}")
-        if ("Shape", symbol) not in self.lengths_made:
-            term, axis, plus = self.trace.lengths[symbol]
-            name = self._extent(term, axis)
-            for other, own in self.trace.alike.get(symbol, ()):
-                name = self.node("Add", [name, self._none_apart(name, self._extent(other, own))], {})[0]
-            if plus:
-                name = self.node("Add", [name, self._none_below(name, plus + 1)], {})[0]
-            name = self._bounded(name, self.trace.most[symbol] + plus) if symbol in self.trace.most else name
-            name = self.node("Add", [name, self.ints([-plus])], {})[0] if plus else name
-            self.lengths_made["Shape", symbol] = name
-        return self.lengths_made["Shape", symbol]

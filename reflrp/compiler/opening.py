@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
-from reflrp.arrays.tracing.dims import BATCH, TooLong, TooShort, example, length
+from reflrp.arrays.tracing.dims import BATCH, Divided, TooLong, TooShort, example, length
 from reflrp.arrays.tracing.polynomials import at_most
+from reflrp.compiler.moving import as_fixed, moves_alike
 from reflrp.compiler.shortest import TURNS, check_rules
 from reflrp.compiler.unrolled import first_two, glue
 from reflrp.composites import Composite
@@ -24,7 +25,6 @@ from reflrp.errors import InputError, UnsupportedOperator
 from reflrp.ir import Graph, Node, Shape
 from reflrp.model import built
 from reflrp.ops.linear import Diagonal
-from reflrp.ops.picking import Take
 from reflrp.ops.product import Multiply
 from reflrp.ops.routing import Plumbing, Slice
 from reflrp.ops.sums import SumOf
@@ -43,8 +43,8 @@ class Opened:
         The graph; its lengths are formulas.
     marks : dict
         The inputs' shapes, with symbols.
-    plus : dict
-        By how much the length that is marked with a symbol is larger than the symbol, which may be 1.
+    times, plus : dict
+        The length that is marked with a symbol is times * symbol + plus, and the symbol may be 1.
     most : dict
         How large a symbol may be, where the graph reads tables that end.
 
@@ -54,46 +54,64 @@ class Opened:
     marks: Marks
     plus: Mapping[str, int]
     most: Mapping[str, int]
+    times: Mapping[str, int]
 
     def shapes(self, start: int = 5, step: int = 2) -> dict[str, Shape]:
         """Return the inputs' shapes as formulas; symbols have distinct examples, from `start` on."""
-        return shapes_of(self.marks, self.plus, self.most, start, step)
+        return shapes_of(self.marks, self.plus, self.most, self.times, start, step)
 
     def limits(self) -> str:
         """Return in words which lengths there may be; "" where all may."""
-        found = [f"{s} > {self.plus[s]}" for s in sorted(self.plus) if self.plus[s]]
-        found += [f"{s} <= {self.most[s] + self.plus.get(s, 0)}" for s in sorted(self.most)]
+        found = [f"{s} > {self.plus[s]}" for s in sorted(self.plus) if self.plus[s] > 0]
+        found += [f"{s} <= {self.most[s] * self.times.get(s, 1) + self.plus.get(s, 0)}" for s in sorted(self.most)]
+        found += [f"{s} % {n} == {self.plus.get(s, 0) % n}" for s, n in sorted(self.times.items())]
         return ", ".join(found)
 
 
 def shapes_of(
-    marks: Marks, plus: Mapping[str, int], most: Mapping[str, int], start: int, step: int
+    marks: Marks, plus: Mapping[str, int], most: Mapping[str, int], times: Mapping[str, int], start: int, step: int
 ) -> dict[str, Shape]:
     """Return shapes as formulas, whose symbols have distinct examples where these are not too large."""
     symbols = list(dict.fromkeys(n for shape in marks.values() for n in shape if isinstance(n, str)))
     at = {s: min(start + step * i, most.get(s, start + step * i)) for i, s in enumerate(symbols)}
     at[BATCH] = 2
     return {
-        k: tuple(length(n, at[n], plus.get(n, 0)) if isinstance(n, str) else n for n in s) for k, s in marks.items()
+        k: tuple(length(n, at[n], plus.get(n, 0), times.get(n, 1)) if isinstance(n, str) else n for n in s)
+        for k, s in marks.items()
     }
 
 
 def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composite: Composite) -> Opened:
     """Return the graph of a source with open lengths, after the passes of a composite. Raises InputError where it has none."""
-    plus, most = dict[str, int](), dict[str, int]()
+    plus, most, times = dict[str, int](), dict[str, int](), dict[str, int]()
     for _ in range(TURNS):
         try:
             with at_most(most):
-                graph = passes(built(source, shapes_of(marks, plus, most, 5, 2)))
+                graph = passes(built(source, shapes_of(marks, plus, most, times, 5, 2)))
                 check_rules(composite, graph)
-                return Opened(graph, marks, plus, most)
+                return Opened(graph, marks, plus, most, times)
         except TooShort as error:
-            plus[error.symbol] = plus.get(error.symbol, 0) + error.by
+            plus[error.symbol] = plus.get(error.symbol, 0) + error.by * times.get(error.symbol, 1)
+            if error.symbol in most:
+                most[error.symbol] -= error.by
         except TooLong as error:
             most[error.symbol] = error.most
+        except Divided as error:
+            _divide(error, plus, most, times)
         except (InputError, UnsupportedOperator) as error:
             raise refused(str(error), marks) from error
+        if any(n < 1 for n in most.values()):
+            break
     raise refused("no least and largest lengths are found", marks)
+
+
+def _divide(error: Divided, plus: dict[str, int], most: dict[str, int], times: dict[str, int]) -> None:
+    """Take by * symbol + rest for a symbol, so that the least length stays where it can."""
+    symbol, own = error.symbol, times.get(error.symbol, 1)
+    rest = error.rest - error.by if error.rest else 0
+    plus[symbol], times[symbol] = plus.get(symbol, 0) + own * rest, own * error.by
+    if symbol in most:
+        most[symbol] = (most[symbol] - rest) // error.by
 
 
 def refused(why: str, marks: Marks) -> InputError:
@@ -211,8 +229,8 @@ def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph
         signs = [float(w) for w in np.ravel(op.w)]
         mine, other = signs if first else signs[::-1]
         return replace(node, op=LateDiagonal(w, b, shape, first=first, signs=(mine, other)))
-    one_of_many = isinstance(op, Slice) and isinstance(twin.op, Take)
-    if not one_of_many and (type(op) is not type(twin.op) or not (any(late) or _alike(op, twin.op, example))):
+    same = moves_alike(op, twin.op) or (type(as_fixed(op)) is type(twin.op) and any(late))
+    if not same and not alike(as_fixed(op), twin.op):
         raise _differs(node, marks)
     shape = graph.values[node.output].shape
     if tuple(map(example, shape)) != plain.values[twin.output].shape:

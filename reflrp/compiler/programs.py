@@ -112,7 +112,7 @@ def with_lengths(
             if isinstance(symbol, str):
                 value = graph.values[name]
                 term = trace.named(name, value.shape, value.dtype)
-                trace.shows(symbol, term, axis, found.plus.get(symbol, 0))
+                trace.shows(symbol, term, axis, found.plus.get(symbol, 0), found.times.get(symbol, 1))
     own = opset_of(source.proto)
     return tracer(program, program.graph, lambda name, op: op, own, ledger, real), trace, named
 

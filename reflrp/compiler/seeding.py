@@ -43,8 +43,8 @@ def turned(shape: Shape) -> int:
 
 def bounded(R: Array, trace: Trace) -> Array:
     """Return the initial relevance, which no runtime gives where a length is not as it may be."""
-    for symbol, (term, axis, plus) in trace.lengths.items():
-        if not plus and symbol not in trace.most and symbol not in trace.alike:
+    for symbol, (term, axis, plus, times) in trace.lengths.items():
+        if not plus and times == 1 and symbol not in trace.most and symbol not in trace.alike:
             continue
         length = array(trace.length(term.shape[axis] - plus))
         R = xp.where(length >= 1, R, xp.zeros_like(R))

@@ -84,7 +84,7 @@ def transposed_windows(site: Site, inputs: Ints, kernel: Ints) -> Windows:
     windows = Windows(
         out, tuple(kernel), strides, dilations, begin, tuple(max(0, f - b - o - p) for f, b, o, p in rest)
     )
-    if min(out) < 1 or windows.out != tuple(inputs):
+    if any(n < 1 for n in out) or windows.out != tuple(inputs):
         raise Unbuildable(f"its output shape {out} does not fit its input {tuple(inputs)}")
     return windows
 
@@ -125,18 +125,31 @@ def pool_windows(site: Site, size: Ints) -> Windows:
 
 def _ceil_end(size: int, span: int, stride: int, begin: int, end: int) -> int:
     """Return the padding after that makes room for the last, partial window; one that starts in it is dropped."""
+    if end + stride > span and is_open((size,)):
+        last = (size + begin - 1) // stride * stride
+        if stride > span:
+            raise Unbuildable(
+                "whether its last window reaches beyond the input depends on the length, which is left open"
+            )
+    elif is_open((size,)):
+        check_room(size, span - begin - end)
+        last = (size + begin + end - span + stride - 1) // stride * stride
+    else:
+        last = _ceil_last(size, span, stride, begin, end)
+    return max(0, last + span - size - begin) if not is_open((size,)) else last + span - size - begin
+
+
+def _ceil_last(size: int, span: int, stride: int, begin: int, end: int) -> int:
     out = -(-(size + begin + end - span) // stride) + 1
     if (out - 1) * stride >= size + begin:
         out -= 1
-    return max(0, (out - 1) * stride + span - size - begin)
+    return (out - 1) * stride
 
 
 def average_share(site: Site, windows: Windows) -> np.ndarray:
     """Return one over the number of entries that each window of an AveragePool counts."""
     low, high = (0,) * len(windows.size), windows.size
     if is_open(windows.out):
-        if any((*windows.begin, *windows.end)) and (not site.attr("count_include_pad", 0) or site.attr("ceil_mode", 0)):
-            raise Unbuildable("how many entries its windows hold depends on the length, which is left open")
         return over(1.0, float(prod(windows.kernel)))
     if site.attr("count_include_pad", 0):
         begin, end = _pads(site, windows.size, _span(windows.kernel, windows.dilations), windows.strides)
@@ -144,6 +157,24 @@ def average_share(site: Site, windows: Windows) -> np.ndarray:
     found = counts(windows, low, high)
     alike = (found == found.flat[0]).all()
     return over(1.0, float(found.flat[0]) if alike else found)
+
+
+def counted(site: Site, windows: Windows) -> Windows | None:
+    """Return the windows over what an AveragePool counts, where a length is open and they do not all hold as much; else None."""
+    n, given = len(windows.size), site.attr("count_include_pad", 0)
+    partly = any((*windows.begin, *windows.end)) and (not given or site.attr("ceil_mode", 0))
+    if not is_open(windows.out) or not partly:
+        return None
+    if not given:
+        return windows
+    begin, end = _pads(site, windows.size, _span(windows.kernel, windows.dilations), windows.strides)
+    size = tuple(b + m + e for b, m, e in zip(begin, windows.size, end, strict=True))
+    if any(not is_open((e,)) and e < own for e, own in zip(windows.end, end, strict=True)):
+        raise Unbuildable("it counts padding that no window holds, and a length is left open")
+    rest = tuple(e - own for e, own in zip(windows.end, end, strict=True))
+    if any(bounds(e, 0)[0] < 0 for e in rest):
+        raise Unbuildable("how much padding its windows hold depends on the length, which is left open")
+    return Windows(size, windows.kernel, windows.strides, windows.dilations, (0,) * n, rest)
 
 
 def counts(windows: Windows, low: Ints, high: Ints) -> np.ndarray:

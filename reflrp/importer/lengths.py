@@ -15,7 +15,7 @@ import onnx
 from onnx import helper
 
 from reflrp.arrays.tracing.dims import Dim, Undecided, Unsettled, bounds, broadcast_shapes, is_open, total, whole
-from reflrp.arrays.tracing.spans import check_room, sliced
+from reflrp.arrays.tracing.spans import check_room, entries
 from reflrp.importer.dtypes import dtype_of
 from reflrp.importer.node import OnnxNode
 from reflrp.importer.site import Arg, Items, Ref, Unbuildable
@@ -236,8 +236,7 @@ def _slice_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
     axes = _numbers(args[3]) if len(args) > 3 and args[3] is not None else tuple(range(len(starts)))
     steps = _numbers(args[4]) if len(args) > 4 and args[4] is not None else (1,) * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        begin, stop, _ = sliced(slice(start, end, step), shape[axis])
-        shape[axis] = stop - begin
+        shape[axis] = entries(slice(start, None if step < 0 and end < -(2**31) else end, step), shape[axis])
     return tuple(shape)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from reflrp.arrays.tracing.dims import Dim, check_same, example, is_open, whole
 from reflrp.importer.site import Site, Unbuildable, sized
 from reflrp.ir import Shape
 
@@ -111,7 +112,7 @@ def _extents(site: Site, shape: Shape) -> tuple[tuple[float, ...], Shape]:
         return _by_scales(np.ravel(scales), shape, axes)
     if not site.has(3):
         raise Unbuildable("it has neither scales nor sizes")
-    return _by_sizes(site, [int(n) for n in np.ravel(site.const(3))], shape, axes)
+    return _by_sizes(site, [whole(n) for n in np.ravel(site.const(3))], shape, axes)
 
 
 def _by_scales(scales: np.ndarray, shape: Shape, axes: Any) -> tuple[tuple[float, ...], Shape]:
@@ -119,7 +120,14 @@ def _by_scales(scales: np.ndarray, shape: Shape, axes: Any) -> tuple[tuple[float
     if len(scales) != len(given) or not np.isfinite(scales).all() or min(given.values(), default=1) <= 0:
         raise Unbuildable(f"its scales {np.ravel(scales).tolist()} do not fit its input of shape {shape}")
     every = tuple(given.get(i, 1.0) for i in range(len(shape)))
-    return every, tuple(int(np.floor(np.float32(n) * np.float32(s))) for n, s in zip(shape, every, strict=True))
+    return every, tuple(_scaled(n, s) for n, s in zip(shape, every, strict=True))
+
+
+def _scaled(n: int, scale: float) -> int:
+    """Return a length times a scale, which must be a whole number where the length is left open."""
+    if isinstance(n, Dim) and not scale.is_integer():
+        raise Unbuildable(f"an axis of the open length {n} becomes {scale} times as long, which is no whole number")
+    return int(scale) * n if isinstance(n, Dim) else int(np.floor(np.float32(n) * np.float32(scale)))
 
 
 def _by_sizes(site: Site, sizes: list[int], shape: Shape, axes: list[int]) -> tuple[tuple[float, ...], Shape]:
@@ -129,12 +137,25 @@ def _by_sizes(site: Site, sizes: list[int], shape: Shape, axes: list[int]) -> tu
     policy = site.attr("keep_aspect_ratio_policy", "stretch")
     target = tuple(given.get(i, n) for i, n in enumerate(shape))
     if policy == "stretch":
-        return tuple(m / n for n, m in zip(shape, target, strict=True)), target
+        return tuple(_ratio(m, n) for n, m in zip(shape, target, strict=True)), target
+    if is_open((*shape, *target)):
+        raise Unbuildable(f"its keep_aspect_ratio_policy {policy!r} depends on lengths that are left open")
     if policy not in ("not_larger", "not_smaller"):
         raise Unbuildable(f"its keep_aspect_ratio_policy {policy!r} is unknown")
     scale = (min if policy == "not_larger" else max)(m / shape[i] for i, m in given.items())
     every = tuple(scale if i in given else 1.0 for i in range(len(shape)))
     return every, tuple(int(np.floor(n * s + 0.5)) for n, s in zip(shape, every, strict=True))
+
+
+def _ratio(target: int, n: int) -> float:
+    """Return by how much a length grows; where it is left open, a whole number by which it does so at all lengths."""
+    if not is_open((target, n)):
+        return target / n
+    times = example(target) // max(example(n), 1)
+    if target != times * n:
+        check_same(target, times * n)
+        raise Unbuildable(f"an axis of the length {n} becomes {target}, which is no whole number of times as long")
+    return float(times)
 
 
 def _coordinate(

@@ -51,7 +51,7 @@ class AxisMap(LinearMap):
     def _term(self, x: Array, w: Array, transposed: bool) -> Array:
         for i, (axis, rows) in enumerate(zip(self.axes, self.lengths, strict=True)):
             matrix = w[i, :rows, : self.source[axis]]
-            x = _along(x, namespace(w).matrix_transpose(matrix) if transposed else matrix, axis)
+            x = along(x, namespace(w).matrix_transpose(matrix) if transposed else matrix, axis)
         return x
 
     def weights(self, function: Function) -> Array:
@@ -140,7 +140,7 @@ def _homogeneous(function: Function, one: Array, up: Array, down: Array) -> bool
     return all(bool(namespace(one).all(a == 2 * b)) for a, b in zip(twice, (up, down), strict=True))
 
 
-def _along(x: Array, matrix: Array, axis: int) -> Array:
+def along(x: Array, matrix: Array, axis: int) -> Array:
     """Return the matrix applied along one axis of x."""
     xp = namespace(x)
     return xp.moveaxis(xp.matmul(xp.moveaxis(x, axis, -1), xp.matrix_transpose(matrix)), -1, axis)

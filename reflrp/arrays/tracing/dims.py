@@ -25,6 +25,7 @@ from reflrp.arrays.tracing.polynomials import (
     quotient,
     scaled,
 )
+from reflrp.arrays.tracing.residues import residue
 from reflrp.errors import InputError
 
 BATCH = "N"
@@ -57,6 +58,14 @@ class TooLong(Unsettled):
     def __init__(self, text: str, symbol: str, most: int) -> None:
         super().__init__(text)
         self.symbol, self.most = symbol, most
+
+
+class Divided(Unsettled):
+    """An open length must leave a rest: that of a symbol must be by * symbol + rest."""
+
+    def __init__(self, text: str, symbol: str, by: int, rest: int) -> None:
+        super().__init__(text)
+        self.symbol, self.by, self.rest = symbol, by, rest
 
 
 class Dim(int):
@@ -141,7 +150,7 @@ class Dim(int):
         if found is None and not isinstance(other, Dim) and other > 0:
             found = floored(parts(self), int(other))
         if found is None:
-            raise Unsettled(f"({self}) // {_shown(other)} is no one formula")
+            raise Unsettled(f"({self}) // {other!r} is no one formula")
         return _made(found, example(self) // example(other))
 
     def __mod__(self, other: int) -> int:
@@ -181,9 +190,9 @@ def dim(times: int, plus: int = 0) -> int:
     return _made({(BATCH,): int(times), (): int(plus)}, int(times) + int(plus))
 
 
-def length(symbol: str, at: int, plus: int = 0) -> int:
-    """Return the length symbol + plus, whose example has `at` for the symbol."""
-    return _made({(symbol,): 1, (): plus}, at + plus)
+def length(symbol: str, at: int, plus: int = 0, times: int = 1) -> int:
+    """Return the length times * symbol + plus, whose example has `at` for the symbol."""
+    return _made({(symbol,): times, (): plus}, times * at + plus)
 
 
 def example(n: int) -> int:
@@ -259,10 +268,6 @@ def _text(monomial: Monomial, times: int) -> str:
     )
 
 
-def _shown(n: int) -> str:
-    return f"({n})" if isinstance(n, Dim) else str(n)
-
-
 def total(shape: tuple[int, ...]) -> int:
     """Return the product of the lengths (math.prod takes a Dim for the int that it is)."""
     found = 1
@@ -271,13 +276,20 @@ def total(shape: tuple[int, ...]) -> int:
     return found
 
 
+def check_same(one: int, two: int) -> None:
+    """Raise Divided where two different lengths are one for some residues of a length that is left open."""
+    found = residue(parts(one), parts(two)) if is_open((one, two)) else None
+    if found is not None:
+        raise Divided(f"whether {one} is {two} depends on the length", *found)
+
+
 def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of arrays that are broadcast against one another. Raises InputError where they do not fit."""
-    rank = max(map(len, shapes), default=0)
-    found: list[int] = [1] * rank
+    found: list[int] = [1] * (rank := max(map(len, shapes), default=0))
     for shape in shapes:
         for i, n in enumerate(shape, rank - len(shape)):
             if n != 1 and found[i] not in (1, n):
+                check_same(n, found[i])
                 raise InputError(f"arrays of the shapes {shapes} cannot be broadcast")
             found[i] = n if n != 1 else found[i]
     return tuple(found)

@@ -174,9 +174,7 @@ def _sliced(term: Term, spans: list[tuple[int, int, int, int]]) -> Term:
         if part is not None:
             return part
     axes, starts, stops, steps = zip(*kept, strict=True)
-    turned = [step < 0 and (isinstance(stop, Dim) or stop < 0) for stop, step in zip(stops, steps, strict=True)]
-    ends = tuple(-(2**62) if back else stop for back, stop in zip(turned, stops, strict=True))
-    starts = tuple(-1 if back and isinstance(n, Dim) else k for back, n, k in zip(turned, stops, starts, strict=True))
+    ends = tuple(-(2**62) if step < 0 and stop == -1 else stop for stop, step in zip(stops, steps, strict=True))
     return same(term, "Slice", tuple(lengths), axes=axes, starts=starts, ends=ends, steps=steps)
 
 
@@ -222,9 +220,13 @@ def placed(term: Term, key: Any, shape: Shape) -> Term:
 
 
 def _in_open(term: Term, axis: int, start: int, stop: int, step: int, n: int) -> Term:
-    """Return zeros along an axis of an open length, with the entries of a term from `start` to `stop`."""
-    if step == -1:
-        return flip(term, axis)
+    """Return zeros along an axis of an open length, with the entries of a term from `start` to `stop`, each `step`."""
+    if step < 0:
+        term, count = flip(term, axis), term.shape[axis]
+        start, stop, step = start - (count - 1) * -step, start + 1, -step
+    if step > 1:
+        spread = _apart(term, axis, step)
+        term = index(spread, (*[slice(None)] * axis, slice(0, stop - start), Ellipsis))
     before = tuple(start if i == axis else 0 for i in range(len(term.shape)))
     return pad(term, before, tuple(n - stop if i == axis else 0 for i in range(len(term.shape))))
 
@@ -233,18 +235,23 @@ def _on_axis(term: Term, axis: int, where: range, n: int) -> Term:
     """Return zeros of length n along an axis, with the entries of a term at some places."""
     if where.step < 0:
         term, where = flip(term, axis), where[::-1]
-    count, step = len(where), where.step
-    lead, rank = term.shape[:axis], len(term.shape)
-    if step > 1 and count > 1:
-        apart = reshape(term, (*lead, count, 1, *term.shape[axis + 1 :]))
-        apart = pad(apart, (0,) * (rank + 1), tuple(step - 1 if i == axis + 1 else 0 for i in range(rank + 1)))
-        term = reshape(apart, (*lead, count * step, *term.shape[axis + 1 :]))
+    rank = len(term.shape)
+    if where.step > 1 and len(where) > 1:
+        term = _apart(term, axis, where.step)
     after = n - where.start - term.shape[axis]
     return pad(
         term,
         tuple(where.start if i == axis else 0 for i in range(rank)),
         tuple(after if i == axis else 0 for i in range(rank)),
     )
+
+
+def _apart(term: Term, axis: int, step: int) -> Term:
+    """Return the entries of a term along an axis, each with step - 1 zeros behind it."""
+    lead, count, rest, rank = term.shape[:axis], term.shape[axis], term.shape[axis + 1 :], len(term.shape)
+    apart = reshape(term, (*lead, count, 1, *rest))
+    apart = pad(apart, (0,) * (rank + 1), tuple(step - 1 if i == axis + 1 else 0 for i in range(rank + 1)))
+    return reshape(apart, (*lead, count * step, *rest))
 
 
 def flip(term: Term, axis: int) -> Term:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 
-from reflrp.arrays.tracing.dims import Dim, TooLong, TooShort, Unsettled, bounds, is_open, parts, symbols_of
+from reflrp.arrays.tracing.dims import Dim, TooLong, TooShort, bounds, check_same, is_open, parts, symbols_of
 from reflrp.arrays.tracing.polynomials import Floor, added, least, lengthened, scaled, smallest, value
 
 
@@ -32,10 +32,17 @@ def check_order(one: int, two: int, most: int) -> None:
     if len(found) != 1:
         return
     difference = added(parts(one), scaled(parts(two), -1))
+    if least(difference) >= 0:
+        return
     for by in range(1, most + 1):
         longer = lengthened(difference, found[0], by)
         if least(longer) > 0 or -least(scaled(longer, -1)) < 0:
             raise TooShort(f"which of {one} and {two} is larger depends on the length", found[0], by)
+
+
+def check_multiple(n: int, by: int) -> None:
+    """Raise Divided where an open length is a multiple of a number for some residues only."""
+    check_same(n, (n // by) * by)
 
 
 def strided(shape: tuple[int, ...]) -> bool:
@@ -65,18 +72,35 @@ ENDLESS = 2**31 - 1
 def sliced(key: slice, n: int) -> tuple[int, int, int]:
     """Return start, stop and step of a slice along n entries, as `slice.indices` does; n, start and stop may be formulas.
 
-    Raises Unsettled where that depends on the length.
+    Raises Unsettled where that depends on the length; TooShort or TooLong where it does not for lengths from one on, or up to one.
     """
     start, stop, step = key.start, key.stop, 1 if key.step is None else key.step
     if not any(isinstance(k, Dim) for k in (n, start, stop)):
         return key.indices(n)
-    if step == -1 and start in (None, -1) and (stop is None or (not isinstance(stop, Dim) and stop <= -ENDLESS)):
-        return 0, n, -1
-    if step != 1:
-        raise Unsettled(f"{key} takes some entries of an axis of length {n}")
-    begin = _within(0 if start is None else start, n)
-    end = n if stop is None or (not isinstance(stop, Dim) and stop >= ENDLESS) else _within(stop, n)
-    return begin, (end if end >= begin else begin), 1
+    if step < 0:
+        first, end = _last(start, n), -1 if stop is None or _endless(stop) else _within(stop, n, ends=True)
+        check_order(first, end, LONG)
+        return first, end, step
+    begin = 0 if start is None or (_endless(start) and start < 0) else _within(start, n)
+    end = n if stop is None or _endless(stop) else _within(stop, n, ends=True)
+    if bounds(end, begin)[0] < 0 < bounds(end, begin)[1]:
+        check_order(end, begin, LONG)
+    return begin, (end if end >= begin else begin), step
+
+
+def _last(start: int | None, n: int) -> int:
+    """Return the place from which a slice runs backwards."""
+    if start is None or (_endless(start) and start > 0):
+        return n - 1
+    return _within(start, n) if _below(start) else _within(start + 1, n) - 1
+
+
+def _below(place: int) -> bool:
+    return not isinstance(place, Dim) and place < 0
+
+
+def _endless(place: int) -> bool:
+    return not isinstance(place, Dim) and abs(place) >= ENDLESS
 
 
 def entries(key: slice, n: int) -> int:
@@ -87,14 +111,27 @@ def entries(key: slice, n: int) -> int:
 def taken(span: tuple[int, int, int]) -> int:
     """Return how many entries there are from a start to a stop by a step."""
     start, stop, step = span
-    return stop - start if is_open((start, stop)) else len(range(start, stop, step))
+    if not is_open((start, stop)):
+        return len(range(start, stop, step))
+    reach = stop - start if step > 0 else start - stop
+    return (reach + (abs(step) - 1)) // abs(step)
 
 
-def _within(place: int, n: int) -> int:
+LONG = 128
+"""A slice that ends at most here is taken to leave entries out; one that ends further on, to be a bound on the length."""
+
+
+def _within(place: int, n: int, ends: bool = False) -> int:
     """Return a place along n entries, counted from the front and cut to the end."""
     if isinstance(place, Dim):
         check_reach(place, n)
         return place if place <= n else n
     if place < 0:
+        check_room(n, -place)
         return n + place if n >= -place else 0
-    return n if n < place else place
+    low, high = bounds(n, place)
+    if low < 0 < high:
+        if ends and place > LONG:
+            check_reach(n, place)
+        check_room(n, place)
+    return place if low >= 0 or (high > 0 and n >= place) else n

@@ -71,7 +71,8 @@ class Term:
 class Trace:
     """All terms of one graph, each once.
 
-    `lengths` says for each symbol of a length which named value shows it, on which axis, and by how much that axis is longer;
+    `lengths` says for each symbol of a length which named value shows it, on which axis, and by how much that axis is longer
+    than how many times the symbol;
     `most` how large a symbol may be, `alike` which other axes must be as long, of a value that is longer by as much.
 
     `real` is the dtype of its floating numbers. `origins` says of constants that were derived from others by a function how: by
@@ -81,7 +82,7 @@ class Trace:
     value's term. `gates` has, by the id of a term, others and a sign: it vanishes where they have not that sign.
     """
 
-    lengths: dict[str, tuple[Term, int, int]] = field(default_factory=dict)
+    lengths: dict[str, tuple[Term, int, int, int]] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=dict)
     alike: dict[str, list[tuple[Term, int]]] = field(default_factory=dict)
     real: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
@@ -132,12 +133,12 @@ class Trace:
             self.terms[key] = found
         return found
 
-    def shows(self, symbol: str, value: Term, axis: int, plus: int = 0) -> None:
+    def shows(self, symbol: str, value: Term, axis: int, plus: int = 0, times: int = 1) -> None:
         """Remember that an axis of a named value shows a symbol's length; the first one is read, others must be as long."""
         if symbol in self.lengths:
             self.alike.setdefault(symbol, []).append((value, axis))
         else:
-            self.lengths[symbol] = value, axis, plus
+            self.lengths[symbol] = value, axis, plus, times
 
     def length(self, n: int, dtype: Any = None) -> Term:
         """Return the term of an open length as a number."""

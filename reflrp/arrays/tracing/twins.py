@@ -69,7 +69,7 @@ def pool_winners(x: Array, z: Array, frame: Windows) -> Array:
 
 def pool_picked(x: Array, winners: Array, frame: Windows) -> Array:
     """Return the entries of x at the winners."""
-    return array(windows.picked(term_of(x, winners.term.trace), winners.term))
+    return array(windows.picked(term_of(x, winners.term.trace), winners.term, frame))
 
 
 def pool_unpicked(s: Array, winners: Array, frame: Windows) -> Array:

@@ -32,10 +32,16 @@ def _lying(windows: Windows) -> dict[str, Any]:
     found = {"dilations": windows.dilations, "kernel_shape": windows.kernel, "strides": windows.strides}
     if not _open_frame(windows):
         return {**found, "pads": (*windows.begin, *windows.end)}
-    mode = next((mode for mode in ("SAME_UPPER", "SAME_LOWER") if _is_same(windows, mode)), None)
-    if mode is None or set(windows.dilations) != {1}:
+    mode = _mode(windows)
+    if mode is None:
         raise NotImplementedError("its padding depends on a length that is left open")
     return {**found, "auto_pad": mode}
+
+
+def _mode(windows: Windows) -> str | None:
+    """Return the auto_pad by which an operator makes the padding; None where there is none."""
+    found = next((mode for mode in ("SAME_UPPER", "SAME_LOWER") if _is_same(windows, mode)), None)
+    return found if set(windows.dilations) == {1} else None
 
 
 def _open_frame(windows: Windows) -> bool:
@@ -227,6 +233,7 @@ def _ones(x: Term, windows: Windows) -> Term:
 
 def max_pool(x: Term, windows: Windows) -> tuple[Term, Term]:
     """Return each window's maximum, and the number of its first entry that is the maximum among all entries of x."""
+    x, windows = _closed(x, windows, -np.inf)
     rows, lead = x, x.shape[: len(x.shape) - len(windows.size)]
     if len(lead) != 2:
         rows = reshape(x, (total(lead), 1, *windows.size))
@@ -238,8 +245,18 @@ def max_pool(x: Term, windows: Windows) -> tuple[Term, Term]:
     return reshape(found, (*lead, *windows.out)), reshape(places, (*lead, *windows.out))
 
 
-def picked(x: Term, places: Term) -> Term:
+def _closed(x: Term, windows: Windows, value: float) -> tuple[Term, Windows]:
+    """Return x in its frame, and windows without one, where that depends on lengths and no operator makes it by itself."""
+    if not _open_frame(windows) or _mode(windows) is not None:
+        return x, windows
+    found, zeros = framed(x, windows, value), (0,) * len(windows.size)
+    found.finite = x.finite  # each window has an entry of x, which is above -inf
+    return found, type(windows)(windows.padded, windows.kernel, windows.strides, windows.dilations, zeros, zeros)
+
+
+def picked(x: Term, places: Term, windows: Windows) -> Term:
     """Return the entries of x with these numbers."""
+    x, _ = _closed(x, windows, -np.inf)
     pool = places.inputs[0].inputs[0] if places.op == "output" else None
     if pool is x:
         return places.inputs[0]
@@ -251,6 +268,10 @@ def picked(x: Term, places: Term) -> Term:
 
 def unpicked(s: Term, places: Term, windows: Windows, shape: Shape) -> Term:
     """Return s added up at the entries with these numbers: the transpose of `picked`."""
+    if _open_frame(windows) and _mode(windows) is None:
+        _, closed = _closed(s, windows, 0)
+        found = unpicked(s, places, closed, (*shape[: len(shape) - len(windows.size)], *closed.size))
+        return index(found, (Ellipsis, *(slice(b, b + n) for b, n in zip(windows.begin, windows.size, strict=True))))
     apart = all(
         t >= d * (k - 1) + 1 for t, d, k in zip(windows.strides, windows.dilations, windows.kernel, strict=True)
     )

@@ -9,10 +9,11 @@ import numpy as np
 from reflrp.arrays import ZERO
 from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.importer.builders.linear import diagonal, multiply
-from reflrp.importer.geometry import average_share, pool_windows
+from reflrp.importer.geometry import average_share, counted, pool_windows
 from reflrp.importer.plumbing import Winners
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 from reflrp.ops.conv import WindowMean
+from reflrp.ops.openmaps import OpenMean
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.routing import Reshape, Slice
 from reflrp.ops.selection import MaxAxes, MaxOf, MaxPool
@@ -26,6 +27,9 @@ def average_pool(site: Site) -> Ref:
     """The mean over each window."""
     x = site.ref()
     windows = pool_windows(site, x.shape[2:])
+    counting = counted(site, windows)
+    if counting is not None:
+        return site.emit(OpenMean(ONE, ZERO, x.shape, windows=windows, share=ONE, counted=counting), x)
     return site.emit(WindowMean(ONE, ZERO, x.shape, windows=windows, share=average_share(site, windows)), x)
 
 

@@ -6,13 +6,15 @@ from math import prod
 
 import numpy as np
 
-from reflrp.arrays.tracing.dims import Dim, broadcast_shapes, is_open, whole
-from reflrp.arrays.tracing.spans import sliced
+from reflrp.arrays.tracing.dims import Dim, broadcast_shapes, check_same, is_open, total, whole
+from reflrp.arrays.tracing.spans import check_room
 from reflrp.importer.dtypes import is_float
 from reflrp.importer.observed import looked_up, picked
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
+from reflrp.importer.slicing import mirrored, open_frame, regrouped, runs, tiled
 from reflrp.ir import Shape
 from reflrp.ops.picking import Index, Take
+from reflrp.ops.pieces import Pieces
 from reflrp.ops.routing import Concat, Embedding, Expand, Pad, Reshape, Slice, Transpose, Where
 
 
@@ -42,6 +44,7 @@ def _reshaped(site: Site, x: Ref, target: Shape) -> Ref:
         known = prod(n for n in target if n != -1)
         target = tuple(prod(x.shape) // max(known, 1) if n == -1 else n for n in target)
     if prod(target) != prod(x.shape):
+        check_same(total(target), total(x.shape))
         raise Unbuildable(
             f"{prod(x.shape)} entries of shape {x.shape} do not fit the shape {target}; if the batch size is baked "
             "into the file, export it with a dynamic batch"
@@ -97,6 +100,10 @@ def concat(site: Site) -> Ref:
     args = [site.arg(i) for i in range(len(site.args))]
     values = [a for a in args if isinstance(a, Ref)]
     axis = site.axis(site.attr("axis", 1), values[0].ndim)
+    for a in (b for b in args if b.shape != values[0].shape and len(b.shape) == values[0].ndim):
+        for i, (n, other) in enumerate(zip(a.shape, values[0].shape, strict=True)):
+            if i != axis and n != other:
+                check_same(n, other)
     if len({(*a.shape[:axis], *a.shape[axis + 1 :]) for a in args}) > 1 or any(len(a.shape) <= axis for a in args):
         raise Unbuildable(f"its inputs of shapes {[a.shape for a in args]} do not fit each other")
     parts = tuple(None if isinstance(a, Ref) else a for a in args)
@@ -168,7 +175,7 @@ def gather(site: Site) -> Ref:
         return picked(site)
     size = table.shape[axis]
     if isinstance(size, Dim):
-        return _one_of_many(site, table, axis, index)
+        return _some_of_many(site, table, axis, index)
     if index.size and not (-size <= int(index.min()) and int(index.max()) < size):
         raise Unbuildable(f"its indices reach beyond the axis of size {size}")
     flat = np.ravel(index) % size if size else np.ravel(index)
@@ -179,17 +186,19 @@ def gather(site: Site) -> Ref:
     return site.emit(Reshape(taken.shape, shape), taken)
 
 
-def _one_of_many(site: Site, x: Ref, axis: int, index: np.ndarray) -> Ref:
-    """Return the entry at one constant place along an axis whose length is left open, counted from the front or the end."""
-    if index.size != 1 or is_open(index):
+def _some_of_many(site: Site, x: Ref, axis: int, index: np.ndarray) -> Ref:
+    """Return entries at constant places along an axis whose length is left open, counted from the front or the end."""
+    if not index.size or is_open(index):
         raise Unbuildable(f"it takes entries of an axis of the length {x.shape[axis]}, which is left open")
-    place = int(index.reshape(-1)[0])
-    start, _, _ = sliced(slice(place, None), x.shape[axis])
-    if place != -1 and not x.shape[axis] > start:
-        raise Unbuildable(f"its indices reach beyond the axis of size {x.shape[axis]}")
-    key = slice(place, place + 1 if place != -1 else None)
-    part = "" if index.ndim == 1 else "take"
-    taken = _sliced(site, x, {axis: key}, part)
+    flat = index.reshape(-1)
+    check_room(x.shape[axis], max(int(flat.max()) + 1, -int(flat.min())))
+    pieces, part = runs(flat), "" if index.ndim == 1 else "take"
+    along = tuple(pieces if i == axis else () for i in range(x.ndim))
+    taken = (
+        _sliced(site, x, {axis: pieces[0]}, part)
+        if len(pieces) == 1
+        else site.emit(Pieces(x.shape, along), x, part=part)
+    )
     shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
     return taken if index.ndim == 1 else site.emit(Reshape(taken.shape, shape), taken)
 
@@ -214,25 +223,17 @@ def pad(site: Site) -> Ref:
     for i, axis in enumerate(axes):
         before[axis], after[axis] = pads[i], pads[i + len(axes)]
     mode = site.attr("mode", "constant")
+    for b, a, n in zip(before, after, x.shape, strict=True):
+        check_room(n, -min(b, 0) - min(a, 0))
     sized(tuple(n + b + a for n, b, a in zip(x.shape, before, after, strict=True)))
+    if mode != "constant" and is_open(x.shape):
+        return open_frame(site, x, mode, before, after)
     if mode != "constant":
         sides = zip(before, after, x.shape, strict=True)
-        return by_axes(site, x, [_mirrored(mode, np.arange(-b, n + a), n) for b, a, n in sides])
+        return by_axes(site, x, [mirrored(mode, np.arange(-b, n + a), n) for b, a, n in sides])
     value = site.const(2) if site.opset >= 11 else site.attr("value", 0.0)
     filling = 0.0 if value is None else float(np.asarray(value).item())
     return site.emit(Pad(x.shape, tuple(before), tuple(after), filling), x)
-
-
-def _mirrored(mode: str, places: np.ndarray, n: int) -> np.ndarray:
-    """Return which of n entries stands at each place, places beyond the border included."""
-    if mode == "edge":
-        return np.asarray(np.clip(places, 0, n - 1))
-    if mode == "wrap":
-        return places % n
-    if mode == "reflect":
-        period = max(2 * (n - 1), 1)
-        return (n - 1) - abs((n - 1) - places % period)
-    raise Unbuildable(f"its mode {mode!r} is unknown")
 
 
 def by_axes(site: Site, x: Ref, places: list[np.ndarray]) -> Ref:
@@ -250,6 +251,8 @@ def by_number(site: Site) -> Ref:
     x = site.ref()
     if any(isinstance(a, Ref) for a in site.args[1:]):
         return picked(site)
+    if is_open(x.shape):
+        return regrouped(site, x)
     numbers = site.numbers(x.shape)
     rest = [site.const(i) for i in range(1, len(site.args))]
     index = site.node.evaluate(numbers, *rest)[0]
@@ -261,9 +264,13 @@ def by_number(site: Site) -> Ref:
 @builds("Tile")
 def tile(site: Site) -> Ref:
     """Repeated along every axis."""
-    x, repeats = site.ref(), tuple(int(n) for n in np.ravel(site.const(1)))
+    x, repeats = site.ref(), tuple(whole(n) for n in np.ravel(site.const(1)))
+    if is_open(repeats):
+        raise Unbuildable(f"how often it repeats its input, {repeats}, depends on the length")
     if len(repeats) != x.ndim or min(repeats, default=0) < 0:
         raise Unbuildable(f"its repeats {repeats} do not fit its input of shape {x.shape}")
+    if is_open(x.shape):
+        return tiled(site, x, repeats)
     target = sized(tuple(n * k for n, k in zip(x.shape, repeats, strict=True)))
     return by_axes(site, x, [np.arange(m) % max(n, 1) for n, m in zip(x.shape, target, strict=True)])
 

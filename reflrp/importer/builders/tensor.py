@@ -7,11 +7,14 @@ import string
 import numpy as np
 
 from reflrp.arrays import ZERO
+from reflrp.arrays.tracing.dims import Dim, is_open
 from reflrp.importer.resampling import resampling
 from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
+from reflrp.importer.slicing import open_resize
 from reflrp.ir import Shape
 from reflrp.ops.axismap import axis_map
 from reflrp.ops.einsum import DenseEinsum, EinsumProduct, Equation
+from reflrp.ops.openmaps import open_sum
 from reflrp.ops.picking import Take
 from reflrp.ops.routing import Expand
 
@@ -103,6 +106,8 @@ def resize(site: Site) -> Ref:
     """
     x = site.ref()
     how = resampling(site, x.shape)
+    if is_open(x.shape):
+        return open_resize(site, x, how)
     found = {axis: how.matrix(axis, n) for axis, n in enumerate(x.shape)}
     matrices = {axis: m for axis, m in found.items() if m is not None}
     if 0 in matrices:
@@ -120,6 +125,8 @@ def cumsum(site: Site) -> Ref:
     x = site.ref()
     axis = site.axis(int(np.asarray(site.const(1)).item()), x.ndim)
     size = x.shape[axis]
+    if isinstance(size, Dim):
+        return site.emit(open_sum(x.shape, axis, bool(site.attr("exclusive", 0)), bool(site.attr("reverse", 0))), x)
     site.room((size, size))
     matrix = np.tri(size, k=-1 if site.attr("exclusive", 0) else 0)
     matrix = matrix.T if site.attr("reverse", 0) else matrix

@@ -1,0 +1,42 @@
+"""Slices in place of tables of entry numbers: along an open axis a node is another one than at an example, and does the same."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays.kernels import Windows
+from reflrp.arrays.tracing.dims import Dim, example
+from reflrp.ir import Op
+from reflrp.ops.openmaps import OpenAxisMap, OpenMean, OpenSum, Stretch
+from reflrp.ops.picking import Index, Take
+from reflrp.ops.pieces import Pieces, Regrouped, Repeated
+from reflrp.ops.routing import Slice
+
+
+def moves_alike(op: Op, twin: Op) -> bool:
+    """Return whether slices, at the example, move entries as a table of numbers does: both are run on the entries' numbers."""
+    if not isinstance(op, Slice | Pieces | Regrouped | Repeated) or not isinstance(twin, Index | Take):
+        return False
+    own = at_example(op)
+    numbers = np.arange(prod(twin.source)).reshape(twin.source)
+    return own.source == twin.source and bool(np.array_equal(own.forward(numbers), twin.forward(numbers)))
+
+
+def as_fixed(op: Op) -> Op:
+    """Return a map whose coefficients follow from open lengths as it is at the example; any other op as it is."""
+    return at_example(op).plain() if isinstance(op, OpenAxisMap | OpenMean | OpenSum) else op
+
+
+def at_example(x: Any) -> Any:
+    """Return an op, or a part of one, with the numbers of the example in place of lengths."""
+    if isinstance(x, Dim):
+        return example(x)
+    if isinstance(x, slice):
+        return slice(at_example(x.start), at_example(x.stop), x.step)
+    if isinstance(x, Op | Windows | Stretch):
+        return replace(x, **{f.name: at_example(getattr(x, f.name)) for f in fields(x)})
+    return tuple(map(at_example, x)) if isinstance(x, tuple) else x

@@ -1,0 +1,137 @@
+"""Building what moves entries along axes of an open length: of slices and shapes, where a fixed length has a table of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays.tracing.dims import Dim
+from reflrp.arrays.tracing.spans import check_multiple, check_room
+from reflrp.importer.resampling import Resampling
+from reflrp.importer.site import Ref, Site, Unbuildable
+from reflrp.ops.openmaps import Stretch, open_axis_map
+from reflrp.ops.picking import Take
+from reflrp.ops.pieces import Pieces, Regrouped, Repeated
+
+
+def open_frame(site: Site, x: Ref, mode: str, before: list[int], after: list[int]) -> Ref:
+    """Return x in a frame of its own entries, of slices: so it is right for any length of an open axis."""
+    sides = list(zip(before, after, x.shape, strict=True))
+    return site.emit(Pieces(x.shape, tuple(_framed(mode, b, a, n) if b or a else () for b, a, n in sides)), x)
+
+
+def _framed(mode: str, before: int, after: int, n: int) -> tuple[slice, ...]:
+    """Return the slices that stand beside one another along an axis; an open one must be as long as its frame is wide."""
+    if not isinstance(n, Dim):
+        return runs(mirrored(mode, np.arange(-before, n + after), n))
+    b, a = max(before, 0), max(after, 0)
+    beyond = {"edge": 0, "wrap": max(b, a), "reflect": max(b + 1, a + 2)}
+    check_room(n, max(beyond.get(mode, 0), 1 - min(before, 0) - min(after, 0)))
+    inner = slice(max(-before, 0), n - max(-after, 0))
+    if mode == "edge" and b + a > MANY:
+        raise Unbuildable(f"it puts an axis together of {b + a + 1} parts, where lengths are left open")
+    if mode == "edge":
+        return (*[slice(0, 1)] * b, inner, *[slice(n - 1, n)] * a)
+    if mode == "wrap":
+        return (*[slice(n - b, n)] * bool(b), inner, *[slice(0, a)] * bool(a))
+    if mode == "reflect":
+        return (*[slice(b, 0, -1)] * bool(b), inner, *[slice(n - 2, n - 2 - a, -1)] * bool(a))
+    raise Unbuildable(f"its mode {mode!r} is unknown")
+
+
+MANY = 64
+"""Of at most so many slices an axis of an open length is put together."""
+
+
+def runs(places: np.ndarray) -> tuple[slice, ...]:
+    """Return the slices that take entries by their numbers, all of which count from the front or, below 0, from the end."""
+    found = list[slice]()
+    for place in places.tolist():
+        last = found[-1] if found else None
+        if last is not None and last.stop == place and place != 0:
+            found[-1] = slice(last.start, place + 1 or None)
+        else:
+            found.append(slice(place, place + 1 or None))
+    if len(found) > MANY:
+        raise Unbuildable(f"it puts an axis together of {len(found)} parts, where lengths are left open")
+    return tuple(found)
+
+
+def mirrored(mode: str, places: np.ndarray, n: int) -> np.ndarray:
+    """Return which of n entries stands at each place, places beyond the border included."""
+    if mode == "edge":
+        return np.asarray(np.clip(places, 0, n - 1))
+    if mode == "wrap":
+        return places % n
+    if mode == "reflect":
+        period = max(2 * (n - 1), 1)
+        return (n - 1) - abs((n - 1) - places % period)
+    raise Unbuildable(f"its mode {mode!r} is unknown")
+
+
+def regrouped(site: Site, x: Ref) -> Ref:
+    """Return what DepthToSpace and SpaceToDepth make of pictures of open sizes: a shape, a permutation, another shape."""
+    if site.op_type not in ("DepthToSpace", "SpaceToDepth") or x.ndim != 4:
+        raise Unbuildable(f"it moves entries by their number among those of the shape {x.shape}, which is left open")
+    n, c, h, w = x.shape
+    k = int(site.attr("blocksize", 1))
+    if site.op_type == "SpaceToDepth":
+        for size in (h, w):
+            check_multiple(size, k)
+        return site.emit(
+            Regrouped(x.shape, (n, c, h // k, k, w // k, k), (0, 3, 5, 1, 2, 4), (n, c * k * k, h // k, w // k)), x
+        )
+    target = (n, c // (k * k), h * k, w * k)
+    if site.attr("mode", "DCR") == "DCR":
+        return site.emit(Regrouped(x.shape, (n, k, k, target[1], h, w), (0, 3, 4, 1, 5, 2), target), x)
+    return site.emit(Regrouped(x.shape, (n, target[1], k, k, h, w), (0, 1, 4, 2, 5, 3), target), x)
+
+
+def tiled(site: Site, x: Ref, repeats: tuple[int, ...]) -> Ref:
+    """Return x several times along every axis."""
+    if not all(1 <= k <= MANY for k in repeats):
+        raise Unbuildable(f"its repeats {repeats} are not 1 to {MANY}, where lengths are left open")
+    return site.emit(Pieces(x.shape, tuple((slice(None),) * k if k > 1 else () for k in repeats)), x)
+
+
+HALF = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
+"""Where a whole factor makes one of these of an axis of any length: entry i is taken from (i + 1/2) / factor - 1/2."""
+
+
+def open_resize(site: Site, x: Ref, how: Resampling) -> Ref:
+    """Return x resized along axes of open lengths, by whole factors, and along fixed ones by their matrices."""
+    changed = [i for i, n in enumerate(x.shape) if not (isinstance(n, Dim) and how.scales[i] == 1)]
+    fixed = {i: how.matrix(i, x.shape[i]) for i in changed if not isinstance(x.shape[i], Dim)}
+    kept = [i for i in changed if isinstance(x.shape[i], Dim) or fixed[i] is not None]
+    if how.mode == "nearest":
+        return _nearest(site, x, how, kept, fixed)
+    maps = tuple((i, _stretch(how, i, x.shape[i]) if isinstance(x.shape[i], Dim) else fixed[i]) for i in kept)
+    return site.emit(open_axis_map(x.shape, maps), x) if maps else x
+
+
+def _nearest(site: Site, x: Ref, how: Resampling, kept: list[int], fixed: Mapping[int, Any]) -> Ref:
+    below = how.transformation == "asymmetric" and how.nearest in ("floor", "simple")
+    near = how.transformation in HALF and how.nearest in ("round_prefer_floor", "round_prefer_ceil")
+    for i in kept:
+        part = "" if i == max(kept) else f"axis{i}"
+        if not isinstance(x.shape[i], Dim):
+            x = site.emit(Take(x.shape, i, fixed[i].argmax(axis=1)), x, part=part)
+            continue
+        if not (below or near):
+            raise Unbuildable(_unsettled(how, x.shape[i]))
+        x = site.emit(Repeated(x.shape, i, int(how.scales[i])), x, part=part)
+    return x
+
+
+def _stretch(how: Resampling, axis: int, size: int) -> Stretch:
+    known = how.transformation in (*HALF, "asymmetric", "align_corners")
+    if how.mode != "linear" or not known or how.exclude_outside:
+        raise Unbuildable(_unsettled(how, size))
+    transformation = how.transformation if how.transformation in ("asymmetric", "align_corners") else "half_pixel"
+    return Stretch(size, how.target[axis], int(how.scales[axis]), transformation)
+
+
+def _unsettled(how: Resampling, size: int) -> str:
+    return f"its {how.mode} entries, by {how.transformation}, have no formula along an axis of the open length {size}"

@@ -1,0 +1,164 @@
+"""Linear maps along axes of an open length, whose coefficients follow from the length: running sums, means, resampling.
+
+At a fixed length each is the map that `plain` says, which is what the graph of an example has in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from reflrp.arrays import ZERO, Array, namespace, ones_like, square
+from reflrp.arrays.counting import Extent, laid, numbers, ones_of, running
+from reflrp.arrays.kernels import Windows, window_sum
+from reflrp.errors import RuleError
+from reflrp.ir import Shape
+from reflrp.ops.axismap import AxisMap, along, axis_map
+from reflrp.ops.conv import WindowMean
+from reflrp.ops.linear import LinearMap, unless_it_vanishes
+
+Function = Callable[[Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class OpenSum(LinearMap):
+    """z = the sums of a up to each entry along one axis: CumSum. `w` is the scalar 1."""
+
+    kind: ClassVar[str] = "pool"
+    axis: int = field(kw_only=True)
+    exclusive: bool = field(kw_only=True)
+    reverse: bool = field(kw_only=True)
+
+    def apply(self, x: Array, w: Array) -> Array:
+        """Return the sums."""
+        return running(laid(x, Extent(self.source)) * w, self.axis, self.exclusive, self.reverse)
+
+    def adjoint(self, s: Array, w: Array) -> Array:
+        """Return the sums from the other end."""
+        return running(laid(s, Extent(self.source)), self.axis, self.exclusive, not self.reverse) * w
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the input's shape."""
+        return shapes[0]
+
+    def nonneg(self, *flags: bool) -> bool:
+        """Return whether the input is >= 0."""
+        return flags[0]
+
+    def plain(self) -> AxisMap:
+        """Return the map at a fixed length: a triangular matrix."""
+        matrix = np.tri(self.source[self.axis], k=-1 if self.exclusive else 0)
+        return axis_map(self.source, {self.axis: matrix.T if self.reverse else matrix})
+
+
+@dataclass(frozen=True, eq=False)
+class OpenMean(WindowMean):
+    """A mean over windows that lie partly in a padding: `counted` are those windows over the entries that count."""
+
+    counted: Windows = field(kw_only=True)
+
+    def apply(self, x: Array, w: Array) -> Array:
+        """Return the window sums over the number of entries that count."""
+        x = laid(x, Extent(self.source))
+        return window_sum(x * w, self.windows) / self._count(x)
+
+    def adjoint(self, s: Array, w: Array) -> Array:
+        """Return the share of s on every entry of its window."""
+        return WindowMean.adjoint(self, s / self._count(s), w)
+
+    def _count(self, x: Array) -> Array:
+        return window_sum(ones_of(x, (1, 1, *self.counted.size)), self.counted)
+
+    def plain(self) -> WindowMean:
+        """Return the map at a fixed length: with a share for each window, or one for all."""
+        share = 1 / self._count(np.zeros(()))[0, 0]
+        share = share.flat[0] if (share == share.flat[0]).all() else share
+        kept = {f.name: getattr(self, f.name) for f in fields(WindowMean) if f.init and f.name != "share"}
+        return WindowMean(**kept, share=share)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """How an axis becomes `times` as long by linear interpolation: from where each of its `out` entries is taken."""
+
+    size: int
+    out: int
+    times: int
+    transformation: str
+
+    def matrix(self, x: Array) -> Array:
+        """Return the weights (out, size) in the dtype of x, max(0, 1 - |c_i - j|) with c_i cut to the axis."""
+        xp, i, j = namespace(x), numbers(x, self.out), numbers(x, self.size)
+        c = xp.minimum(xp.maximum(self._places(i), 0), numbers(x, self.size)[-1:])
+        return xp.maximum(1 - abs(xp.reshape(c, (self.out, 1)) - xp.reshape(j, (1, self.size))), 0)
+
+    def _places(self, i: Array) -> Array:
+        if self.transformation == "align_corners":
+            return i * (self.size - 1) / (self.out - 1)
+        return i / self.times if self.transformation == "asymmetric" else (i + 0.5) / self.times - 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class OpenAxisMap(LinearMap):
+    """z = a with a matrix applied along each axis, as `AxisMap`; that of an open one is found in the run. `w` is the scalar 1."""
+
+    kind: ClassVar[str] = "pool"
+    maps: tuple[tuple[int, Stretch | Array], ...] = field(kw_only=True)
+
+    def apply(self, x: Array, w: Any) -> Array:
+        """Return x with each matrix applied along its axis."""
+        return self._mapped(laid(x, Extent(self.source)), w, transposed=False)
+
+    def adjoint(self, s: Array, w: Any) -> Array:
+        """Return s with each transposed matrix applied along its axis."""
+        return self._mapped(laid(s, Extent(self.shape(self.source))), w, transposed=True)
+
+    def _mapped(self, x: Array, w: Any, *, transposed: bool) -> Array:
+        function, factor = (square, 1.0) if w is square else (None, w)
+        for axis, how in self.maps:
+            matrix = how.matrix(x) if isinstance(how, Stretch) else how
+            matrix = matrix if function is None else function(matrix)
+            x = along(x, namespace(matrix).matrix_transpose(matrix) if transposed else matrix, axis)
+        return x * factor
+
+    def weights(self, function: Function) -> Any:
+        """Return what a function makes of the coefficients, all >= 0: a factor, or the square itself.
+
+        Raises RuleError for ones, as it is only known in the run which coefficients are 0.
+        """
+        if function is ones_like:
+            raise RuleError(
+                f"which entries {self.describe()} reads is known in the run only; fix the lengths: shapes={{...}}"
+            )
+        return square if function is square else unless_it_vanishes(function(self.w))
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the input's shape with the axes in their new lengths."""
+        found = {axis: how.out if isinstance(how, Stretch) else how.shape[0] for axis, how in self.maps}
+        return tuple(found.get(i, n) for i, n in enumerate(shapes[0]))
+
+    def nonneg(self, *flags: bool) -> bool:
+        """Return whether the input is >= 0."""
+        return flags[0]
+
+    def plain(self) -> AxisMap:
+        """Return the map at fixed lengths."""
+        zero = np.zeros(())
+        return axis_map(self.source, {a: m.matrix(zero) if isinstance(m, Stretch) else m for a, m in self.maps})
+
+    def describe(self) -> str:
+        """Return the axes."""
+        return "a resampling along " + ", ".join(f"axis {axis}" for axis, _ in self.maps)
+
+
+def open_sum(source: Shape, axis: int, exclusive: bool, reverse: bool) -> OpenSum:
+    """Return a running sum."""
+    return OpenSum(np.ones(()), ZERO, source, axis=axis, exclusive=exclusive, reverse=reverse)
+
+
+def open_axis_map(source: Shape, maps: tuple[tuple[int, Stretch | Array], ...]) -> OpenAxisMap:
+    """Return a resampling of an input of a shape."""
+    return OpenAxisMap(np.ones(()), ZERO, source, maps=maps)

@@ -1,0 +1,224 @@
+"""What moves, repeats or picks entries along an open axis, and lengths that must be a multiple: one file for all it lets through.
+
+Each graph is held against the engine at many sizes, also at those that it must refuse: none is ever wrong without a word.
+"""
+
+import models
+import numpy as np
+import onnxruntime
+import pytest
+from compiled import part
+
+import reflrp
+from reflrp import rules
+from reflrp.arrays.tracing.dims import Divided, check_same, length
+from reflrp.arrays.tracing.residues import substituted
+from reflrp.composites import Composite, op_type, uniform
+
+ids = models.ints
+SIZES = [(1 + (h + w) % 3, h, w) for h in (1, 2, 3, 4, 7, 8, 13) for w in (1, 2, 5, 6, 12)]
+
+
+def between(body, size="H,W", **weights):
+    """Some operator between two convolutions: from `h` to `p`."""
+    first = "float[N,2," + size + "] x"
+    return models.model(
+        f"c = Conv <pads = [1, 1, 1, 1]>(x, k0, b0) h = Relu(c) {body} m = Conv(p, k1) q = Relu(m) "
+        "y = ReduceMean <axes = [2, 3], keepdims = 0>(q)",
+        first, k0=(3, 2, 3, 3), b0=(3,), k1=(4, weights.pop("into", 3), 1, 1), **weights,
+    )  # fmt: skip
+
+
+def cut(starts, ends, axes, steps):
+    return between("p = Slice(h, s, e, a, t)", s=ids(*starts), e=ids(*ends), a=ids(*axes), t=ids(*steps))
+
+
+FAR = 2**62
+UNET = {"into": 6, "kt": (3, 3, 2, 2)}
+NETS = {
+    "reflected": (between('p = Pad <mode = "reflect">(h, f)', f=ids(0, 0, 2, 1, 0, 0, 1, 3)), "H > 2, W > 4"),
+    "edges": (between('p = Pad <mode = "edge">(h, f)', f=ids(0, 0, 2, -1, 0, 0, 0, 3)), "W > 1"),
+    "wrapped": (between('p = Pad <mode = "wrap">(h, f)', f=ids(0, 0, 2, 1, 0, 0, 1, 3)), "H > 1, W > 2"),
+    "wrapped on a fixed axis, twice around": (
+        between('p = Pad <mode = "wrap">(h, f)', "H,5", f=ids(0, 0, 2, 7, 0, 0, 1, -1)), "H > 1",
+    ),
+    "cropped": (between("p = Pad(h, f)", f=ids(0, 0, -2, 1, 0, 0, 1, -3)), "H > 1, W > 2"),
+    "tiled": (between("p = Tile(h, r)", r=ids(1, 1, 2, 3)), ""),
+    "each third": (cut((1,), (FAR,), (2,), (3,)), "H > 1"),
+    "the first five": (cut((0,), (5,), (3,), (1,)), "W > 4"),
+    "at most two hundred": (cut((0,), (200,), (3,), (1,)), "W <= 200"),
+    "backwards": (cut((-2, -1), (-FAR, 1), (2, 3), (-2, -3)), "H > 1, W > 2"),
+    "within": (cut((2, 3), (-1, -2), (2, 3), (2, 3)), "H > 3, W > 5"),
+    "some rows": (between("p = Gather <axis = 2>(h, g)", g=ids(0, 2, -1, -2, 2)), "H > 2"),
+    "depth to space": (
+        between("d = Conv(h, k2) p = DepthToSpace <blocksize = 2>(d)", k2=(8, 3, 1, 1), into=2), "",
+    ),
+    "depth to space, channels first": (
+        between('d = Conv(h, k2) p = DepthToSpace <blocksize = 2, mode = "CRD">(d)', k2=(8, 3, 1, 1), into=2), "",
+    ),
+    "space to depth": (between("p = SpaceToDepth <blocksize = 2>(h)", into=12), "H % 2 == 0, W % 2 == 0"),
+    "transposed": (
+        between("p = ConvTranspose <strides = [2, 3], pads = [1, 0, 0, 1], output_padding = [1, 2]>(h, k)", k=(3, 3, 3, 4)), "",
+    ),
+    "same transposed": (between('p = ConvTranspose <strides = [2, 2], auto_pad = "SAME_UPPER">(h, k)', k=(3, 3, 3, 3)), ""),
+    "summed up": (between("p = CumSum <exclusive = 1>(h, a)", a=np.asarray(3)), ""),
+    "summed from the end": (between("p = CumSum <reverse = 1>(h, a)", a=np.asarray(2)), ""),
+    "nearest": (between("p = Resize <mode = \"nearest\">(h, , s)", s=np.float32([1, 1, 2, 3])), ""),
+    "nearest below": (
+        between('p = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">(h, , s)',
+                "H,5", s=np.float32([1, 1, 2, 1.4])), "",
+    ),
+    "linear": (between('p = Resize <mode = "linear">(h, , s)', "H,5", s=np.float32([1, 1, 3, 1.7])), ""),
+    "linear between corners": (
+        between('p = Resize <mode = "linear", coordinate_transformation_mode = "align_corners">(h, , s)',
+                s=np.float32([1, 1, 2, 3])), "",
+    ),
+    "to the size of a value before": (
+        between('d = MaxPool <kernel_shape = [2, 2], strides = [2, 2]>(h) z = Shape(h) u = Resize <mode = "linear">(d, , , z) '
+                "p = Add(u, h)"), "H % 2 == 0, W % 2 == 0",
+    ),
+    "a last window beyond the end": (
+        between("p = MaxPool <kernel_shape = [3, 2], strides = [2, 2], ceil_mode = 1>(c)"), "H > 2, W > 1",
+    ),
+    "a last window that may be dropped": (
+        between("p = MaxPool <kernel_shape = [3, 3], strides = [2, 3], pads = [1, 1, 2, 1], ceil_mode = 1>(c)"), "W > 1",
+    ),
+    "means beyond the end": (
+        between("p = AveragePool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1], ceil_mode = 1>(h)"), "",
+    ),
+    "means of what is there": (between('p = AveragePool <kernel_shape = [3, 2], auto_pad = "SAME_UPPER">(h)'), ""),
+    "means of padding, too": (
+        between("p = AveragePool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1], ceil_mode = 1, "
+                "count_include_pad = 1>(h)"), "",
+    ),
+    "halved and doubled": (
+        between("d = MaxPool <kernel_shape = [2, 2], strides = [2, 2]>(h) u = ConvTranspose <strides = [2, 2]>(d, kt) "
+                "p = Concat <axis = 1>(u, h)", **UNET), "H % 2 == 0, W % 2 == 0",
+    ),
+    "twice halved and doubled": (
+        between("d = AveragePool <kernel_shape = [2, 2], strides = [2, 2]>(h) "
+                "e = MaxPool <kernel_shape = [2, 2], strides = [2, 2]>(d) f = ConvTranspose <strides = [2, 2]>(e, kt) "
+                "g = Add(d, f) u = ConvTranspose <strides = [2, 2]>(g, kt) p = Concat <axis = 1>(u, h)", **UNET),
+        "H % 4 == 0, W % 4 == 0",
+    ),
+    "odd lengths": (
+        between("d = Conv <strides = [2, 2], pads = [1, 1, 1, 1]>(h, k2) "
+                "u = ConvTranspose <strides = [2, 2], pads = [1, 1, 1, 1]>(d, k2) p = Add(u, h)", k2=(3, 3, 3, 3)),
+        "H % 2 == 1, W % 2 == 1",
+    ),
+}  # fmt: skip
+
+
+def answer(proto):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def run(x, **more):
+        try:
+            return session.run(None, {"x": x, **more})
+        except Exception:
+            return None
+
+    return run
+
+
+def draw(proto, n, *lengths):
+    """Numbers of a shape that the file may have: a fixed length is that of the file."""
+    own = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim][2:]
+    return models.draw(n, 2, *(a or b for a, b in zip(own, lengths, strict=False))).astype(np.float32)
+
+
+@pytest.mark.parametrize("preset", ["epsilon_plus_flat", "epsilon_alpha2_beta1"])
+@pytest.mark.parametrize("net", NETS)
+def test_one_file_at_all_sizes_that_it_lets_through(net, preset):
+    proto, limits = NETS[net]
+    g = reflrp.compile(proto, preset, target=None)
+    assert {p.key: p.value for p in g.metadata_props}.get("reflrp.lengths", "") == limits
+    own, compiled, right = answer(proto), answer(g), 0
+    for size in SIZES:
+        x = draw(proto, *size)
+        found = compiled(x)
+        allowed = all(eval(text, {}, {"H": x.shape[2], "W": x.shape[3]}) for text in limits.split(", ") if text)
+        if found is None:
+            assert not allowed or own(x) is None, size
+            continue
+        assert allowed, size
+        np.testing.assert_allclose(found[0], own(x)[0], rtol=1e-4, atol=1e-5)
+        wanted = reflrp.explain(proto, x, preset, dtype="float64").relevance
+        assert part(found[1], wanted) < 2e-3, size
+        right += 1
+    assert right >= 2
+
+
+@pytest.mark.parametrize(
+    "rule", [rules.Epsilon(), rules.Gamma(0.3), rules.WSquare(), rules.AlphaBeta(2, 1), rules.ZPlus()]
+)
+@pytest.mark.parametrize("net", ["summed up", "linear", "linear between corners", "means beyond the end"])
+def test_every_rule_sees_the_same_map(net, rule):
+    proto, _ = NETS[net]
+    given = Composite(((op_type("Resize", "CumSum", "AveragePool"), rule), *uniform(rules.Epsilon()).pairs))
+    compiled = answer(reflrp.compile(proto, given))
+    for size in SIZES[2::7]:
+        x = draw(proto, *size)
+        assert part(compiled(x)[1], reflrp.explain(proto, x, given, dtype="float64").relevance) < 2e-3
+
+
+def test_connections_that_only_the_run_knows_are_refused():
+    with pytest.raises(reflrp.RuleError, match=r"Resize.*known in the run only"):
+        reflrp.compile(
+            NETS["linear"][0], Composite(((op_type("Resize"), rules.Flat()), *uniform(rules.Epsilon()).pairs))
+        )
+
+
+REFUSED = {
+    "no whole factor": ('p = Resize <mode = "linear">(h, , s)', "1.5"),
+    "cubic": ('p = Resize <mode = "cubic">(h, , t)', "cubic"),
+    "a last window of many": (
+        "p = MaxPool <kernel_shape = [2, 2], strides = [3, 3], ceil_mode = 1>(h)", "last window reaches beyond",
+    ),
+    "entries by numbers": ("p = GatherElements <axis = 3>(h, g)", "left open"),
+    "too many parts": ('p = Pad <mode = "edge">(h, f)', "parts"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_by_name(case):
+    body, said = REFUSED[case]
+    g, f = np.zeros((1, 3, 2, 2), np.int64), ids(0, 0, 0, 0, 0, 0, 90, 0)
+    proto = between(body, s=np.float32([1, 1, 1.5, 1]), t=np.float32([1, 1, 2, 1]), g=g, f=f)
+    with pytest.raises(reflrp.InputError, match=rf"(?s)node.*{said}.*shapes={{"):
+        reflrp.compile(proto, "epsilon")
+
+
+def test_lengths_with_a_bound_on_both_sides_and_a_residue():
+    """The bound of a slice is one on the length, whatever it is a multiple of."""
+    body = ("d = MaxPool <kernel_shape = [2, 2], strides = [2, 2]>(h) u = ConvTranspose <strides = [2, 2]>(d, kt) "
+            "v = Concat <axis = 1>(u, h) p = Slice(v, s, e, a)")  # fmt: skip
+    proto = between(body, s=ids(3), e=ids(130), a=ids(3), **UNET)
+    g = reflrp.compile(proto, "epsilon")
+    said = {p.key: p.value for p in g.metadata_props}["reflrp.lengths"]
+    assert said == "W > 2, W <= 130, H % 2 == 0, W % 2 == 0"
+    compiled = answer(g)
+    for wide in (2, 3, 4, 129, 130, 131, 132):
+        x = models.draw(1, 2, 4, wide).astype(np.float32)
+        found = compiled(x)
+        assert (found is not None) == (wide in (4, 130))
+        if found is not None:
+            assert part(found[1], reflrp.explain(proto, x, "epsilon", dtype="float64").relevance) < 2e-3
+
+
+def test_residues():
+    """The residue that is found makes two lengths one, and a smaller number does not."""
+    t = length("T", 5)
+    for one, two, by, rest in (
+        (2 * (t // 2), t, 2, 0), (32 * (t // 32), t, 32, 0), (2 * ((t + 1) // 2) - 1, t, 2, 1), (3 * (t // 6), t // 2, 6, 0),
+        (((t + 1) // 2) * 4, 2 * t + 2, 2, 1), ((t + 2) // 3, t // 3 + 1, 3, 1),
+    ):  # fmt: skip
+        with pytest.raises(Divided) as said:
+            check_same(one, two)
+        assert (said.value.symbol, said.value.by, said.value.rest) == ("T", by, rest)
+        for made in (one, two):
+            assert not any("floor" in repr(m) for m in substituted(dict(made.terms), {"T": (6 * by, rest)}))
+    for one, two in ((t, t + 1), (t, 2 * t), (t, 7), (2 * (t // 2) + 1, 2 * t)):
+        check_same(one, two)
