@@ -22,9 +22,10 @@ from reflrp.engine import Program, prepare
 from reflrp.importer import check_supported, parse
 from reflrp.importer.build import build
 from reflrp.passes.bias import fuse_affine
-from reflrp.passes.canonize import canonize, strip_output
+from reflrp.passes.canonize import canonize
 from reflrp.passes.gates import mark_gates
 from reflrp.passes.recognise import recognise
+from reflrp.passes.stripping import strip_output
 
 SIZES = (1000, 2000, 5000, 10_000, 20_000)
 WIDTH = 8

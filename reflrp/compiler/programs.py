@@ -29,8 +29,9 @@ from reflrp.ir import Graph, Shape
 from reflrp.model import built
 from reflrp.ops.routing import Plumbing
 from reflrp.passes.apart import told
-from reflrp.passes.canonize import canonize, strip_output
+from reflrp.passes.canonize import canonize
 from reflrp.passes.plumbing_laws import recipe
+from reflrp.passes.stripping import strip_output
 from reflrp.rules.base import Rule
 
 

@@ -31,9 +31,10 @@ from reflrp.ledger import Ledger, Row
 from reflrp.model import Model
 from reflrp.neurons import in_branches, keeper, masks_of
 from reflrp.passes.apart import told
-from reflrp.passes.canonize import canonize, expected, strip_output
+from reflrp.passes.canonize import canonize, expected
 from reflrp.passes.layout import layouts
 from reflrp.passes.sizes import check_size
+from reflrp.passes.stripping import strip_output
 from reflrp.seeds import Goal, Target, seed, targets
 
 Shapes = tuple[tuple[str, Shape], ...]

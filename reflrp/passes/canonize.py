@@ -24,10 +24,7 @@ from reflrp.ground.checks import shown, texts
 from reflrp.ir import Graph, Node, Value
 from reflrp.ops.conv import Conv, ConvTranspose
 from reflrp.ops.linear import BatchNorm, Dense, Diagonal, LeftDense, LinearMap
-from reflrp.ops.normaliser import LogSoftmax, Softmax
-from reflrp.ops.pointwise import Pointwise
-from reflrp.ops.quantised import Units
-from reflrp.ops.routing import Concat, Reshape, Transpose
+from reflrp.ops.routing import Concat
 from reflrp.passes.batchnorm import batchnorms_joined, batchnorms_named
 from reflrp.passes.bias import WITH_BIAS, closed, opened, part_bias
 from reflrp.passes.readers import part_readers
@@ -236,43 +233,6 @@ def _split_over(values: dict[str, Value], concat: Node, after: Node) -> list[Nod
 
 def _section(x: Array, shape: tuple[int, ...], start: int, end: int) -> Array:
     return ZERO if x is ZERO else np.broadcast_to(x.reshape(-1, *shape[1:]) if x.size > 1 else x, shape)[start:end]
-
-
-def strip_output(graph: Graph) -> Graph:
-    """Let the output end before its final Softmax, LogSoftmax or Sigmoid, rounded or not, and say so in `notes`.
-
-    What only moves its entries behind it (Reshape, Squeeze, Transpose ...) moves those of its input then.
-    """
-    (output,) = graph.outputs
-    makers, readers = graph.producers(), graph.consumers()
-    node, behind = makers.get(graph.resolve(output)), list[Node]()
-    while node is not None and isinstance(node.op, Units | Reshape | Transpose):
-        behind.append(node)
-        node = makers.get(node.inputs[0])
-    moving = [n for n in reversed(behind) if not isinstance(n.op, Units)]
-    if node is None or not _is_final(node) or (moving and any(len(readers[n.inputs[0]]) > 1 for n in behind)):
-        return graph
-    note = f"the final {node.op_type} {node.name!r} is stripped: its input {node.inputs[0]!r} is explained"
-    gone = {n.name for n in (node, *behind)}
-    kept = replace(graph, nodes=tuple(n for n in graph.nodes if n.name not in gone), notes=(*graph.notes, note))
-    return _moved(replace(kept, outputs=node.inputs[:1]), moving)
-
-
-def _is_final(node: Node) -> bool:
-    return isinstance(node.op, Softmax | LogSoftmax) or (isinstance(node.op, Pointwise) and node.op.name == "sigmoid")
-
-
-def _moved(graph: Graph, moving: list[Node]) -> Graph:
-    """Return the graph with nodes that move entries behind its output, which make values of new names."""
-    nodes, values, (output,) = list(graph.nodes), dict(graph.values), graph.outputs
-    for node in moving:
-        name = f"{node.output}:logit"
-        while name in values:
-            name += "'"
-        values[name] = replace(values[node.output], nonneg=values[output].nonneg)
-        nodes.append(replace(node, inputs=(output,), output=name))
-        output = name
-    return replace(graph, nodes=tuple(nodes), values=values, outputs=(output,))
 
 
 PASSES: dict[str, Callable[[Graph], Graph]] = {

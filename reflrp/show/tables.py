@@ -13,7 +13,8 @@ from rich.table import Table
 from reflrp.errors import InputError, ReflrpError
 from reflrp.ir import Graph, Node, Shape
 from reflrp.limits import guarded
-from reflrp.passes.canonize import canonize, strip_output
+from reflrp.passes.canonize import canonize
+from reflrp.passes.stripping import strip_output
 from reflrp.show.text import cell, inline
 
 if TYPE_CHECKING:
