@@ -47,7 +47,8 @@ def check_names(title: str, lost: Iterable[str], names: Collection[str], hint: s
     """Raise RuleError where any names are lost, that is, are those of nothing; it suggests the nearest of what there is."""
     found = list(dict.fromkeys(lost))
     if found:
-        near = get_close_matches(found[0], sorted(names), n=3)
+        folded = {name.lower(): name for name in sorted(names)}
+        near = [folded[name] for name in get_close_matches(found[0].lower(), folded, n=3)]
         guess = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
         raise RuleError(f"{title}: no node is named {', '.join(map(repr, found[:8]))}{guess} {hint}")
 
