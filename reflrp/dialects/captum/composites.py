@@ -80,11 +80,12 @@ class LRP(Composite):
 
         Raises RuleError for layers without a rule, and for names that no node has.
         """
-        found = super().assign(graph)
+        found, survey = super().assign(graph), Survey(graph)
         _refuse_unknown(graph, [p for p in (*self.functions, *(m for m, _ in self.given)) if isinstance(p, _At)])
-        self._check(graph, Survey(graph), found)
+        self._check(graph, survey, found)
         layers = {name: rule for name, rule in found.items() if isinstance(rule, CaptumRule)}
-        activations = [n.name for n in graph.nodes if n.op_type != READ and isinstance(found.get(n.name), Pass)]
+        passing = [n for n in graph.nodes if isinstance(found.get(n.name), Pass)]  # rounding to integers, too, which has no hook
+        activations = [n.name for n in passing if modules.NON_LINEAR(n, survey)]
         return Modules(graph, layers, frozenset(activations))
 
     def _check(self, graph: Graph, survey: Survey, found: Mapping[str, Rule]) -> None:
