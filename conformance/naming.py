@@ -76,10 +76,10 @@ class Asked:
         return {k: nearest(found[k]) if k in found else np.zeros(v.shape) for k, v in wanted.items()}
 
 
-def compared(case: Case, answer: Mapping[str, Any], verdict: Verdict) -> dict[str, np.ndarray]:
+def compared(case: Case, answer: Mapping[str, Any], tolerance: float) -> dict[str, np.ndarray]:
     """Return what readings must give: the inputs' relevance, or with it that of all values on offer where the inputs' agrees."""
     expected = case.part("expected")
-    if verdict.error > verdict.tolerance:
+    if distance({k: np.asarray(answer[k]) for k in expected}, expected) > tolerance:
         return expected
     inner = {k: v for k, v in case.part("relevance").items() if np.shape(answer.get(k)) == v.shape}
     return {**inner, **expected}
@@ -89,11 +89,11 @@ FORKS = {"signxai": "innvestigate"}
 """Libraries that share the readings of the one that they come from."""
 
 
-def explained(case: Case, answer: Mapping[str, Any], verdict: Verdict, library: str = "") -> tuple[Reading, ...]:
+def explained(case: Case, answer: Mapping[str, Any], tolerance: float, library: str = "") -> tuple[Reading, ...]:
     """Return the fewest published readings that together give this answer, the library's own before others; none where none do."""
-    expected, asked = compared(case, answer, verdict), Asked(case)
+    expected, asked = compared(case, answer, tolerance), Asked(case)
     found = {k: np.asarray(answer[k]) for k in expected}
-    limit = min(verdict.tolerance, distance(found, expected) / NEARER)
+    limit = min(tolerance, distance(found, expected) / NEARER)
     useful: list[Reading] = []
     for several in _sets(useful, {library, FORKS.get(library, library)}):
         other = asked.answer(several, expected)
@@ -116,7 +116,7 @@ def named_as(case: Case, answer: Any, verdict: Verdict, tag: str) -> Verdict:
     """Return a FAIL as the readings of a tag, if these give the answer; any other verdict as it is."""
     if verdict.verdict != "FAIL" or case.expect != "match":
         return verdict
-    expected, asked = compared(case, answer, verdict), Asked(case)
+    expected, asked = compared(case, answer, verdict.tolerance), Asked(case)
     found = {k: np.asarray(answer[k]) for k in expected}
     for readings in of_tag(tag):
         other = asked.answer(readings, expected)
@@ -146,7 +146,7 @@ def named(case: Case, answer: Any, verdict: Verdict, library: str = "") -> Verdi
     """Return a FAIL with the readings that explain it in place of the nearest one; other verdicts as they are."""
     if verdict.verdict != "FAIL" or case.expect != "match":
         return verdict
-    readings = explained(case, answer, verdict, library)
+    readings = explained(case, answer, verdict.tolerance, library)
     if not readings:
         return verdict
     tag, text = " + ".join(reading.tag for reading in readings), " ".join(reading.text for reading in readings)

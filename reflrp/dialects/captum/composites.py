@@ -84,7 +84,8 @@ class LRP(Composite):
         _refuse_unknown(graph, [p for p in (*self.functions, *(m for m, _ in self.given)) if isinstance(p, _At)])
         self._check(graph, survey, found)
         layers = {name: rule for name, rule in found.items() if isinstance(rule, CaptumRule)}
-        passing = [n for n in graph.nodes if isinstance(found.get(n.name), Pass)]  # rounding to integers, too, which has no hook
+        # rounding to integers passes as well, but has no hook
+        passing = [n for n in graph.nodes if isinstance(found.get(n.name), Pass)]
         activations = [n.name for n in passing if modules.NON_LINEAR(n, survey)]
         return Modules(graph, layers, frozenset(activations))
 
