@@ -620,6 +620,13 @@ def test_search_shrinks_what_raises():
         search(Answers(raising(KeyError("x"))), examples=5)
 
 
+def test_the_numbers_of_the_guide_are_those_of_the_vectors():
+    said = " ".join((CHECKOUT / "docs" / "conformance.md").read_text("utf-8").split())
+    rational = sum(case.expect == "match" and case.record["exact"] for case in ALL)
+    for number in (f"{len(ALL)} small networks", f"rational ({rational} cases)", f"{len(READINGS)} of them"):
+        assert number in said, number
+
+
 def test_the_page_is_up_to_date():
     assert (CHECKOUT / "docs" / "spec.md").read_text("utf-8") == page(), "run `make spec`"
 
