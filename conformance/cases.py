@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -70,8 +71,8 @@ class Case:
 
     @property
     def rules(self) -> tuple[RuleSpec, ...]:
-        """The rules, one a node that leaves a choice."""
-        return tuple(RuleSpec(r["node"], r["rule"], r["params"]) for r in self.record["rules"])
+        """The rules, one a node that leaves a choice; each time anew, for adapters may write into them."""
+        return tuple(RuleSpec(r["node"], r["rule"], deepcopy(r["params"])) for r in self.record["rules"])
 
     @property
     def model(self) -> Path:

@@ -44,6 +44,8 @@ class Written:
                 return dict(data)
         except FileNotFoundError as error:
             raise Unsupported(f"there is no {case.id}.npz") from error
+        except Exception as error:  # half a file is no refusal, also where one is asked for
+            raise OSError(f"{case.id}.npz cannot be read: {error}") from error
 
     def forward(self, model: dict[str, np.ndarray], inputs: Arrays) -> Arrays:
         """Return the outputs."""

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from reflrp.conformance.report import Row
+from reflrp.conformance.verdicts import FAILING
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.storage.files import named, read_text
+
+DECLARED = FAILING | {"FORWARD"}
+"""The verdicts that can be declared."""
 
 FIELDS = ("case", "verdict", "reason", "url", "until")
 
@@ -39,6 +43,13 @@ class Deviation:
     reason: str
     url: str
     until: str
+
+    def __post_init__(self) -> None:
+        """Check the words: a verdict that no run gives would never be found out of date."""
+        for field in FIELDS:
+            checks.text(field, getattr(self, field))
+        if self.verdict.partition("(")[0] not in DECLARED:
+            raise InputError(f"verdict={self.verdict!r} is none that can be declared: {', '.join(sorted(DECLARED))}")
 
     def matches(self, case: str) -> bool:
         """Return whether a case is meant."""

@@ -103,12 +103,18 @@ class Report:
         counts = Counter(row.verdict for row in self.rows)
         head = f"{self.library} {self.version}, {self.dtype}: " + ", ".join(f"{n} {v}" for v, n in counts.most_common())
         lines = [f"  {row.case}: {row.word} {row.message}".rstrip() for row in self.rows if row.fails]
+        lines += [] if self.judged else ["  nothing was judged: each case is UNSUPPORTED or FORWARD"]
         return "\n".join([head, *lines])
 
     @property
     def ok(self) -> bool:
-        """Whether nothing fails, and what a profile declares is still so."""
-        return not any(row.fails for row in self.rows)
+        """Whether something was judged, nothing fails, and what a profile declares is still so."""
+        return self.judged and not any(row.fails for row in self.rows)
+
+    @property
+    def judged(self) -> bool:
+        """Whether any row says something: a library that has none of it, or computes another network, is not right by that."""
+        return any(row.verdict not in ("UNSUPPORTED", "FORWARD") for row in self.rows)
 
     def clauses(self) -> dict[str, str]:
         """Return each clause's state: deviates, inconclusive, variant, conforms or unsupported; see `states`."""

@@ -22,6 +22,10 @@ from reflrp.ground import checks
 DTYPES = ("float64", "float32", "exact")
 
 
+BREAKDOWNS = (ImportError, MemoryError, NameError, OSError, RecursionError)
+"""Errors that refuse nothing: something is missing, unreadable or too large."""
+
+
 def run(
     adapter: Adapter,
     cases: str | Sequence[str] = "*",
@@ -133,10 +137,20 @@ def judge_one(case: Case, adapter: Adapter, info: Info, dtype: str) -> Verdict:
         return Verdict("UNSUPPORTED", message=lacking)
     try:
         return JUDGES[case.expect](case, adapter, dtype)
+    except KeyboardInterrupt:
+        raise
     except Unsupported as error:
-        return Verdict("UNSUPPORTED", message=str(error))
-    except (Exception, SystemExit) as error:  # a library that ends the process would end the run, as if all were well
-        return Verdict("ERROR", message=f"{type(error).__name__}: {error}")
+        return Verdict("UNSUPPORTED", message=_said(error))
+    except BaseException as error:  # a library that ends the process would end the run, as if all were well
+        return Verdict("ERROR", message=f"{type(error).__name__}: {_said(error)}")
+
+
+def _said(error: BaseException) -> str:
+    """Return an error's text, also of one that has none to give."""
+    try:
+        return str(error)
+    except Exception:
+        return "an error without a text"
 
 
 def _lacking(case: Case, info: Info, dtype: str) -> str:
@@ -156,21 +170,22 @@ def _lacking(case: Case, info: Info, dtype: str) -> str:
 
 def _match(case: Case, adapter: Adapter, dtype: str) -> Verdict:
     """Relevance is compared, where the forward pass agrees."""
-    inputs = case.part("in")
     model = adapter.load(case.model, dtype)
-    differs = verdicts.forward(case, dtype, adapter.forward(model, inputs))
-    return differs or verdicts.judged(case, dtype, adapter.explain(model, inputs, case.part("seed"), case.rules))
+    differs = verdicts.forward(case, dtype, adapter.forward(model, case.part("in")))
+    return differs or verdicts.judged(
+        case, dtype, adapter.explain(model, case.part("in"), case.part("seed"), case.rules)
+    )
 
 
 def _reject(case: Case, adapter: Adapter, dtype: str) -> Verdict:
-    """The model or the rule must be refused, with whatever error."""
+    """The model or the rule must be refused, with whatever error but those of a library that broke down."""
     try:
         model = adapter.load(case.model, dtype)
         adapter.explain(model, case.part("in"), case.part("seed"), case.rules)
-    except Unsupported:
+    except (Unsupported, *BREAKDOWNS):
         raise
     except Exception as error:
-        return Verdict("REJECTED", message=f"{type(error).__name__}: {error}")
+        return Verdict("REJECTED", message=f"{type(error).__name__}: {_said(error)}")
     return Verdict("NOT_REJECTED", message=f"an answer came back, though: {case.record['comment']}")
 
 

@@ -199,6 +199,80 @@ def test_verdicts_on_broken_answers():
     assert verdict(raising(SystemExit(0))).verdict == "ERROR", "a library that ends the process ends no run well"
 
 
+@pytest.mark.parametrize("odd", [np.zeros(3), "zero", None, np.zeros((2, 4), complex), np.full((2, 4), np.nan)])
+def test_an_inner_value_that_is_none_is_no_pass(odd):
+    assert verdict(lambda r: {**r, "relu0_y": odd}, "composite/epsilon_mlp").verdict == "ERROR"
+
+
+class Foreign(BaseException):
+    """What a library may raise past `except Exception`."""
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    "error", [Foreign("x"), GeneratorExit(), StopIteration(), Speechless(), RecursionError()], ids=type
+)
+def test_no_error_of_a_library_ends_the_run(error):
+    assert verdict(raising(error)).verdict == "ERROR"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError("no file"), ImportError("no torch"), NameError("x"), Foreign()], ids=type
+)
+def test_a_library_that_breaks_down_refuses_nothing(error):
+    class Raising(Adapter):
+        def __init__(self, error):
+            self.error = error
+
+        def explain(self, model, inputs, seed, rules):
+            raise self.error
+
+    assert verdicts(run(Raising(error), "reject/epsilon_on_relu")) == {"ERROR"}
+    assert verdicts(run(Raising(ValueError("no")), "reject/epsilon_on_relu")) == {"REJECTED"}
+
+
+@pytest.mark.parametrize("outputs", [lambda y: None, lambda y: {}, lambda y: {k: v * np.nan for k, v in y.items()}])
+def test_outputs_that_are_none_are_errors(outputs):
+    class Broken(Adapter):
+        def forward(self, model, inputs):
+            return outputs(super().forward(model, inputs))
+
+    assert verdicts(run(Broken(), "epsilon/epsilon_dense")) == {"ERROR"}
+
+
+def test_adapters_that_write_into_what_they_get_change_no_verdict():
+    class Writing(Adapter):
+        def forward(self, model, inputs):
+            found = super().forward(model, inputs)
+            for array in inputs.values():
+                array[...] = 0
+            return found
+
+        def explain(self, model, inputs, seed, rules):
+            found = super().explain(model, inputs, seed, rules)
+            for spec in rules:
+                spec.params.clear()
+            return found
+
+    for _ in range(2):
+        assert verdicts(run(Writing(), ["epsilon/epsilon_dense", "property/again*"])) == {"PASS"}
+
+
+def test_a_run_that_judged_nothing_is_not_ok():
+    class Elsewhere(Adapter):
+        def forward(self, model, inputs):
+            return {k: v + 1.0 for k, v in super().forward(model, inputs).items()}
+
+    for adapter in (Elsewhere(), Answers(raising(Unsupported("no")))):
+        report = run(adapter, "epsilon/epsilon_dense")
+        assert not report.ok
+        assert "nothing was judged" in str(report)
+
+
 def test_fail_names_the_first_value_that_differs():
     def change(found):
         found["x"] = found["x"].copy()
@@ -422,6 +496,32 @@ def test_files_of_other_languages_are_judged(tmp_path):
         judge(tmp_path / "nowhere")
 
 
+def test_half_a_file_is_no_refusal(tmp_path):
+    """An answer that cannot be read is an error, also where the library should have refused."""
+    (tmp_path / "reject").mkdir()
+    for content in (b"", b"PK damaged", b"\x93NUMPY"):
+        (tmp_path / "reject/alpha_nearly.npz").write_bytes(content)
+        assert verdicts(judge(tmp_path, "reject/alpha_nearly")) == {"ERROR"}
+
+
+def test_the_answer_to_another_case_is_none(tmp_path):
+    one, other = select(["epsilon/epsilon_dense", "epsilon/epsilon_0_dense"])
+    (tmp_path / "epsilon").mkdir()
+    arrays = {f"relevance/{k}": v for k, v in other.part("expected").items()}
+    np.savez(tmp_path / f"{one.id}.npz", **arrays, **{f"out/{k}": v for k, v in other.part("out").items()})
+    assert not judge(tmp_path, one.id).ok
+    np.savez(tmp_path / f"{one.id}.npz", **arrays)
+    assert verdicts(judge(tmp_path, one.id)) == {"ERROR"}
+
+
+def test_profiles_declare_what_a_run_can_say():
+    for word in ("PASS", "ERORR", "", "DEVIATES bias=full"):
+        with pytest.raises(InputError, match="can be declared"):
+            Deviation("epsilon/*", word, "why", "https://example.org", "open")
+    with pytest.raises(InputError, match="reason"):
+        Deviation("epsilon/*", "FAIL", None, "https://example.org", "open")
+
+
 def test_altered_vectors_judge_nobody(tmp_path):
     (source,) = select("epsilon/epsilon_dense")
     folder = tmp_path / source.id
@@ -518,6 +618,13 @@ def test_search_shrinks_what_it_finds():
 def test_search_shrinks_what_raises():
     with pytest.raises(AssertionError, match="it raises KeyError: 'x'"):
         search(Answers(raising(KeyError("x"))), examples=5)
+
+
+def test_the_numbers_of_the_guide_are_those_of_the_vectors():
+    said = " ".join((CHECKOUT / "docs" / "conformance.md").read_text("utf-8").split())
+    rational = sum(case.expect == "match" and case.record["exact"] for case in ALL)
+    for number in (f"{len(ALL)} small networks", f"rational ({rational} cases)", f"{len(READINGS)} of them"):
+        assert number in said, number
 
 
 def test_the_page_is_up_to_date():

@@ -40,7 +40,7 @@ def test_what_libraries_do_is_named(reading):
     cases |= {"BN-2": "batchnorm/after_dense_fold", "BN-1": "batchnorm/after_dense_norm"}
     cases |= {"NORM-1": "average_pool/epsilon_plain", "FLAT-1": "composite/epsilon_plus_flat_mlp"}
     cases |= {"WSQ-1": "composite/w_square_plus_mlp", "GAMMA-3": "average_pool/gamma_generalized"}
-    cases |= {"GUIDED-1": "sigmoid/guided_backprop_signs"}
+    cases |= {"GUIDED-1": "sigmoid/guided_backprop_signs", "ZP-1": "resize/cubic_z_plus", "GRAPH-1": "routing/cast"}
     case = "alpha_beta/alpha2beta1_dense" if reading.tag == "2 epsilon" else cases[reading.clause]
     (row,) = run(Adapter(reading), case, combinations=True).rows
     assert row.word == f"{'VARIANT' if reading.status == 'variant' else 'DEVIATES'}({reading.tag})"
@@ -86,6 +86,20 @@ def test_answers_in_files_are_judged_as_their_library(tmp_path):
 def test_combinations_are_a_yes_or_no():
     with pytest.raises(InputError, match="combinations"):
         run(Adapter(), "epsilon/*", combinations="yes")
+
+
+@pytest.mark.parametrize("case", ["norm/rms_z_plus", "norm/rms_alpha2beta1", "norm/group_epsilon", "norm/layer_norm"])
+def test_norms_that_libraries_differentiate_are_named(case):
+    reading = next(r for r in LIBRARIES if r.tag == "deviation differentiated")
+    (row,) = run(Adapter(reading), case, combinations=True).rows
+    assert row.word == "DEVIATES(deviation differentiated)"
+
+
+def test_inner_values_are_named_where_the_inputs_say_nothing():
+    """Behind a rule that stops relevance a reading shows in inner values alone; it must give all that are on offer."""
+    plain = next(r for r in PUBLISHED if r.tag == "form=plain")
+    (row,) = run(Adapter(plain), "relu/stop_inner", combinations=True).rows
+    assert row.word == "VARIANT(form=plain)"
 
 
 def test_noise_gets_no_name():

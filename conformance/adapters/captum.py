@@ -40,7 +40,7 @@ class Started(nn.Module):  # type: ignore[misc]
         """Return 1 for each sample."""
         values = self.network.values(inputs)
         parts = [(values[k] - values[k].detach()) * R for k, R in self.seed.items()]
-        return 1 + sum(part.flatten(1).sum(1, keepdim=True) for part in parts)
+        return 1 + sum(part.reshape(len(part), -1).sum(1, keepdim=True) for part in parts)
 
 
 class Adapter:

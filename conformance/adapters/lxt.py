@@ -65,6 +65,8 @@ def _epsilon(step: Step, params: Mapping[str, Any]) -> Any:
         raise Unsupported("LXT's epsilon rule takes the bias as it is")
     if isinstance(step.module, nn.LayerNorm):
         raise Unsupported("the epsilon of LXT's layer_norm cannot be chosen")
+    if isinstance(step.module, nn.RMSNorm):
+        raise Unsupported("LXT's rule for an RMSNorm is the identity")
     if len(step.inputs) > 2:
         raise Unsupported("LXT has no rule for more than two values")
     if (_is(step, "Add") or _is(step, "Sum")) and len(step.inputs) == 2:
@@ -92,8 +94,10 @@ def _half(step: Step, params: Mapping[str, Any]) -> Any:
 
 def _uniform(step: Step, params: Mapping[str, Any]) -> Any:
     _only_active(params)
-    if _is(step, "MatMul") or isinstance(step.module, nn.Linear):
-        raise Unsupported("LXT has no uniform rule for a matrix product by a constant, or without epsilon")
+    if not _is(step, "Mul"):
+        raise Unsupported(
+            "LXT's uniform rule is for a product entry by entry, its half of epsilon for a matmul of two values"
+        )
     return lf.mul2 if len(step.inputs) == 2 else lr.UniformRule(step.module)
 
 
@@ -104,6 +108,12 @@ def _epsilon_uniform(step: Step, params: Mapping[str, Any]) -> Any:
 def _only_active(params: Mapping[str, Any]) -> None:
     if params["over"] != "active":
         raise Unsupported("LXT counts the operands that require gradients")
+
+
+def _stop(step: Step, params: Mapping[str, Any]) -> Any:
+    if len(step.inputs) != 1:
+        raise Unsupported("LXT's StopRelevanceRule takes one value")
+    return lr.StopRelevanceRule(step.module)
 
 
 def _is(step: Step, title: str) -> bool:
@@ -124,6 +134,7 @@ RULES: Mapping[str, Callable[[Step, Mapping[str, Any]], Any]] = {
     "norm": _epsilon,
     "pass": _pass,
     "ratio": _ratio,
+    "stop": _stop,
     "taylor": _taylor,
     "uniform": _uniform,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -13,6 +13,16 @@ from torch.nn import functional as fn
 from reflrp.conformance.protocol import Unsupported
 
 Attributes = dict[str, Any]
+
+Known = Sequence[np.ndarray | None]
+"""The inputs of a node that are constants; None for values."""
+
+
+def only(title: str, a: Attributes, names: set[str]) -> None:
+    """Refuse attributes that would be overlooked."""
+    more = sorted(set(a) - names)
+    if more:
+        raise Unsupported(f"{title} with {', '.join(more)} is not built")
 
 
 def _ints(x: Any) -> list[int]:
@@ -36,13 +46,25 @@ def _reduce(kind: Callable[..., Any]) -> Callable[[Attributes], Callable[..., An
     return make
 
 
+BORDERS = {"constant": "constant", "edge": "replicate", "reflect": "reflect"}
+"""torch's words for the borders of Pad."""
+
+
 def _pad(a: Attributes) -> Callable[..., Any]:
+    mode = a.get("mode", "constant")
+    if mode not in BORDERS:
+        raise Unsupported(f"Pad in the mode {mode} is not built")
+
     def widened(x: Any, pads: Any, value: Any = 0.0, axes: Any = None) -> Any:
         given, rank = _ints(pads), x.ndim
-        if axes is not None or a.get("mode", "constant") != "constant":
-            raise Unsupported("Pad of some axes, or by other than a constant, is not built")
+        if axes is not None:
+            raise Unsupported("Pad of some axes is not built")
         border = [n for i in reversed(range(rank)) for n in (given[i], given[i + rank])]
-        return fn.pad(x, border, value=float(value))
+        if mode == "constant":
+            return fn.pad(x, border, value=float(value))
+        if any(border[-4:]):
+            raise Unsupported("torch repeats and mirrors behind the first two axes only")
+        return fn.pad(x, border[:-4], BORDERS[mode])
 
     return widened
 
@@ -53,12 +75,17 @@ def _slice(a: Attributes) -> Callable[..., Any]:
         over = _ints(axes) if axes is not None else range(len(begin))
         step = _ints(steps) if steps is not None else [1] * len(begin)
         for axis, low, high, by in zip(over, begin, end, step, strict=True):
-            if by < 1:
-                raise Unsupported("a Slice backwards is not built")
-            x = x[(slice(None),) * (axis % x.ndim) + (slice(low, high, by),)]
+            x = _taken(x, axis % x.ndim, slice(low, high, by))
         return x
 
     return sliced
+
+
+def _taken(x: Any, axis: int, part: slice) -> Any:
+    """Return a slice of one axis; torch has none backwards, but an index."""
+    if part.step > 0:
+        return x[(slice(None),) * axis + (part,)]
+    return x.index_select(axis, torch.tensor(range(x.shape[axis])[part], dtype=torch.long))
 
 
 def _split(a: Attributes) -> Callable[..., Any]:
@@ -99,6 +126,7 @@ FUNCTIONS: dict[str, Callable[[Attributes], Callable[..., Any]]] = {
     "Div": lambda a: torch.div,
     "Sum": lambda a: lambda *xs: sum(xs[1:], xs[0]),
     "Exp": lambda a: torch.exp,
+    "Greater": lambda a: torch.gt,
     "Max": lambda a: lambda *xs: reduce(torch.maximum, xs),
     "Gather": _gather,
     "Flatten": lambda a: lambda x: x.reshape(int(np.prod(x.shape[: a.get("axis", 1)])), -1),

@@ -86,8 +86,11 @@ class Network(torch.nn.Module):  # type: ignore[misc]
         """Return all values by name."""
         found = {**self.constants, **dict(zip(self.inputs, inputs, strict=True))}
         for step in self.steps:
-            made = step.module(*(found[i] for i in step.inputs))
-            found.update(zip(step.outputs, made if isinstance(made, tuple) else (made,), strict=True))
+            read = [found[i] for i in step.inputs]
+            made = step.module(*read)
+            made = made if isinstance(made, tuple) else (made,)
+            own = (y.view_as(y) if any(y is x for x in read) else y for y in made)  # else it had its input's gradient
+            found.update(zip(step.outputs, own, strict=True))
         return found
 
     def forward(self, *inputs: Any) -> Any:

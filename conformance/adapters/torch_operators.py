@@ -12,11 +12,18 @@ import torch
 from torch import nn
 from torch.nn import functional as fn
 
-from reflrp.conformance.adapters.torch_functions import FUNCTIONS, Attributes
+from reflrp.conformance.adapters.torch_functions import FUNCTIONS, Attributes, Known
+from reflrp.conformance.adapters.torch_norms import (
+    batchnorm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    parameter,
+    rms_norm,
+    with_parameters,
+)
+from reflrp.conformance.adapters.torch_tensors import ROUNDED, cast, upsample, weighted_einsum
 from reflrp.conformance.protocol import Unsupported
-
-Known = Sequence[np.ndarray | None]
-"""The inputs of a node that are constants; None for values."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,17 @@ def padded(layer: nn.Module, border: Callable[[tuple[int, ...]], list[int]], val
     return layer
 
 
-def _parameter(array: np.ndarray) -> nn.Parameter:
-    return nn.Parameter(torch.tensor(np.array(array)))
+def cropped(layer: nn.Module, low: list[int], high: list[int]) -> nn.Module:
+    """Return a layer that cuts its output itself, by so much before and behind each axis."""
+    kind = type(layer)
+
+    def forward(self: Any, x: Any) -> Any:
+        y = kind.forward(self, x)
+        inner = (slice(p, n - q) for p, q, n in zip(low, high, y.shape[2:], strict=True))
+        return y[(slice(None), slice(None), *inner)]
+
+    layer.__class__ = type(kind.__name__, (kind,), {"forward": forward})
+    return layer
 
 
 def _only_value(known: Known, title: str) -> None:
@@ -68,9 +84,9 @@ def _only_value(known: Known, title: str) -> None:
 
 def _linear(w: np.ndarray, b: np.ndarray | None) -> nn.Module:
     layer = nn.Linear(w.shape[1], w.shape[0], bias=b is not None)
-    layer.weight = _parameter(w)
+    layer.weight = parameter(w)
     if b is not None:
-        layer.bias = _parameter(np.broadcast_to(np.ravel(b), (w.shape[0],)))
+        layer.bias = parameter(np.broadcast_to(np.ravel(b), (w.shape[0],)))
     return layer
 
 
@@ -91,6 +107,11 @@ def matmul(a: Attributes, known: Known, outputs: int) -> nn.Module:
     if known[0] is None and known[1] is not None and known[1].ndim == 2:
         return _linear(known[1].T, None)
     return Function(torch.matmul, known)
+
+
+def einsum(a: Attributes, known: Known, outputs: int) -> nn.Module:
+    """torch.einsum: with a weight for a constant, else a function."""
+    return weighted_einsum(a, known) or Function(partial(torch.einsum, a["equation"]), known)
 
 
 def _pads(a: Attributes, rank: int) -> tuple[list[int], list[int]] | None:
@@ -131,7 +152,7 @@ def conv(a: Attributes, known: Known, outputs: int) -> nn.Module:
     even = pads is not None and pads[0] == pads[1]
     own = tuple(pads[0]) if pads is not None and even else 0
     layer = kind(w.shape[1] * groups, w.shape[0], w.shape[2:], padding=own, bias=b is not None, **more)
-    _set(layer, w, b)
+    with_parameters(layer, w, b)
     return layer if even else padded(layer, _same(a, w.shape[2:]) if pads is None else _given(*pads))
 
 
@@ -141,8 +162,9 @@ def conv_transpose(a: Attributes, known: Known, outputs: int) -> nn.Module:
     w, b = np.asarray(known[1]), known[2] if len(known) > 2 else None
     rank, groups = w.ndim - 2, a.get("group", 1)
     pads = _pads(a, rank)
-    if pads is None or pads[0] != pads[1] or "output_shape" in a:
-        raise Unsupported("a ConvTranspose with uneven pads, or a given output shape, is no layer of torch")
+    if pads is None or "output_shape" in a:
+        raise Unsupported("a ConvTranspose whose pads follow from its output's shape is not built")
+    even = pads[0] == pads[1]
     more = {"stride": _tuple(a, "strides", rank), "dilation": _tuple(a, "dilations", rank), "groups": groups}
     kind = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[rank]
     extra = tuple(a.get("output_padding", [0] * rank))
@@ -150,19 +172,13 @@ def conv_transpose(a: Attributes, known: Known, outputs: int) -> nn.Module:
         w.shape[0],
         w.shape[1] * groups,
         w.shape[2:],
-        padding=tuple(pads[0]),
+        padding=tuple(pads[0]) if even else 0,
         output_padding=extra,
         bias=b is not None,
         **more,
     )
-    _set(layer, w, b)
-    return layer
-
-
-def _set(layer: nn.Module, w: np.ndarray, b: np.ndarray | None) -> None:
-    layer.weight = _parameter(w)
-    if b is not None:
-        layer.bias = _parameter(b)
+    with_parameters(layer, w, b)
+    return layer if even else cropped(layer, *pads)
 
 
 def _tuple(a: Attributes, name: str, rank: int) -> tuple[int, ...]:
@@ -197,36 +213,6 @@ def global_pool(function: Callable[..., Any], a: Attributes, known: Known, outpu
     return Function(lambda x: function(x, tuple(range(2, x.ndim)), keepdim=True), known)
 
 
-def batchnorm(a: Attributes, known: Known, outputs: int) -> nn.Module:
-    """nn.BatchNorm, its statistics as they stand."""
-    if any(k is None for k in known[1:]) or a.get("training_mode", 0):
-        raise Unsupported("a BatchNormalization without constant statistics is no layer of torch")
-    gamma, beta, mean, var = (torch.tensor(np.asarray(k)) for k in known[1:])
-    layer = _AnyBatchNorm(len(gamma), eps=a.get("epsilon", 1e-5))
-    layer.weight, layer.bias = nn.Parameter(gamma), nn.Parameter(beta)
-    layer.running_mean, layer.running_var = mean, var
-    return layer
-
-
-class _AnyBatchNorm(nn.BatchNorm2d):  # type: ignore[misc]
-    """nn.BatchNorm2d for inputs of any rank: which of the three it is, the file does not say."""
-
-    def _check_input_dim(self, input: Any) -> None:
-        return
-
-
-def layer_norm(a: Attributes, known: Known, outputs: int) -> nn.Module:
-    """nn.LayerNorm over the last axes."""
-    if a.get("axis", -1) >= 0 or outputs > 1 or any(k is None for k in known[1:]):
-        raise Unsupported("a LayerNormalization counted from the first axis, or with more outputs, is not built")
-    scale = np.asarray(known[1])
-    if scale.ndim != -a.get("axis", -1):
-        raise Unsupported("a LayerNormalization whose scale has other axes than it normalises is not built")
-    layer = nn.LayerNorm(scale.shape, eps=a.get("epsilon", 1e-5), bias=len(known) > 2)
-    _set(layer, scale, known[2] if len(known) > 2 else None)
-    return layer
-
-
 def activation(make: Callable[[Attributes], Any], a: Attributes, known: Known, outputs: int) -> nn.Module:
     """A function of torch.nn."""
     return make(a)
@@ -248,6 +234,12 @@ OPERATORS: dict[str, Callable[[Attributes, Known, int], Any]] = {
     "GlobalMaxPool": partial(global_pool, torch.amax),
     "BatchNormalization": batchnorm,
     "LayerNormalization": layer_norm,
+    "GroupNormalization": group_norm,
+    "InstanceNormalization": instance_norm,
+    "RMSNormalization": rms_norm,
+    "Einsum": einsum,
+    "Resize": upsample,
+    "Cast": cast,
     **{
         name: partial(activation, make)
         for name, make in {
@@ -263,6 +255,6 @@ OPERATORS: dict[str, Callable[[Attributes, Known, int], Any]] = {
             "Identity": lambda a: nn.Identity(),
         }.items()
     },
-    **{name: partial(function, make) for name, make in FUNCTIONS.items()},
+    **{name: partial(function, make) for name, make in (FUNCTIONS | ROUNDED).items()},
 }
 """The operators that are built: (attributes, constants, number of outputs) -> module."""

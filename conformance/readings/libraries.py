@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-import numpy as np
-
 from reflrp.conformance.literal import rules as r
 from reflrp.conformance.literal import rules_linear as rl
 from reflrp.conformance.literal import rules_other as ro
-from reflrp.conformance.literal.functions import FUNCTIONS
 from reflrp.conformance.literal.layers import LAYERS
 from reflrp.conformance.literal.numbers import sqrt
 from reflrp.conformance.literal.oracle import Done, Oracle, _Run
 from reflrp.conformance.literal.rules import Node, Params, Relevance, neg, pos
-from reflrp.conformance.literal.steps import Linear, Normaliser, Numbers, Site, Step, Term
+from reflrp.conformance.literal.steps import Linear, Numbers, Site, Step, Term
+from reflrp.conformance.literal.table import Rule
+from reflrp.conformance.literal.tensors import TENSORS
 from reflrp.conformance.protocol import RuleSpec
-from reflrp.conformance.readings.base import Reading, Specs, formula, seen
+from reflrp.conformance.readings.base import Change, Reading, Specs, formula, seen
 from reflrp.conformance.readings.layers import LAYERS as OF_LAYERS
+from reflrp.conformance.readings.norms import apart_or, sample_deviation, stabiliser_lost, whole_jacobian
 
 UNWEIGHTED = frozenset({"pool", "sum"})
 """Linear maps that have no weights of their own to split."""
@@ -71,44 +71,31 @@ def unsplit(node: Node, R: Numbers, p: Params) -> Relevance:
     return rl.epsilon(node, r.times(factor, R), {**p, "bias": "absorb"})
 
 
-def whole_jacobian(node: Node, R: Numbers, p: Params) -> Relevance:
-    """A LayerNorm's deviation is differentiated too: x_j sum_k (d y_k / d x_j) R_k / st(y_k)."""
-    if not isinstance(node.step, Normaliser) or not node.step.held:
-        return rl.epsilon(node, R, {"bias": "absorb", **p})
-    s = [
-        x / d if d != 0 else Fraction(0)
-        for x, d in zip(R, r.stabilised(node.z, node.samples, p["stabilizer"]), strict=True)
-    ]
-    found = [Fraction(0)] * len(R)
-    for group in node.step.groups:
-        matrix = node.step.jacobian([node.a[0][i] for i in group], group)
-        for k, row in zip(group, matrix, strict=True):
-            for j, slope in zip(group, row, strict=True):
-                found[j] += node.a[0][j] * slope * s[k]
-    return [found]
+def unsplit_plus(node: Node, R: Numbers, p: Params) -> Relevance:
+    """Likewise z+ is the epsilon rule, which with factors of one sign is the reading inputs=raw."""
+    if not isinstance(node.step, Linear) or node.step.kind not in UNWEIGHTED:
+        return rl.z_plus(node, R, p)
+    return rl.epsilon(node, R, {**p, "bias": "absorb"}) if _signs(node.step) > 1 else rl.z_plus(node, R, p)
 
 
-def sample_deviation(site: Site) -> Step:
-    """Return a LayerNorm whose deviation divides by n - 1 on the way back."""
-    step, epsilon = FUNCTIONS[site.op](site), Fraction(float(np.float32(site.get("epsilon", 1e-5))))
-    assert isinstance(step, Normaliser)
-    usual = step.held
-    assert usual is not None
-
-    def held(x: Numbers, group: list[int]) -> tuple[list[Numbers], Numbers]:
-        rows, bias = usual(x, group)
-        n, mean = len(x), sum(x) / Fraction(len(x))
-        squares = sum((v - mean) ** 2 for v in x)
-        factor = sqrt((squares / n + epsilon) / (squares / (n - 1) + epsilon))
-        return [[factor * w for w in row] for row in rows], bias
-
-    return replace(step, held=held)
+def _signs(step: Linear) -> int:
+    return len({t.w > 0 for row in step.rows for t in row})
 
 
-def stabiliser_lost(node: Node, R: Numbers, p: Params) -> Relevance:
-    """A LayerNorm's denominators have pnpxai's own epsilon: copies of its rule, which composites make, forget the one given."""
-    own = {"form": "signed", "epsilon": 1e-6} if isinstance(node.step, Normaliser) else p["stabilizer"]
-    return rl.epsilon(node, R, {"bias": "absorb", **p, "stabilizer": own})
+def resized(site: Site) -> Step:
+    """Return a Resize as a map without weights, which its factors are to libraries."""
+    step = TENSORS[site.op](site)
+    return replace(step, kind="pool") if isinstance(step, Linear) else step
+
+
+def without_weights(**rules: Rule) -> Change:
+    """Return the change of rules where there are no weights."""
+
+    def change(oracle: Oracle, specs: Specs) -> tuple[Oracle, Specs]:
+        views = {**oracle.seen, "Resize": resized}
+        return replace(oracle, seen=views, rules={**oracle.rules, **rules}), specs
+
+    return change
 
 
 class EpsilonKept(Oracle):
@@ -156,6 +143,28 @@ def nothing_raised(node: Node, R: Numbers, p: Params) -> Relevance:
     return rl.epsilon(node, on, {**p, "bias": "absorb"})
 
 
+class MultipliedAgain(Oracle):
+    """What a plain function hands to a value that a module with a rule reads, too, is multiplied by the value once more."""
+
+    def _share(self, done: Done, run: _Run, R: Numbers, specs: Mapping[str, RuleSpec]) -> Relevance:
+        found = super()._share(done, run, R, specs)
+        if has_rule(done, specs):
+            return found
+        read = {name for other in run.steps if has_rule(other, specs) for name in other.inputs}
+        pairs = zip(done.inputs, found, strict=True)
+        return [[x * y for x, y in zip(run.values[k], R, strict=True)] if k in read else R for k, R in pairs]
+
+
+def has_rule(done: Done, specs: Mapping[str, RuleSpec]) -> bool:
+    """Return whether a node is a module with a rule that multiplies by its inputs."""
+    return done.name in specs and specs[done.name].rule not in ("gradient", "pass")
+
+
+def multiplied_again(oracle: Oracle, specs: Specs) -> tuple[Oracle, Specs]:
+    """Return the change of the walk back."""
+    return MultipliedAgain(**{f: getattr(oracle, f) for f in oracle.__dataclass_fields__}), specs
+
+
 def slope_for_gate(node: Node, R: Numbers, p: Params) -> Relevance:
     """R+ times the function's slope, which for a ReLU is whether its input is positive."""
     return ro.gradient(node, [pos(x) for x in R], p)
@@ -166,9 +175,17 @@ LIBRARIES = (
         "AB-1",
         "no weights, no split",
         "deviation",
-        "On pools and sums, which have no weights, alpha-beta is (alpha - beta) times the epsilon rule.",
-        formula(alpha_beta=unsplit),
+        "On pools, sums and Resize, which have no weights, alpha-beta is (alpha - beta) times the epsilon rule.",
+        without_weights(alpha_beta=unsplit),
         ("zennit",),
+    ),
+    Reading(
+        "ZP-1",
+        "no weights, no split",
+        "deviation",
+        "On a Resize with factors of both signs, which are no weights, z+ is the epsilon rule.",
+        without_weights(z_plus=unsplit_plus),
+        ("zennit", "captum"),
     ),
     Reading(
         "AB-2",
@@ -182,9 +199,14 @@ LIBRARIES = (
         "NORM-2",
         "deviation differentiated",
         "deviation",
-        "A LayerNorm's standard deviation is not held constant: its derivative counts too.",
-        formula(epsilon=whole_jacobian, norm=whole_jacobian),
-        ("zennit", "captum"),
+        "A norm's standard deviation is not held constant: its derivative counts too, of clipped inputs where a rule clips.",
+        formula(
+            epsilon=whole_jacobian,
+            norm=whole_jacobian,
+            z_plus=apart_or(rl.z_plus),
+            alpha_beta=apart_or(rl.alpha_beta),
+        ),
+        ("zennit", "captum", "lxt"),
     ),
     Reading(
         "BN-2",
@@ -198,8 +220,8 @@ LIBRARIES = (
         "GAMMA-3",
         "no weights, none raised",
         "deviation",
-        "On pools and sums, which have no weights, gamma is the epsilon rule.",
-        formula(gamma=nothing_raised),
+        "On pools, sums and Resize, which have no weights, gamma is the epsilon rule.",
+        without_weights(gamma=nothing_raised),
         ("zennit",),
     ),
     Reading(
@@ -214,7 +236,7 @@ LIBRARIES = (
         "NORM-2",
         "n - 1",
         "deviation",
-        "On the way back a LayerNorm's standard deviation divides by n - 1.",
+        "On the way back a LayerNorm's standard deviation divides by n - 1, and over several axes is that of the batch.",
         seen(LayerNormalization=sample_deviation),
         ("pnpxai",),
     ),
@@ -225,6 +247,14 @@ LIBRARIES = (
         "On a LayerNorm epsilon is 1e-6, whatever is asked for.",
         formula(epsilon=stabiliser_lost, norm=stabiliser_lost),
         ("pnpxai",),
+    ),
+    Reading(
+        "GRAPH-1",
+        "multiplied again",
+        "deviation",
+        "What a plain function hands to a value that a module with a rule reads, too, is multiplied by the value once more.",
+        multiplied_again,
+        ("captum",),
     ),
     *OF_LAYERS,
 )

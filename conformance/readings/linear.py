@@ -208,11 +208,6 @@ def epsilon_of_sums(node: Node, R: Numbers, p: Params) -> Relevance:
     return found
 
 
-def uncentred(node: Node, R: Numbers, p: Params) -> Relevance:
-    """The mean is held constant too: only the entry itself contributes."""
-    return r.shared(node, lambda a, t: a * t.w, node.linear.bias, R, p["stabilizer"])
-
-
 def own_entry(node: Node, R: Numbers, p: Params) -> Relevance:
     """Mean and deviation are both held constant, so that each entry keeps its own relevance."""
     return [list(R)]

@@ -18,14 +18,12 @@ from reflrp.conformance.adapters.torch_modules import Network, forward
 from reflrp.conformance.cases import Case, select
 from reflrp.conformance.protocol import RuleSpec
 
+CHECKOUT = Path(__file__).parents[2]
 CASES = [case for case in select("*") if case.expect != "reject"]
 
 
-NOT_BUILT = {
-    "Cast", "Einsum", "GRU", "Greater", "GroupNormalization", "InstanceNormalization", "LSTM", "QuantizeLinear", "RMSNormalization",
-    "RNN", "Resize",
-}  # fmt: skip
-"""Operators that the adapters make no modules of."""
+NOT_BUILT = {"GRU", "LSTM", "RNN"}
+"""Operators that the adapters make no modules of: no library on torch has a rule for what is inside them."""
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -41,9 +39,10 @@ def test_networks_compute_what_the_files_do(dtype: str) -> None:
         assert not NOT_BUILT & set(case.record["requires"]["ops"]), f"{case}: its operators are built by now"
         built["built"] += 1
         for name, want in case.part("out").items():
-            limit = {"float64": 1e-12, "float32": 1e-5}[dtype] * max(np.abs(want).max(), 1)
+            limit = {"float64": 1e-14, "float32": 1e-5}[dtype] * max(np.abs(want).max(), 1)
             assert np.abs(got[name] - want).max() <= limit, case
-    assert built["built"] > 15 * built["not built"]
+    said = f"of {len(CASES)} cases that are not refusals, {built['built']} are built"
+    assert said in " ".join((CHECKOUT / "docs" / "conformance.md").read_text("utf-8").split())
 
 
 def verdicts(adapter: object, cases: str) -> collections.Counter[str]:
@@ -96,6 +95,13 @@ def unsigned(case: Case) -> list[RuleSpec]:
 
 
 DIFFERENT = {
+    "matmul/decision_half": "LXT's matmul gives an operand its half, whether the other one carries relevance or not",
+    "matmul/decision_first_epsilon_uniform": "UniformEpsilonRule raises where the first operand needs no gradient",
+    **{
+        f"norm/{kind}_{rule}": "EpsilonRule differentiates a norm's deviation"
+        for kind in ("group", "instance")
+        for rule in ("epsilon", "norm")
+    },
     "softmax/axis_1": "LXT sums over the last axis, whichever the softmax's is",
     "softmax/masked_columns": "LXT sums over the last axis, whichever the softmax's is",
     "reduction/reducesum_epsilon": "EpsilonRule multiplies an expanded gradient in place, and raises",
@@ -119,7 +125,7 @@ def test_lxt_is_reflrp_with_an_unsigned_stabiliser() -> None:
         for name in (k for k, x in inputs.items() if x.dtype.kind == "f"):
             assert np.abs(got[name] - want[name]).max() <= 1e-9 * max(np.abs(want[name]).max(), 1), case
         agreed += 1
-    assert agreed > 140
+    assert agreed > 200
 
 
 def test_pnpxai_sums_and_normalises_in_its_own_way() -> None:

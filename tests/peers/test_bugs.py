@@ -31,6 +31,31 @@ def script(name: str) -> Callable[[], Numbers]:
 SAID: dict[str, Numbers] = {
     "zennit_sum_in_forward": {"Registered": [0.6, 0.4], "Made": [1.5, 0.5]},
     "zennit_batchnorm_order": {"the network": [4, 0], "as they run": [4, 0], "norm last": [2.5, 8]},
+    "zennit_no_weights": {
+        "alpha 2, beta 1 of a mean, zennit": [1.5, -0.5],
+        "gamma 1, epsilon 1 of a mean, zennit": [0.75, -0.25],
+        "z+ of Upsample, zennit": [-0.105469, 0.878906, 0.261719, -0.035156],
+        "z+ of Upsample, formula": [0, 0.770548, 0.229452, 0],
+    },
+    "zennit_guided_slope": {"ReLU": [0, 1], "LeakyReLU with the slope 1/2": [0.5, 1], "the gate": [0, 1]},
+    "zennit_norm_layers": {
+        "Epsilon on LayerNorm": [0, 0],
+        "Epsilon on InstanceNorm1d": [0, 0],
+        "Epsilon on GroupNorm": [0, 0],
+        "Epsilon on RMSNorm": [-0.1, 0.1],
+        "ZPlus on RMSNorm": [-0.1, 0.1],
+    },
+    "zennit_group_norm_pass": {"LayerNorm": [0], "InstanceNorm1d": [0], "GroupNorm": [1]},
+    "zennit_batchnorm_merged": {"merged, zennit": [0.5, 0.5], "mean 1, zennit": [4]},
+    "zennit_zero_sum": {"Epsilon(0)": [np.inf, -np.inf]},
+    "captum_layers": {
+        "max(0, -1) + 1, captum": [0, 0],
+        "gamma 1, epsilon 1 of the mean of (3, -1), captum": [0.75, -0.25],
+        "LayerNorm of (1, 3), captum": [0, 0],
+        "z+ on RMSNorm of (1, 3), captum": [-0.134164, 0.134164],
+        "(1, -1) times (1, 1), captum": [np.nan, np.nan],
+    },
+    "captum_plain_function": {"captum": [4, 24], "formula": [4, 12], "sums": [28, 16]},
     "captum_negative_inputs": {
         "both contributions positive, captum": [2, 0],
         "both contributions positive, formula": [1, 1],
@@ -38,6 +63,18 @@ SAID: dict[str, Numbers] = {
         "one negative input, formula": [1, 0],
     },
     "pnpxai_attention": {"pnpxai": [2], "conserved": [1]},
+    "pnpxai_layer_norm": {
+        "one axis, pnpxai": [-0.207107, 0.621320],
+        "two axes, pnpxai": [-0.158029, 1.422260, -0.790145, -1.106202],
+        "raises without a bias": [1],
+        "the stabiliser of a copy of LayerNormRule(0.5)": [1e-6],
+    },
+    "lxt_first_operand": {"UniformEpsilonRule": [0, 1], "EpsilonRule": [0, 0]},
+    "lxt_axes_and_norms": {
+        "softmax over axis 0, LXT": [0, -0.462117, 0, 0],
+        "GroupNorm of (1, 3), LXT": [0, 0],
+        "(1, -1) times (1, 1), epsilon 0, LXT": [np.inf, -np.inf],
+    },
     "lxt_stabiliser": {
         "inputs": [2, 0.25, -0.25, -2],
         "LXT": [0.8, 1 / 3, -1, 4 / 3],
@@ -68,7 +105,7 @@ CRP: dict[str, Numbers] = {
 
 def check(got: Numbers, said: Numbers) -> None:
     for key, numbers in said.items():
-        assert np.allclose(got[key], numbers, rtol=1e-5, atol=1e-5), key
+        assert np.allclose(got[key], numbers, rtol=1e-5, atol=1e-5, equal_nan=True), key
 
 
 @pytest.mark.parametrize("name", SAID)
@@ -76,7 +113,7 @@ def test_the_library_gives_what_the_page_says(name: str) -> None:
     check(script(name)(), SAID[name])
 
 
-@pytest.mark.parametrize("name", ["captum_negative_inputs", "lxt_added_in_place", "lxt_stabiliser"])
+@pytest.mark.parametrize("name", [name for name in SAID if name.startswith(("captum_", "lxt_"))])
 def test_a_script_runs_as_it_would_be_sent(name: str) -> None:
     """As a file of its own. (zennit imports torchvision, which beside a CPU torch wants what conftest.py defines.)"""
     done = subprocess.run([sys.executable, UPSTREAM / f"{name}.py"], capture_output=True, text=True, check=False)

@@ -31,6 +31,8 @@ def _epsilon(place: Place, params: Params) -> Rule:
         raise Unsupported("LXT's epsilon rule takes the bias as it is")
     if place.op_type == "LayerNormalization":
         raise Unsupported("the epsilon of LXT's layer_norm cannot be chosen")
+    if place.op_type == "RMSNormalization":
+        raise Unsupported("LXT's rule for an RMSNorm is the identity")
     if place.values > 2:
         raise Unsupported("LXT has no rule for more than two values")
     epsilon = epsilon_of("LXT", params, FORMS)
@@ -47,6 +49,12 @@ def _pass(place: Place, params: Params) -> Rule:
     return lxt.IdentityRule()
 
 
+def _stop(place: Place, params: Params) -> Rule:
+    if place.values != 1:
+        raise Unsupported("LXT's StopRelevanceRule takes one value")
+    return lxt.StopRelevanceRule()
+
+
 def _half(place: Place, params: Params) -> Rule:
     only("LXT", params, over="active")
     if place.op_type == "MatMul" and place.values == 2:
@@ -56,8 +64,10 @@ def _half(place: Place, params: Params) -> Rule:
 
 def _uniform(place: Place, params: Params) -> Rule:
     only("LXT", params, over="active")
-    if place.op_type in ("MatMul", "Gemm"):
-        raise Unsupported("LXT has no uniform rule for a matrix product by a constant, or without epsilon")
+    if place.op_type != "Mul":
+        raise Unsupported(
+            "LXT's uniform rule is for a product entry by entry, its half of epsilon for a matmul of two values"
+        )
     return lxt.mul2() if place.values == 2 else lxt.UniformRule()
 
 
@@ -74,6 +84,7 @@ RULES: Mapping[str, Callable[[Place, Params], Rule]] = {
     "norm": _epsilon,
     "pass": _pass,
     "ratio": _ratio,
+    "stop": _stop,
     "taylor": _taylor,
     "uniform": _uniform,
 }

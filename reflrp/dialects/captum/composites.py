@@ -81,13 +81,15 @@ class LRP(Composite):
 
         Raises RuleError for layers without a rule, and for names that no node has.
         """
-        found = super().assign(graph)
+        found, survey = super().assign(graph), Survey(graph)
         asked = [m.pattern for m in (*self.functions, *(m for m, _ in self.given)) if isinstance(m, _At)]
         names = known(graph, names_of) if asked else frozenset()
         check_names(self.title, (p for p in asked if not matching(p, names)), names, unnamed(graph))
-        self._check(graph, Survey(graph), found)
+        self._check(graph, survey, found)
         layers = {name: rule for name, rule in found.items() if isinstance(rule, CaptumRule)}
-        activations = [n.name for n in graph.nodes if n.op_type != READ and isinstance(found.get(n.name), Pass)]
+        # rounding to integers passes as well, but has no hook
+        passing = [n for n in graph.nodes if isinstance(found.get(n.name), Pass)]
+        activations = [n.name for n in passing if modules.NON_LINEAR(n, survey)]
         return Modules(graph, layers, frozenset(activations))
 
     def _check(self, graph: Graph, survey: Survey, found: Mapping[str, Rule]) -> None:
