@@ -91,6 +91,16 @@ NETS = {
         between("p = AveragePool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1], ceil_mode = 1, "
                 "count_include_pad = 1>(h)"), "",
     ),
+    "split": (
+        between("a, b, d = Split <axis = 3>(h) e = Concat <axis = 3>(d, a) p = Concat <axis = 2>(e, e)"),
+        "W % 3 == 0",
+    ),
+    "more than its mean": (
+        between("a = ReduceMean <axes = [3]>(h) p = Add(h, a)"), "",
+    ),
+    "what padding takes away": (
+        between("p = ConvTranspose <strides = [2, 2], pads = [2, 1, 2, 1]>(h, k)", k=(3, 3, 3, 3)), "H > 1",
+    ),
     "halved and doubled": (
         between("d = MaxPool <kernel_shape = [2, 2], strides = [2, 2]>(h) u = ConvTranspose <strides = [2, 2]>(d, kt) "
                 "p = Concat <axis = 1>(u, h)", **UNET), "H % 2 == 0, W % 2 == 0",

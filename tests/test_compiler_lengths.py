@@ -305,7 +305,6 @@ REFUSED = {
     ),
     "rows of two places": ("r = Reshape(x, pairs) y = MatMul(r, k2)", "Reshape"),
     "axes that may have one entry": ("s = Squeeze(x) y = MatMul(s, w)", "Squeeze"),
-    "a running sum": ("s = CumSum(x, one) y = MatMul(s, w)", "CumSum"),
 }  # fmt: skip
 
 

@@ -78,6 +78,8 @@ def transposed_windows(site: Site, inputs: Ints, kernel: Ints) -> Windows:
     span = _span(kernel, dilations)
     full = tuple(s * (m - 1) + p + k for s, m, p, k in zip(strides, inputs, extra, span, strict=True))
     begin, end = _transposed_pads(site, inputs, strides, full)
+    for f, b, e in zip(full, begin, end, strict=True):
+        check_room(f, 1 if is_open((b, e)) else b + e + 1)
     out = tuple(f - b - e for f, b, e in zip(full, begin, end, strict=True))
     # Behind the last window there may lie entries that no window covers; only a positive rest is padding.
     rest = zip(full, begin, out, extra, strict=True)

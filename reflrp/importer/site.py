@@ -11,7 +11,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays.provenance import own
-from reflrp.arrays.tracing.dims import example, whole
+from reflrp.arrays.tracing.dims import example, is_open, whole
 from reflrp.errors import TooLarge
 from reflrp.importer.node import Body, OnnxNode
 from reflrp.ir import Node, Op, Shape, Value
@@ -232,6 +232,8 @@ class Site:
 
     def numbers(self, shape: Shape) -> np.ndarray:
         """Return the numbers of the entries of an array: what an operator that moves entries is tried on."""
+        if is_open(shape):
+            raise Unbuildable(f"it moves entries by their number among those of the shape {shape}, which is left open")
         self.room(shape)
         found = np.arange(prod(shape), dtype=np.int64).reshape(shape)
         self.work.hold(self.node, found)

@@ -14,6 +14,7 @@ from reflrp.importer.site import Ref, Site, Unbuildable
 from reflrp.ops.openmaps import Stretch, open_axis_map
 from reflrp.ops.picking import Take
 from reflrp.ops.pieces import Pieces, Regrouped, Repeated
+from reflrp.ops.routing import Slice
 
 
 def open_frame(site: Site, x: Ref, mode: str, before: list[int], after: list[int]) -> Ref:
@@ -94,6 +95,29 @@ def tiled(site: Site, x: Ref, repeats: tuple[int, ...]) -> Ref:
     if not all(1 <= k <= MANY for k in repeats):
         raise Unbuildable(f"its repeats {repeats} are not 1 to {MANY}, where lengths are left open")
     return site.emit(Pieces(x.shape, tuple((slice(None),) * k if k > 1 else () for k in repeats)), x)
+
+
+def evenly(size: int, count: int, parts: int) -> tuple[int, ...]:
+    """Return the lengths of the first parts of an axis, of which the last one may be shorter; of an open axis all are alike."""
+    if isinstance(size, Dim):
+        check_multiple(size, parts)
+        return (size // parts,) * count
+    chunk = -(-size // parts)
+    return tuple(min(chunk, size - i * chunk) for i in range(count))
+
+
+def open_split(site: Site, x: Ref, axis: int, sizes: tuple[int, ...]) -> tuple[Ref | None, ...]:
+    """Return the parts of an axis of an open length, which must make it up whatever it is."""
+    names, ends = site.node.outputs, [0]
+    for n in sizes:
+        ends.append(n + ends[-1])
+    if len(sizes) < len(names) or ends[-1] != x.shape[axis]:
+        raise Unbuildable(f"its parts {sizes} do not make up the axis of size {x.shape[axis]}")
+    keys = [
+        (*[slice(None)] * axis, slice(*ends[i : i + 2]), *[slice(None)] * (x.ndim - axis - 1))
+        for i in range(len(names))
+    ]
+    return tuple(site.emit(Slice(x.shape, k), x, part=str(i)) if names[i] else None for i, k in enumerate(keys))
 
 
 HALF = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")

@@ -16,6 +16,7 @@ from math import prod, sqrt
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
+from reflrp.arrays.tracing.dims import Unsettled
 from reflrp.ir import Op
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.normaliser import LogSoftmax, Softmax
@@ -54,7 +55,11 @@ def identified(region: Region) -> Op | None:
     try:
         with np.errstate(all="ignore"):
             return _known(region)
-    except (Unproven, ArithmeticError):  # a number of the file may be beyond what float64 can square
+    except (
+        Unproven,
+        Unsettled,
+        ArithmeticError,
+    ):  # a number may be beyond what float64 can square; a length may be left open
         return None
 
 

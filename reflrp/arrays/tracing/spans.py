@@ -32,8 +32,6 @@ def check_order(one: int, two: int, most: int) -> None:
     if len(found) != 1:
         return
     difference = added(parts(one), scaled(parts(two), -1))
-    if least(difference) >= 0:
-        return
     for by in range(1, most + 1):
         longer = lengthened(difference, found[0], by)
         if least(longer) > 0 or -least(scaled(longer, -1)) < 0:
@@ -79,12 +77,11 @@ def sliced(key: slice, n: int) -> tuple[int, int, int]:
         return key.indices(n)
     if step < 0:
         first, end = _last(start, n), -1 if stop is None or _endless(stop) else _within(stop, n, ends=True)
-        check_order(first, end, LONG)
+        _check_above(first, end)
         return first, end, step
     begin = 0 if start is None or (_endless(start) and start < 0) else _within(start, n)
     end = n if stop is None or _endless(stop) else _within(stop, n, ends=True)
-    if bounds(end, begin)[0] < 0 < bounds(end, begin)[1]:
-        check_order(end, begin, LONG)
+    _check_above(end, begin)
     return begin, (end if end >= begin else begin), step
 
 
@@ -93,6 +90,17 @@ def _last(start: int | None, n: int) -> int:
     if start is None or (_endless(start) and start > 0):
         return n - 1
     return _within(start, n) if _below(start) else _within(start + 1, n) - 1
+
+
+def _check_above(one: int, two: int) -> None:
+    """Raise TooShort where a length is at least another from some length on."""
+    found, (low, high) = symbols_of((one, two)), bounds(one, two)
+    if len(found) != 1 or low >= 0 or high <= 0:
+        return
+    difference = added(parts(one), scaled(parts(two), -1))
+    for by in range(1, LONG + 1):
+        if least(lengthened(difference, found[0], by)) >= 0:
+            raise TooShort(f"which of {one} and {two} is larger depends on the length", found[0], by)
 
 
 def _below(place: int) -> bool:

@@ -11,7 +11,7 @@ from reflrp.arrays.tracing.spans import check_room
 from reflrp.importer.dtypes import is_float
 from reflrp.importer.observed import looked_up, picked
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
-from reflrp.importer.slicing import mirrored, open_frame, regrouped, runs, tiled
+from reflrp.importer.slicing import evenly, mirrored, open_frame, open_split, regrouped, runs, tiled
 from reflrp.ir import Shape
 from reflrp.ops.picking import Index, Take
 from reflrp.ops.pieces import Pieces
@@ -116,8 +116,9 @@ def split(site: Site) -> tuple[Ref | None, ...]:
     x, names = site.ref(), site.node.outputs
     axis = site.axis(site.attr("axis", 0), x.ndim)
     size, count = x.shape[axis], len(names)
-    chunk = -(-size // max(1, site.attr("num_outputs", count)))
-    sizes = site.ints("split", 1) or tuple(min(chunk, size - i * chunk) for i in range(count))
+    sizes = site.ints("split", 1) or evenly(size, count, max(1, site.attr("num_outputs", count)))
+    if isinstance(size, Dim):
+        return open_split(site, x, axis, sizes)
     if len(sizes) < count or sum(sizes) != size or min(sizes) < 0:
         raise Unbuildable(f"its parts {sizes} do not make up the axis of size {size}")
     ends = np.cumsum(sizes).tolist()
