@@ -87,7 +87,7 @@ def test_every_text_explains(text):
         ("lrp_toolbox.alpha_beta", "did you mean 'alphabeta'?"),
         ("captum.EpsilonRule(epsilon=)", "write name"),
         ("captum.EpsilonRule(eps=1)", "eps"),
-        ("captum.LayerLRP", "there is LRP"),
+        ("captum.LayerLRP", "is no rule or composite"),
         ("nothing.at_all", "there is captum, innsight"),
     ],
 )
