@@ -81,7 +81,7 @@ def compared(case: Case, answer: Mapping[str, Any], tolerance: float) -> dict[st
     expected = case.part("expected")
     if distance({k: np.asarray(answer[k]) for k in expected}, expected) > tolerance:
         return expected
-    inner = {k: v for k, v in case.part("relevance").items() if np.shape(answer.get(k)) == v.shape}
+    inner = {k: v for k, v in case.part("relevance").items() if k in answer and np.shape(answer[k]) == v.shape}
     return {**inner, **expected}
 
 

@@ -58,6 +58,11 @@ def _unit(arrays: Arrays) -> float:
     return max((float(np.abs(v).max(initial=0.0)) for v in arrays.values()), default=0.0) or 1.0
 
 
+def numbers_of(value: Any) -> np.ndarray:
+    """Return an answer's array; what it masks is no number, whatever lies under the mask."""
+    return np.asarray(value.filled(np.nan)) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
+
+
 def malformed(found: Any, expected: Arrays) -> str:
     """Return what is wrong with an answer as such: no dict, a missing value, another shape, NaN; "" for a sound one."""
     if not isinstance(found, Mapping):
@@ -65,7 +70,7 @@ def malformed(found: Any, expected: Arrays) -> str:
     for name, wanted in expected.items():
         if name not in found:
             return f"no relevance of {name!r}; there is {', '.join(map(str, found)) or 'none'}"
-        array = np.asarray(found[name])
+        array = numbers_of(found[name])
         if array.shape != wanted.shape:
             return f"relevance of {name!r} has the shape {array.shape}, not {wanted.shape}"
         if array.dtype.kind not in "fiu":
@@ -78,7 +83,7 @@ def malformed(found: Any, expected: Arrays) -> str:
 def judged(case: Case, dtype: str, found: Any) -> Verdict:
     """Return the verdict on the relevance that a library found for a case whose forward pass agrees."""
     expected, tolerance = case.part("expected"), case.tolerance(dtype)
-    answer = {k: np.asarray(v) for k, v in found.items()} if isinstance(found, Mapping) else found
+    answer = {k: numbers_of(v) for k, v in found.items()} if isinstance(found, Mapping) else found
     inner = {k: v for k, v in case.part("relevance").items() if isinstance(found, Mapping) and k in found}
     wrong = malformed(answer, expected) or malformed(answer, inner)
     if wrong:

@@ -193,6 +193,7 @@ def test_verdicts_on_broken_answers():
     assert verdict(lambda r: {"x": r["x"][:, :2]}).verdict == "ERROR"
     assert verdict(lambda r: {"y": r["x"]}).verdict == "ERROR"
     assert verdict(lambda r: {"x": r["x"].astype(str)}).verdict == "ERROR"
+    assert verdict(lambda r: {"x": np.ma.masked_array(r["x"], r["x"] > 0)}).verdict == "ERROR"
     assert verdict(lambda r: None).verdict == "ERROR"
     assert verdict(raising(KeyError("x"))).verdict == "ERROR"
     assert verdict(raising(Unsupported("no"))).verdict == "UNSUPPORTED"
