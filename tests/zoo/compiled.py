@@ -109,7 +109,16 @@ def _due(chosen: Sequence[Entry], done: set[tuple[str, str]]) -> Iterator[tuple[
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the page: how many are right, and all that are not, with the reason."""
     counts = {p: Counter(r["how"] for r in rows if r["preset"] == p) for p in PRESETS}
-    lines = [PAGE, "| rules | exports | right | of these for one size only | refused | wrong | worst, by its bound |"]
+    whole = Counter(r["how"] for r in rows)
+    said = f"Of {len(rows):,} pairs of an export and a preset {whole['right']:,} are right, {whole['refused']} are refused, "
+    said += (
+        f"{whole['wrong'] + whole['error']} are wrong, and {whole['unexplained'] + whole['unrun']} are not counted.\n"
+    )
+    lines = [
+        PAGE,
+        said,
+        "| rules | exports | right | of these for one size only | refused | wrong | worst, by its bound |",
+    ]
     lines.append("|---|---:|---:|---:|---:|---:|---:|")
     for p in PRESETS:
         right = [r for r in rows if r["preset"] == p and r["how"] == "right"]
