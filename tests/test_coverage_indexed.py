@@ -160,6 +160,10 @@ def test_spatial_transformer() -> None:
     )
     e = assert_explained(proto, {"x": draw(2, 3, 5, 6)}, rtol=3e-5)
     assert any("a grid that is held constant" in note for note in e.notes)
+    low = reflrp.explain(proto, draw(2, 3, 5, 6), "epsilon", dtype="float32", init="one", target=(0, 0, 0))
+    high = reflrp.explain(proto, draw(2, 3, 5, 6), "epsilon", init="one", target=(0, 0, 0))
+    assert low.relevance.dtype == np.float32
+    assert np.allclose(low.relevance, high.relevance, rtol=1e-4, atol=1e-6)
     assert not any(row.flow for row in e.conservation.rows if "MatMul" in row.node)
     single = reflrp.explain(proto, {"x": draw(2, 3, 5, 6)}, rules="epsilon", dtype="float32", init="one")
     assert single.relevance.dtype == np.float32

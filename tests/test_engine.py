@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import Library
+from models import draw, model
 from nets import NETS, build, net
 
 import reflrp
@@ -132,3 +133,20 @@ def test_infinite_relevance_names_its_node():
     init = np.full((3, 3), 1e305)
     with pytest.raises(NonFiniteError, match="relevance of node 'Gemm_2'"):
         reflrp.explain(model, x, Epsilon(1e-30), init=init * 1e3)
+
+
+@pytest.mark.parametrize("rules_", ["epsilon", "gradient", "attnlrp"])
+@pytest.mark.parametrize(
+    "body",
+    ["h = Mul(x, m)", "h = Add(x, m)", "t = Transpose(m) h = MatMul(t, x)", "h = Max(x, m)", "h = Where(b, x, m)"],
+)
+def test_masks_of_float64_in_float32(body, rules_):
+    """What carries no relevance has the file's dtype; it joins what is computed in that of the call."""
+    numbers = {"w": draw(4, 3).astype(float), "zero": np.float64(0)}
+    proto = model(
+        f"b = Greater(x, zero) m = Cast<to = 11>(b) {body} y = MatMul(h, w)", "double[N,4] x", "double[] y", **numbers
+    )
+    x = draw(3, 4)
+    low, high = (reflrp.explain(proto, x, rules_, target=1, dtype=dtype) for dtype in ("float32", "float64"))
+    assert low.relevance.dtype == np.float32
+    assert np.allclose(low.relevance, high.relevance, rtol=1e-4, atol=1e-5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import isfinite
 from numbers import Rational
 from typing import Any
@@ -13,7 +13,22 @@ from reflrp.arrays import ZERO, Array, is_symbolic, namespace, total
 from reflrp.arrays.namespaces import fits
 from reflrp.arrays.once import once
 from reflrp.errors import ModelError, NonFiniteError, RuleError
-from reflrp.ir import Node, Shape
+from reflrp.ir import Graph, Node, Shape
+
+
+def operands(graph: Graph, node: Node, values: Mapping[str, Array]) -> tuple[Array, ...]:
+    """Return the inputs of a node; float64 that carries no relevance, as a mask, in float32 where what does is in float32."""
+    xs = tuple(values[i] for i in node.inputs)
+    own = next((x for x, i in zip(xs, node.inputs, strict=True) if graph.values[i].active), None)
+    if node.kind == "plumbing" or is_symbolic(own) or _dtype(own) != np.float32:
+        return xs
+    return tuple(x.astype(np.float32) if _dtype(x) == np.float64 else x for x in xs)
+
+
+def _dtype(x: Array | None) -> np.dtype[Any] | None:
+    """Return the dtype of an array of NumPy's or CuPy's; None for any other."""
+    own = getattr(x, "dtype", None)
+    return own if isinstance(own, np.dtype) else None
 
 
 def check_dtype(node: Node, xs: Iterable[Array], y: Array) -> None:

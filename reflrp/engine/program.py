@@ -13,7 +13,7 @@ from reflrp.arrays import ZERO, Array, is_symbolic, magnitude, total
 from reflrp.arrays.looks import block, counted
 from reflrp.arrays.once import each_once, once
 from reflrp.engine.gated import gated_values
-from reflrp.engine.guards import check_account, check_dtype, check_finite, check_sum, like
+from reflrp.engine.guards import check_account, check_dtype, check_finite, check_sum, like, operands
 from reflrp.engine.weights import Told, changed, converted
 from reflrp.engine.witness import compare
 from reflrp.errors import InputError, ModelError, NonFiniteError, OtherWay, ReflrpError, RuleError
@@ -77,7 +77,7 @@ class Program:
     def _output(self, node: Node, values: Values) -> Array:
         try:
             with np.errstate(all="ignore"):  # a NaN or an infinity is reported below, with the node's name
-                y = self.ops[node.name].forward(*(values[i] for i in node.inputs))
+                y = self.ops[node.name].forward(*operands(self.graph, node, values))
         except InputError as error:
             error.args = (f"node {node.name!r} (onnx {node.op_type}): {error}",)
             raise
@@ -166,7 +166,7 @@ class Program:
         """Return what a node gives to each of its inputs, and its account; whatever goes wrong there names the node."""
         rule, absorbed = self.rules.get(node.name), self._absorbed(r, values[node.output])
         where = f"node {node.name!r} ({node.kind}, onnx {node.op_type}, rule {rule_name(rule)})"
-        xs = tuple(values[i] for i in node.inputs)
+        xs = operands(self.graph, node, values)
         try:
             with np.errstate(all="ignore"):  # a NaN or an infinity is reported in the account, with the node's name
                 parts = self._parts(self.ops[node.name], rule, xs, values[node.output], r, absorbed)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from reflrp.engine import Program, Values
+from reflrp.engine.guards import operands
 from reflrp.ir import Node
 
 
@@ -25,7 +26,7 @@ class Looked(Mapping[str, np.ndarray]):
             node = self.makers[now] if now not in self.known else None
             rest = [i for i in node.inputs if i not in self.known] if node else []
             if node and not rest:
-                self.known[now] = self.program.ops[node.name].forward(*(self.known[i] for i in node.inputs))
+                self.known[now] = self.program.ops[node.name].forward(*operands(self.program.graph, node, self.known))
             waiting.extend(rest) if rest else waiting.pop()
         found: np.ndarray = self.known[name]
         return found
