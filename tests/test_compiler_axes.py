@@ -232,3 +232,19 @@ def test_residues():
             assert not any("floor" in repr(m) for m in substituted(dict(made.terms), {"T": (6 * by, rest)}))
     for one, two in ((t, t + 1), (t, 2 * t), (t, 7), (2 * (t // 2) + 1, 2 * t)):
         check_same(one, two)
+
+
+def test_first_axes_that_the_file_calls_otherwise_are_one_where_the_caller_says_so():
+    proto = models.model("s = MatMul(a, w) t = Mul(s, b) y = Relu(t)", "float[K,4] a, float[M,3] b", w=(4, 3))
+    with pytest.raises(reflrp.InputError, match=r"not one batch size; call them so.*'a': \('N', ...\), 'b'"):
+        reflrp.compile(proto, "epsilon")
+    g = reflrp.compile(proto, "epsilon", shapes={"a": ("N", 4), "b": ("N", 3)})
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(g.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    feeds = {"a": models.draw(3, 4).astype(np.float32), "b": models.draw(3, 3, seed=1).astype(np.float32)}
+    wanted = reflrp.explain(proto, feeds, "epsilon").relevances
+    for name, R in zip("ab", session.run(["relevance/a", "relevance/b"], feeds), strict=True):
+        assert part(R, wanted[name]) < 2e-3
+    with pytest.raises(Exception, match="Non-zero status code"):
+        session.run(None, {**feeds, "b": feeds["b"][:1]})

@@ -33,17 +33,22 @@ def marks_of(model: Any, shapes: Any) -> dict[str, tuple[int | str, ...]]:
         given = _given(name, asked.get(name, port.dims or ()))
         own = port.dims if port.dims is not None and len(port.dims) == len(given) else (None,) * len(given)
         found[name] = tuple(_mark(name, i, n, own[i]) for i, n in enumerate(given))
-    first = {
-        model.source.inputs[k].dims[0] for k, s in found.items() if s and s[0] == BATCH and model.source.inputs[k].dims
-    }
+    first = {_called(model, k, asked.get(k)) for k, s in found.items() if s and s[0] == BATCH}
     lengths = {d for d in first if d}
     if len(lengths) > 1:
         is_open = sorted(k for k, s in found.items() if s and s[0] == BATCH)
         raise InputError(
             f"the first axes of the inputs {is_open} have the lengths {sorted(lengths)}, which are not one batch size; "
-            "fix all but one of them: shapes={...}"
+            f"call them so, if they are: shapes={{{is_open[0]!r}: ('N', ...), {is_open[1]!r}: ('N', ...)}}; or fix all but one"
         )
     return {k: tuple(_other(n, lengths) if i else n for i, n in enumerate(s)) for k, s in found.items()}
+
+
+def _called(model: Any, name: str, asked: Any) -> int | str | None:
+    """Return what the first axis of an input is called: by the caller, else by the file."""
+    own = next(iter(asked or ()), None)
+    dims = model.source.inputs[name].dims
+    return own if isinstance(own, str) else dims[0] if dims else None
 
 
 def _other(n: int | str, batch: set[int | str]) -> int | str:
