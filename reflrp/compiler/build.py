@@ -86,6 +86,8 @@ def _compiled(source: Given, order: Order, marks: Marks, every: bool, settings: 
     axis = turned(y.shape) if is_open else batch.turned()
     R, added = seeded(y, trace, order.target, order.init, axis if order.turned is None else order.turned)
     R = bounded(R, trace)
+    if is_symbolic(R):
+        trace.starts.add(id(R.term))
     _check_names(source.proto, [a[0] for a in added])
     matches = keeper(order.layers, graph)
 
