@@ -86,10 +86,9 @@ def _is_relevance(term: Term, factors: set[int], relevances: set[int]) -> bool:
         return any(id(t) in factors for t in term.inputs) or (
             id(term.inputs[0]) in relevances and term.inputs[1].value is not None
         )
-    rest = [t for t in term.inputs if t.dtype.kind == "f"]
     if term.op == "Where":
-        return id(rest[0]) in relevances and rest[1].uniform == 0
-    return term.op in MOVING and bool(rest) and id(rest[0]) in relevances
+        return id(term.inputs[1]) in relevances and term.inputs[2].uniform == 0
+    return term.op in MOVING and id(term.inputs[0]) in relevances
 
 
 def _denominator(quotient: Term) -> Term | None:
