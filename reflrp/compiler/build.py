@@ -97,6 +97,8 @@ def _traced(
     axis = turned(y.shape) if order.turned is None else order.turned
     R, added = seeded(y, trace, order.target, order.init, axis)
     R = bounded(R, trace)
+    if is_symbolic(R):
+        trace.starts.add(id(R.term))
     _check_names(source.proto, [a[0] for a in added])
     matches = keeper(order.layers, graph)
 
