@@ -13,12 +13,13 @@ from reflrp.arrays.tracing.dims import BATCH, example
 from reflrp.arrays.tracing.polynomials import at_most
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.batches import Feeds
+from reflrp.compiler.conditions import check_matchers
 from reflrp.compiler.lift import lifted
 from reflrp.compiler.observe import confirmed
 from reflrp.compiler.opening import Opened, alike, as_plain, matched
 from reflrp.compiler.source import Given, opset_of
 from reflrp.compiler.tracing import Tracer, tracer
-from reflrp.compiler.unrolled import check_matchers, check_steps, first_two, loops
+from reflrp.compiler.unrolled import check_steps, first_two, loops
 from reflrp.compiler.values import shared, strayed
 from reflrp.engine import Program, prepare
 from reflrp.engine.witness import compare
