@@ -95,7 +95,9 @@ def _from_dialect(call: Call) -> Any:
         raise RuleError(f"dialect {checks.shown(library)} is unknown; {nearest(library, REGISTRY.dialects)}")
     module = REGISTRY.dialects[library]()
     there = _writable(module)
-    if title not in there:
+    if title not in there and not (
+        call.named and title in module.__all__ and _makes_rules(getattr(module, title), True)
+    ):
         what = (
             f"{library} has no {checks.shown(title)}"
             if title not in module.__all__
@@ -111,10 +113,10 @@ def _writable(module: ModuleType) -> list[str]:
     return [name for name in module.__all__ if name in composites or _makes_rules(getattr(module, name))]
 
 
-def _makes_rules(make: Any) -> bool:
-    """Return whether something is a class of rules or composites, or a function that makes one of no arguments."""
+def _makes_rules(make: Any, given: bool = False) -> bool:
+    """Return whether something is a class of rules or composites, or a function that makes one of no or of given arguments."""
     if isinstance(make, FunctionType):
-        bare = all(p.default is not p.empty for p in signature(make).parameters.values())
+        bare = given or all(p.default is not p.empty for p in signature(make).parameters.values())
         made = get_type_hints(make).get("return") if bare else None
         return isinstance(made, type) and issubclass(made, Composite | Rule)
     return isinstance(make, type) and issubclass(make, Composite | Rule)
