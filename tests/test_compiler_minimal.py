@@ -96,3 +96,47 @@ def test_where_all_is_off_no_relevance_arrives():
     assert groups(proto) == 4
     ours, numpys = off(proto, model, x, composite)
     assert ours < max(3 * numpys, 2e-6)
+
+
+def dark(height):
+    """Classes that see the first rows only, which are dark, beside bright ones."""
+    rng = np.random.default_rng(0)
+    weights = {k: rng.standard_normal((WIDE, WIDE, 3, 3)).astype("f") / 34 for k in "uw"}
+    d = rng.standard_normal((WIDE, height, height, 5)) / height
+    d[:, 2:] = 0
+    found = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+    dark (float[N, {WIDE}, {height}, {height}] x) => (float[N, 5] y) {{
+        p = Conv<pads = [1, 1, 1, 1]>(x, u) q = Relu(p) r = Conv<pads = [1, 1, 1, 1]>(q, w) s = Relu(r)
+        m = Flatten(s) y = MatMul(m, d) }}""")
+    weights["d"] = d.reshape(-1, 5).astype("f")
+    found.graph.initializer.extend(onnx.numpy_helper.from_array(w, k) for k, w in weights.items())
+    return found
+
+
+def choices(proto, x):
+    """What a run chose of each filtered convolution."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(proto)
+    names = [n.input[0] for n in shown.graph.node if n.op_type == "If"]
+    shown.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.BOOL, []) for n in names)
+    session = onnxruntime.InferenceSession(shown.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [bool(v) for v in session.run(names, {"x": x})]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_a_run_looks_at_the_sizes_of_neighbours(rule):
+    """Minimal filtering would lose 2 to 7 % of the largest relevance where a dark part is explained beside a bright one."""
+    composite, model = Composite(((kind("conv"), rule), *uniform(rules.Epsilon()).pairs)), dark(8)
+    proto = reflrp.compile(model, composite)
+    assert groups(proto) == 2
+    bright = np.abs(np.random.default_rng(5).standard_normal((2, WIDE, 8, 8))).astype("f")
+    assert all(choices(proto, bright))
+    x = bright.copy()
+    x[1, :, :4] *= 1e-5  # one sample is enough
+    assert not all(choices(proto, x))
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run(["relevance/x"], {"x": x})[0]
+    right, single = (reflrp.explain(model, x, composite, dtype=d).relevance for d in ("float64", "float32"))
+    for ours, numpys, R in zip(found, single, right, strict=True):
+        scale = np.abs(R).max()
+        assert np.abs(ours - R).max() / scale < max(10 * np.abs(numpys - R).max() / scale, 5e-6)

@@ -150,3 +150,17 @@ def test_masks_of_float64_in_float32(body, rules_):
     low, high = (reflrp.explain(proto, x, rules_, target=1, dtype=dtype) for dtype in ("float32", "float64"))
     assert low.relevance.dtype == np.float32
     assert np.allclose(low.relevance, high.relevance, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rules_", ["epsilon", "gradient"])
+def test_masks_of_float64_in_float32_by_a_compiled_graph(rules_):
+    proto = model(
+        "b = Greater(x, zero) m = Cast<to = 11>(b) t = Transpose(m) h = MatMul(t, x) y = MatMul(h, w)",
+        "double[N,4] x", "double[] y", w=draw(4, 3).astype(float), zero=np.float64(0),
+    )  # fmt: skip
+    x = draw(4, 4)
+    fast = reflrp.Explainer(proto, rules_, backend="onnxruntime", dtype="float32")(x, target=1)
+    slow = reflrp.explain(proto, x, rules_, target=1)
+    assert np.allclose(fast.relevance, slow.relevance, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(fast.conservation.rows, slow.conservation.rows, strict=True):
+        assert np.isclose(ours.flow, theirs.flow, rtol=1e-4, atol=1e-5)

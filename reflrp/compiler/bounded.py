@@ -1,4 +1,4 @@
-"""Quotients s = R / D that are bounded: entries of one size, which may be convolved by minimal filtering (`minimal`).
+"""Quotients s = R / D that are bounded, which may be convolved by minimal filtering (`minimal`).
 
 Rounding moves what that gives by a multiple of the largest of its neighbours, where a convolution's own rounding moves it by
 one of what it is the sum of. Where relevance is R = max(z, 0) c and a denominator is D >= z, |s| <= |c|, however small z is;
@@ -10,11 +10,15 @@ then of one of two kinds:
 - R is a multiple of max(z, 0), as a rectifier follows, and D >= z: z+ and gamma, of inputs >= 0.
 
 It ends where a sum shares out relevance that z+ meets next (there z < 0 < D may be as small as it likes), and with
-alpha-beta, whose z- may be so. What is subtracted from anything is asked for all of its digits, and no such denominator.
+alpha-beta, whose z- may be so. A denominator that others read, too, is made once, and with all of its digits.
+
+How large the c of neighbours are is not in it: relevance may start at some rows only, and values be large in the next. So each
+run looks, too (`minimal.alike`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 
 from reflrp.arrays.tracing import affine
@@ -31,43 +35,69 @@ MOVING = frozenset(["MaxUnpool", "Reshape", "Transpose", "Slice", "Pad", "Expand
 """Operators that put relevance in other places."""
 
 
+STABILISING = frozenset(["Add", "Where", "GreaterOrEqual", "Relu", "Max"])
+"""Operators that move a denominator away from zero."""
+
+
 class Bounded:
-    """Which terms of a trace are such quotients, and which the denominators D of these, less their stabilisers."""
+    """Which terms of a trace are such quotients, and the denominators D of these, less their stabilisers."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
+        self.readers: dict[int, list[Term]] = {}
+
+    def see(self, roots: Iterable[Term]) -> None:
+        """Look at who reads what, of the terms that some need."""
+        waiting, seen = list(roots), set[int]()
+        while waiting:
+            term = waiting.pop()
+            if id(term) not in seen:
+                seen.add(id(term))
+                for read in (*term.inputs, *term.get("branches", ())):
+                    self.readers.setdefault(id(read), []).append(term)
+                    waiting.append(read)
 
     def quotient(self, term: Term) -> bool:
         """Return whether a term is such a quotient."""
-        return id(term) in self._found[0]
+        return id(term) in self._found
 
-    def denominator(self, term: Term) -> bool:
-        """Return whether a term is such a denominator, and nothing that would ask for all of its digits."""
-        return id(term) in self._found[1]
+    def denominator(self, quotient: Term) -> Term | None:
+        """Return D, less its stabiliser, of such a quotient that alone reads it; None where others do."""
+        part = self._found.get(id(quotient))
+        return part if part is not None and self._alone(part, quotient) else None
+
+    def factor(self, layer: Term) -> Term | None:
+        """Return what a term is multiplied by, where nothing else is done with it."""
+        read = self.readers.get(id(layer), [])
+        if len(read) != 1 or read[0].op != "Mul" or read[0].shape != layer.shape:
+            return None
+        one, two = read[0].inputs
+        return two if one is layer else one
+
+    def _alone(self, part: Term, quotient: Term) -> bool:
+        """Return whether all that reads a part goes into a quotient's denominator."""
+        read = self.readers.get(id(part), [])
+        return all(t is quotient or (t.op in STABILISING and self._alone(t, quotient)) for t in read)
 
     def _starts(self, R: Term) -> bool:
         """Return whether relevance starts with a term, at an output of samples and classes: nothing there has neighbours."""
-        return len(R.shape) <= FLAT and (R.value is not None or id(R) in self.trace.starts)
+        return len(R.shape) <= FLAT and id(R) in self.trace.starts
 
     @cached_property
-    def _found(self) -> tuple[set[int], set[int]]:
+    def _found(self) -> dict[int, Term]:
         """Look at all terms once; what a term reads was made before it."""
-        quotients, parts, taken = set[int](), set[int](), set[int]()
+        found = dict[int, Term]()
         factors, relevances = set[int](), set[int]()
         for term in list(self.trace.terms.values()):
             part = _denominator(term) if term.op == "Div" and id(term.inputs[0]) in relevances else None
-            if term.op == "Div" and self._starts(term.inputs[0]):
-                factors.add(id(term))
             if part is not None:
-                quotients.add(id(term))
-                parts.add(id(part))
-            if term.op == "Sub":
-                taken.add(id(term.inputs[1]))
-            if part is not None or _is_factor(term, factors):
+                found[id(term)] = part
+            begins = term.op == "Div" and self._starts(term.inputs[0])
+            if begins or part is not None or _is_factor(term, factors):
                 factors.add(id(term))
             if _is_relevance(term, factors, relevances):
                 relevances.add(id(term))
-        return quotients, parts - taken
+        return found
 
 
 def _is_factor(term: Term, factors: set[int]) -> bool:

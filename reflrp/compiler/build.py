@@ -160,6 +160,7 @@ def _written(
     known, sums = accounts(rows) if order.ledger else (None, [])
     if order.init != "signs":  # an explainer gives the same to the last bit with its ledger and without
         writer.expect(R.term for R in found.values() if is_symbolic(R))
+    writer.bounded.see([*(R.term for R in found.values() if is_symbolic(R)), *sums])
     batch = _batch_name(proto, trace)
     for name, dtype, shape in added:
         proto.graph.input.append(_port(name, dtype, shape, batch))

@@ -9,7 +9,7 @@ import numpy as np
 
 from reflrp.arrays.tracing.terms import Term
 from reflrp.compiler.bounded import Bounded
-from reflrp.compiler.minimal import faster, filtered, fits
+from reflrp.compiler.minimal import faster
 
 
 def users_of(roots: Iterable[Term]) -> Counter[int]:
@@ -28,11 +28,11 @@ def users_of(roots: Iterable[Term]) -> Counter[int]:
 
 def fused(term: Term, users: Counter[int], bounded: Bounded) -> Term | None:
     """Return what stands for a term: a layer with what is added to it, or one by minimal filtering."""
-    found = _stepped(term, users, bounded)
+    found = _stepped(term, users)
     return faster(term, bounded) if found is None else found
 
 
-def _stepped(term: Term, users: Counter[int], bounded: Bounded) -> Term | None:
+def _stepped(term: Term, users: Counter[int]) -> Term | None:
     """Return (L + b) + c as L + (b + c) where c > 0 and L + b >= 0, and max(L + b, 0) + c as max(L + (b + c), c).
 
     Only for a convolution L, whose bias and bounds runtimes take into it, and where no other term reads what lies between.
@@ -48,11 +48,6 @@ def _stepped(term: Term, users: Counter[int], bounded: Bounded) -> Term | None:
     own = np.zeros((), term.dtype) if bias is None or bias.value is None else bias.value
     axes = (1,) * (len(term.shape) - 2)
     row = np.broadcast_to(own.reshape(-1, *axes) if own.size > 1 else own.reshape(1, *axes), (term.shape[1], *axes))
-    if bounded.denominator(biased) and fits(layer):
-        quick = filtered(layer, np.broadcast_to(row.reshape(-1), (term.shape[1],)) + term.dtype.type(step))
-        return term.trace.make(
-            "Max", (quick, term.trace.constant(np.asarray(step), term.dtype)), term.shape, nonneg=True
-        )
     made = term.trace.make("Add", (layer, term.trace.constant(row + term.dtype.type(step))), term.shape)
     if inner is biased:
         return made

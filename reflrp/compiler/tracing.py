@@ -17,6 +17,7 @@ from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, dim, example, total
 from reflrp.arrays.tracing.terms import CURRENT, Trace
 from reflrp.compiler import recurrent
+from reflrp.compiler.joining import joined
 from reflrp.compiler.lift import added
 from reflrp.compiler.opening import LateDiagonal
 from reflrp.compiler.plumbing import plumbed
@@ -58,6 +59,7 @@ class Tracer(Program):
         missing = next((x for x in (values[i] for i in node.inputs) if isinstance(x, Missing)), None)
         if missing is not None and not isinstance(node.op, MovedIds):
             raise InputError(f"{where} cannot be compiled: {missing}")
+        values = joined(node, self.graph, values, self.real)
         try:
             self._know(node, values, r)
             if isinstance(node.op, Steps):
