@@ -196,7 +196,8 @@ class Graph:
 
     `made` is how many bytes of constants the file makes the import compute, beside those that lie in it.
 
-    `names` are those of the file's nodes and of their outputs, of which a graph for one output has only some.
+    `names` are those of the file's nodes and of their outputs, and of the nodes that import made of them, of which a graph for one
+    output has only some.
 
     `replaced` holds, by name, what recognised nodes stand for; `unchecked` the names of those that have not run yet, and
     is shared by all graphs that are made of this one.

@@ -79,10 +79,12 @@ def merge_batchnorm_0_5_1(graph: Graph) -> Graph:
         if node is not None:
             nodes[place[node.output]], nodes[i], count = node, _emptied(after), count + 1
     note = (
-        f"merge_batchnorm_0_5_1: {count} BatchNormalizations are merged as by zennit 0.5.1, where each goes on dividing by "
-        "sqrt(1 + eps): the output is not the network's own"
+        f"{count} BatchNormalizations are merged as by zennit 0.5.1, where each goes on dividing by sqrt(1 + eps): the output is "
+        "not the network's own"
+        if count
+        else "no BatchNormalization follows its layer; one that the exporter merged goes on dividing in zennit 0.5.1, and not here"
     )
-    return replace(closed(graph, nodes), notes=(*graph.notes, note) if count else graph.notes)
+    return replace(closed(graph, nodes), notes=(*graph.notes, f"merge_batchnorm_0_5_1: {note}"))
 
 
 def _emptied(node: Node) -> Node:

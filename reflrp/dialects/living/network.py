@@ -149,9 +149,11 @@ class Network:
 
     def left_of(self, part: Part, node: Node) -> bool:
         """Return whether a node is what the merge of a BatchNorm leaves of it: 1 / sqrt(1 + eps)."""
-        left = isinstance(node.op, BatchNorm) and part.name in self.merges.values()
+        op = node.op
+        if not isinstance(op, BatchNorm) or op.b is not ZERO or part.name not in self.merges.values():
+            return False
         scales = [1 / np.sqrt(1 + eps) for eps in (float(part.module.eps), float(np.float32(part.module.eps)))]
-        return left and node.op.b is ZERO and any(close(node.op.w, np.full(np.shape(node.op.w), s)) for s in scales)  # type: ignore[attr-defined]
+        return any(close(op.w, np.full(np.shape(op.w), s)) for s in scales)
 
     def _named(self, names: Iterable[str]) -> tuple[Part, ...]:
         return tuple(self.parts[name] for name in sorted(names))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reflrp.arrays.looks import listed
 from reflrp.composites import Composite, Pairs
 from reflrp.dialects.living import At, Network, Part, Place
 from reflrp.dialects.living.network import EXPORT, modules_of
@@ -63,7 +64,7 @@ def composite(obj: Any, model: Any, module: Any, shapes: Mapping[str, Shape] | N
     hooks = {name: hook for name, hook in hooks.items() if hook is not None}
     made = {id(hook): rule(hook, name) for name, hook in reversed(hooks.items())}  # one for all that share a hook
     rules = {name: made[id(hook)] for name, hook in hooks.items()}
-    found = Settled(settled(network, rules), f"zennit.{type(obj).__name__}", passes, _differs(network, rules))
+    found = Settled(settled(network, rules), f"zennit.{type(obj).__name__}", passes, _differs(network, rules, version))
     found.assign(network.graph)  # refuses here rules on nodes that they cannot serve
     return found
 
@@ -79,8 +80,8 @@ class Settled(Composite):
         return self.differs
 
 
-def _differs(network: Network, rules: Mapping[str, Rule]) -> tuple[str, ...]:
-    """Return what zennit does otherwise: layers that are called more than once."""
+def _differs(network: Network, rules: Mapping[str, Rule], version: str) -> tuple[str, ...]:
+    """Return what zennit does otherwise: layers that are called more than once, and 0.5.1 for BatchNorms merged in the file."""
     calls = Counter(place.parts[0].name for place in network.places if place.own and place.parts[0].name in rules)
     again = [
         n
@@ -88,7 +89,13 @@ def _differs(network: Network, rules: Mapping[str, Rule]) -> tuple[str, ...]:
         if count > 1 and not isinstance(rules[n], Pass | ReLUDeconvNet | ReLUGuidedBackprop)
     ]
     twice = f"{', '.join(map(repr, again))}: called more than once, where zennit keeps the input of the last call only"
-    return (twice,) if again else ()
+    left = {part.name for place in network.places for part in place.parts if network.left_of(part, place.node)}
+    merged = {place.merged.name for place in network.places if place.merged} - left if version == "0.5.1" else set()
+    norms = (
+        f"{listed(map(repr, sorted(merged)), 5, 60)}: merged in the file already, where zennit 0.5.1 divides by sqrt(1 + eps) "
+        f"once more; use {EXPORT}"
+    )
+    return (*([norms] if merged else []), *([twice] if again else []))
 
 
 def settled(network: Network, rules: Mapping[str, Rule]) -> Pairs:
