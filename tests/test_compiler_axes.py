@@ -37,6 +37,20 @@ FAR = 2**62
 UNET = {"into": 6, "kt": (3, 3, 2, 2)}
 NETS = {
     "reflected": (between('p = Pad <mode = "reflect">(h, f)', f=ids(0, 0, 2, 1, 0, 0, 1, 3)), "H > 2, W > 4"),
+    "edges of three rows": (
+        between(
+            'l = Slice(h, s, e, a) p = Pad <mode = "edge">(l, f)',
+            s=ids(-3), e=ids(FAR), a=ids(2), f=ids(0, 0, 1, 2, 0, 0, 2, 1),
+        ),
+        "H > 2",
+    ),
+    "the mean of what a slice leaves": (
+        models.model(
+            "l = Slice(x, s, e, a) m = ReduceMean <axes = [2, 3], keepdims = 0>(l) y = MatMul(m, w)",
+            "float[N,2,H,W] x", s=ids(1), e=ids(-1), a=ids(2), w=(2, 3),
+        ),
+        "H > 2",
+    ),
     "edges": (between('p = Pad <mode = "edge">(h, f)', f=ids(0, 0, 2, -1, 0, 0, 0, 3)), "W > 1"),
     "wrapped": (between('p = Pad <mode = "wrap">(h, f)', f=ids(0, 0, 2, 1, 0, 0, 1, 3)), "H > 1, W > 2"),
     "wrapped on a fixed axis, twice around": (

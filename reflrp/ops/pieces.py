@@ -36,7 +36,7 @@ class Pieces(Routing):
     def transpose(self, R: Array, *xs: Array) -> tuple[Array, ...]:
         """Return R added up at the entries it came from."""
         for axis, pieces in self._axes[::-1]:
-            shape = (*self.source[: axis + 1], *R.shape[axis + 1 :])
+            shape = (*R.shape[:axis], self.source[axis], *R.shape[axis + 1 :])
             start, parts = 0, list[Array]()
             for piece in pieces:
                 stop = whole(entries(piece, self.source[axis]) + start)

@@ -8,6 +8,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO
 from reflrp.arrays.tracing.dims import broadcast_shapes
+from reflrp.arrays.tracing.spans import check_room
 from reflrp.importer.builders.linear import diagonal, multiply
 from reflrp.importer.geometry import average_share, counted, pool_windows
 from reflrp.importer.plumbing import Winners
@@ -88,8 +89,15 @@ def _axes(site: Site) -> tuple[int, ...]:
     return tuple(sorted(site.axis(a, x.ndim) for a in axes))
 
 
+def _none(x: Ref, axes: tuple[int, ...]) -> bool:
+    """Return whether axes have no entries; of open lengths, those for which that is so are left out."""
+    for axis in axes:
+        check_room(x.shape[axis], 1)
+    return not prod(x.shape[axis] for axis in axes)
+
+
 def _sum_axes(site: Site, x: Ref, axes: tuple[int, ...], keepdims: bool, *, mean: bool, part: str = "") -> Ref:
-    if mean and not prod(x.shape[a] for a in axes):
+    if mean and _none(x, axes):
         raise Unbuildable("it takes the mean of no entries")
     return site.emit(SumAxes(ONE, ZERO, x.shape, axes=axes, keepdims=keepdims, mean=mean), x, part=part)
 
@@ -120,7 +128,7 @@ def reduce_min(site: Site) -> Ref:
 
 def _extreme(site: Site, x: Ref, part: str = "") -> Ref:
     axes = _axes(site)
-    if not prod(x.shape[a] for a in axes):
+    if _none(x, axes):
         raise Unbuildable("it takes the maximum or minimum of no entries")
     op = MaxAxes(ONE, ZERO, x.shape, axes=axes, keepdims=bool(site.attr("keepdims", 1)))
     return site.emit(op, x, part=part) if axes else x
