@@ -77,7 +77,9 @@ def keeper(
 ) -> Callable[[str], bool]:
     """Return whether to keep a value's relevance, as a function of its name."""
     if layers is None or isinstance(layers, bool | np.bool_):
-        return lambda name: bool(layers)
+        # a graph also holds values of what was stripped from it, or joined to a layer
+        made = {*graph.inputs, *(node.output for node in graph.nodes)} if layers else set[str]()
+        return made.__contains__
     return matching(checks.texts("layers", layers), graph, "layers", elsewhere).__contains__
 
 
