@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import numpy as np
 
 from reflrp.errors import InputError
 from reflrp.ground import checks
+from reflrp.ground.patterns import fits
 from reflrp.ir import Graph, Shape
 from reflrp.ops.conv import Conv, ConvTranspose, WindowMean
 from reflrp.ops.linear import Dense, LeftDense
@@ -33,9 +33,15 @@ def matching(patterns: Sequence[str], graph: Graph, argument: str, elsewhere: Co
         labels[node.output] = {node.output, node.name, *node.onnx}
     for alias, value in graph.aliases.items():
         labels.get(value, set()).add(alias)
-    found = {p: {v for v, names in labels.items() if any(fnmatchcase(n, p) for n in names)} for p in patterns}
+    found = {p: {v for v, names in labels.items() if any(fits(p, n) for n in names)} for p in patterns}
     missing = [p for p, values in found.items() if not values]
-    unmatched = [p for p in missing if not any(fnmatchcase(n, p) for n in elsewhere)]
+    unmatched = [p for p in missing if not any(fits(p, n) for n in elsewhere)]
+    beside = [p for p in unmatched if any(fits(p, n) for n in graph.names)]
+    if beside:
+        raise InputError(
+            f"{argument}={beside} are no values on the way to the output that is explained: it does not read them, or they are "
+            "stripped, folded or part of a recognised node"
+        )
     if unmatched:
         raise InputError(f"{argument}={unmatched} match no value or node; Model.summary() lists their names")
     return set().union(*found.values())
@@ -71,7 +77,9 @@ def keeper(
 ) -> Callable[[str], bool]:
     """Return whether to keep a value's relevance, as a function of its name."""
     if layers is None or isinstance(layers, bool | np.bool_):
-        return lambda name: bool(layers)
+        # a graph also holds values of what was stripped from it, or joined to a layer
+        made = {*graph.inputs, *(node.output for node in graph.nodes)} if layers else set[str]()
+        return made.__contains__
     return matching(checks.texts("layers", layers), graph, "layers", elsewhere).__contains__
 
 

@@ -267,6 +267,7 @@ def test_the_span_is_what_lies_between_given_values():
         ("epsilon", "nope.npz", "nope.npz"),
         ("epsilon", {"x": np.full_like(X, np.nan)}, "a NaN or an infinity"),
         ("epsilon", reflrp.explain(CNN, X + 1, "epsilon"), "not of these inputs"),
+        ("epsilon", reflrp.explain(CNN, X, "epsilon", conditions={"r": [1]}), "has conditions .'r:condition'"),
     ],
 )
 def test_what_cannot_be_compared(a, b, why):
@@ -292,6 +293,9 @@ def test_pictures_and_pages(tmp_path):
     assert "<table" in c._repr_html_()
     with pytest.raises(reflrp.InputError, match="sample=7"):
         c.plot(sample=7)
+    inner = reflrp.compare(CNN, X, "epsilon", {"r": 2 * reflrp.explain(CNN, X, "epsilon", layers="r").layers["r"]})
+    page = inner.to_html()
+    assert ("<table" in page, "<img" in page) == (True, False), "no input's relevance to draw"
 
 
 def test_clauses_of_causes_are_in_the_specification():

@@ -156,6 +156,28 @@ def test_names_that_take_no_rule_are_a_note(rules):
     )
 
 
+def test_names_with_brackets_are_names():
+    """A name is itself before it is a pattern: exporters number the turns of a loop in brackets."""
+    proto, x = build(RESNET), np.ones((1, 2, 6, 6), np.float32)
+    for node in proto.graph.node:
+        node.name = "while[3]/conv1" if node.name == "conv1" else node.name
+    alpha = captum.Alpha1_Beta0_Rule()
+    for rules in ({"while[3]/conv1": Flat(), "*": Epsilon()}, captum.LRP({"while[3]/conv1": alpha}, functions=["add"])):
+        assert reflrp.Explainer(proto, rules)(x).rules["while[3]/conv1"] in (Flat(), alpha)
+    e = reflrp.explain(proto, x, "epsilon", layers="while[3]/conv1", conditions={"while[3]/conv1": [0]})
+    assert len(e.layers) == 1
+
+
+def test_names_of_what_another_output_needs_are_names():
+    """Names that import makes, as `q:reciprocal`, of a node that this output does not read."""
+    proto = model("h = MatMul(x, w) y = Relu(h) q = Div(y, h)", w=(4, 3))
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("q", onnx.TensorProto.FLOAT, ["N", 3]))
+    e = reflrp.explain(proto, np.ones((2, 4), np.float32), {"q:reciprocal": Pass(), "*": Epsilon()}, output="y")
+    assert "no node that takes a rule is named 'q:reciprocal'" in e.notes
+    with pytest.raises(RuleError, match="did you mean 'q:reciprocal'"):
+        reflrp.explain(proto, np.ones((2, 4), np.float32), {"q:reciprocol": Pass(), "*": Epsilon()}, output="y")
+
+
 def test_names_in_branches_are_names():
     """The branch that is not taken has its names, too."""
     then, other = (

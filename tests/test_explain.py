@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from maps import dyadic
+from models import model
 from nets import MLP, build, net
 
 import reflrp
@@ -218,6 +219,17 @@ def test_all_inner_values():
 )
 def test_some_inner_values(layers, names):
     assert set(reflrp.explain(mlp(), X, layers=layers).layers) == names
+
+
+def test_all_inner_values_are_those_on_the_way():
+    """What is stripped, joined to a layer or not read has no relevance to show, and none that is 0."""
+    proto = model("m = MatMul(x, w) z = Add(m, b) y = Softmax(z)", w=(4, 3), b=(3,))
+    e = reflrp.explain(proto, np.ones((2, 4), np.float32), "epsilon", layers=True)
+    assert set(e.layers) == {"z"}
+    assert np.allclose(e.layers["z"].sum(axis=1), e.output.max(axis=1))
+    for name in ("m", "y", "Softmax_*"):
+        with pytest.raises(InputError, match=r"no values on the way to the output that is explained"):
+            reflrp.explain(proto, np.ones((2, 4), np.float32), "epsilon", layers=[name])
 
 
 def test_patterns_that_match_nothing():

@@ -430,6 +430,18 @@ def test_zennit_0_5_1_divides_once_more():
         np.testing.assert_allclose(exact.relevance, got.relevance[:1], atol=1e-9)
 
 
+def test_zennit_0_5_1_says_that_it_found_none_to_merge():
+    net = model(
+        "h = Conv(x, w, b) r = Relu(h) f = Flatten(r) y = MatMul(f, d)",
+        "float[N,1,3,3] x",
+        w=(2, 1, 2, 2),
+        b=(2,),
+        d=(8, 3),
+    )
+    ours = z.EpsilonPlus(canonizers=[z.SequentialMergeBatchNorm("0.5.1")])
+    assert "no BatchNormalization follows its layer" in " ".join(reflrp.explain(net, np.ones((1, 1, 3, 3)), ours).notes)
+
+
 def test_merged_batchnorm_is_exact():
     net, x = nets.net("resnet")
     merged = reflrp.explain(net, x, z.EpsilonPlus(canonizers=[z.SequentialMergeBatchNorm()]))

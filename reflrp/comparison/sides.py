@@ -184,7 +184,13 @@ def ruled(name: str, value: Any, setting: Setting) -> Ruled:
 
 
 def _explained(title: str, e: Explanation, feeds: Mapping[str, np.ndarray]) -> Given:
-    """Return the relevance of an explanation. Raises InputError for one of other inputs."""
+    """Return the relevance of an explanation. Raises InputError for one of other inputs, and for a part of one."""
+    parts = [n for n in e.conservation if n.endswith(":condition") and n not in e.rules]
+    if parts:
+        raise InputError(
+            f"{title} has conditions ({', '.join(map(repr, parts[:3]))}), which keep relevance from nodes that no rule is to blame "
+            "for; give one without conditions="
+        )
     for name, x in e.inputs.items():
         mine = feeds.get(name)
         if (

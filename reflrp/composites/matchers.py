@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from reflrp.errors import RuleError
 from reflrp.ground import checks
 from reflrp.ground.caches import Kept
+from reflrp.ground.patterns import fits
 from reflrp.ir import KINDS, UNRULED, WEIGHTED, Graph, Node
 from reflrp.passes.preprocessing import preprocessing
 from reflrp.passes.recurrence import recurring
@@ -178,7 +178,7 @@ class NameMatcher(Matcher):
 
     def __call__(self, node: Node, survey: Survey) -> bool:
         """Return whether any of the node's names fits."""
-        return any(fnmatchcase(n, self.pattern) for n in node.names)
+        return any(fits(self.pattern, n) for n in node.names)
 
 
 @dataclass(frozen=True)

@@ -156,8 +156,7 @@ class Programs:
             if k in found or k in program.carriers
         }
         reached = {k: to_host(v) for k, v in found.items() if keep(k)}
-        made = {k: graph.values[k] for k in (*graph.inputs, *(n.output for n in graph.nodes))}
-        unreached = {k: np.zeros(v.shape, y.dtype) for k, v in made.items() if v.active and keep(k)}
+        unreached = {k: np.zeros(v.shape, y.dtype) for k, v in graph.values.items() if v.active and keep(k)}
         inner = {k: v for k, v in {**unreached, **reached}.items() if k not in relevances}
         return self.answer(program, cut, start, relevances, inner, rows)
 

@@ -95,8 +95,8 @@ def _finish(source: Source, work: Construction, lost: Mapping[str, str]) -> Grap
         tuple(dict.fromkeys(work.notes)),
         names=frozenset(_all_names(source.nodes)),
     )
-    found = by_hand(dequantised(graph))
-    return replace(found, names=found.names.union(*(n.names for g in (graph, found) for n in g.nodes)))
+    whole = by_hand(dequantised(graph))
+    return replace(whole, names=whole.names.union(*(n.names for g in (graph, whole) for n in g.nodes)))
 
 
 def _all_names(nodes: Iterable[OnnxNode], prefix: str = "") -> Iterator[str]:

@@ -54,17 +54,14 @@ def html(c: Comparison) -> str:
 
 
 def page(c: Comparison, path: str | Path | None = None) -> str:
-    """Return a page of its own, with a picture; with `path`, also write it."""
+    """Return a page of its own, with a picture where both sides have an input's relevance; with `path`, also write it."""
     place = None if path is None else checks.path("path", path)
-    file = BytesIO()
-    plot(c).savefig(file, format="png", dpi=110)
-    picture = b64encode(file.getvalue()).decode("ascii")
     title = escape(inline(f"{c.a} against {c.b}"))
     whole = (
         f'<!doctype html><html><head><meta charset="utf-8"><title>{title}</title>'
         "<style>body{font:14px sans-serif;margin:2em;color:#333}table{border-collapse:collapse;margin:1em 0}"
         "td,th{padding:2px 10px;text-align:left}</style></head>"
-        f'<body><h1>{title}</h1><img alt="both relevances" src="data:image/png;base64,{picture}">{html(c)}</body></html>'
+        f"<body><h1>{title}</h1>{_picture(c)}{html(c)}</body></html>"
     )
     if place is not None:
         write_beside(place, lambda file: file.write(whole.encode("utf-8", "backslashreplace")))
@@ -137,6 +134,19 @@ def _short(rule: str) -> str:
     return rule if len(rule) <= LONGEST else f"{rule[: LONGEST - 3]}..."
 
 
+def _picture(c: Comparison) -> str:
+    if not _drawn(c):
+        return ""
+    file = BytesIO()
+    plot(c).savefig(file, format="png", dpi=110)
+    return f'<img alt="both relevances" src="data:image/png;base64,{b64encode(file.getvalue()).decode("ascii")}">'
+
+
+def _drawn(c: Comparison) -> list[str]:
+    """Return the inputs of which both sides have the relevance."""
+    return [k for k in c.relevances["a"] if k in c.relevances["b"]]
+
+
 def plot(c: Comparison, path: str | Path | None = None, *, sample: int = 0) -> Figure:
     """Draw both relevances of one sample, their difference, and what arrives and is added along the network.
 
@@ -163,7 +173,7 @@ def plot(c: Comparison, path: str | Path | None = None, *, sample: int = 0) -> F
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    names = [k for k in c.relevances["a"] if k in c.relevances["b"]]
+    names = _drawn(c)
     if not names:
         raise InputError("one side has no relevance of an input, so there is nothing to draw")
     figure = Figure(figsize=(10.5, 3.1 * len(names) + 3.0), layout="constrained")

@@ -4,6 +4,7 @@ import copy
 import functools
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -152,6 +153,21 @@ def test_what_zennit_051_merges(net: str, composite: str, exporter: str) -> None
     assert 1e-7 < np.abs(exact - want).max() / np.abs(want).max() < 1e-2
     with pytest.raises(reflrp.RuleError, match="and this zennit does not"):
         dialect.to_zennit(ours, case.onnx, case.net, zennit)
+
+
+def test_what_the_file_has_merged_is_not_divided(tmp_path: Path) -> None:
+    """zennit 0.5.1 divides by sqrt(1 + eps) at a BatchNorm that the file no more has: the notes name it."""
+    case, theirs = nets.case("vgg_bn", "trace"), composites.EpsilonPlus()
+    theirs.canonizers = [canonizers.SequentialMergeBatchNorm()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(case.net, (case.x,), tmp_path / "m.onnx", dynamo=False)
+    with patch.object(canonizers.MergeBatchNorm, "merge_batch_norm", staticmethod(MERGE)):
+        notes = [
+            " ".join(reflrp.explain(file, case.x.numpy(), read(theirs, file, case.net), init="one", strip=False).notes)
+            for file in (case.onnx, tmp_path / "m.onnx")
+        ]
+    assert ["merged in the file already" in note for note in notes] == [False, True]
 
 
 def test_a_merge_of_a_users_own() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from reflrp.composites import REGISTRY, Composite, Pairs
@@ -16,6 +15,7 @@ from reflrp.dialects.captum.rules import CaptumRule, EpsilonRule, IdentityRule
 from reflrp.dialects.zennit.naming import matcher, names_of, unnamed
 from reflrp.errors import RuleError
 from reflrp.ground import checks
+from reflrp.ground.patterns import fits
 from reflrp.ir import UNRULED, Graph, Node
 from reflrp.passes.readers import READ
 from reflrp.rules.base import Rule
@@ -33,7 +33,7 @@ class _At(Matcher):
 
     def __call__(self, node: Node, survey: Survey) -> bool:
         """Return whether the node has the name."""
-        return any(fnmatchcase(n, self.pattern) for n in names_of(node))
+        return any(fits(self.pattern, n) for n in names_of(node))
 
 
 class LRP(Composite):
