@@ -97,8 +97,6 @@ def _traced(
     axis = turned(y.shape) if order.turned is None else order.turned
     R, added = seeded(y, trace, order.target, order.init, axis)
     R = bounded(R, trace)
-    if is_symbolic(R):
-        trace.starts.add(id(R.term))
     _check_names(source.proto, [a[0] for a in added])
     matches = keeper(order.layers, graph)
 
@@ -160,7 +158,6 @@ def _written(
     known, sums = accounts(rows) if order.ledger else (None, [])
     if order.init != "signs":  # an explainer gives the same to the last bit with its ledger and without
         writer.expect(R.term for R in found.values() if is_symbolic(R))
-    writer.bounded.see([*(R.term for R in found.values() if is_symbolic(R)), *sums])
     batch = _batch_name(proto, trace)
     for name, dtype, shape in added:
         proto.graph.input.append(_port(name, dtype, shape, batch))

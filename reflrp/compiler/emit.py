@@ -13,7 +13,6 @@ from reflrp.arrays.symbolic import argument
 from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import Dim, symbols_of
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
-from reflrp.compiler.bounded import Bounded
 from reflrp.compiler.constants import Constants
 from reflrp.compiler.extents import Lengths
 from reflrp.compiler.fusing import fused, users_of
@@ -47,7 +46,6 @@ class Writer(Lengths):
         self.lengths_made: dict[tuple[str, ...], str] = {}
         self.users: Counter[int] = Counter()
         self.fusions: dict[int, Term | None] = {}
-        self.bounded = Bounded(trace)
 
     def name(self, op: str) -> str:
         """Return a new name."""
@@ -60,7 +58,7 @@ class Writer(Lengths):
 
     def _fused(self, term: Term) -> Term | None:
         if id(term) not in self.fusions:
-            self.fusions[id(term)] = fused(term, self.users, self.bounded)
+            self.fusions[id(term)] = fused(term, self.users)
             self.held.append(term)
         return self.fusions[id(term)]
 

@@ -8,8 +8,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from reflrp.arrays.tracing.terms import Term
-from reflrp.compiler.bounded import Bounded
-from reflrp.compiler.minimal import faster
 
 
 def users_of(roots: Iterable[Term]) -> Counter[int]:
@@ -26,13 +24,7 @@ def users_of(roots: Iterable[Term]) -> Counter[int]:
     return found
 
 
-def fused(term: Term, users: Counter[int], bounded: Bounded) -> Term | None:
-    """Return what stands for a term: a layer with what is added to it, or one by minimal filtering."""
-    found = _stepped(term, users)
-    return faster(term, bounded) if found is None else found
-
-
-def _stepped(term: Term, users: Counter[int]) -> Term | None:
+def fused(term: Term, users: Counter[int]) -> Term | None:
     """Return (L + b) + c as L + (b + c) where c > 0 and L + b >= 0, and max(L + b, 0) + c as max(L + (b + c), c).
 
     Only for a convolution L, whose bias and bounds runtimes take into it, and where no other term reads what lies between.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -23,7 +22,6 @@ from reflrp.compiler.opening import LateDiagonal
 from reflrp.compiler.plumbing import plumbed
 from reflrp.compiler.source import OLDEST
 from reflrp.engine import Program, Values, rule_name
-from reflrp.engine.gated import multiple_values
 from reflrp.errors import InputError, ReflrpError
 from reflrp.importer.tokens import ENTRYWISE, Sharing
 from reflrp.ir import Graph, Node, Op, Shape, arrays_of
@@ -45,11 +43,6 @@ class Tracer(Program):
     opset: int = OLDEST
     ledger: bool = False
     real: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
-
-    @cached_property
-    def multiples(self) -> set[str]:
-        """The values whose relevance is a multiple of theirs; that of the outputs is what it starts from."""
-        return multiple_values(self.graph, self.rules)[0]
 
     def _absorbed(self, r: Array, y: Array) -> list[Any] | None:
         return [] if self.ledger else None
@@ -102,8 +95,6 @@ class Tracer(Program):
             return
         if getattr(op, "gated", False) and is_symbolic(r):
             z.term.trace.gates.setdefault(id(r.term), []).append((z.term, 1))
-        if is_symbolic(r) and node.output in self.multiples:
-            z.term.trace.multiples[id(r.term)] = z.term
         if isinstance(op, Conv | Dense):
             layer = op(op.join(tuple(values[i] for i in node.inputs)), op.w)
             affine.know(z.term, layer.term, np.zeros((), np.float32) if op.b is ZERO else np.asarray(op.b))

@@ -18,11 +18,6 @@ def gated_values(graph: Graph, rules: Mapping[str, Rule]) -> set[str]:
     Such a value feeds only rectifiers with the rule Pass, and all readers of these give relevance that is a multiple
     of their input; so where the rectifier is off, no relevance arrives.
     """
-    return multiple_values(graph, rules)[1]
-
-
-def multiple_values(graph: Graph, rules: Mapping[str, Rule]) -> tuple[set[str], set[str]]:
-    """Return the values whose relevance provably is a multiple of theirs, and those of which it is one of their positive part."""
     consumers, outputs = graph.consumers(), {graph.resolve(o) for o in graph.outputs}
     multiple: set[str] = set()
     gated: set[str] = set()
@@ -34,7 +29,7 @@ def multiple_values(graph: Graph, rules: Mapping[str, Rule]) -> tuple[set[str], 
             multiple.add(name)
         if all(_is_gate(node, rules.get(node.name), multiple) for node in readers):
             gated.add(name)
-    return multiple, gated
+    return gated
 
 
 def _gives_multiples(node: Node, rule: Rule | None, multiple: set[str]) -> bool:

@@ -80,7 +80,6 @@ class Trace:
 
     `affine` has the values of layers that are known with their weights (`tracing/affine.py`), `known` the same by the id of a
     value's term. `gates` has, by the id of a term, others and a sign: it vanishes where they have not that sign.
-    `multiples` has what relevance is a multiple of, and `starts` what it starts from, by ids (`compiler/bounded.py`).
     """
 
     lengths: dict[str, tuple[Term, int, int, int]] = field(default_factory=dict)
@@ -92,8 +91,6 @@ class Trace:
     affine: dict[Hashable, list[Any]] = field(default_factory=dict, repr=False)
     known: dict[int, Any] = field(default_factory=dict, repr=False)
     gates: dict[int, list[tuple[Term, int]]] = field(default_factory=dict, repr=False)
-    multiples: dict[int, Term] = field(default_factory=dict, repr=False)
-    starts: set[int] = field(default_factory=set, repr=False)
 
     def make(
         self,

@@ -87,7 +87,7 @@ def conv_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
     s, w = _unscaled(s, w)
     s, turned = laid_out(s, windows.out), windows.mirrored
     if turned is not None:
-        return conv(s, derived(w, partial(kernels.mirror, groups=groups)), turned, groups)
+        return conv(s, _derived(w, partial(kernels.mirror, groups=groups)), turned, groups)
     if not is_open(windows.size) and _few(w, windows, groups):
         found = by_phases(s, w, windows)
         if found is not None:
@@ -135,9 +135,9 @@ def _unscaled(s: Term, w: Term) -> tuple[Term, Term]:
     if w.value is None:
         return s, w
     if s.op == "Neg":
-        return s.inputs[0], derived(w, partial(scaled, factor=-1.0))
+        return s.inputs[0], _derived(w, partial(scaled, factor=-1.0))
     if s.op == "Mul" and s.inputs[1].doubling:
-        return s.inputs[0], derived(w, partial(scaled, factor=s.inputs[1].uniform))
+        return s.inputs[0], _derived(w, partial(scaled, factor=s.inputs[1].uniform))
     return s, w
 
 
@@ -166,7 +166,7 @@ def by_phases(s: Term, w: Term, windows: Windows) -> Term | None:
     end = tuple(q + d - n for q, d, n in zip(rows, ahead, windows.out, strict=True))
     if min((*windows.begin, *begin, *end)) < 0:
         return None
-    kernel = derived(w, partial(phased, windows=windows, taps=taps))
+    kernel = _derived(w, partial(phased, windows=windows, taps=taps))
     ones = (1,) * len(taps)
     made = conv(s, kernel, type(windows)(windows.out, taps, ones, ones, begin, end), 1)
     shape = (s.shape[0], w.shape[1], *(stride * q for q in rows))
@@ -186,7 +186,7 @@ def phased(w: Any, windows: Windows, taps: Shape) -> Any:
     return xp.reshape(xp.permute_dims(turned, (3, 5, 1, 0, 2, 4)), (stride**2 * c, o, *taps))
 
 
-def derived(w: Term, function: partial[Any]) -> Term:
+def _derived(w: Term, function: partial[Any]) -> Term:
     """Return a kernel that is a function of another, and remember of what it was made."""
     trace, value = w.trace, w.value
     if value is None:
