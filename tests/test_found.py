@@ -37,14 +37,24 @@ def test_cuts_join_values_that_the_output_does_not_need(op: str) -> None:
 
 
 def test_cuts_and_values_beside_the_output() -> None:
-    """Where a reshape beside the way to the output puts the samples last, cuts were put together to another shape."""
-    proto = model(
+    """Where a reshape beside the way to the output put the samples last, cuts were put together to another shape."""
+    beside = model(
         "v = Reshape(x, s) y = Relu(x)", "float[N,2,4] x", "float[] y, float[] v", s=np.array([2, 4, -1], np.int64)
     )
     x, init = draw(2, 2, 4), np.ones((2, 2, 4))
-    whole = reflrp.Explainer(proto, "epsilon", output="y")(x, init=init, layers=True)
-    assert whole.layers["v"].shape == (2, 4, 2)
-    cut = reflrp.Explainer(proto, "epsilon", output="y", batch_size=1)
+    whole = reflrp.Explainer(beside, "epsilon", output="y")(x, init=init, layers=True)
+    assert set(whole.layers) == {"y"}, "values beside the way have no relevance"
+    cut = reflrp.Explainer(beside, "epsilon", output="y", batch_size=1)
     with pytest.raises(reflrp.InputError, match="batch_size=1 would change the answer"):
         cut(x, init=init, layers=True)
     assert np.array_equal(cut(x, init=init).relevance, whole.relevance)
+
+
+def test_cuts_of_values_that_hold_samples_last() -> None:
+    """On the way to the output, such a value keeps a batch from being cut."""
+    shapes = {"s": np.array([2, 4, -1], np.int64), "t": np.array([-1, 2, 4], np.int64)}
+    proto = model("v = Reshape(x, s) u = Reshape(v, t) y = Relu(u)", "float[N,2,4] x", "float[] y", **shapes)
+    x, init = draw(2, 2, 4), np.ones((2, 2, 4))
+    assert reflrp.explain(proto, x, "epsilon", init=init, layers=True).layers["v"].shape == (2, 4, 2)
+    with pytest.raises(reflrp.InputError, match="batch_size=1 would change the answer"):
+        reflrp.Explainer(proto, "epsilon", batch_size=1)(x, init=init, layers=True)
