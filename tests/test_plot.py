@@ -107,6 +107,8 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
             e.plot(tmp_path / "a.png")
         with pytest.raises(reflrp.InputError):
             e.tokens(path=tmp_path / "a.png")
+    with pytest.raises(reflrp.InputError, match="not proven"):  # a file may say so of too short an axis
+        Explanation({"x": one}, np.ones((2, 3)), (), {}, Ledger((), 0.0), {}, (), {}, {"x": {"sample": 0}}).plot()
     for shape in ((1, 0), (1, 0, 3), (1, 3, 0), (1, 0, 4, 4), (1, 3, 0, 4), (1, 0, 0)):
         with pytest.raises(reflrp.InputError, match="nothing to draw"):
             explanation({"x": np.zeros(shape)}).plot()

@@ -26,13 +26,14 @@ def count_of(e: Explanation) -> int:
 def axis_of(e: Explanation, name: str, shape: tuple[int, ...], time_first: bool | None = None) -> int | None:
     """Return the axis of an input or inner value that the samples are on; None where they have none, or it is unknown.
 
-    What is proven counts, then what the user told. Of one sample alone it is any axis of length 1. Where nobody looked, as in
-    a file of an earlier version, it is the first, if that is long enough.
+    What is proven counts, but of a file that contradicts itself; then what the user told. Of one sample alone it is any axis of
+    length 1. Where nobody looked, as in a file of an earlier version, it is the first, if that is long enough.
     """
     count = count_of(e)
     known = {} if e.layout is None else e.layout.get(name, {})
     if "sample" in known:
-        return known["sample"]
+        axis = known["sample"]
+        return axis if axis is None or _fits(shape, axis, count) else None
     if time_first is not None:
         return int(time_first) if _fits(shape, int(time_first), count) else None
     if count == 1:
