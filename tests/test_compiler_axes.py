@@ -14,6 +14,7 @@ from reflrp import rules
 from reflrp.arrays.tracing.dims import Divided, check_same, length
 from reflrp.arrays.tracing.residues import substituted
 from reflrp.composites import Composite, op_type, uniform
+from reflrp.ops.pieces import Pieces
 
 ids = models.ints
 SIZES = [(1 + (h + w) % 3, h, w) for h in (1, 2, 3, 4, 7, 8, 13) for w in (1, 2, 5, 6, 12)]
@@ -262,3 +263,20 @@ def test_first_axes_that_the_file_calls_otherwise_are_one_where_the_caller_says_
         assert part(R, wanted[name]) < 2e-3
     with pytest.raises(Exception, match="Non-zero status code"):
         session.run(None, {**feeds, "b": feeds["b"][:1]})
+
+
+@pytest.mark.parametrize("way", ["forward", "transpose"])
+def test_slices_that_move_anything_elsewhere_than_the_engine_are_refused(way, monkeypatch):
+    """The values, or the relevance: a forward pass alone that is right says nothing of the way back."""
+    own = getattr(Pieces, way)
+
+    def turned(self, *xs):
+        found = own(self, *xs)
+        return found[..., ::-1] if way == "forward" else (found[0][..., ::-1],)
+
+    proto, _ = NETS["reflected"]
+    shapes = {"x": ("N", 2, "H", "W")}
+    reflrp.compile(proto, "epsilon", shapes=shapes)
+    monkeypatch.setattr(Pieces, way, turned)
+    with pytest.raises(reflrp.InputError, match="'?Pad|another"):
+        reflrp.compile(proto, "epsilon", shapes=shapes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import attention_net as net
 import numpy as np
 import pytest
+from models import draw, model
 from onnx import helper
 from test_attention import assert_formulas
 from test_recurrent import wrapped
@@ -158,3 +159,15 @@ def test_attention_as_a_plain_gradient():
     e = reflrp.explain(net.model(w), x, rules=pnpxai.LRPUniformEpsilon(attention="gradient"), init="one")
     kinds = {name: type(rule).__name__ for name, rule in e.rules.items()}
     assert kinds["Softmax:p"] == kinds["MatMul:h"] == kinds["MatMul:s"] == "Gradient"
+
+
+def test_a_layer_norm_over_several_axes_is_refused():
+    """pnpxai 0.1.4 takes the mean of the whole batch there: one sample's relevance goes to another."""
+    flat, both = (f"y = LayerNormalization <axis = {axis}>(x, g, b)" for axis in (2, 1))
+    x = draw(2, 3, 4)
+    of_rows = model(flat, "float[N,3,4] x", g=(4,), b=(4,))
+    assert reflrp.explain(of_rows, x, pnpxai.LayerNormRule(), init=x).relevance.shape == x.shape
+    of_all = model(both, "float[N,3,4] x", g=(3, 4), b=(3, 4))
+    for rules in ({"y": pnpxai.LayerNormRule()}, pnpxai.LRPEpsilonPlus()):
+        with pytest.raises(reflrp.RuleError, match="one axis"):
+            reflrp.explain(of_all, x, rules, init=x)

@@ -10,7 +10,7 @@ import numpy as np
 
 from reflrp.arrays.kernels import Windows
 from reflrp.arrays.tracing.dims import Dim, example
-from reflrp.ir import Op
+from reflrp.ir import Op, Shape
 from reflrp.ops.openmaps import OpenAxisMap, OpenMean, OpenSum, Stretch
 from reflrp.ops.picking import Index, Take
 from reflrp.ops.pieces import Pieces, Regrouped, Repeated
@@ -18,12 +18,25 @@ from reflrp.ops.routing import Slice
 
 
 def moves_alike(op: Op, twin: Op) -> bool:
-    """Return whether slices, at the example, move entries as a table of numbers does: both are run on the entries' numbers."""
+    """Return whether slices, at the example, move entries and their relevance as a table of numbers does.
+
+    Both are run on the entries' numbers: there, and back on those of the outputs.
+    """
     if not isinstance(op, Slice | Pieces | Regrouped | Repeated) or not isinstance(twin, Index | Take):
         return False
     own = at_example(op)
-    numbers = np.arange(prod(twin.source)).reshape(twin.source)
-    return own.source == twin.source and bool(np.array_equal(own.forward(numbers), twin.forward(numbers)))
+    if own.source != twin.source:
+        return False
+    x = _numbers(twin.source)
+    y, wanted = own.forward(x), twin.forward(x)
+    if not np.array_equal(y, wanted):
+        return False
+    R = _numbers(wanted.shape)
+    return all(map(np.array_equal, own.transpose(R, x), twin.transpose(R, x)))
+
+
+def _numbers(shape: Shape) -> np.ndarray:
+    return np.arange(prod(shape), dtype=float).reshape(shape)
 
 
 def as_fixed(op: Op) -> Op:

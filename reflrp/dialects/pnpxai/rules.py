@@ -18,15 +18,16 @@ class LayerNormRule(r.LinearRule):
     """R = x * J^T (R / st(y')),  y' = w (x - mean x) / sqrt(var_1 x + eps) + b.
 
     var_1 is divided by n - 1, and held constant; the layer's own output is not y', but divides by n.
-    Bias and stabiliser absorb.
+    Bias and stabiliser absorb. Over several axes pnpxai takes both statistics of the whole batch; that is refused.
     """
 
     stabilizer: StabilizerLike = 1e-6
     serves: ClassVar[frozenset[str]] = frozenset({"normaliser"})
+    only: ClassVar[str] = "LayerNorms over one axis (over several, pnpxai takes the statistics of the whole batch)"
 
     def fits(self, node: Node) -> bool:
-        """Return whether the node is a LayerNorm."""
-        return isinstance(node.op, Standardise) and node.op.center
+        """Return whether the node is a LayerNorm over one axis."""
+        return isinstance(node.op, Standardise) and node.op.center and len(node.op.axes) == 1
 
     def __call__(self, L: Any, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
