@@ -13,7 +13,7 @@ from nets import build
 import reflrp
 from reflrp import rules
 from reflrp.arrays.kernels import Windows, conv, conv_transpose
-from reflrp.arrays.tracing import affine, arithmetic, choices
+from reflrp.arrays.tracing import affine, choices, derived, operators
 from reflrp.arrays.tracing import windows as traced
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.composites import Composite, first, kind, uniform
@@ -161,7 +161,38 @@ def test_without_a_look_at_the_digits_the_saved_pass_would_be_wrong(monkeypatch)
     composite = Composite(((kind("conv"), rules.AlphaBeta()), *uniform(rules.Epsilon()).pairs))
     monkeypatch.setattr(choices, "APART", -1)
     assert taken(reflrp.compile(proto, composite), x) == [True]
-    assert off(proto, {"x": x}, composite)["relevance/x"].ours > 0.1
+    assert not off(proto, {"x": x}, composite)["relevance/x"].ours < 0.1  # NaN where z - z+ is 0
+
+
+def readers(graph, name):
+    """The operators that read a value, in the branches of a choice too."""
+    bodies = [a.g for n in graph.node for a in n.attribute if a.type == onnx.AttributeProto.GRAPH]
+    return [n.op_type for n in graph.node if name in n.input] + [r for body in bodies for r in readers(body, name)]
+
+
+@pytest.mark.parametrize("rule", [rules.AlphaBeta(), rules.AlphaBeta(3, 2), rules.AlphaBeta(2, 1, stabilizer=0.1)])
+def test_behind_a_gate_the_difference_is_that_of_the_rectified_output(rule):
+    """Then nothing but the rectifier reads what the layer gives, so that runtimes make the two in one."""
+    proto, x = behind_a_rectifier(1)
+    composite = Composite(((kind("conv"), rule), *uniform(rules.Norm()).pairs))
+    written = reflrp.compile(proto, composite)
+    assert readers(written.graph, "c") == ["Relu"]
+    assert taken(written, x) == [True]
+    x[1], x[2, :, 2:] = 0, 0
+    check(proto, {"x": x}, composite, layers=True)
+
+
+def test_without_a_gate_the_difference_is_that_of_the_output_itself():
+    """Relevance of another branch arrives where z <= 0 too."""
+    layer = "r = Relu(x) c = Conv<pads = [1, 1, 1, 1]>(r, w, b)"
+    body = f"{layer} s = Sigmoid(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(s)"
+    rng = np.random.default_rng(0)
+    w, b = rng.standard_normal((4, 16, 3, 3)).astype(np.float32), np.tile([0.1, -0.1], 2).astype(np.float32)
+    proto, x = model(body, "float[N,16,6,6] x", w=w, b=b), abs(rng.standard_normal((3, 16, 6, 6))).astype(np.float32)
+    composite = Composite(((kind("conv"), rules.AlphaBeta()), *uniform(rules.Norm()).pairs))
+    written = reflrp.compile(proto, composite)
+    assert sorted(readers(written.graph, "c")) == ["Sigmoid", "Sub", "Sub"]
+    check(proto, {"x": x}, composite, layers=True)
 
 
 def test_a_choice_holds_where_nothing_arrives_at_a_layer():
@@ -234,8 +265,37 @@ def test_a_power_of_two_goes_back_in_the_kernel(alpha, left):
     numbers = {t.name: onnx.numpy_helper.to_array(t) for t in written.graph.initializer if not t.dims}
     factors = [abs(numbers[i]) for n in written.graph.node if n.op_type == "Mul" for i in n.input if i in numbers]
     negatives = [n for n in written.graph.node if n.op_type == "Neg"]
-    assert len([f for f in factors if f != choices.APART]) + len(negatives) == left
+    assert len([f for f in factors if f != 1 - choices.APART]) + len(negatives) == left
     check(proto, {"x": x}, composite, layers=True)
+
+
+@pytest.mark.parametrize("stem", ["[3, 3], pads = [1, 1, 1, 1]", "[7, 7], strides = [2, 2], pads = [3, 3, 3, 3]"])
+@pytest.mark.parametrize(("rule", "channels"), [(rules.Flat(), 1), (rules.WSquare(), 8)])
+def test_kernels_that_are_all_the_same_take_the_sum_of_the_channels(stem, rule, channels):
+    """sum_k L.T(s_k, v) = L.T(sum_k s_k, v)."""
+    body = f"c = Conv<kernel_shape = {stem}>(x, w, b) r = Relu(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(r)"
+    size = 7 if "7" in stem else 3
+    proto = model(body, "float[N,3,17,18] x", w=(8, 3, size, size), b=(8,))
+    composite = Composite(((kind("conv"), rule), *uniform(rules.Epsilon()).pairs))
+    for how in ("stored", "graph"):
+        written = reflrp.compile(proto, composite, derived=how)
+        known = onnx.shape_inference.infer_shapes(written, data_prop=True).graph
+        shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in known.value_info}
+        shapes |= {t.name: list(t.dims) for t in known.initializer}
+        (back,) = [n for n in known.node if n.op_type == "Conv" and n.name.startswith("reflrp/")][-1:]
+        assert shapes[back.input[1]][1] == channels
+        x = np.random.default_rng(0).standard_normal((2, 3, 17, 18)).astype(np.float32)
+        check(proto, {"x": x}, composite)
+
+
+def test_what_is_interleaved_is_summed_before():
+    """Alpha-beta on an input of both signs adds two transposes: one interleaving serves both."""
+    stem = "Conv<kernel_shape = [7, 7], strides = [2, 2], pads = [3, 3, 3, 3]>(x, w, b)"
+    body = f"c = {stem} r = Relu(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(r)"
+    proto = model(body, "float[N,3,18,18] x", w=(8, 3, 7, 7), b=(8,))
+    written = reflrp.compile(proto, "AlphaBeta")
+    assert [n.op_type for n in written.graph.node].count("DepthToSpace") == 2
+    check(proto, {"x": np.random.default_rng(0).standard_normal((2, 3, 18, 18)).astype(np.float32)}, "AlphaBeta")
 
 
 POOLED = """net (float[N, 2, 6, 6] x) => (float[N, 3] y)
@@ -277,7 +337,7 @@ def test_a_strided_transpose_is_one_convolution_of_all_phases(frame):
         made = made.inputs[0]
     taps, pads = made.get("kernel_shape"), made.get("pads")
     phases = conv(
-        s, traced.phased(w, windows=frame, taps=taps), Windows(frame.out, taps, (1, 1), (1, 1), pads[:2], pads[2:])
+        s, derived.phased(w, windows=frame, taps=taps), Windows(frame.out, taps, (1, 1), (1, 1), pads[:2], pads[2:])
     )
     rows = phases.reshape(2, stride, stride, 3, *phases.shape[2:]).transpose(0, 3, 4, 1, 5, 2)
     whole = rows.reshape(2, 3, stride * rows.shape[2], stride * rows.shape[4])[..., : frame.size[0], : frame.size[1]]
@@ -346,7 +406,7 @@ def test_what_a_maximum_lets_through_is_the_same_without_its_gate():
     assert all(np.array_equal(one[name], two[name]) for name in two)
 
 
-@pytest.mark.parametrize("op", sorted(arithmetic.KEEPS_SIGN - {"Cast"}))
+@pytest.mark.parametrize("op", sorted(operators.KEEPS_SIGN - {"Cast"}))
 def test_functions_that_are_said_to_keep_a_sign_keep_it(op):
     """What is never negative needs no maximum with 0; tan, say, is not of that kind."""
     x = np.linspace(0, 9, 91, dtype=np.float32)

@@ -15,20 +15,8 @@ import numpy as np
 from reflrp.arrays.tracing import affine, choices
 from reflrp.arrays.tracing.dims import broadcast
 from reflrp.arrays.tracing.moves import expand
+from reflrp.arrays.tracing.operators import BOOLEAN, FOLDED, KEEPS_SIGN, NONNEG, SIDES
 from reflrp.arrays.tracing.terms import Shape, Term, still
-
-FOLDED: dict[str, Callable[..., Any]] = {
-    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Pow": np.power, "Max": np.maximum,
-    "Min": np.minimum, "Greater": np.greater, "GreaterOrEqual": np.greater_equal, "Less": np.less,
-    "LessOrEqual": np.less_equal, "Equal": np.equal, "And": np.logical_and, "Or": np.logical_or, "Mod": np.mod,
-    "Not": np.logical_not, "Abs": np.abs, "Neg": np.negative, "Where": np.where, "Exp": np.exp, "Log": np.log,
-    "Sqrt": np.sqrt,
-}  # fmt: skip
-"""What an operator does to constants."""
-
-BOOLEAN = frozenset(["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "IsNaN", "IsInf"])
-NONNEG = frozenset(["Abs", "Exp", "Sqrt", "Relu", "Cosh", "Sigmoid"])
-KEEPS_SIGN = frozenset(["Ceil", "Floor", "Round", "Sign", "Tanh", "Erf", "Cast", "Sinh", "Atan", "Asinh"])
 
 
 def unary(op: str, x: Term) -> Term:
@@ -112,16 +100,27 @@ def _add(x: Term, y: Term) -> Term | None:
         return _kept(y, x)
     if y.uniform == 0:
         return _kept(x, y)
-    if x.op == y.op == "Mul":
-        shared = next((t for t in x.inputs if t.value is None and t in y.inputs), None)
-        if shared is not None:
-            return binary("Mul", shared, binary("Add", _other(x, shared), _other(y, shared)))
+    together = _factored(x, y)
+    if together is not None:
+        return together
     for a, b in ((x, y), (y, x)):
         chosen = choices.stabilised(a, b)
         if chosen is not None:
             return chosen
         if a.value is not None and a.shape and b.op in affine.LAYERS and broadcast(a.shape, b.shape) == b.shape:
             return _biased(b, a, a.value)
+    return None
+
+
+def _factored(x: Term, y: Term) -> Term | None:
+    """Return a s + a t as a (s + t), and what is interleaved alike as one."""
+    if x.op == y.op == "Mul":
+        shared = next((t for t in x.inputs if t.value is None and t in y.inputs), None)
+        if shared is not None:
+            return binary("Mul", shared, binary("Add", _other(x, shared), _other(y, shared)))
+    if x.op == y.op == "DepthToSpace" and x.attributes == y.attributes and x.inputs[0].shape == y.inputs[0].shape:
+        attributes: dict[str, Any] = dict(x.attributes)
+        return x.trace.make(x.op, (binary("Add", x.inputs[0], y.inputs[0]),), x.shape, **attributes)
     return None
 
 
@@ -208,13 +207,18 @@ def _gated(x: Term, y: Term) -> Term | None:
 
     It is where x vanishes unless some t > 0, and z >= t; or where x vanishes unless t < 0, and z <= t.
     """
+    whole = x.inputs[0] if x.op == "Mul" and x.inputs[1].uniform is not None else x  # a factor vanishes nowhere
+    gates = x.trace.gates.get(id(whole), ())
+    settled = choices.settled(y, gates)
+    if settled is not None:
+        return plain("Div", x, settled)
     choice = y.inputs[1] if y.op == "Add" else y
     if choice.op != "Where" or choice.inputs[0].op != "GreaterOrEqual" or choice.inputs[0].inputs[0] is not y.inputs[0]:
         return None
     z, (test, above, below) = y.inputs[0], choice.inputs
     if above.uniform is None or above.uniform <= 0 or below.uniform != -above.uniform or test.inputs[1].uniform != 0:
         return None
-    for t, sign in x.trace.gates.get(id(x), ()):
+    for t, sign in gates:
         if affine.at_least(z, t) if sign > 0 else affine.at_least(t, z):
             part = binary("Max" if sign > 0 else "Min", z, x.trace.constant(0, z.dtype))
             return plain("Div", x, binary("Add", part, above if sign > 0 else below))
@@ -270,10 +274,6 @@ SIMPLER: dict[str, Callable[[Term, Term], Term | None]] = {
     "Add": _add, "Sub": _sub, "Mul": _mul, "Div": _div, "Pow": _pow, "Max": _max, "Min": _min, "GreaterOrEqual": _at_least,
     "Less": _below,
 }  # fmt: skip
-
-
-SIDES = {"Greater": 1, "Less": -1}
-"""The sign that a number has where such a comparison with 0 holds."""
 
 
 def where(condition: Term, x: Term, y: Term) -> Term:

@@ -4,9 +4,14 @@ Alpha-beta asks at an input x >= 0 for z+ = L(x, w+) + b+ and z- = L(x, w-) + b-
 z- sums up numbers of both signs, so rounding moves each by a multiple of itself only, and z by one of z+ + |z-|. Where
 |z-| > APART z+ in every entry, z - z+ is therefore off by at most 1 + 2 / APART times what z- itself may be off, and stands for
 it; where |z-| is smaller anywhere, the graph makes the pass. Then z - z+ < 0, so that its stabiliser's sign is known, too.
+
+The same holds of the stabilised denominators, |z-| + c and z+ + c in place of |z-| and z+; adding c rounds once more, which is up
+to 1 / APART roundings of z- - c. (A sum of WIDE products may be off by more.)
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,14 +40,19 @@ def guarded(layer: Term, bias: np.ndarray) -> Term | None:
         return None
     trace, (z, part) = layer.trace, found
     less = trace.make("Sub", (z, part), layer.shape)
-    room = trace.make("Mul", (part, trace.constant(np.asarray(APART), layer.dtype)), layer.shape, nonneg=True)
-    above = trace.make("Add", (less, room), layer.shape)
-    most = trace.make("ReduceMax", (above,), (), axes=tuple(range(len(layer.shape))), keepdims=0)
-    holds = trace.make("Less", (most, trace.constant(np.zeros((), layer.dtype))), (), bool, True)
     passed = layer
     if bias.any():
         passed = trace.make("Add", (layer, trace.constant(bias, layer.dtype)), layer.shape)
-    return choice(holds, less, passed, less, *layer.inputs)
+    return choice(_stands(z, part), less, passed, z, part, *layer.inputs)
+
+
+def _stands(z: Term, part: Term) -> Term:
+    """Return whether |z - part| > APART part in every entry, for z - part < 0 <= part."""
+    trace, shape = z.trace, z.shape
+    most = trace.make("Mul", (part, trace.constant(np.asarray(1 - APART), part.dtype)), shape, nonneg=True)
+    over = trace.make("Sub", (z, most), shape)
+    worst = trace.make("ReduceMax", (over,), (), axes=tuple(range(len(shape))), keepdims=0)
+    return trace.make("Less", (worst, trace.constant(np.zeros((), z.dtype))), (), bool, True)
 
 
 def stabilised(value: Term, step: Term) -> Term | None:
@@ -62,6 +72,27 @@ def stabilised(value: Term, step: Term) -> Term | None:
         trace.make("Add", (other, moved), other.shape),
         *value.inputs[1:],
     )
+
+
+def settled(y: Term, gates: Sequence[tuple[Term, int]]) -> Term | None:
+    """Return what divides a share that vanishes where z <= 0 in place of such a choice of z- - c: of max(z, 0) - (z+ + c).
+
+    Where z <= 0 the quotient is 0 all the same. Else max(z, 0) is z, and z - (z+ + c) is z- - c: it stands for that where it
+    is more than APART of z+ + c, which is there already as the other denominator. None for anything else.
+    """
+    if y.op != "If":
+        return None
+    (one, other), trace = y.get("branches"), y.trace
+    less, below = one.inputs if one.op == "Add" else (one, None)
+    if less.op != "Sub" or below is None or below.uniform is None or not below.uniform < 0:
+        return None
+    z, part = less.inputs
+    if not part.nonneg or (z, 1) not in gates:
+        return None
+    whole = trace.make("Add", (part, trace.constant(-np.asarray(below.uniform), part.dtype)), part.shape, nonneg=True)
+    positive = trace.make("Relu", (z,), z.shape, nonneg=True)
+    rest = trace.make("Sub", (positive, whole), z.shape)
+    return choice(_stands(positive, whole), rest, other, positive, whole, *y.inputs[3:])
 
 
 def _difference(layer: Term, bias: np.ndarray) -> tuple[Term, Term] | None:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import kernels
-from reflrp.arrays.namespaces import namespace
 from reflrp.arrays.tracing.arithmetic import binary, saved
-from reflrp.arrays.tracing.array import array, term_of
+from reflrp.arrays.tracing.derived import derived, first, phased, scaled
 from reflrp.arrays.tracing.dims import bounds, is_open, total
 from reflrp.arrays.tracing.moves import expand, index, pad, reshape, same
+from reflrp.arrays.tracing.reductions import reduced
 from reflrp.arrays.tracing.terms import Shape, Term
 
 Windows = Any
@@ -85,9 +85,10 @@ def conv(x: Term, w: Term, windows: Windows, groups: int) -> Term:
 def conv_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
     """Return the transpose of `conv`: a Conv with the mirrored kernel, where windows lie densely; else a ConvTranspose."""
     s, w = _unscaled(s, w)
-    s, turned = laid_out(s, windows.out), windows.mirrored
+    s, w = _together(laid_out(s, windows.out), w, groups)
+    turned = windows.mirrored
     if turned is not None:
-        return conv(s, _derived(w, partial(kernels.mirror, groups=groups)), turned, groups)
+        return conv(s, derived(w, partial(kernels.mirror, groups=groups)), turned, groups)
     if not is_open(windows.size) and _few(w, windows, groups):
         found = by_phases(s, w, windows)
         if found is not None:
@@ -135,15 +136,17 @@ def _unscaled(s: Term, w: Term) -> tuple[Term, Term]:
     if w.value is None:
         return s, w
     if s.op == "Neg":
-        return s.inputs[0], _derived(w, partial(scaled, factor=-1.0))
+        return s.inputs[0], derived(w, partial(scaled, factor=-1.0))
     if s.op == "Mul" and s.inputs[1].doubling:
-        return s.inputs[0], _derived(w, partial(scaled, factor=s.inputs[1].uniform))
+        return s.inputs[0], derived(w, partial(scaled, factor=s.inputs[1].uniform))
     return s, w
 
 
-def scaled(w: Any, factor: float) -> Any:
-    """Return a kernel times a number."""
-    return w * factor
+def _together(s: Term, w: Term, groups: int) -> tuple[Term, Term]:
+    """Return the sum of s over its channels, and one of their kernels, where these are all the same: as those of `Flat`."""
+    if w.value is None or groups != 1 or w.shape[0] < 2 or not bool((w.value == w.value[:1]).all()):
+        return s, w
+    return reduced("ReduceSum", s, 1, keepdims=True), derived(w, partial(first))
 
 
 def _few(w: Term, windows: Windows, groups: int) -> bool:
@@ -166,36 +169,12 @@ def by_phases(s: Term, w: Term, windows: Windows) -> Term | None:
     end = tuple(q + d - n for q, d, n in zip(rows, ahead, windows.out, strict=True))
     if min((*windows.begin, *begin, *end)) < 0:
         return None
-    kernel = _derived(w, partial(phased, windows=windows, taps=taps))
+    kernel = derived(w, partial(phased, windows=windows, taps=taps))
     ones = (1,) * len(taps)
     made = conv(s, kernel, type(windows)(windows.out, taps, ones, ones, begin, end), 1)
     shape = (s.shape[0], w.shape[1], *(stride * q for q in rows))
     found = same(made, "DepthToSpace", shape, blocksize=stride, mode="DCR")
     return index(found, (Ellipsis, *(slice(n) for n in windows.size)))
-
-
-def phased(w: Any, windows: Windows, taps: Shape) -> Any:
-    """Return the kernel of all phases of a strided transpose, (stride^2 C, O, *taps), of an array."""
-    (stride,), xp, (o, c) = set(windows.strides), namespace(w), w.shape[:2]
-    before = tuple(-b % stride for b in windows.begin)
-    after = tuple(m * stride - k - f for m, k, f in zip(taps, windows.kernel, before, strict=True))
-    none = (1,) * len(taps)
-    padded = kernels.pad(w, type(windows)(windows.kernel, none, none, none, before, after))
-    apart = xp.reshape(padded, (o, c, taps[0], stride, taps[1], stride))
-    turned = xp.flip(xp.flip(apart, axis=2), axis=4)
-    return xp.reshape(xp.permute_dims(turned, (3, 5, 1, 0, 2, 4)), (stride**2 * c, o, *taps))
-
-
-def _derived(w: Term, function: partial[Any]) -> Term:
-    """Return a kernel that is a function of another, and remember of what it was made."""
-    trace, value = w.trace, w.value
-    if value is None:
-        return term_of(function(array(w)), trace)
-    key = ("derived", id(value), function.func, tuple(function.keywords.items()))
-    if key not in trace.terms:
-        turned = trace.derive(np.ascontiguousarray(function(value)), function, value)
-        trace.terms[key] = trace.constant(turned)
-    return trace.terms[key]
 
 
 def window_sum(x: Term, windows: Windows) -> Term:
