@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from reflrp.cli.main import app
 from reflrp.conformance import (
     Case,
     Deviation,
@@ -25,7 +27,6 @@ from reflrp.conformance import (
 from reflrp.conformance.adapters import compiled, literal
 from reflrp.conformance.adapters.reflrp import Adapter
 from reflrp.conformance.cases import VECTORS, altered, index
-from reflrp.conformance.commands import list_
 from reflrp.conformance.generate import GROUPS, drafts_of
 from reflrp.conformance.generate.draft import Draft
 from reflrp.conformance.generate.write import Refused, files_of
@@ -583,18 +584,77 @@ def test_globs_that_match_nothing_are_errors():
 def test_a_place_that_cannot_be_written_is_found_before_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "run", lambda *given: pytest.fail("it ran"))
     monkeypatch.setattr(judging, "judge", lambda *given: pytest.fail("it ran"))
-    bad = tmp_path / "none" / "report.json"
+    bad, worse = tmp_path / "none" / "report.json", tmp_path / "none" / "report.md"
     with pytest.raises(InputError, match="none does not exist"):
         commands.run("reflrp.conformance.adapters.reflrp:Adapter", out=bad)
     with pytest.raises(InputError, match="none does not exist"):
         commands.judge(tmp_path, out=bad)
     with pytest.raises(InputError, match="none does not exist"):
-        commands.report([], out=bad)
+        commands.report([], out=worse)
 
 
-def test_a_clause_that_nothing_tests_is_an_error():
-    with pytest.raises(InputError, match="ZZ-1"):
-        list_(["epsilon/*"], "ZZ-1")
+OURS = "--adapter=reflrp.conformance.adapters.reflrp:Adapter"
+EXITS = {
+    "nothing fails": (f"run {OURS} --cases=epsilon/epsilon_dense -o new.json", 0, "1 PASS"),
+    "something fails": ("judge half --cases=epsilon/epsilon_dense", 1, "1 ERROR"),
+    "nothing is judged": ("judge half --cases=epsilon/epsilon_dense --dtype=exact", 1, "nothing was judged"),
+    "no adapter": ("run --adapter nope", 2, "MODULE:CLASS"),
+    "no module": ("run --adapter nope:Adapter", 2, "cannot be made"),
+    "no class": (f"run {OURS}s", 2, "cannot be made"),
+    "a class that is none": ("run --adapter pathlib:Path", 2, "has no describe"),
+    "no option": ("run", 2, "--adapter"),
+    "no command": ("", 2, "Missing command"),
+    "unknown command": ("ran", 2, "ran"),
+    "unknown option": (f"run {OURS} --case a", 2, "--case"),
+    "no case": (f"run {OURS} --cases nope", 2, "matches no case"),
+    "unknown dtype": (f"run {OURS} --dtype float16", 2, "--dtype"),
+    "another format": (f"run {OURS} -o new.html", 2, "conformance report"),
+    "no folder": (f"run {OURS} -o none/new.json", 1, "none does not exist"),
+    "no profile": (f"run {OURS} --profile no.toml", 1, "no.toml"),
+    "over the profile": (f"run {OURS} --profile r.json -o r.json", 2, "is read"),
+    "no results": ("judge nowhere", 1, "nowhere is no folder"),
+    "results of nothing": ("judge .", 1, "none of the cases"),
+    "judge: no case": ("judge half --cases nope", 2, "matches no case"),
+    "judge: unknown dtype": ("judge half --dtype float16", 2, "--dtype"),
+    "judge: another format": ("judge half -o new.md", 2, ".json"),
+    "no report": ("report no.json", 1, "no.json"),
+    "report: nothing": ("report", 2, "REPORT"),
+    "report: unknown format": ("report r.json --format pdf", 2, "'markdown', 'html' or 'junit'"),
+    "report: unknown ending": ("report r.json -o new.foo", 2, ".md (markdown), .markdown (markdown), .html (html)"),
+    "report: no ending": ("report r.json --format html -o new", 2, ".xml (junit)"),
+    "report: two formats": ("report r.json --format html -o new.md", 2, "markdown"),
+    "report: over itself": ("report r.md -o r.md", 2, "is read"),
+    "list: no case": ("list --cases nope", 2, "matches no case"),
+    "list: no clause": ("list --cases epsilon/* --clause ZZ-1", 2, "ZZ-1"),
+    "explain: no case": ("explain nope", 2, "matches no case"),
+}
+
+
+@pytest.mark.parametrize("case", EXITS)
+def test_exit_codes_of_the_command(case, tmp_path, monkeypatch):
+    """0 nothing fails, 1 something does or a file cannot be read or written, 2 wrong usage; nothing is written but after work."""
+    monkeypatch.chdir(tmp_path)
+    run(Adapter(), "epsilon/epsilon_dense").save("r.json")
+    Path("r.md").write_bytes(Path("r.json").read_bytes())
+    Path("half/epsilon").mkdir(parents=True)
+    Path("half/epsilon/epsilon_dense.npz").write_bytes(b"PK damaged")
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    words, code, said = EXITS[case]
+    done = CliRunner().invoke(app, ["conformance", *words.split()])
+    assert isinstance(done.exception, SystemExit | None), repr(done.exception)
+    assert done.exit_code == code, done.output
+    assert said in done.output
+    if code:
+        assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("a.md", "# "), ("a.HTML", "<!doctype"), ("a.htm", "<!doctype"), ("a.xml", "<?xml")]
+)
+def test_a_report_is_written_as_its_name_ends(name, begins, tmp_path):
+    run(Adapter(), "epsilon/epsilon_dense").save(tmp_path / "r.json")
+    commands.report([tmp_path / "r.json"], out=tmp_path / name)
+    assert (tmp_path / name).read_text("utf-8").startswith(begins)
 
 
 @parametrize_with_cases(Adapter(), "graph/residual*")
