@@ -179,7 +179,8 @@ def _written(
     rules = explainer.composite.title
     for key, text in (("version", version("reflrp")), ("rules", rules), ("source.sha256", source.digest)):
         proto.metadata_props.add(key=f"reflrp.{key}", value=text)
-    drop_unread(proto.graph, count, constants)
+    for unread in drop_unread(proto.graph, count, constants):
+        (source.outside or {}).pop(unread, None)
     check(proto, count)
     return Compiled(proto, known)
 

@@ -7,10 +7,10 @@ from onnx import GraphProto
 from reflrp.compiler.parting import reads
 
 
-def drop_unread(graph: GraphProto, nodes: int = 0, constants: int = 0) -> None:
+def drop_unread(graph: GraphProto, nodes: int = 0, constants: int = 0) -> list[str]:
     """Take out what nothing reads of the nodes and constants behind the first so many, which are the model's own; in bodies too.
 
-    A body reads what stands around it. What is an input or an output of the graph stays.
+    A body reads what stands around it. What is an input or an output of the graph stays. Returns the names of constants that went.
     """
     wanted = {port.name for port in (*graph.input, *graph.output)}
     for i in reversed(range(len(graph.node))):
@@ -23,6 +23,8 @@ def drop_unread(graph: GraphProto, nodes: int = 0, constants: int = 0) -> None:
                 for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
                     drop_unread(body)
         wanted.update(reads(node))
-    for i in reversed(range(constants, len(graph.initializer))):
-        if graph.initializer[i].name not in wanted:
-            del graph.initializer[i]
+    unread = [i for i in range(constants, len(graph.initializer)) if graph.initializer[i].name not in wanted]
+    names = [graph.initializer[i].name for i in unread]
+    for i in reversed(unread):
+        del graph.initializer[i]
+    return names
