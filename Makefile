@@ -25,7 +25,7 @@ INSTALL = rm -rf build && $(@D)/bin/pip install --quiet $(1) && rm -rf build ref
 .PHONY: help demo test fuzz fuzz-ci differential lint lint-check lint-format lint-types format peers peers-tf zoo zoo-compiled web cpp bench bench-bert study scaling clean vectors spec conform verdicts verdicts-tf
 
 help:  ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
+	@awk -F':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.demo $(VENV)/.package  ## Explain a few shipped digits and say where the picture is
 	$(VENV)/bin/reflrp demo
@@ -46,14 +46,14 @@ differential: $(VENV)/.dev $(VENV)/.package  ## Try random graphs for SECONDS=30
 
 lint: lint-check lint-format lint-types  ## Run ruff and mypy
 
-lint-check: $(VENV)/.dev
+lint-check: $(VENV)/.dev  ## Run ruff's rules alone
 	$(VENV)/bin/ruff check .
 
-lint-format: $(VENV)/.dev
+lint-format: $(VENV)/.dev  ## See that ruff would format nothing otherwise
 	$(VENV)/bin/ruff format --check .
 
 # mypy looks into the working directory first, and there reflrp.converters would be missing.
-lint-types: $(VENV)/.dev $(VENV)/.package
+lint-types: $(VENV)/.dev $(VENV)/.package  ## Run mypy alone
 	cd $(VENV) && bin/mypy --config-file "$(CURDIR)/pyproject.toml" -p reflrp
 
 format: $(VENV)/.dev  ## Let ruff repair what it can

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from reflrp.conformance.cases import Case, select
 from reflrp.conformance.profiles import Profile
 from reflrp.conformance.protocol import Arrays, Info, RuleSpec, Unsupported
 from reflrp.conformance.report import Report
-from reflrp.conformance.running import run
+from reflrp.conformance.running import BREAKDOWNS, run
 from reflrp.errors import InputError
 from reflrp.ground import checks
 
@@ -20,7 +21,8 @@ from reflrp.ground import checks
 class Written:
     """What a library wrote to a folder: `<case>.npz` with relevance/<value> and out/<output>, or `<case>.txt`.
 
-    The text says why there is no answer: "unsupported: ..." or "rejected: ...".
+    The text says why there is no answer: "unsupported: ..." or "rejected: ...". One that is rejected by the name of an error that
+    refuses nothing, as "rejected: TypeError: ...", is an error (`running.BREAKDOWNS`).
     """
 
     def __init__(self, folder: Path, name: str, version: str, cases: Sequence[Case]) -> None:
@@ -59,6 +61,10 @@ class Written:
 def _refused(text: str) -> None:
     word, _, reason = text.partition(":")
     if word == "rejected":
+        kind, _, said = reason.strip().partition(": ")
+        found = getattr(builtins, kind, None)
+        if isinstance(found, type) and issubclass(found, BREAKDOWNS):
+            raise found(said)
         raise ValueError(reason.strip() or "rejected")
     raise Unsupported(reason.strip() or text)
 

@@ -65,14 +65,17 @@ class Asked:
         return onnx.load(self.case.model)
 
     def answer(self, readings: Sequence[Reading], wanted: Arrays) -> dict[str, np.ndarray] | None:
-        """Return the relevance of these values under the readings together; None where they cannot be held together."""
+        """Return the relevance of these values under the readings together; None where they cannot be held together.
+
+        Any other error is a slip of a reading or of the oracle, and is raised: as None it would hide what the reading explains.
+        """
         oracle, specs = Oracle(), self.case.rules
-        for reading in readings:
-            oracle, specs = reading.change(oracle, specs)
         try:
+            for reading in readings:
+                oracle, specs = reading.change(oracle, specs)
             found = oracle(self.model, self.case.part("in"), self.case.part("seed"), specs).relevance
-        except (NotServed, ArithmeticError, KeyError, TypeError, ValueError):
-            return None  # a reading that says nothing of this node
+        except (NotServed, ArithmeticError):
+            return None  # a reading that says nothing of this node, or divides by 0
         return {k: nearest(found[k]) if k in found else np.zeros(v.shape) for k, v in wanted.items()}
 
 

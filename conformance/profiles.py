@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from reflrp.conformance.report import Row
-from reflrp.conformance.verdicts import FAILING
+from reflrp.conformance.verdicts import STOPPING
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.storage.files import named, read_text
-
-DECLARED = FAILING | {"FORWARD"}
-"""The verdicts that can be declared."""
 
 FIELDS = ("case", "verdict", "reason", "url", "until")
 
@@ -48,8 +45,8 @@ class Deviation:
         """Check the words: a verdict that no run gives would never be found out of date."""
         for field in FIELDS:
             checks.text(field, getattr(self, field))
-        if self.verdict.partition("(")[0] not in DECLARED:
-            raise InputError(f"verdict={self.verdict!r} is none that can be declared: {', '.join(sorted(DECLARED))}")
+        if self.verdict.partition("(")[0] not in STOPPING:
+            raise InputError(f"verdict={self.verdict!r} is none that can be declared: {', '.join(sorted(STOPPING))}")
 
     def matches(self, case: str) -> bool:
         """Return whether a case is meant."""

@@ -43,6 +43,9 @@ class Info:
         What it can compute in: "float64", "float32", "exact".
     intermediates : bool
         Whether `explain` returns the relevance of inner values too.
+    refusals : tuple of exception types
+        Exceptions by which the library refuses on purpose, as it documents, that would else be taken for a breakdown of it or of
+        its adapter: TypeError, AttributeError, KeyError, IndexError, OSError and the like.
 
     """
 
@@ -52,6 +55,7 @@ class Info:
     ops: frozenset[str] | None = None
     dtypes: tuple[str, ...] = ("float64", "float32")
     intermediates: bool = False
+    refusals: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
         """Check what is compared with the cases."""
@@ -61,6 +65,10 @@ class Info:
         for key in ("rules", "ops"):
             if getattr(self, key) is not None:
                 object.__setattr__(self, key, frozenset(checks.texts(key, getattr(self, key))))
+        found = checks.listed_things("refusals", self.refusals, "a list of exception types")
+        if not all(isinstance(e, type) and issubclass(e, Exception) and e is not Exception for e in found):
+            raise checks.refuse("refusals", self.refusals, "a list of exception types, and not of Exception itself")
+        object.__setattr__(self, "refusals", found)
 
 
 @dataclass(frozen=True)

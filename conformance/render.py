@@ -80,16 +80,21 @@ def junit(reports: Sequence[Report]) -> str:
     root = ElementTree.Element("testsuites")
     for report, title in zip(reports, titles(reports), strict=True):
         failing = sum(row.fails for row in report.rows)
-        skipped = sum(row.verdict in ("UNSUPPORTED", "FORWARD") for row in report.rows)
+        skipped = sum(_unjudged(row) for row in report.rows)
         counts = {"tests": str(len(report.rows)), "failures": str(failing), "skipped": str(skipped)}
         suite = ElementTree.SubElement(root, "testsuite", {"name": title, **counts})
         for row in report.rows:
             case = ElementTree.SubElement(suite, "testcase", name=row.case, classname=title, time=f"{row.seconds:.4f}")
             if row.fails:
                 ElementTree.SubElement(case, "failure", message=_clean(f"{row.word} {row.message}"))
-            elif row.verdict in ("UNSUPPORTED", "FORWARD"):
+            elif _unjudged(row):
                 ElementTree.SubElement(case, "skipped", message=_clean(f"{row.verdict} {row.message}"))
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _unjudged(row: Row) -> bool:
+    """Return whether a row says nothing, and that fails no run: a FORWARD does unless it is declared."""
+    return row.verdict in ("UNSUPPORTED", "FORWARD") and not row.fails
 
 
 def _clean(text: str) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from reflrp.conformance.readings import LIBRARIES, READINGS
-from reflrp.conformance.verdicts import CONFORM, FAILING
+from reflrp.conformance.verdicts import CONFORM, FAILING, STOPPING
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.storage.files import named, read_text, write_beside
 
-VERDICTS = CONFORM | FAILING | {"XPASS", "FORWARD", "UNSUPPORTED"}
+VERDICTS = CONFORM | STOPPING | {"XPASS", "UNSUPPORTED"}
 
 SCHEMA = "reflrp-conformance-report-1"
 
@@ -63,8 +63,8 @@ class Row:
 
     @property
     def fails(self) -> bool:
-        """Whether the answer is wrong, and no profile says so."""
-        return self.verdict == "XPASS" or (self.verdict in FAILING and not self.declared)
+        """Whether the answer is wrong, or to another question since the forward pass differs, and no profile says so."""
+        return self.verdict == "XPASS" or (self.verdict in STOPPING and not self.declared)
 
     @property
     def word(self) -> str:

@@ -22,8 +22,8 @@ from reflrp.ground import checks
 DTYPES = ("float64", "float32", "exact")
 
 
-BREAKDOWNS = (ImportError, MemoryError, NameError, OSError, RecursionError)
-"""Errors that refuse nothing: something is missing, unreadable or too large."""
+BREAKDOWNS = (AttributeError, ImportError, LookupError, MemoryError, NameError, OSError, RecursionError, TypeError)
+"""Errors that refuse nothing, unless `Info.refusals` has them: something is missing, unreadable, too large, or a slip."""
 
 
 def run(
@@ -136,7 +136,7 @@ def judge_one(case: Case, adapter: Adapter, info: Info, dtype: str) -> Verdict:
     if lacking:
         return Verdict("UNSUPPORTED", message=lacking)
     try:
-        return JUDGES[case.expect](case, adapter, dtype)
+        return JUDGES[case.expect](case, adapter, info, dtype)
     except KeyboardInterrupt:
         raise
     except Unsupported as error:
@@ -168,7 +168,7 @@ def _lacking(case: Case, info: Info, dtype: str) -> str:
     return f"no {', '.join(sorted(rules | ops))}" if rules | ops else ""
 
 
-def _match(case: Case, adapter: Adapter, dtype: str) -> Verdict:
+def _match(case: Case, adapter: Adapter, info: Info, dtype: str) -> Verdict:
     """Relevance is compared, where the forward pass agrees."""
     model = adapter.load(case.model, dtype)
     differs = verdicts.forward(case, dtype, adapter.forward(model, case.part("in")))
@@ -177,19 +177,21 @@ def _match(case: Case, adapter: Adapter, dtype: str) -> Verdict:
     )
 
 
-def _reject(case: Case, adapter: Adapter, dtype: str) -> Verdict:
-    """The model or the rule must be refused, with whatever error but those of a library that broke down."""
+def _reject(case: Case, adapter: Adapter, info: Info, dtype: str) -> Verdict:
+    """The model or the rule must be refused, by an error that the library names, or any but those of one that broke down."""
     try:
         model = adapter.load(case.model, dtype)
         adapter.explain(model, case.part("in"), case.part("seed"), case.rules)
-    except (Unsupported, *BREAKDOWNS):
+    except Unsupported:
         raise
     except Exception as error:
+        if isinstance(error, BREAKDOWNS) and not isinstance(error, info.refusals):
+            raise
         return Verdict("REJECTED", message=f"{type(error).__name__}: {_said(error)}")
     return Verdict("NOT_REJECTED", message=f"an answer came back, though: {case.record['comment']}")
 
 
-def _property(case: Case, adapter: Adapter, dtype: str) -> Verdict:
+def _property(case: Case, adapter: Adapter, info: Info, dtype: str) -> Verdict:
     """The library's answers are compared with one another."""
     model = adapter.load(case.model, dtype)
     differs = verdicts.forward(case, dtype, adapter.forward(model, case.part("in")))
@@ -203,5 +205,9 @@ def _property(case: Case, adapter: Adapter, dtype: str) -> Verdict:
     )
 
 
-JUDGES: dict[str, Callable[[Case, Any, str], Verdict]] = {"match": _match, "reject": _reject, "property": _property}
+JUDGES: dict[str, Callable[[Case, Any, Info, str], Verdict]] = {
+    "match": _match,
+    "reject": _reject,
+    "property": _property,
+}
 """How a case is judged, by what it expects."""

@@ -15,7 +15,10 @@ CONFORM = frozenset({"PASS", "VARIANT", "REJECTED"})
 """The verdicts that count as conforming."""
 
 FAILING = frozenset({"DEVIATES", "FAIL", "NOT_REJECTED", "ERROR"})
-"""The verdicts that fail a run, unless a profile declares them."""
+"""The verdicts on a wrong answer."""
+
+STOPPING = FAILING | {"FORWARD"}
+"""The verdicts that fail a run, unless a profile declares them. FORWARD speaks against no clause: relevance was not looked at."""
 
 
 @dataclass(frozen=True)
@@ -143,4 +146,5 @@ def forward(case: Case, dtype: str, found: Any) -> Verdict | None:
     error = distance({k: np.asarray(found[k], np.float64) for k in expected}, expected)
     if error <= limit:
         return None
-    return Verdict("FORWARD", error=error, tolerance=limit, message="the forward pass differs; relevance is not judged")
+    said = f"the outputs differ by {error:.2g} of the largest, more than {limit:.0e}; relevance is not judged"
+    return Verdict("FORWARD", error=error, tolerance=limit, message=said)

@@ -52,8 +52,7 @@ class Explanation:
     rules : dict
         {node name: Rule}: what was applied where.
     notes : tuple of str
-        What there is to know of how it was made: canonizing, a stripped Softmax, a batch size that the file
-        fixes, a graph that depends on the data.
+        How it was made: canonizing, a stripped Softmax, a batch size that the file fixes, a graph that depends on the data.
     inputs : dict of array
         The explained inputs.
     layout : dict of dict, optional
@@ -67,8 +66,8 @@ class Explanation:
     uncertainty : dict of array
         How far rounding may have moved each entry of `relevances` and `layers`, by name and shaped as these, where it was asked for
         with `uncertainty=True`; else empty. They hold for 99.9 % of entries, taken over many inputs (docs/uncertainty.md).
-    init : str
-        What relevance started from: "output", "one", "array" (its sum is `conservation.seed`); "" where a file does not say.
+    init, init_sha256 : str
+        What relevance started from: "output", "one", "array"; "" where a file does not say. Of an array, `reflrp.seeds.digest`.
 
     Examples
     --------
@@ -92,6 +91,7 @@ class Explanation:
     advice: tuple[str, ...] = ()
     uncertainty: Mapping[str, np.ndarray] = field(default_factory=dict)
     init: str = ""
+    init_sha256: str = ""
 
     @property
     def relevance(self) -> np.ndarray:
@@ -107,7 +107,7 @@ class Explanation:
         """
         if not isinstance(other, Explanation):
             return NotImplemented
-        data = (f.name for f in fields(self) if f.name != "rules")
+        data = (f.name for f in fields(self) if f.name not in ("rules", "init_sha256"))
         return _as_text(self.rules) == _as_text(other.rules) and all(
             same(getattr(self, k), getattr(other, k)) for k in data
         )
@@ -248,7 +248,7 @@ class Explanation:
             )
         kept = (
             self.relevances, self.output, self.target, self.layers, self.conservation, _as_text(self.rules), self.notes,
-            self.inputs, self.layout, self.score, self.advice, self.uncertainty, self.init,
+            self.inputs, self.layout, self.score, self.advice, self.uncertainty, self.init, self.init_sha256,
         )  # fmt: skip
         return saved.write(named(path), Fields(*kept))
 

@@ -6,6 +6,7 @@ Clauses: SEED-1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from numbers import Rational
 from typing import Any
 
@@ -193,3 +194,17 @@ def seed(y: np.ndarray, where: list[Goal], init: Any) -> np.ndarray:
             "the output is infinite at the target, so that it is no relevance to start from; use init='one'"
         )
     return R
+
+
+def digest(init: Any, output: np.ndarray, turned: int = 0) -> str:
+    """Return the SHA-256 of an array `init` for an output (N, ...), so that two runs are known to start from the same.
+
+    It is of the text "float64 (N, ...)" and the numbers in row-major order, as little-endian float64, with the samples first and
+    without the sign of zeros. `turned` is the axis of samples in an init that is shaped as the file has its output. "" for a word.
+    """
+    if isinstance(init, str):
+        return ""
+    R = checks.array("init", init).astype("<f8") + 0.0
+    if turned and R.shape == np.moveaxis(output, 0, turned).shape:
+        R = np.moveaxis(R, turned, 0)
+    return sha256(f"float64 {R.shape}".encode() + R.tobytes()).hexdigest()

@@ -1,9 +1,12 @@
 """`reflrp.compare`: where two answers part, and which of their settings explain how much of it."""
 
+import json
 import subprocess
 import sys
 import tomllib
 from dataclasses import replace
+from hashlib import sha256
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from reflrp import rules
 from reflrp.comparison.causes import CLAUSES, RULE_CLAUSES
 from reflrp.composites import preset, uniform
 from reflrp.rules import AlphaBeta, Epsilon, Stabilizer, ZPlus
+from reflrp.seeds import digest
 
 SPEC = Path(__file__).parents[1] / "conformance" / "spec" / "clauses.toml"
 B1, B3 = np.float32([-0.3, 0.4, -0.2]), np.float32([-0.5, 0.3, -0.2, -0.1])
@@ -230,6 +234,51 @@ def test_an_explanation_says_its_init(tmp_path):
             if not isinstance(init, str):
                 with pytest.raises(reflrp.InputError, match=r"began with init=an array.*give the same"):
                     reflrp.compare(CNN, X, side, "epsilon")
+
+
+def test_another_array_of_the_same_sum_is_another_init(tmp_path):
+    """By its digest; a file of an older format has none, and its sum is all that is known."""
+    start = draw(2, 4, seed=3)
+    other = start[:, ::-1].copy()
+    e = reflrp.explain(CNN, X, "epsilon", init=start, layers=True)
+    assert e.init_sha256 == sha256(b"float64 (2, 4)" + np.asarray(start, "<f8").tobytes()).hexdigest()
+    path = e.save(tmp_path / "e.npz")
+    for side in (e, str(path), replace(e, relevances={"x": e.relevance})):
+        for same in (start, start.tolist(), np.asfortranarray(start), start.astype(">f8")):
+            assert reflrp.compare(CNN, X, side, "epsilon", init=same).first is None
+        for wrong in (other, np.nextafter(start, 9)):
+            with pytest.raises(reflrp.InputError, match=r"began with init=an array \(SHA-256 [0-9a-f]{12}\.\.\.\)"):
+                reflrp.compare(CNN, X, side, "epsilon", init=wrong)
+    with np.load(path) as data:
+        members = dict(data)
+    meta = json.loads(str(members["meta"]))
+    assert meta.pop("init_sha256") == e.init_sha256
+    np.savez(tmp_path / "old.npz", **{**members, "meta": json.dumps({**meta, "format": 4})})
+    old = reflrp.Explanation.load(tmp_path / "old.npz")
+    assert (old.init, old.init_sha256, old == e) == ("array", "", True)
+    assert reflrp.compare(CNN, X, old, "epsilon", init=start).first is None
+    assert reflrp.compare(CNN, X, old, "epsilon", init=other).first == "the initial relevance"
+
+
+@pytest.mark.parametrize("size", [None, 1])
+def test_the_digest_is_that_of_the_whole_batch(size):
+    start = draw(2, 4, seed=3)
+    assert reflrp.explain(CNN, X, "epsilon", init=start, batch_size=size).init_sha256 == digest(start, start)
+    assert reflrp.explain(CNN, X, "epsilon", init=-0.0 * start).init_sha256 == digest(np.zeros((2, 4)), start)
+    assert reflrp.explain(CNN, X, "epsilon", init="one", batch_size=size).init_sha256 == ""
+
+
+def test_the_digest_has_the_samples_first():
+    """Whichever way round the init came, where the output holds the samples on another axis."""
+    proto = model("h = MatMul(x, w) y = Transpose<perm = [1, 0]>(h)", "float[N,4] x", w=(4, 3))
+    x, start = draw(2, 4), draw(3, 2, seed=4)
+    found = [reflrp.explain(proto, x, "epsilon", init=init) for init in (start, start.T)]
+    assert found[0] == found[1]
+    assert {e.init_sha256 for e in found} == {digest(start.T, found[0].output)}
+    for e, init in product(found, (start, start.T)):
+        assert reflrp.compare(proto, x, e, "epsilon", init=init).first is None
+    with pytest.raises(reflrp.InputError, match="SHA-256"):
+        reflrp.compare(proto, x, found[0], "epsilon", init=start[::-1])
 
 
 def test_an_explanation_of_probabilities_is_compared_with_them():

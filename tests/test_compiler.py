@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import attention_net
 import models
@@ -240,6 +241,61 @@ def test_the_model_is_unchanged_and_first():
     np.testing.assert_allclose(
         run(g, {"x": single(x)})["y"], models.onnxruntime(proto, {"x": single(x)})["y"], atol=1e-5
     )
+
+
+def unread(graph):
+    """The nodes and constants of a graph that nothing in it reads, counted by hand: its bodies read, too."""
+    bodies = [(n, a.g) for n in graph.node for a in n.attribute if a.HasField("g")]
+    read = {o.name for o in graph.output} | {name for n in graph.node for name in n.input}
+    read |= {name for _, body in bodies for n in body.node for name in n.input} | {
+        o.name for _, b in bodies for o in b.output
+    }
+    left = [n.name for n in graph.node if not read & set(n.output)] + [
+        t.name for t in graph.initializer if t.name not in read
+    ]
+    return left + [name for _, body in bodies for name in unread(body)]
+
+
+NETWORKS = [demo.load()[0], *sorted((Path(__file__).parents[1] / "examples" / "networks").glob("*.onnx"))]
+
+
+@pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.stem)
+def test_everything_in_a_graph_is_read(path):
+    """Formulas for samples leave nodes behind, and sums that are fused constants; by several rules, and with stored weights."""
+    assert not unread(onnx.load(path).graph)
+    asked = [
+        (r, {}) for r in ("epsilon_plus", "epsilon_plus_flat", "zennit.EpsilonAlpha2Beta1Flat", "attnlrp", "w_square")
+    ]
+    for rules_, more in [*asked, ("epsilon_plus_flat", {"derived": "stored", "init": "one", "target": 1})]:
+        assert not unread(reflrp.compile(path, rules_, **more).graph), (rules_, more)
+
+
+def test_what_bodies_read_is_read_and_what_the_model_left_unread_stays():
+    branches = ("a", "Add"), ("b", "Sub")
+    then, else_ = (f"g{o} () => (float[N,3] {o}) {{ {o} = {op}(h, k) }}" for o, op in branches)
+    proto = models.model(
+        "m = ReduceMean<axes = [1], keepdims = 1>(x) h = MatMul(x, w) "
+        f"y = If(yes)<then_branch = {then}, else_branch = {else_}>",
+        yes=np.array(True), w=(4, 3), k=(3,), never=(5, 5),
+    )  # fmt: skip
+    assert unread(proto.graph) == ["", "never"]
+    g = reflrp.compile(proto, "epsilon")
+    assert unread(g.graph) == ["", "never"]
+    assert [t.name for t in g.graph.initializer][:4] == ["yes", "w", "k", "never"]
+    x = single(models.draw(2, 4))
+    np.testing.assert_allclose(
+        run(g, {"x": x})["relevance/x"], reflrp.explain(proto, x, "epsilon").relevance, atol=1e-5
+    )
+
+
+def test_constants_of_loops_are_read():
+    weights = {"w": (1, 20, 4), "r": (1, 20, 5), "b": (1, 40), "one": models.ints(1), "v": (5, 3)}
+    proto = models.model(
+        "s, h = LSTM<hidden_size = 5>(x, w, r, b) f = Squeeze(s, one) y = MatMul(f, v)", "float[T,N,4] x", **weights
+    )
+    g = reflrp.compile(proto, "epsilon")
+    assert "Scan" in {n.op_type for n in g.graph.node}
+    assert not [name for name in unread(g.graph) if name.startswith("reflrp/")]
 
 
 @pytest.mark.parametrize("opset", [17, 18, 20, 21])

@@ -2,11 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from reflrp.cli.main import app
 from reflrp.conformance import (
     Case,
     Deviation,
@@ -18,6 +21,7 @@ from reflrp.conformance import (
     clauses,
     commands,
     judging,
+    naming,
     run,
     running,
     select,
@@ -25,15 +29,15 @@ from reflrp.conformance import (
 from reflrp.conformance.adapters import compiled, literal
 from reflrp.conformance.adapters.reflrp import Adapter
 from reflrp.conformance.cases import VECTORS, altered, index
-from reflrp.conformance.commands import list_
 from reflrp.conformance.generate import GROUPS, drafts_of
 from reflrp.conformance.generate.draft import Draft
 from reflrp.conformance.generate.write import Refused, files_of
 from reflrp.conformance.judging import judge
+from reflrp.conformance.literal.rules import NotServed
 from reflrp.conformance.mutants import killers, survivors
 from reflrp.conformance.page import page
 from reflrp.conformance.plugin import parametrize_with_cases
-from reflrp.conformance.readings import READINGS
+from reflrp.conformance.readings import READINGS, Reading
 from reflrp.conformance.render import html, junit, markdown
 from reflrp.conformance.running import judge_one
 from reflrp.conformance.searching import search
@@ -221,19 +225,58 @@ def test_no_error_of_a_library_ends_the_run(error):
     assert verdict(raising(error)).verdict == "ERROR"
 
 
+class Raising(Adapter):
+    """reflrp that raises in place of explaining, and may say that it refuses so."""
+
+    def __init__(self, error, *refusals):
+        self.error, self.refusals = error, refusals
+
+    def describe(self):
+        return replace(super().describe(), refusals=self.refusals)
+
+    def explain(self, model, inputs, seed, rules):
+        raise self.error
+
+
+SLIPS = [AttributeError("'NoneType' has no"), TypeError("takes 2"), KeyError("relu0_y"), IndexError("out of range")]
+
+
 @pytest.mark.parametrize(
-    "error", [MemoryError(), OSError("no file"), ImportError("no torch"), NameError("x"), Foreign()], ids=type
+    "error", [MemoryError(), OSError("no file"), ImportError("no torch"), NameError("x"), Foreign(), *SLIPS], ids=type
 )
 def test_a_library_that_breaks_down_refuses_nothing(error):
-    class Raising(Adapter):
-        def __init__(self, error):
-            self.error = error
-
-        def explain(self, model, inputs, seed, rules):
-            raise self.error
-
+    """A slip of the adapter is none of its library's refusals either, unless these are said to look so."""
     assert verdicts(run(Raising(error), "reject/epsilon_on_relu")) == {"ERROR"}
-    assert verdicts(run(Raising(ValueError("no")), "reject/epsilon_on_relu")) == {"REJECTED"}
+    assert verdicts(run(Raising(error, ValueError), "reject/epsilon_on_relu")) == {"ERROR"}
+    for refusal in (ValueError("no"), NotImplementedError("no"), RuntimeError("no"), AssertionError()):
+        assert verdicts(run(Raising(refusal), "reject/epsilon_on_relu")) == {"REJECTED"}
+
+
+@pytest.mark.parametrize("error", SLIPS, ids=type)
+def test_a_library_may_say_by_what_it_refuses(error):
+    named = Raising(error, type(error))
+    assert verdicts(run(named, "reject/epsilon_on_relu")) == {"REJECTED"}
+    assert verdicts(run(named, "epsilon/epsilon_dense")) == {"ERROR"}, (
+        "where an answer is asked for it is one all the same"
+    )
+
+
+def test_a_slip_of_a_reading_is_not_hidden(monkeypatch):
+    """A reading that cannot be held to a node says so by NotServed; all else is a fault of ours, and raised."""
+
+    def slip(oracle, specs):
+        raise TypeError("a slip of ours")
+
+    reading = Reading("EPS-1", "slip", "variant", "Nothing.", slip)
+    monkeypatch.setattr(naming, "PUBLISHED", (reading,))
+    with pytest.raises(TypeError, match="a slip of ours"):
+        run(Answers(lambda r: {"x": -3 * r["x"]}), "epsilon/epsilon_dense", combinations=True)
+    monkeypatch.setattr(naming, "PUBLISHED", (replace(reading, change=not_served),))
+    assert verdicts(run(Answers(lambda r: {"x": -3 * r["x"]}), "epsilon/epsilon_dense", combinations=True)) == {"FAIL"}
+
+
+def not_served(oracle, specs):
+    raise NotServed("of such a node the reading says nothing")
 
 
 @pytest.mark.parametrize("outputs", [lambda y: None, lambda y: {}, lambda y: {k: v * np.nan for k, v in y.items()}])
@@ -311,6 +354,32 @@ def test_another_forward_pass_is_not_judged():
     assert verdicts(run(Wrong(), "epsilon/epsilon_d*")) == {"FORWARD"}
 
 
+def test_one_forward_pass_that_differs_fails_the_run():
+    """Another network was explained, so nothing of the case is known: no run is a good one with it, unless declared."""
+
+    class Off(Adapter):
+        def load(self, model, dtype):
+            self.off = model.parent.name == "epsilon_dense"
+            return super().load(model, dtype)
+
+        def forward(self, model, inputs):
+            return {k: v + self.off for k, v in super().forward(model, inputs).items()}
+
+    cases = ["epsilon/epsilon_dense", "epsilon/epsilon_conv1d"]
+    report = run(Off(), cases)
+    assert [row.verdict for row in report.rows] == ["PASS", "FORWARD"]
+    assert not report.ok
+    assert "epsilon/epsilon_dense: FORWARD the outputs differ by" in str(report)
+    assert 'failures="1" skipped="0"' in junit([report])
+    assert report.clauses()["EPS-1"] == "inconclusive"
+    declared = run(Off(), cases, profile=profile(verdict="FORWARD"))
+    assert declared.ok
+    assert 'failures="0" skipped="1"' in junit([declared])
+    (check,) = parametrize_with_cases(Off(), cases[0]).args[1]
+    with pytest.raises(pytest.fail.Exception, match="FORWARD"):
+        check()
+
+
 def test_what_a_library_lacks_is_not_tried():
     class Lacking(Adapter):
         def describe(self):
@@ -376,7 +445,8 @@ def test_what_an_adapter_says_of_itself_is_checked():
     for wrong in (lambda: None, lambda: {"name": "x"}, raising(OSError("q")), raising(SystemExit(0))):
         with pytest.raises(InputError, match="describe"):
             run(Says(lambda w=wrong: w() if w.__code__.co_argcount == 0 else w(None)), "epsilon/epsilon_dense")
-    for fields in ({"dtypes": None}, {"rules": 3}, {"ops": [1]}, {"name": None}, {"version": 1.0}):
+    odd = [{"refusals": ValueError}, {"refusals": [3]}, {"refusals": [Exception]}, {"refusals": [KeyboardInterrupt]}]
+    for fields in ({"dtypes": None}, {"rules": 3}, {"ops": [1]}, {"name": None}, {"version": 1.0}, *odd):
         with pytest.raises(InputError, match=next(iter(fields))):
             Info(**{"name": "l", "version": "1", **fields})
     info = Info("l", "1", rules=["epsilon"], ops=["Relu"], dtypes="float64")
@@ -505,6 +575,24 @@ def test_half_a_file_is_no_refusal(tmp_path):
         assert verdicts(judge(tmp_path, "reject/alpha_nearly")) == {"ERROR"}
 
 
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("rejected: UnboundLocalError: cannot access local variable 'rule'", "ERROR"),
+        ("rejected: KeyError: 'relu0_y'", "ERROR"),
+        ("rejected: ValueError: alpha", "REJECTED"),
+        ("rejected: DimensionMismatch: 2 and 3", "REJECTED"),
+        ("rejected: print: no", "REJECTED"),
+        ("rejected", "REJECTED"),
+        ("unsupported: TypeError: no", "UNSUPPORTED"),
+    ],
+)
+def test_a_text_that_names_a_breakdown_is_no_refusal(text, verdict, tmp_path):
+    (tmp_path / "reject").mkdir()
+    (tmp_path / "reject/alpha_nearly.txt").write_text(text, "utf-8")
+    assert verdicts(judge(tmp_path, "reject/alpha_nearly")) == {verdict}
+
+
 def test_the_answer_to_another_case_is_none(tmp_path):
     one, other = select(["epsilon/epsilon_dense", "epsilon/epsilon_0_dense"])
     (tmp_path / "epsilon").mkdir()
@@ -583,18 +671,77 @@ def test_globs_that_match_nothing_are_errors():
 def test_a_place_that_cannot_be_written_is_found_before_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "run", lambda *given: pytest.fail("it ran"))
     monkeypatch.setattr(judging, "judge", lambda *given: pytest.fail("it ran"))
-    bad = tmp_path / "none" / "report.json"
+    bad, worse = tmp_path / "none" / "report.json", tmp_path / "none" / "report.md"
     with pytest.raises(InputError, match="none does not exist"):
         commands.run("reflrp.conformance.adapters.reflrp:Adapter", out=bad)
     with pytest.raises(InputError, match="none does not exist"):
         commands.judge(tmp_path, out=bad)
     with pytest.raises(InputError, match="none does not exist"):
-        commands.report([], out=bad)
+        commands.report([], out=worse)
 
 
-def test_a_clause_that_nothing_tests_is_an_error():
-    with pytest.raises(InputError, match="ZZ-1"):
-        list_(["epsilon/*"], "ZZ-1")
+OURS = "--adapter=reflrp.conformance.adapters.reflrp:Adapter"
+EXITS = {
+    "nothing fails": (f"run {OURS} --cases=epsilon/epsilon_dense -o new.json", 0, "1 PASS"),
+    "something fails": ("judge half --cases=epsilon/epsilon_dense", 1, "1 ERROR"),
+    "nothing is judged": ("judge half --cases=epsilon/epsilon_dense --dtype=exact", 1, "nothing was judged"),
+    "no adapter": ("run --adapter nope", 2, "MODULE:CLASS"),
+    "no module": ("run --adapter nope:Adapter", 2, "cannot be made"),
+    "no class": (f"run {OURS}s", 2, "cannot be made"),
+    "a class that is none": ("run --adapter pathlib:Path", 2, "has no describe"),
+    "no option": ("run", 2, "--adapter"),
+    "no command": ("", 2, "Missing command"),
+    "unknown command": ("ran", 2, "ran"),
+    "unknown option": (f"run {OURS} --case a", 2, "--case"),
+    "no case": (f"run {OURS} --cases nope", 2, "matches no case"),
+    "unknown dtype": (f"run {OURS} --dtype float16", 2, "--dtype"),
+    "another format": (f"run {OURS} -o new.html", 2, "conformance report"),
+    "no folder": (f"run {OURS} -o none/new.json", 1, "none does not exist"),
+    "no profile": (f"run {OURS} --profile no.toml", 1, "no.toml"),
+    "over the profile": (f"run {OURS} --profile r.json -o r.json", 2, "is read"),
+    "no results": ("judge nowhere", 1, "nowhere is no folder"),
+    "results of nothing": ("judge .", 1, "none of the cases"),
+    "judge: no case": ("judge half --cases nope", 2, "matches no case"),
+    "judge: unknown dtype": ("judge half --dtype float16", 2, "--dtype"),
+    "judge: another format": ("judge half -o new.md", 2, ".json"),
+    "no report": ("report no.json", 1, "no.json"),
+    "report: nothing": ("report", 2, "REPORT"),
+    "report: unknown format": ("report r.json --format pdf", 2, "'markdown', 'html' or 'junit'"),
+    "report: unknown ending": ("report r.json -o new.foo", 2, ".md (markdown), .markdown (markdown), .html (html)"),
+    "report: no ending": ("report r.json --format html -o new", 2, ".xml (junit)"),
+    "report: two formats": ("report r.json --format html -o new.md", 2, "markdown"),
+    "report: over itself": ("report r.md -o r.md", 2, "is read"),
+    "list: no case": ("list --cases nope", 2, "matches no case"),
+    "list: no clause": ("list --cases epsilon/* --clause ZZ-1", 2, "ZZ-1"),
+    "explain: no case": ("explain nope", 2, "matches no case"),
+}
+
+
+@pytest.mark.parametrize("case", EXITS)
+def test_exit_codes_of_the_command(case, tmp_path, monkeypatch):
+    """0 nothing fails, 1 something does or a file cannot be read or written, 2 wrong usage; nothing is written but after work."""
+    monkeypatch.chdir(tmp_path)
+    run(Adapter(), "epsilon/epsilon_dense").save("r.json")
+    Path("r.md").write_bytes(Path("r.json").read_bytes())
+    Path("half/epsilon").mkdir(parents=True)
+    Path("half/epsilon/epsilon_dense.npz").write_bytes(b"PK damaged")
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    words, code, said = EXITS[case]
+    done = CliRunner().invoke(app, ["conformance", *words.split()])
+    assert isinstance(done.exception, SystemExit | None), repr(done.exception)
+    assert done.exit_code == code, done.output
+    assert said in done.output
+    if code:
+        assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("a.md", "# "), ("a.HTML", "<!doctype"), ("a.htm", "<!doctype"), ("a.xml", "<?xml")]
+)
+def test_a_report_is_written_as_its_name_ends(name, begins, tmp_path):
+    run(Adapter(), "epsilon/epsilon_dense").save(tmp_path / "r.json")
+    commands.report([tmp_path / "r.json"], out=tmp_path / name)
+    assert (tmp_path / name).read_text("utf-8").startswith(begins)
 
 
 @parametrize_with_cases(Adapter(), "graph/residual*")

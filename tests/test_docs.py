@@ -1,5 +1,6 @@
 """The documentation: every Python block runs, every command works, every link and name leads somewhere."""
 
+import os
 import re
 import shlex
 import shutil
@@ -94,3 +95,24 @@ def test_every_rule_is_described() -> None:
 def test_every_preset_is_described() -> None:
     text = (CHECKOUT / "docs" / "composites.md").read_text("utf-8")
     assert not [name for name in reflrp.composites.presets() if f"| `{name}` |" not in text]
+
+
+def test_make_targets_are_listed_and_named() -> None:
+    """`make help` lists all targets, the README names each, and no page names one that is not there."""
+    makefile = (CHECKOUT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z][a-z-]*):(?!=)", makefile, re.MULTILINE))
+    assert set(re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[1].split()) == targets
+    free = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(
+        ["make", "help"], cwd=CHECKOUT, env=free, capture_output=True, text=True, encoding="utf-8", check=True
+    )
+    listed = [re.fullmatch(r"make ([a-z-]+) +(\S.*)", line) for line in done.stdout.splitlines()]
+    assert {line[1] for line in listed} == targets
+    readme = (CHECKOUT / "README.md").read_text("utf-8")
+    named = set(re.findall(r"`(?:make )?([a-z-]+)`", readme)) | set(
+        re.findall(r"^make ([a-z-]+)", readme, re.MULTILINE)
+    )
+    assert targets <= named
+    for page in PAGES:
+        said = set(re.findall(r"(?:`|^\$ )make ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE))
+        assert said <= targets, (page, said - targets)

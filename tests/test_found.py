@@ -45,9 +45,30 @@ def test_cuts_and_values_beside_the_output() -> None:
     whole = reflrp.Explainer(beside, "epsilon", output="y")(x, init=init, layers=True)
     assert set(whole.layers) == {"y"}, "values beside the way have no relevance"
     cut = reflrp.Explainer(beside, "epsilon", output="y", batch_size=1)
-    with pytest.raises(reflrp.InputError, match="batch_size=1 would change the answer"):
-        cut(x, init=init, layers=True)
-    assert np.array_equal(cut(x, init=init).relevance, whole.relevance)
+    for e in (cut(x, init=init, layers=True), cut(x, init=init, layers="y"), cut(x, init=init)):
+        assert np.array_equal(e.relevance, whole.relevance)
+        assert e.layers.keys() <= {"y"}
+
+
+@pytest.mark.parametrize("node", ["m = ReduceMax<axes = [0]>(h) z = Add(h, m)", "v, z = TopK(h, two)"])
+def test_what_meets_beside_the_way_forbids_no_cut(node: str) -> None:
+    """Values there can be asked for by nobody, and are in no explanation of this output; of the other one they forbid it."""
+    proto = model(
+        f"h = MatMul(x, w) {node} y = Relu(h)", outputs=f"float[] y, {'int64' if 'TopK' in node else 'float'}[] z", w=(4, 3),
+        two=np.array([2], np.int64),
+    )  # fmt: skip
+    x = draw(6, 4)
+    whole = reflrp.Explainer(proto, "epsilon", output="y")(x, layers=True)
+    for size in (1, 4):
+        explainer = reflrp.Explainer(proto, "epsilon", output="y", batch_size=size)
+        assert explainer(x, layers=True).layers.keys() == whole.layers.keys() == {"h", "y"}
+        for k, R in explainer(x, layers=True).layers.items():
+            np.testing.assert_allclose(R, whole.layers[k], rtol=1e-12)
+        with pytest.raises(reflrp.InputError, match="on the way to the output"):
+            explainer(x, layers="z")
+    if "ReduceMax" in node:
+        with pytest.raises(reflrp.InputError, match="samples meet in node 'ReduceMax"):
+            reflrp.Explainer(proto, "epsilon", output="z", batch_size=1)(x, init=np.ones((6, 3)))
 
 
 def test_cuts_of_values_that_hold_samples_last() -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import reflrp
 from reflrp import Explanation, InputError, TooLarge, demo, limits
 from reflrp.ledger import Ledger, Row
+from reflrp.storage.saved import FORMAT
 
 HUGE = 2**40
 
@@ -237,7 +238,11 @@ META: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a seed without end": lambda m: {**m, "conservation": {**m["conservation"], "seed": 10**400}},
     "a seed that is none": lambda m: {**m, "conservation": {**m["conservation"], "seed": float("inf")}},
     "inputs that are none": lambda m: {**m, "conservation": {**m["conservation"], "inputs": {"foo": 1.0}}},
-    "a later format": lambda m: {**m, "format": 5},
+    "a later format": lambda m: {**m, "format": FORMAT + 1},
+    "an init that is none": lambda m: {**m, "init": ["one"]},
+    "a digest that is none": lambda m: {**m, "init": "array", "init_sha256": "0" * 63 + "G"},
+    "a digest that is no text": lambda m: {**m, "init": "array", "init_sha256": 3},
+    "a digest of a word": lambda m: {**m, "init": "one", "init_sha256": "0" * 64},
     "no format": lambda m: {**m, "format": "x"},
 }  # fmt: skip
 

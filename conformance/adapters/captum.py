@@ -61,6 +61,7 @@ class Adapter:
 
     def explain(self, model: Network, inputs: Arrays, seed: Arrays, rules: Sequence[RuleSpec]) -> Arrays:
         """Return the relevance of the inputs."""
+        torch_modules.check_seed(model, inputs, seed)
         network = copy.deepcopy(model)
         if any(np.asarray(x).dtype.kind != "f" for x in inputs.values()):
             raise Unsupported("captum explains float inputs only")

@@ -71,6 +71,7 @@ class Adapter:
         """Return the relevance of all values."""
         with torch.no_grad():
             values = model.values(model.tensors(inputs))
+        torch_modules.check_seed(model, inputs, seed)
         specs = {spec.node: spec for spec in rules}
         found = {k: torch.zeros_like(v) for k, v in values.items() if v.is_floating_point()}
         for name, R in seed.items():

@@ -60,6 +60,8 @@ class Network(torch.nn.Module):  # type: ignore[misc]
             raise Unsupported(f"no module is made of operator {node.op_type}")
         known = [constants.get(i) if i else None for i in node.input]
         active = [i for i in node.input if i and i not in constants]
+        if any(i not in self.inputs and i not in self.producers for i in active):
+            raise Unsupported(f"node {name!r} reads what no node before it makes, and modules are made in order")
         module = OPERATORS[node.op_type](attributes, known, len(node.output))
         if is_function(module):
             module.title = node.op_type
@@ -117,6 +119,14 @@ def forward(network: Network, inputs: Arrays) -> dict[str, np.ndarray]:
     with torch.no_grad():
         values = network.values(network.tensors(inputs))
     return {name: _numbers(values[name]) for name in network.outputs}
+
+
+def check_seed(network: Network, inputs: Arrays, seed: Arrays) -> None:
+    """Raise Unsupported for a seed of another shape than its output's, where the adapter starts and the library takes no seed."""
+    outputs = forward(network, inputs)
+    for name, R in seed.items():
+        if np.shape(R) != outputs[name].shape:
+            raise Unsupported(f"the seed of {name!r} has another shape, and the library takes none")
 
 
 def gradients(network: Network, inputs: Arrays, seed: Arrays) -> dict[str, np.ndarray]:

@@ -64,6 +64,7 @@ class Walked:
         graph, opset = model.graph, next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
         self.outputs = [o.name for o in graph.output]
+        _check_order(graph, constants)
         self.nodes = [_node(proto, constants, opset) for proto in graph.node]
         self.layers = {node.name: make(node) for node in self.nodes}
 
@@ -92,6 +93,8 @@ class Walked:
         values, specs = self.values(inputs), {spec.node: spec for spec in rules}
         found = {k: np.zeros(np.shape(v)) for k, v in values.items()}
         for name, R in seed.items():
+            if np.shape(R) != found[name].shape:
+                raise Unsupported(f"the seed of {name!r} has another shape, which no layer is asked about")
             found[name] = found[name] + R
         for node in reversed(self.nodes):
             a, y, R = [values[i] for i in node.inputs], values[node.output], found[node.output]
@@ -100,6 +103,15 @@ class Walked:
             ):
                 found[name] = found[name] + part
         return found
+
+
+def _check_order(graph: Any, constants: Mapping[str, np.ndarray]) -> None:
+    """Raise Unsupported for a node that reads what none before it makes, as in a circle: layers are walked in order."""
+    there = {"", *constants, *(i.name for i in graph.input)}
+    for proto in graph.node:
+        if not there.issuperset(proto.input):
+            raise Unsupported(f"node {proto.name!r} reads what no node before it makes, and layers are walked in order")
+        there.update(proto.output)
 
 
 def _node(proto: Any, constants: Mapping[str, np.ndarray], opset: int) -> Node:

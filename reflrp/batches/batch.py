@@ -150,10 +150,10 @@ class Batch:
 
         Proven on the graph, by `passes/samples.py`: the samples meet nowhere in the graph of them all on the way to the
         outputs, which hold them on their first axis, and the graphs of the cuts do the same to each sample. Where all
-        samples are too many to build a graph for, the largest cut and twice that are compared. With `inner` the samples
-        must meet nowhere, not even in values that the outputs do not depend on.
+        samples are too many to build a graph for, the largest cut and twice that are compared. With `inner` each value on the
+        way is wanted, too, so that the samples must be told apart in all of them; what lies beside the way has no relevance.
         """
-        whole = self._traced(self.count, inner, 2 * size)
+        whole = self._traced(self.count, 2 * size)
         if whole is None:
             return "no graph is to be had for all samples from their shapes alone"
         graph, seen = whole
@@ -166,30 +166,30 @@ class Batch:
         odd = next((k for k, p in seen.places.items() if p is not None and p.before > 1), None)
         if inner and odd is not None:
             return f"layers= asks for inner values, of which {odd!r} has each sample's entries in several places"
-        return next(filter(None, (self._another(n, inner, *whole) for n in {size, self.count % size or size})), "")
+        return next(filter(None, (self._another(n, *whole) for n in {size, self.count % size or size})), "")
 
-    def _another(self, size: int, inner: bool, graph: Graph, seen: Samples) -> str:
+    def _another(self, size: int, graph: Graph, seen: Samples) -> str:
         """Return how the graph for so many samples differs from that for more; "" where it does the same to each."""
         try:
-            few = self._shown(size, inner)
+            few = self._shown(size)
         except ReflrpError as error:
             return f"for {size} at a time the graph cannot be built: {error}"
         return "" if alike(graph, few, seen, fewer(few, seen, size)) else f"for {size} at a time the graph is another"
 
-    def _shown(self, size: int, inner: bool = False) -> Graph:
-        """Return the graph for so many samples, as shapes alone tell it: all of it, or what the outputs depend on."""
+    def _shown(self, size: int) -> Graph:
+        """Return what the outputs depend on of the graph for so many samples, as shapes alone tell it."""
         graph = self.network.graph({k: (size, *a.shape[1:]) if a.ndim else () for k, a in self.feeds.items()})
-        return graph if inner else graph.restricted_to(*self.outputs)
+        return graph.restricted_to(*self.outputs)
 
-    def _traced(self, size: int, inner: bool, instead: int) -> tuple[Graph, Samples] | None:
+    def _traced(self, size: int, instead: int) -> tuple[Graph, Samples] | None:
         """Return the graph for so many samples, and where it holds them; None where there is none from shapes alone.
 
         Where so many are too many within the limits, that for as many as are to be taken `instead`.
         """
         try:
-            graph = self._shown(size, inner)
+            graph = self._shown(size)
         except TooLarge:
-            return None if instead >= size else self._traced(instead, inner, instead)
+            return None if instead >= size else self._traced(instead, instead)
         except ReflrpError:
             return None
         return graph, self._seen(graph)
@@ -199,17 +199,16 @@ class Batch:
         return trace(graph, {k: 0 for k in graph.inputs if self.feeds[k].ndim})
 
     def axes(self, size: int) -> dict[str, int]:
-        """Return the axis that the samples are on, for each inner value where that is known.
+        """Return the axis that the samples are on, for each inner value on the way to the outputs where that is known.
 
-        One sample alone does not show it; two in its place do. Values that the outputs do not depend on are among them: they
-        have relevance too, zeros.
+        One sample alone does not show it; two in its place do.
         """
         if not self.count:
             return {}
         for count in dict.fromkeys([max(self.count, 2), size]):
             with suppress(ReflrpError):
                 if count > 1:
-                    places = self._seen(self._shown(count, inner=True)).places
+                    places = self._seen(self._shown(count)).places
                     return {k: place.axis for k, place in places.items() if place is not None and place.before == 1}
         return {}
 
@@ -221,7 +220,7 @@ class Batch:
         if self.count == 0 or (self.count == 1 and self.leads(1)):
             return 0
         count = max(self.count, 2)
-        whole = self._traced(count, inner=False, instead=count)
+        whole = self._traced(count, instead=count)
         return (whole[1].axis(whole[0].resolve(self.outputs[0])) or 0) if whole else 0
 
     def mixed(self) -> str:
@@ -229,7 +228,7 @@ class Batch:
 
         Such an axis holds no samples, as the time of a sequence that comes first, or the network looks at its whole batch.
         """
-        whole = self._traced(self.count, inner=False, instead=self.count) if self.count > 1 else None
+        whole = self._traced(self.count, instead=self.count) if self.count > 1 else None
         ends = map(whole[0].resolve, self.outputs) if whole else ()
         met = next((whole[1].meetings[n] for n in ends if n in whole[1].meetings), "") if whole else ""
         if not any(words in met for words in MIXING):

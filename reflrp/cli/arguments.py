@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +44,28 @@ CHOICES = {
 """The options that take one of a few words."""
 
 
-def one_of(option: str, text: str) -> None:
-    """Check an option that takes one of a few words."""
-    if text not in CHOICES[option]:
-        raise typer.BadParameter(f"{shown(text)} is unknown; use {listed(CHOICES[option])}", param_hint=f"--{option}")
+@contextmanager
+def usage(option: str) -> Iterator[None]:
+    """Make wrong usage of an InputError about an option's value that no model or input can set right."""
+    try:
+        yield
+    except InputError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def one_of(option: str, text: str, choices: Sequence[str] = ()) -> None:
+    """Check an option that takes one of a few words: those that it usually takes, or others."""
+    known = choices or CHOICES[option]
+    if text not in known:
+        raise typer.BadParameter(f"{shown(text)} is unknown; use {listed(known)}", param_hint=f"--{option}")
+
+
+def together(backend: str, dtype: str, threads: int | None = None) -> None:
+    """Check what one option forbids another."""
+    if dtype == "exact" and backend not in ("numpy", "auto"):
+        raise typer.BadParameter("fractions are computed with --backend numpy alone", param_hint="--dtype")
+    if threads is not None and backend not in ("onnxruntime", "auto"):
+        raise typer.BadParameter("they are for --backend onnxruntime or auto", param_hint="--threads")
 
 
 def passes(texts: list[str] | None) -> tuple[str, ...] | None:
@@ -76,7 +96,18 @@ def targets(texts: list[str] | None, against: str | None) -> list[Any]:
     if against is None:
         return goals
     other = _target(against, "--against")
+    if any(_meet(goal, other) for goal in goals):
+        raise typer.BadParameter("it sets an entry against itself: give two different ones", param_hint="--against")
     return [Contrast(goal, other) for goal in goals]
+
+
+def _meet(goal: Any, other: Any) -> bool:
+    """Return whether a target and what it is set against are the same entry of a sample."""
+    one, two = (
+        [i if isinstance(i, tuple) else (i,) for i in (g if isinstance(g, list) else [g])] for g in (goal, other)
+    )
+    count = max(len(one), len(two))
+    return any(a == b for a, b in zip(one * (count // len(one)), two * (count // len(two)), strict=False))
 
 
 def suffixes(texts: list[str] | None) -> list[str]:

@@ -7,12 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from reflrp.cli import arguments
+from reflrp.cli import arguments, outputs
 from reflrp.cli.output import say, show
-from reflrp.storage.files import check_place
-
-PAGES = (".html", ".htm")
-"""Endings of a comparison's page; any other is a picture's."""
 
 SIDE = "A preset, as epsilon_plus or zennit.EpsilonPlusFlat, or a saved explanation, an .npz file."
 
@@ -45,16 +41,23 @@ def compare(
     from reflrp.show.compared import parts
 
     (where,) = arguments.targets(None if target is None else [target], against)
-    if out is not None:
-        check_place(out)
+    arguments.one_of("init", init or "output")
+    arguments.one_of("dtype", dtype, ("float64", "float32"))
+    outputs.check_picture("--out", out)
+    outputs.check_places("--out", [out] if out else [], [model, *x, *(side for side in (a, b) if _saved(side))])
+    sides = [_side("--a", a), _side("--b", b)]
     loaded = load(model)
     feeds, notes = read(loaded, x, Pixels())
-    c = compared(loaded, feeds, _side("--a", a), _side("--b", b), target=where, init=init, output=output, dtype=dtype)
+    c = compared(loaded, feeds, sides[0], sides[1], target=where, init=init, output=output, dtype=dtype)
     show(*(f"note: {note}" for note in notes), *parts(c))
     if out is not None:
-        c.to_html(out) if out.suffix.lower() in PAGES else c.plot(out)
+        c.to_html(out) if outputs.is_page(out) else c.plot(out)
         say(f"wrote {out.resolve()}")
 
 
 def _side(option: str, text: str) -> Any:
-    return text if text.endswith(".npz") else arguments.rules(text, option)
+    return text if _saved(text) else arguments.rules(text, option)
+
+
+def _saved(text: str) -> bool:
+    return text.endswith(".npz")

@@ -10,6 +10,7 @@ import typer
 
 from reflrp.cli import arguments
 from reflrp.cli.output import say
+from reflrp.seeds import Contrast
 from reflrp.storage.files import check_place
 
 
@@ -27,7 +28,7 @@ def compile_(
     layers: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Inner values whose relevance is an output too.")
     ] = None,
-    opset: Annotated[int | None, typer.Option(help="The opset, 17 or later. Else the model's own.")] = None,
+    opset: Annotated[int | None, typer.Option(min=17, help="The opset, 17 or later. Else the model's own.")] = None,
     preprocess: Annotated[
         str | None, typer.Option(help="Scalers at the input: pass or absorb. Else as the rules say (pass).")
     ] = None,
@@ -57,15 +58,21 @@ def compile_(
     if os.path.realpath(out) == os.path.realpath(model):
         raise typer.BadParameter(f"{out} is read already", param_hint="--out")
     arguments.one_of("preprocess", preprocess or "pass")
+    arguments.one_of("init", init, ("output", "one", "input"))
+    arguments.one_of("derived", derived, ("graph", "stored"))
     goals = None if target is None else [target]
     where: Any = target if target == "input" else arguments.targets(goals, against)[0]
     if target == "input" and against is not None:
         raise typer.BadParameter("of a target that is an input there is no other", param_hint="--against")
+    sides = (where.target, where.against) if isinstance(where, Contrast) else (where,)
+    if any(isinstance(side, list) for side in sides):
+        raise typer.BadParameter("a graph has one target for all samples, or an input for it", param_hint="--target")
+    composite, passes = arguments.rules(rules), arguments.passes(canonize)
     shapes = arguments.open_shapes(load(model), shape)
     how: Any = derived
     compiled = compile(
         model,
-        arguments.rules(rules),
+        composite,
         where,
         init,
         output,
@@ -76,7 +83,7 @@ def compile_(
         shapes=shapes,
         preprocess=preprocess,
         strip=strip,
-        canonize=arguments.passes(canonize),
+        canonize=passes,
         out=out,
     )
     outputs = ", ".join(o.name for o in compiled.graph.output)

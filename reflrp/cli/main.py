@@ -132,7 +132,9 @@ def explain(
     output: Output = None,
     backend: Annotated[str, typer.Option(help="numpy, cupy, onnxruntime, or auto.")] = "numpy",
     dtype: Annotated[str, typer.Option(help="float64, float32, or exact (fractions).")] = "float64",
-    threads: Annotated[int | None, typer.Option(min=1, help="How many threads onnxruntime computes with.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="How many threads onnxruntime computes with.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples at once. Else what fits into 512 MiB.")] = None,
     strip: Annotated[bool, typer.Option(help="Explain the logits before a final Softmax or Sigmoid.")] = True,
     canonize: Annotated[
@@ -187,6 +189,7 @@ def explain(
     goals = arguments.targets(target, against)
     for option, given in (("init", init), ("backend", backend), ("dtype", dtype), ("preprocess", preprocess or "pass")):
         arguments.one_of(option, given)
+    arguments.together(backend, dtype, threads)
     composite = arguments.rules(rules)
     files = [outputs.Files(out, plot, tokens, name, time_first).of(suffix) for suffix in arguments.suffixes(target)]
     outputs.check(files, [model, *x, *([tokens] if tokens else [])])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import typer
 
+from reflrp.cli.arguments import usage
 from reflrp.cli.inputs import split_name
 from reflrp.ground.checks import listed, shown
 from reflrp.storage.files import check_place
@@ -47,7 +48,7 @@ class Files:
     @property
     def pictures_tokens(self) -> bool:
         """Whether the picture is one of tokens: where these are given, or a page is wanted."""
-        return self.tokens is not None or self.name is not None or (self.plot is not None and _page(self.plot))
+        return self.tokens is not None or self.name is not None or (self.plot is not None and is_page(self.plot))
 
     def _draw(self, e: Explanation, path: Path) -> None:
         from reflrp.show.tokens import labelled
@@ -62,7 +63,8 @@ def _named(path: Path | None, suffix: str) -> Path | None:
     return path.with_name(f"{path.stem}{suffix}{path.suffix}") if path is not None and path.name else path
 
 
-def _page(path: Path) -> bool:
+def is_page(path: Path) -> bool:
+    """Return whether a file is to be a page, and no picture."""
     return path.suffix.lower() in PAGES
 
 
@@ -72,15 +74,26 @@ def check(files: Sequence[Files], inputs: Sequence[str | Path]) -> None:
     for option, given in (("--tokens", first.tokens), ("--name", first.name)):
         if given is not None and first.plot is None:
             raise typer.BadParameter("the tokens are for a picture; give --plot", param_hint=option)
-    if first.plot is not None and not _page(first.plot):
+    check_picture("--plot", first.plot)
+    check_places("--out or --plot", [p for f in files for p in (f.out, f.plot) if p is not None], inputs)
+
+
+def check_picture(option: str, path: Path | None) -> None:
+    """Refuse a picture that cannot be drawn: its ending is no picture's, or there is no matplotlib, which a page does not need."""
+    if path is not None and not is_page(path):
         from reflrp.show.figures import require_matplotlib
 
-        require_matplotlib(first.plot)
+        with usage(option):
+            require_matplotlib(path)
+
+
+def check_places(option: str, paths: Sequence[Path], inputs: Sequence[str | Path]) -> None:
+    """Refuse files that cannot be written, that are to be written twice, or that would overwrite an input."""
     taken = {os.path.realpath(split_name(str(p))[0]) for p in inputs}
-    for path in (p for f in files for p in (f.out, f.plot) if p is not None):
+    for path in paths:
         place = os.path.realpath(path)
         if place in taken:
-            raise typer.BadParameter(f"{path} is read or written already", param_hint="--out or --plot")
+            raise typer.BadParameter(f"{path} is read or written already", param_hint=option)
         check_place(path)
         taken.add(place)
 

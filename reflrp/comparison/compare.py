@@ -27,7 +27,7 @@ from reflrp.ir import Node
 from reflrp.limits import guarded
 from reflrp.model import Inputs, Model, load
 from reflrp.rules.base import Rule
-from reflrp.seeds import Goal, Target
+from reflrp.seeds import Goal, Target, digest
 
 if TYPE_CHECKING:
     from reflrp.importer.read import ModelLike
@@ -184,7 +184,7 @@ def _seed(setting: Setting, rules: Ruled, target: Target, init: Any, known: Give
     y, goals, R = started(rules.values[rules.output], wanted, start, batch.turned())
     if known:
         known.check_output(y)
-        known.check_init(start, R)
+        known.check_init(start, R, digest(start, y, batch.turned()))
         if known.target and goals and tuple(goals) != known.target:
             ours, theirs = _listed(tuple(goals)), _listed(known.target)
             raise InputError(f"{known.title} is of the targets {theirs}, and target= means {ours}; leave target= out")

@@ -127,14 +127,18 @@ class Given:
                 "for these inputs"
             )
 
-    def check_init(self, init: Any, R: Array) -> None:
-        """Raise InputError unless the explanation, where it is one that says so, began with this initial relevance."""
-        theirs = "" if self.of is None else self.of.init
+    def check_init(self, init: Any, R: Array, sha256: str) -> None:
+        """Raise InputError unless the explanation, where it is one that says so, began with this initial relevance.
+
+        Of an array, files of old formats and explanations that were put together by hand say the sum alone.
+        """
+        theirs, known = ("", "") if self.of is None else (self.of.init, self.of.init_sha256)
         mine = init if isinstance(init, str) else "array"
         seed = float(self.of.conservation.seed) if self.of else 0.0
-        other = mine == "array" and abs(float(np.sum(R)) - seed) > 1e-3 * max(float(np.abs(R).sum()), 1e-30)
+        summed = abs(float(np.sum(R)) - seed) > 1e-3 * max(float(np.abs(R).sum()), 1e-30)
+        other = mine == "array" and (known != sha256 if known else summed)
         if theirs and (mine != theirs or other):
-            what = "an array" if theirs == "array" else repr(theirs)
+            what = f"an array{f' (SHA-256 {known[:12]}...)' if known else ''}" if theirs == "array" else repr(theirs)
             hint = "give the same" if theirs == "array" else "leave init= out"
             raise InputError(f"{self.title} began with init={what}, and init= means another; {hint}")
 

@@ -29,6 +29,7 @@ from reflrp.compiler.seeding import bounded, check_target, seeded, turned
 from reflrp.compiler.signs import EXPLAINED, MASK, SUMS
 from reflrp.compiler.source import Given, check
 from reflrp.compiler.tracing import Missing, Tracer, backward, remember
+from reflrp.compiler.unread import drop_unread
 from reflrp.compiler.unrolled import shown
 from reflrp.errors import InputError
 from reflrp.explainer import Explainer
@@ -153,6 +154,7 @@ def _written(
     order: Order,
 ) -> Compiled:
     proto, graph, count = source.proto, program.graph, len(source.proto.graph.node)
+    constants = len(proto.graph.initializer)
     remember(program, trace)
     writer = LoopWriter(proto.graph, trace, program.opset, order.derived, source.outside)
     known, sums = accounts(rows) if order.ledger else (None, [])
@@ -177,6 +179,8 @@ def _written(
     rules = explainer.composite.title
     for key, text in (("version", version("reflrp")), ("rules", rules), ("source.sha256", source.digest)):
         proto.metadata_props.add(key=f"reflrp.{key}", value=text)
+    for unread in drop_unread(proto.graph, count, constants):
+        (source.outside or {}).pop(unread, None)
     check(proto, count)
     return Compiled(proto, known)
 

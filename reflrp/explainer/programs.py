@@ -35,7 +35,7 @@ from reflrp.passes.canonize import canonize, expected
 from reflrp.passes.layout import layouts
 from reflrp.passes.sizes import check_size
 from reflrp.passes.stripping import strip_output
-from reflrp.seeds import Goal, Target, seed, targets
+from reflrp.seeds import Goal, Target, digest, seed, targets
 
 Shapes = tuple[tuple[str, Shape], ...]
 
@@ -108,7 +108,8 @@ class Programs:
                     cut = Cut(feeds, choice, layers, conditions, axes, turned, watch, uncertainty, step)
                     parts.append(self.explained(cut))
         begun = init if isinstance(init, str) else "array"
-        return [replace(Explanation.concatenate(of_one, axes), init=begun) for of_one in zip(*parts, strict=True)]
+        whole = [Explanation.concatenate(of_one, axes) for of_one in zip(*parts, strict=True)]
+        return [replace(e, init=begun, init_sha256=digest(init, e.output, turned)) for e in whole]
 
     @limits.budget()
     def explained(self, cut: Cut) -> list[Explanation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from math import inf
 from numbers import Integral
@@ -13,6 +14,8 @@ from reflrp.errors import shortened
 from reflrp.ir import Layout
 from reflrp.ledger import NUMBERS, Ledger, Row
 from reflrp.seeds import Contrast, Goal, Index
+
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Fields(NamedTuple):
@@ -31,6 +34,7 @@ class Fields(NamedTuple):
     advice: tuple[str, ...]
     uncertainty: Mapping[str, np.ndarray]
     init: str
+    init_sha256: str
 
 
 class Wrong(ValueError):
@@ -53,10 +57,18 @@ def checked(found: Fields) -> Fields:
     targets, layout = _targets(found.target, output), _layout(found.layout, {**layers, **relevances})
     must(found.score in ("output", "logit"), f"its 'score' is {short(found.score)}")
     bars = _bars(found.uncertainty, {**relevances, **layers})
-    must(found.init in ("", "output", "one", "array"), f"its 'init' is {short(found.init)}")
+    begun = _begun(found.init, found.init_sha256)
     return Fields(
-        relevances, output, targets, layers, ledger, rules, notes, inputs, layout, found.score, advice, bars, found.init
+        relevances, output, targets, layers, ledger, rules, notes, inputs, layout, found.score, advice, bars, *begun
     )
+
+
+def _begun(init: Any, digest: Any) -> tuple[str, str]:
+    """Return what relevance started from, and of an array the digest, where there is one."""
+    must(isinstance(init, str) and init in ("", "output", "one", "array"), f"its 'init' is {short(init)}")
+    known = isinstance(digest, str) and (not digest or (init == "array" and DIGEST.fullmatch(digest) is not None))
+    must(known, f"its 'init_sha256' is {short(digest)}")
+    return init, digest
 
 
 def _parts(found: Fields) -> tuple[tuple[str, Mapping[str, np.ndarray]], ...]:

@@ -27,9 +27,9 @@ from reflrp.storage.archive import Archive, Unreadable
 from reflrp.storage.checked import Fields, Wrong, checked, must, short
 from reflrp.storage.files import opened, why, write_beside
 
-FORMAT = 4
+FORMAT = 5
 """The version of the layout; the first had no `names` and no `format`, the second no `layout`, `score` and contrasts, the third no
-`uncertainty`."""
+`uncertainty`, the fourth no `init_sha256`."""
 
 PLAIN = 200
 """Characters up to which a name is part of a member's name."""
@@ -71,6 +71,7 @@ def _meta(found: Fields, names: Mapping[str, int]) -> dict[str, Any]:
         "layout": found.layout,
         "score": found.score,
         "init": found.init,
+        "init_sha256": found.init_sha256,
         "advice": found.advice,
         "notes": found.notes,
         "rules": found.rules,
@@ -130,6 +131,7 @@ def _unpacked(archive: Archive, path: Path) -> Fields:
         _get(meta, "rules", dict), tuple(_get(meta, "notes", list)), sections["in"],
         meta.get("layout"), meta.get("score", "output"),
         tuple(_get({"advice": [], **meta}, "advice", list)), sections["uncertainty"], meta.get("init", ""),
+        meta.get("init_sha256", ""),
     )  # fmt: skip
 
 
