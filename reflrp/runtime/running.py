@@ -24,7 +24,7 @@ from reflrp.ir import Shape
 from reflrp.ledger import Row
 from reflrp.neurons import keeper, masks_of
 from reflrp.runtime.halves import Halves
-from reflrp.runtime.measuring import factor, give_back, measured
+from reflrp.runtime.measuring import factor, give_back, measured, passing
 from reflrp.runtime.sessions import CPU, LARGE, run, session
 from reflrp.runtime.watched import Looked
 from reflrp.seeds import Target
@@ -155,6 +155,7 @@ class Graphs(Programs):
             self.refusals, asked, lambda: self.sessions.made(asked, lambda: self._session(asked)), (ReflrpError,)
         )
 
+    @passing()
     def _session(self, asked: Asked) -> Ready:
         """Compile, and make a session."""
         from reflrp.compiler.fed import feed
