@@ -1,4 +1,4 @@
-"""What a run of onnxruntime has in memory at once."""
+"""What a run of onnxruntime has in memory at once, and what the making of a session leaves and takes."""
 
 import json
 from collections import Counter
@@ -11,8 +11,10 @@ import onnxruntime
 import pytest
 
 import reflrp
+from reflrp.compiler import inside
 from reflrp.compiler.parting import reads
-from reflrp.runtime import running
+from reflrp.runtime import filed, measuring, running
+from reflrp.runtime import sessions as sessions_
 
 
 def deep(count):
@@ -74,3 +76,103 @@ def test_no_relevance_waits_for_the_ledger(monkeypatch, tmp_path, rules):
     x = models.draw(1, 4, 16, 16)
     found = [at_once(explained(monkeypatch, deep(n), x, rules), x, tmp_path) for n in (4, 8)]
     assert found[1] - found[0] <= 2 * 4
+
+
+class Called:
+    """A library that writes down what its mallopt is told."""
+
+    def __init__(self, lacks=False):
+        self.told = []
+        if not lacks:
+            self.mallopt = lambda *what: self.told.append(what)
+
+
+@pytest.mark.parametrize("lacks", [False, True])
+def test_what_is_freed_goes_back_while_a_session_is_made(monkeypatch, lacks):
+    library = Called(lacks)
+    monkeypatch.setattr(measuring.ctypes, "CDLL", lambda name: library)
+    told = []
+
+    @measuring.passing()
+    def fails():
+        told.extend(library.told)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert told == ([] if lacks else [(-3, 2**20)])
+    assert library.told == told + ([] if lacks else [(-3, 2**25), (-1, 2**26)])
+
+
+def blocks():
+    """A network whose kernels lie in the file as large ones do: one by which layers go, one that a transposed layer reads, too."""
+    return models.model(
+        """a = Conv <pads = [1, 1, 1, 1]>(x, k, b) r = Relu(a) c = Conv <pads = [1, 1, 1, 1]>(r, w) s = Relu(c)
+        t = ConvTranspose <pads = [1, 1, 1, 1]>(s, v) d = Conv <pads = [1, 1, 1, 1]>(t, v)
+        m = ReduceMean <axes = [2, 3], keepdims = 0>(d) y = MatMul(m, u)""",
+        "float[N,48,6,6] x", k=(48, 48, 3, 3), b=(48,), w=(48, 48, 3, 3), v=(48, 48, 3, 3), u=(48, 3),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def sessions(monkeypatch):
+    """What each session was made of: the folder of files that it may read, and the weights that it was given."""
+    made = []
+
+    def kept(graph, weights, providers, threads, dtype, folder):
+        made.append((folder, {k for k in weights if not k.startswith("reflrp/")}))
+        return sessions_.session(graph, weights, providers, threads, dtype, folder)
+
+    monkeypatch.setattr(running, "session", kept)
+    monkeypatch.setattr(inside, "KERNEL", 1)
+    return made
+
+
+def explainer(given, rules="epsilon_plus"):
+    return reflrp.Explainer(given, rules, backend="onnxruntime", dtype="float32")
+
+
+def test_kernels_are_read_in_the_file_and_nowhere_twice(sessions, tmp_path):
+    """A kernel that stays as it is, as that of a transposed convolution, is given: the file may be written to later."""
+    x, path = models.draw(2, 48, 6, 6), tmp_path / "own" / "net.onnx"
+    path.parent.mkdir()
+    onnx.save(blocks(), path)
+    fast = explainer(path)
+    found = fast(x)
+    tells = filed.mapped(path) is not None
+    assert sessions == [(str(path.parent) if tells else "", {"v"} if tells else {"k", "w", "v"})]
+    assert not filed.mapped(path)
+    np.testing.assert_array_equal(found.relevance, explainer(blocks())(x).relevance)
+    assert sessions[1] == ("", {"k", "w", "v"})
+    path.write_bytes(bytes(path.stat().st_size))
+    np.testing.assert_array_equal(fast(x).relevance, found.relevance)
+
+
+def test_a_link_is_read_where_the_file_is(sessions, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    onnx.save(blocks(), tmp_path / "a" / "net.onnx")
+    (tmp_path / "b" / "link.onnx").symlink_to(tmp_path / "a" / "net.onnx")
+    x = models.draw(2, 48, 6, 6)
+    found = explainer(tmp_path / "b" / "link.onnx")(x)
+    assert len(sessions) == 1
+    np.testing.assert_array_equal(found.relevance, explainer(blocks())(x).relevance)
+
+
+@pytest.mark.parametrize("what", ["written", "mapped"])
+def test_a_session_is_made_anew_where_the_file_was_written_to_or_stays_mapped(monkeypatch, sessions, tmp_path, what):
+    path = tmp_path / "net.onnx"
+    onnx.save(blocks(), path)
+    fast, counts = explainer(path), iter([0, int(what == "mapped")])
+
+    def mapped(path):
+        found = next(counts)
+        if found == 0 and sessions and what == "written":
+            path.write_bytes(path.read_bytes() + b" ")
+        return found
+
+    monkeypatch.setattr(filed, "mapped", mapped)
+    x = models.draw(2, 48, 6, 6)
+    found = fast(x)
+    assert [bool(folder) for folder, _ in sessions] == [True, False]
+    np.testing.assert_array_equal(found.relevance, explainer(blocks())(x).relevance)

@@ -12,7 +12,7 @@ from reflrp.compiler.parting import reads
 from reflrp.importer.skeleton import Piece, skeleton
 
 KERNEL, CHANNELS = 2**20, 16
-"""Bytes of a kernel from which on it is read in the file, and what its channels are a multiple of: then runtimes lay it out anew."""
+"""Bytes of a kernel from which on it is read in the file, and what its channels are multiples of: then it is laid out anew."""
 
 
 def inside(
@@ -20,8 +20,8 @@ def inside(
 ) -> tuple[ModelProto, set[str]]:
     """Return a graph that names the places of kernels in the file that it was made of, and which these are.
 
-    Beside the graph stand its `weights`, and the arrays that the loaded model has, its `own`: what the file has of these is what was
-    loaded. A session of the graph looks for the file's name in a folder that it is told.
+    `weights` stand beside the graph, `own` are the arrays of the loaded model, which has them from the file. A session of the graph
+    looks for the file's name in a folder that it is told.
     """
     kernels, found = _kernels(proto), ModelProto()
     places = {k: p for k, p in _places(path).items() if k in kernels and k in weights and weights[k] is own.get(k)}

@@ -24,8 +24,8 @@ def by_file(
 ) -> Any:
     """Return a session that has read kernels in the file that was loaded; None where it cannot, or would go on reading there.
 
-    `own` are the arrays of the loaded model. What was written to the file later must change no explanation: so it must be what it was
-    when it was loaded, afterwards too, and no part of it may stay mapped into memory.
+    `own` are the arrays of the loaded model. What is written to the file later must change no explanation: so it must be what it
+    was when it was loaded, afterwards too, and no part of it may stay mapped into memory.
     """
     from reflrp.compiler.inside import inside
 

@@ -43,8 +43,8 @@ def factor(found: Sequence[Sequence[float]]) -> float:
 def passing() -> Iterator[None]:
     """Have what is freed in here go back to the system at once, in blocks from `BLOCK` on, where the allocator is glibc's.
 
-    It keeps them for later else, scattered among what stays: making a session grew a process by twice what the session has. Afterwards
-    its limits are those to which its own rule brings them once a large block was freed.
+    It keeps them for later else, scattered among what stays: making a session grew a process by twice what the session has.
+    Afterwards its limits are those to which its own rule brings them once a large block was freed.
     """
     try:
         say = ctypes.CDLL(None).mallopt
