@@ -33,12 +33,18 @@ def by_file(
         return None
     path = Path(wishes.given).resolve()
     before = mapped(path)
-    graph, there = (proto, set[str]()) if before is None else inside(proto, weights, own, path)
-    if not there:
+    if before is None:
         return None
     try:
+        graph, there = inside(proto, weights, own, path)
+        if not there:
+            return None
         live = make(graph, {k: a for k, a in weights.items() if k not in there}, str(path.parent))
-    except ReflrpError:  # what is wrong with the graph, is said of the graph without the file
+    except (
+        ReflrpError,
+        OSError,
+        UnicodeError,
+    ):  # the file is gone, or its name is no text; else it is said without the file
         return None
     return live if mapped(path) == before and wishes.stamp == stamp_of(wishes.given) else None
 
