@@ -176,3 +176,13 @@ def test_a_session_is_made_anew_where_the_file_was_written_to_or_stays_mapped(mo
     found = fast(x)
     assert [bool(folder) for folder, _ in sessions] == [True, False]
     np.testing.assert_array_equal(found.relevance, explainer(blocks())(x).relevance)
+
+
+def test_a_file_that_is_gone_is_not_missed(monkeypatch, sessions, tmp_path):
+    path = tmp_path / "net.onnx"
+    onnx.save(blocks(), path)
+    fast, x = explainer(path), models.draw(2, 48, 6, 6)
+    monkeypatch.setattr(filed, "mapped", lambda path: path.unlink(missing_ok=True) or 0)
+    found = fast(x)
+    assert [folder for folder, _ in sessions] == [""]
+    np.testing.assert_array_equal(found.relevance, explainer(blocks())(x).relevance)
