@@ -265,14 +265,15 @@ def mirror(w: Array, groups: int) -> Array:
     """Return the kernel of the transposed convolution: inputs and outputs swapped, each axis reversed."""
     xp = namespace(w)
     o, c, *kernel = w.shape
+    if groups * prod(kernel) == 1:
+        return xp.permute_dims(w, (1, 0, *range(2, len(w.shape))))
     w = xp.reshape(w, (groups, o // groups, c, -1))
     return xp.reshape(xp.flip(xp.permute_dims(w, (0, 2, 1, 3)), axis=3), (groups * c, o // groups, *kernel))
 
 
 def _blocks(n: int, c: int, windows: Windows) -> Iterator[tuple[slice, int, int]]:
     """Cut the batch, then the leading window axis, into blocks of at most BLOCK unrolled entries."""
-    row = c * prod(windows.kernel) * prod(windows.out[1:])
-    rows = windows.out[0]
+    row, rows = c * prod(windows.kernel) * prod(windows.out[1:]), windows.out[0]
     step = min(rows, max(1, BLOCK // max(row, 1)))
     samples = max(1, BLOCK // max(row * rows, 1)) if step == rows else 1
     for i in range(0, n, samples):

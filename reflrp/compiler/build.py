@@ -186,10 +186,13 @@ def _written(
 
 
 def _sums(writer: Writer, sums: list[Term]) -> None:
-    """Write the sums that the ledger needs as one output (count, 1)."""
-    names = [writer.write(term) for term in sums] or [
-        writer.write(writer.trace.constant(np.zeros((1, 1)), writer.trace.real))
-    ]
+    """Write the sums that the ledger needs as one output (count, 1).
+
+    The last one is written first: of what a node reads, onnxruntime runs first what stands last. So the sums are made on the way
+    back, each beside its node, and no relevance waits for the end.
+    """
+    terms = sums or [writer.trace.constant(np.zeros((1, 1)), writer.trace.real)]
+    names = [writer.write(term) for term in reversed(terms)][::-1]
     writer.graph.node.append(helper.make_node("Concat", names, [SUMS], SUMS, axis=0))
     writer.graph.output.append(_port(SUMS, writer.trace.real, (len(names), 1), ""))
 

@@ -16,6 +16,12 @@ UNKNOWN, LEAST, MOST = 2.0, 0.25, 16.0
 """How many times the values of a network a run is taken to need before one was measured, and what is believed of measures: other
 threads have memory too."""
 
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+"""What mallopt(3) calls the size from which on a block is mapped by itself, and how much may lie free at the heap's end."""
+
+BLOCK, MOST_MAPPED = 2**20, 2**25
+"""Bytes: the first of these limits while a session is made, and the most to which glibc raises it by itself."""
+
 
 @contextmanager
 def measured(found: list[float], values: int) -> Iterator[None]:
@@ -31,6 +37,26 @@ def factor(found: Sequence[Sequence[float]]) -> float:
     """Return how many times its values a run takes, by the largest of several measures: a power of two, so that it is steady."""
     known = max((one[0] for one in found if one), default=UNKNOWN)
     return float(2.0 ** ceil(log2(min(max(known, LEAST), MOST))))
+
+
+@contextmanager
+def passing() -> Iterator[None]:
+    """Have what is freed in here go back to the system at once, in blocks from `BLOCK` on, where the allocator is glibc's.
+
+    It keeps them for later else, scattered among what stays: making a session grew a process by twice what the session has.
+    Afterwards its limits are those to which its own rule brings them once a large block was freed.
+    """
+    try:
+        say = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another system's library
+        yield
+        return
+    say(MMAP_THRESHOLD, BLOCK)
+    try:
+        yield
+    finally:
+        say(MMAP_THRESHOLD, MOST_MAPPED)
+        say(TRIM_THRESHOLD, 2 * MOST_MAPPED)
 
 
 def give_back() -> None:

@@ -23,8 +23,9 @@ from reflrp.ground.caches import Cache, tried
 from reflrp.ir import Shape
 from reflrp.ledger import Row
 from reflrp.neurons import keeper, masks_of
+from reflrp.runtime.filed import by_file
 from reflrp.runtime.halves import Halves
-from reflrp.runtime.measuring import factor, give_back, measured
+from reflrp.runtime.measuring import factor, give_back, measured, passing
 from reflrp.runtime.sessions import CPU, LARGE, run, session
 from reflrp.runtime.watched import Looked
 from reflrp.seeds import Target
@@ -155,6 +156,7 @@ class Graphs(Programs):
             self.refusals, asked, lambda: self.sessions.made(asked, lambda: self._session(asked)), (ReflrpError,)
         )
 
+    @passing()
     def _session(self, asked: Asked) -> Ready:
         """Compile, and make a session."""
         from reflrp.compiler.fed import feed
@@ -176,8 +178,14 @@ class Graphs(Programs):
     def _live(self, proto: Any, weights: Mapping[str, np.ndarray]) -> Any:
         """Return the session of a graph; `weights` has those that lie outside of it, and maybe more."""
         own = {t.name for t in proto.graph.initializer}
-        given = proto.SerializeToString(), {k: a for k, a in weights.items() if k in own}
-        return session(*given, self.wishes.providers, self.wishes.threads, self.convert.dtype)
+        kept = {k: a for k, a in weights.items() if k in own}
+
+        def made(graph: Any, beside: Mapping[str, np.ndarray], folder: str = "") -> Any:
+            wishes, dtype = self.wishes, self.convert.dtype
+            return session(graph.SerializeToString(), beside, wishes.providers, wishes.threads, dtype, folder)
+
+        found = by_file(made, proto, kept, self.model.source.constants, self.wishes) if self._by_cpu() else None
+        return found or made(proto, kept)
 
     def _halves(self, proto: Any, weights: Mapping[str, np.ndarray]) -> Any:
         """Return the sessions of a graph in two parts, or one session where nothing is the targets' own."""

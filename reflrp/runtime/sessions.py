@@ -29,8 +29,11 @@ def session(
     providers: Sequence[Any] | None,
     threads: int | None,
     dtype: str = "float32",
+    folder: str = "",
 ) -> Any:
     """Return a session; `weights` are those that are not in the graph, `dtype` is that of the graph's numbers.
+
+    Of weights for which the graph names a file, `folder` has the file.
 
     Raises InputError for providers that the installed onnxruntime lacks, and for operators that it has no kernel for.
     """
@@ -51,6 +54,8 @@ def session(
     )
     if sum(a.nbytes for a in weights.values()) > LARGE:
         options.add_session_config_entry("session.disable_prepacking", "1")
+    if folder:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     give(runtime, options, weights)
     try:
         return runtime.InferenceSession(graph, options, providers=wanted)
