@@ -16,8 +16,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from reflrp.arrays import ZERO, Array, add, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
-from reflrp.arrays.kernels import matmul
 from reflrp.arrays.once import once
+from reflrp.arrays.products import matmul
 from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ground.caches import Cache
 from reflrp.ir import Op, Shape
