@@ -100,6 +100,13 @@ class LinearMap(Op):
         """Return a+ and a-; the latter is ZERO where the input is provably >= 0."""
         return (a, ZERO) if self.positive else (pos(a), neg(a))
 
+    def alike(self, R: Array) -> tuple[LinearMap, Array]:
+        """Return a map and its relevance that stand for this one and R where all weights are the same number.
+
+        Outputs that are equal then may be one, whose relevance is the sum of theirs.
+        """
+        return self, R
+
     def weights(self, function: Callable[[Array], Array]) -> Array:
         """Return function(w), computed once a map; ZERO where all of it vanishes."""
         return self.derived.made(function, lambda: unless_it_vanishes(function(self.w)))
