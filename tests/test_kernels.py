@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from reflrp.arrays import kernels, only, pools, total
+from reflrp.arrays import ZERO, kernels, ones_like, only, pools, products, total
 from reflrp.arrays.kernels import Windows, conv, conv_transpose
 from reflrp.arrays.levels import exactly
 from reflrp.arrays.namespaces import away_from_zero
 from reflrp.arrays.once import each_once, once
 from reflrp.ops.conv import Conv
 from reflrp.ops.stabilizer import ratio
+from reflrp.rules import Flat
 
 
 def literal(x, w, windows, groups):
@@ -61,6 +64,54 @@ def test_the_transpose_slides_too_and_fractions_are_exact():
     assert (found == literal(s, mirrored, windows, 1)).all()
     some = exactly(w[:2] / 4)
     assert (conv(exactly(s), some, windows) == literal(s, w[:2], windows, 1) / 4).all()
+
+
+@pytest.mark.parametrize("dtype", [float, np.float32, object])
+@pytest.mark.parametrize(("kernel", "stride", "groups"), [(1, 1, 1), (3, 2, 1), (2, 1, 2), (1, 2, 2)])
+def test_few_columns_meet_the_transposed_weights_the_other_way_round(kernel, stride, groups, dtype):
+    windows = Windows((3, 4), (kernel, kernel), (stride, stride), (1, 1), (0, 0), (0, 0))
+    random = np.random.default_rng(5)
+    w = random.integers(-3, 4, (6, 120 // groups, kernel, kernel)).astype(dtype)
+    x, s = (
+        random.integers(-3, 4, (2, 120, 3, 4)).astype(dtype),
+        random.integers(-3, 4, (2, 6, *windows.out)).astype(dtype),
+    )
+    columns = s[:1].reshape(6, -1)
+    assert products.is_narrow(w[0].size, columns) == (dtype is float)
+    back = conv_transpose(s, w, windows, groups)
+    assert (x * back).sum() == (literal(x.astype(float), w.astype(float), windows, groups) * s).sum()
+    assert back.dtype == dtype
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100])
+@pytest.mark.parametrize("cached", [1, 1 << 19])
+def test_windows_may_lie_in_the_padding(rows, cached, monkeypatch):
+    windows = Windows((2, 5), (2, 3), (1, 1), (1, 1), (4, 1), (5, 2))
+    random = np.random.default_rng(6)
+    for c, o in ((2, 3), (16, 2)):
+        monkeypatch.setattr(kernels, "CACHED", cached)
+        monkeypatch.setattr(kernels, "BLOCK", rows * c * 6 * windows.out[1])
+        monkeypatch.setattr(kernels, "TAP", 1)
+        x, w = random.standard_normal((2, c, 2, 5)), random.standard_normal((o, c, 2, 3))
+        assert np.allclose(conv(x, w, windows), literal(x, w, windows, 1), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [float, object])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_where_all_weights_are_one_the_outputs_of_a_place_are_alike(groups, dtype):
+    windows = Windows((5, 6), (3, 2), (2, 1), (1, 1), (1, 0), (1, 1))
+    random, notes = np.random.default_rng(7), []
+    R = random.integers(-9, 9, (2, 4, *windows.out)).astype(dtype)
+    a, w = np.zeros((2, 6, 5, 6), dtype=dtype), random.integers(-3, 4, (4, 6 // groups, 3, 2)).astype(dtype)
+    R, a, w = (exactly(x.astype(float)) if dtype is object else x for x in (R, a, w))
+    L = Conv(w, ZERO, a.shape, windows=windows, groups=groups, absorbed=notes)
+    assert L.alike(R)[1].shape[1] == (1 if groups == 1 else 4)
+    epsilon = Fraction(1, 4) if dtype is object else 0.25
+    found = Flat(epsilon)(L, a, None, R)
+    ones = L.weights(ones_like)
+    wanted = L.T(R / (L(ones_like(a), ones) + epsilon), ones)
+    assert (abs(found - wanted) <= 0 if dtype is object else np.isclose(found, wanted, rtol=1e-13, atol=1e-13)).all()
+    assert np.isclose(float(notes[0].stabilizer), float(R.sum() - found.sum()), atol=1e-12)
 
 
 def test_samples_of_a_batch_are_what_they_are_alone():

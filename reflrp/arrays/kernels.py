@@ -12,9 +12,8 @@ from itertools import product
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from reflrp.arrays.namespaces import Array, namespace, twinned
+from reflrp.arrays.products import matmul, multiply_into, product_in, room_for, stacked, transposed_product
 from reflrp.arrays.tracing.dims import is_open
 
 BLOCK = 1 << 21
@@ -146,11 +145,6 @@ def placed(x: Array, key: tuple[Any, ...], shape: Ints) -> Array:
     return out
 
 
-def matmul(x: Array, y: Array) -> Array:
-    """Return the matrix product x @ y; on symbolic arrays one plain MatMul node."""
-    return namespace(x, y).matmul(x, y)
-
-
 @twinned
 def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     """Return the convolution of x with w.
@@ -164,24 +158,28 @@ def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     w = xp.reshape(w, (groups, o // groups, -1))
     if windows.trivial:
         x = xp.reshape(x, (n, groups, c // groups, -1))
-        return xp.reshape(xp.matmul(w, x), (n, o, *windows.out))
-    x = pad(x, windows)
+        return xp.reshape(matmul(w, x), (n, o, *windows.out))
     if _slides(c, o, windows):
         return _slid(x, w, windows)
     out = xp.empty((n, o, *windows.out), dtype=x.dtype)
+    room = room_for(x, _block_size(n, c, windows))
     for sample, first, last in _blocks(n, c, windows):
-        columns = xp.stack([x[(sample, slice(None), *tap)] for tap in windows.taps(first, last)], axis=2)
+        rows = _rows(x[sample, ...], windows, first, last)
+        columns = stacked([rows[(..., *tap)] for tap in windows.taps(0, last - first)], 2, room)
         columns = xp.reshape(columns, (columns.shape[0], groups, w.shape[2], -1))
-        _multiply_into(out[sample, :, first:last, ...], w, columns)
+        multiply_into(out[sample, :, first:last, ...], w, columns)
     return out
 
 
-def _multiply_into(block: Array, w: Array, columns: Array) -> None:
-    """Write w @ columns into a block, whose trailing axes lie side by side; on NumPy without an array between."""
-    if isinstance(block, np.ndarray):
-        np.matmul(w, columns, out=np.reshape(block, (*columns.shape[:-2], w.shape[-2], -1), copy=False))
-    else:
-        block[...] = namespace(block).reshape(matmul(w, columns), block.shape)
+def _rows(x: Array, windows: Windows, first: int, last: int) -> Array:
+    """Return the padded entries that the windows first .. last-1 along the leading window axis touch."""
+    size, begin = windows.size[0], windows.begin[0]
+    low = first * windows.strides[0] - begin
+    high = (last - 1) * windows.strides[0] + windows.dilations[0] * (windows.kernel[0] - 1) + 1 - begin
+    top, bottom = min(max(low, 0), size), min(max(high, 0), size)
+    of_rows = {"size": bottom - top, "begin": top - low, "end": high - bottom}
+    found = replace(windows, **{k: (n, *getattr(windows, k)[1:]) for k, n in of_rows.items()})
+    return pad(x[:, :, top:bottom, ...], found)
 
 
 def _slides(c: int, o: int, windows: Windows) -> bool:
@@ -191,9 +189,9 @@ def _slides(c: int, o: int, windows: Windows) -> bool:
 
 
 def _slid(x: Array, w: Array, windows: Windows) -> Array:
-    """Return the convolution of a padded x, unrolled along all axes but the first, along which products are added.
+    """Return the convolution of x, unrolled along all axes but the first, along which products are added.
 
-    So much less is laid out, and it stays in the cache. Shapes: x (N, C, *padded), w (groups, O/groups, C/groups * taps).
+    So much less is laid out, and it stays in the cache. Shapes: x (N, C, *size), w (groups, O/groups, C/groups * taps).
     """
     xp = namespace(x)
     (n, c), (groups, o, _) = x.shape[:2], w.shape
@@ -203,16 +201,18 @@ def _slid(x: Array, w: Array, windows: Windows) -> Array:
     across = replace(windows, kernel=(1, *windows.kernel[1:]))
     out = xp.empty((n, groups * o, *windows.out), dtype=x.dtype)
     step = max(1, CACHED // (w.shape[3] * groups * width) + 1 - high)
+    room = room_for(x, (min(step, rows) + high - 1) * w.shape[3] * groups * width)
+    added = room_for(x, min(step, rows) * groups * o * width)
     for i, first in product(range(n), range(0, rows, step)):
         last = min(first + step, rows)
-        taps = across.taps(first, last + high - 1)
-        columns = xp.stack([x[(i, slice(None), *tap)] for tap in taps], axis=1)
+        seen = _rows(x[i : i + 1, ...], windows, first, last)
+        columns = stacked([seen[(0, slice(None), *tap)] for tap in across.taps(0, last - first + high - 1)], 1, room)
         columns = xp.reshape(columns, (groups, w.shape[3], -1))
         block = out[i, :, first:last, ...]
-        _multiply_into(block, w[0, ...], columns[..., : (last - first) * width])
+        multiply_into(block, w[0, ...], columns[..., : (last - first) * width])
         for k in range(1, high):
             row = slice(k * width, (k + last - first) * width)
-            block += xp.reshape(xp.matmul(w[k, ...], columns[..., row]), block.shape)
+            block += xp.reshape(product_in(added, w[k, ...], columns[..., row]), block.shape)
     return out
 
 
@@ -230,16 +230,15 @@ def conv_transpose(s: Array, w: Array, windows: Windows, groups: int = 1) -> Arr
     if turned and (_slides(o, c, turned) or n * c * prod(windows.kernel) * prod(windows.out) > BLOCK):
         return conv(s, mirror(w, groups), turned, groups)
     w = xp.reshape(w, (groups, o // groups, -1))
-    w = xp.permute_dims(w, (0, 2, 1))
     if windows.trivial:
         s = xp.reshape(s, (n, groups, o // groups, -1))
-        return xp.reshape(xp.matmul(w, s), (n, c, *windows.size))
+        return xp.reshape(transposed_product(w, s), (n, c, *windows.size))
     out = xp.zeros((n, c, *windows.padded), dtype=s.dtype)
     taps = prod(windows.kernel)
     for sample, first, last in _blocks(n, c, windows):
         block = s[sample, :, first:last, ...]
         shape = (block.shape[0], c, taps, *block.shape[2:])
-        columns = xp.matmul(w, xp.reshape(block, (block.shape[0], groups, o // groups, -1)))
+        columns = transposed_product(w, xp.reshape(block, (block.shape[0], groups, o // groups, -1)))
         columns = xp.reshape(columns, shape)
         for t, tap in enumerate(windows.taps(first, last)):
             out[(sample, slice(None), *tap)] += columns[:, :, t, ...]
@@ -253,12 +252,9 @@ def conv_takes(n: int, c: int, o: int, windows: Windows) -> int:
     """
     if windows.trivial:
         return 0
-    taps, rows = prod(windows.kernel), windows.out[0]
-    row = c * taps * prod(windows.out[1:])
-    block = min(n * rows * row, max(row, BLOCK))
     turned = windows.mirrored
     frame = max(c * prod(windows.padded), o * prod(turned.padded) if turned else 0)
-    return n * frame + block + taps * TAP
+    return n * frame + _block_size(n, c, windows) + prod(windows.kernel) * TAP
 
 
 def mirror(w: Array, groups: int) -> Array:
@@ -269,6 +265,12 @@ def mirror(w: Array, groups: int) -> Array:
         return xp.permute_dims(w, (1, 0, *range(2, len(w.shape))))
     w = xp.reshape(w, (groups, o // groups, c, -1))
     return xp.reshape(xp.flip(xp.permute_dims(w, (0, 2, 1, 3)), axis=3), (groups * c, o // groups, *kernel))
+
+
+def _block_size(n: int, c: int, windows: Windows) -> int:
+    """Return how many entries the largest block of `_blocks` has at most."""
+    row = c * prod(windows.kernel) * prod(windows.out[1:])
+    return min(n * windows.out[0] * row, max(row, BLOCK))
 
 
 def _blocks(n: int, c: int, windows: Windows) -> Iterator[tuple[slice, int, int]]:

@@ -240,10 +240,14 @@ def inner(x: Array, y: Array) -> Any:
         return total(x * y)
     if isinstance(x, np.ndarray) and x.shape == y.shape:
         with np.errstate(over="ignore", invalid="ignore"):
-            value = float(np.vdot(x, y))
-        return value if isfinite(value) else float(np.vdot(finite(x), y))
+            value = _inner(x, y)
+        return value if isfinite(value) else _inner(finite(x), y)
     x = finite(x)
     return total(x * unbroadcast(y, x.shape) if x.ndim <= y.ndim else x * y)
+
+
+def _inner(x: np.ndarray, y: np.ndarray) -> float:  # by vdot, BLAS would wait for its threads on a busy machine
+    return float(np.einsum("i,i->", x.reshape(-1), y.reshape(-1)))
 
 
 def special(x: Array) -> ModuleType:

@@ -5,7 +5,7 @@ Clauses: LAYER-1 (convolutions), LAYER-2 (the shares of an average).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, add, is_symbolic, namespace, neg, pos
 from reflrp.arrays.kernels import Windows, conv, conv_takes, conv_transpose, window_spread, window_sum
+from reflrp.ground.caches import Cache
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap, biased, vanishes
 
@@ -51,6 +52,17 @@ class Conv(LinearMap):
         z += self.b
         return z
 
+    def pull(self, a: Array, s: Array, w: Array) -> Array:
+        """Return a * L.T(s, w)."""
+        return ZERO if a is ZERO or w is ZERO else _multiplied(a, self.T(s, w))
+
+    def alike(self, R: Array) -> tuple[LinearMap, Array]:
+        """Return the convolution to one channel, and the sum of R over the channels: of equal weights all are equal."""
+        if self.groups > 1 or is_symbolic(R):
+            return self, R
+        one = replace(self, w=self.w[:1, ...], b=ZERO, derived=Cache())
+        return one, namespace(R).sum(R, axis=1, keepdims=True)
+
     def by_sign(self, x: Array) -> tuple[Array, Array]:
         """Return L(x, w+) and L(x, w-), made as one convolution of twice the outputs: windows are laid out once."""
         w = ZERO if self.groups > 1 or is_symbolic(x) or x is ZERO else self.weights(signs_side_by_side)
@@ -64,7 +76,7 @@ class Conv(LinearMap):
         w = ZERO if self.groups > 1 or is_symbolic(a) or a is ZERO else self.weights(signs_side_by_side)
         if w is ZERO:
             return super().pull_by_sign(a, s, t)
-        return a * self.adjoint(namespace(s).concat([s, t], axis=1), w)
+        return _multiplied(a, self.adjoint(namespace(s).concat([s, t], axis=1), w))
 
     def work(self, out: Shape, *shapes: Shape) -> float:
         """Return the kernel's size for each output, and a turn for each of its offsets."""
@@ -165,6 +177,14 @@ class WindowMean(LinearMap):
     def describe(self) -> str:
         """Return the kernel."""
         return "x".join(map(str, self.windows.kernel))
+
+
+def _multiplied(a: Array, made: Array) -> Array:
+    """Return a * made; on NumPy in the memory of what a convolution just made."""
+    if not isinstance(made, np.ndarray) or not isinstance(a, np.ndarray) or not made.flags.c_contiguous:
+        return a * made
+    alike = a.shape == made.shape and a.dtype == made.dtype
+    return np.multiply(a, made, out=made) if alike else a * made
 
 
 def _describe_conv(L: Conv | ConvTranspose, inputs: int, outputs: int) -> str:

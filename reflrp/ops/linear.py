@@ -16,8 +16,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from reflrp.arrays import ZERO, Array, add, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
-from reflrp.arrays.kernels import matmul
 from reflrp.arrays.once import once
+from reflrp.arrays.products import matmul
 from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ground.caches import Cache
 from reflrp.ir import Op, Shape
@@ -99,6 +99,13 @@ class LinearMap(Op):
     def split(self, a: Array) -> tuple[Array, Array]:
         """Return a+ and a-; the latter is ZERO where the input is provably >= 0."""
         return (a, ZERO) if self.positive else (pos(a), neg(a))
+
+    def alike(self, R: Array) -> tuple[LinearMap, Array]:
+        """Return a map and its relevance that stand for this one and R where all weights are the same number.
+
+        Outputs that are equal then may be one, whose relevance is the sum of theirs.
+        """
+        return self, R
 
     def weights(self, function: Callable[[Array], Array]) -> Array:
         """Return function(w), computed once a map; ZERO where all of it vanishes."""

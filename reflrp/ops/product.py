@@ -7,7 +7,7 @@ from math import prod
 from typing import ClassVar
 
 from reflrp.arrays import Array, inner, namespace, total, unbroadcast
-from reflrp.arrays.kernels import matmul
+from reflrp.arrays.products import matmul
 from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ir import Op, Shape
 from reflrp.ops.linear import Absorbed

@@ -312,6 +312,7 @@ class Flat(LinearRule):
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
+        L, R = (L, R) if callable(self.stabilizer) else L.alike(R)
         ones = L.weights(ones_like)
         return L.T(L.ratio(R, L(ones_like(a), ones), self.stabilizer), ones)
 
