@@ -7,7 +7,7 @@ import models
 import numpy as np
 import onnxruntime
 import pytest
-from compiled import part
+from compiled import part, run
 
 import reflrp
 from reflrp import rules
@@ -32,6 +32,11 @@ def between(body, size="H,W", **weights):
 
 def cut(starts, ends, axes, steps):
     return between("p = Slice(h, s, e, a, t)", s=ids(*starts), e=ids(*ends), a=ids(*axes), t=ids(*steps))
+
+
+def lengths_of(g):
+    """What the metadata say of lengths."""
+    return {p.key: p.value for p in g.metadata_props}.get("reflrp.lengths")
 
 
 FAR = 2**62
@@ -249,20 +254,58 @@ def test_residues():
         check_same(one, two)
 
 
-def test_first_axes_that_the_file_calls_otherwise_are_one_where_the_caller_says_so():
+def test_first_axes_that_the_file_calls_otherwise_are_one_where_the_graph_needs_it():
+    """As exporters name each input's axes; the metadata say which lengths are one, and no other pair runs."""
     proto = models.model("s = MatMul(a, w) t = Mul(s, b) y = Relu(t)", "float[K,4] a, float[M,3] b", w=(4, 3))
-    with pytest.raises(reflrp.InputError, match=r"not one batch size; call them so.*'a': \('N', ...\), 'b'"):
-        reflrp.compile(proto, "epsilon")
-    g = reflrp.compile(proto, "epsilon", shapes={"a": ("N", 4), "b": ("N", 3)})
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(g.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    feeds = {"a": models.draw(3, 4).astype(np.float32), "b": models.draw(3, 3, seed=1).astype(np.float32)}
-    wanted = reflrp.explain(proto, feeds, "epsilon").relevances
-    for name, R in zip("ab", session.run(["relevance/a", "relevance/b"], feeds), strict=True):
-        assert part(R, wanted[name]) < 2e-3
-    with pytest.raises(Exception, match="Non-zero status code"):
-        session.run(None, {**feeds, "b": feeds["b"][:1]})
+    g = reflrp.compile(proto, "epsilon")
+    assert lengths_of(g) == "M == K"
+    assert lengths_of(reflrp.compile(proto, "epsilon", shapes={"a": ("N", 4), "b": ("N", 3)})) is None
+    for n in (1, 2, 3, 17):
+        feeds = {"a": models.draw(n, 4).astype(np.float32), "b": models.draw(n, 3, seed=1).astype(np.float32)}
+        wanted = reflrp.explain(proto, feeds, "epsilon").relevances
+        for name, R in run(g, feeds, ["relevance/a", "relevance/b"]).items():
+            assert part(R, wanted[name.removeprefix("relevance/")]) < 2e-3
+    for a, b in ((3, 1), (1, 3), (2, 4)):
+        with pytest.raises(Exception, match="Non-zero status code"):
+            run(g, {"a": np.ones((a, 4), np.float32), "b": np.ones((b, 3), np.float32)})
+
+
+def test_axes_with_names_of_their_own_stay_open_where_the_graph_lets_them():
+    """Two series of other lengths and batches that meet, and one that does not."""
+    proto = models.model(
+        "s = MatMul(a, w) t = Add(s, b) r = ReduceMean <axes = [0, 1], keepdims = 0>(c) u = MatMul(t, r2) y = Add(u, r)",
+        "float[K,T,4] a, float[M,S,3] b, float[L,U,2] c", w=(4, 3), r2=(3, 2),
+    )  # fmt: skip
+    g = reflrp.compile(proto, "epsilon", init="input")
+    assert lengths_of(g) == "M == K, S == T"
+    for n, t, m, u in ((1, 1, 1, 1), (1, 2, 3, 5), (2, 17, 3, 1), (3, 3, 3, 3), (3, 5, 1, 7)):
+        feeds = {"a": models.draw(n, t, 4), "b": models.draw(n, t, 3, seed=1), "c": models.draw(m, u, 2, seed=2)}
+        feeds = {k: x.astype(np.float32) for k, x in feeds.items()}
+        R = models.draw(n, t, 2, seed=3).astype(np.float32)
+        wanted = reflrp.explain(proto, feeds, "epsilon", init=R).relevances
+        found = run(g, {**feeds, "init": R})
+        for name, one in wanted.items():
+            assert part(found[f"relevance/{name}"], one) < 2e-3
+
+
+def test_the_batch_size_is_that_of_the_output():
+    """Of a time axis that comes first, and a mask that has the samples first."""
+    proto = models.model(
+        """m = Transpose <perm = [1, 0]>(k) e = Unsqueeze(m, last) z = Mul(x, e) r = ReduceSum <keepdims = 0>(z, zero)
+        y = MatMul(r, w)""",
+        "float[T,B,4] x, float[B,T] k", last=models.ints(2), zero=models.ints(0), w=(4, 3),
+    )  # fmt: skip
+    g = reflrp.compile(proto, "epsilon", target="input")
+    assert [[d.dim_param for d in o.type.tensor_type.shape.dim[:2]] for o in g.graph.output[1:]] == [
+        ["T", "B"],
+        ["B", "T"],
+    ]
+    for t, n in ((1, 1), (5, 2), (2, 17)):
+        feeds = {"x": models.draw(t, n, 4).astype(np.float32), "k": models.draw(n, t, seed=1).astype(np.float32)}
+        target = np.arange(n) % 3
+        found, wanted = run(g, {**feeds, "target": target}), reflrp.explain(proto, feeds, "epsilon", target=target)
+        for name, one in wanted.relevances.items():
+            assert part(found[f"relevance/{name}"], one) < 2e-3
 
 
 @pytest.mark.parametrize("way", ["forward", "transpose"])

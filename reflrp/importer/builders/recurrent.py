@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
-from reflrp.arrays.tracing.dims import is_open
+from reflrp.arrays.tracing.dims import check_same, is_open
 from reflrp.arrays.tracing.spans import check_room
 from reflrp.arrays.tracing.terms import still
 from reflrp.importer.cells import Cell, Made, State, gru_step, lstm_step, rnn_step
@@ -65,6 +65,9 @@ def _directions(site: Site, x: Ref, states: int) -> int:
     wanted += [first] * states + [(d, 3 * hidden)] * (site.op_type == "LSTM")
     for i, shape in enumerate(wanted, 1):
         if site.has(i) and site.arg(i).shape != shape:
+            for n, other in zip(site.arg(i).shape, shape, strict=False):
+                if n != other:
+                    check_same(n, other)
             raise Unbuildable(f"its input {i} of shape {site.arg(i).shape} must have the shape {shape}")
     return int(d)
 
