@@ -95,7 +95,29 @@ NETS = {
     ),
     "to the size of a value before": (
         between('d = MaxPool <kernel_shape = [2, 2], strides = [2, 2]>(h) z = Shape(h) u = Resize <mode = "linear">(d, , , z) '
-                "p = Add(u, h)"), "H % 2 == 0, W % 2 == 0",
+                "p = Add(u, h)"), "H > 1, W > 1",
+    ),
+    "to the size of a value before, nearest": (
+        between('d = AveragePool <kernel_shape = [3, 3], strides = [2, 3], pads = [1, 1, 1, 1]>(h) z = Shape(h) '
+                'u = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">(d, , , z) '
+                "p = Add(u, h)"), "",
+    ),
+    "to a fixed size": (
+        between('z = Shape(h) nc = Slice(z, a, e) hw = Concat <axis = 0>(nc, to) p = Resize <mode = "linear", '
+                'coordinate_transformation_mode = "pytorch_half_pixel">(h, , , hw)', a=ids(0), e=ids(2), to=ids(1, 9)), "",
+    ),
+    "to a fixed size between corners": (
+        between('z = Shape(h) nc = Slice(z, a, e) hw = Concat <axis = 0>(nc, to) p = Resize <mode = "linear", '
+                'coordinate_transformation_mode = "align_corners">(h, , , hw)', a=ids(0), e=ids(2), to=ids(6, 1)), "",
+    ),
+    "half, and half as long again": (
+        between('p = Resize <mode = "linear", coordinate_transformation_mode = "pytorch_half_pixel">(h, , s)',
+                s=np.float32([1, 1, 0.5, 1.5])), "H > 1, W > 1",
+    ),
+    "a quarter longer": (between('p = Resize <mode = "linear">(h, , s)', s=np.float32([1, 1, 1.25, 2])), "H > 3"),
+    "nearest to fractions": (
+        between('p = Resize <mode = "nearest", nearest_mode = "round_prefer_ceil">(h, , s)', s=np.float32([1, 1, 2.5, 0.75])),
+        "W > 1",
     ),
     "a last window beyond the end": (
         between("p = MaxPool <kernel_shape = [3, 2], strides = [2, 2], ceil_mode = 1>(c)"), "H > 2, W > 1",
@@ -202,7 +224,10 @@ def test_connections_that_only_the_run_knows_are_refused():
 
 
 REFUSED = {
-    "no whole factor": ('p = Resize <mode = "linear">(h, , s)', "1.5"),
+    "no plain fraction": ('p = Resize <mode = "linear">(h, , s)', "1.7"),
+    "fractions between corners": (
+        'p = Resize <mode = "linear", coordinate_transformation_mode = "align_corners">(h, , r)', "align_corners",
+    ),
     "cubic": ('p = Resize <mode = "cubic">(h, , t)', "cubic"),
     "a last window of many": (
         "p = MaxPool <kernel_shape = [2, 2], strides = [3, 3], ceil_mode = 1>(h)", "last window reaches beyond",
@@ -216,7 +241,9 @@ REFUSED = {
 def test_refused_by_name(case):
     body, said = REFUSED[case]
     g, f = np.zeros((1, 3, 2, 2), np.int64), ids(0, 0, 0, 0, 0, 0, 90, 0)
-    proto = between(body, s=np.float32([1, 1, 1.5, 1]), t=np.float32([1, 1, 2, 1]), g=g, f=f)
+    proto = between(
+        body, s=np.float32([1, 1, 1.7, 1]), r=np.float32([1, 1, 1.5, 1]), t=np.float32([1, 1, 2, 1]), g=g, f=f
+    )
     with pytest.raises(reflrp.InputError, match=rf"(?s)node.*{said}.*shapes={{"):
         reflrp.compile(proto, "epsilon")
 

@@ -130,8 +130,8 @@ def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph
         signs = [float(w) for w in np.ravel(op.w)]
         mine, other = signs if first else signs[::-1]
         return replace(node, op=LateDiagonal(w, b, shape, first=first, signs=(mine, other)))
-    same = moves_alike(op, twin.op) or (type(as_fixed(op)) is type(twin.op) and any(late))
-    if not same and not alike(as_fixed(op), twin.op):
+    same = moves_alike(op, twin.op) or (type(as_fixed(op, twin.op)) is type(twin.op) and any(late))
+    if not same and not alike(as_fixed(op, twin.op), twin.op):
         raise _differs(node, marks)
     shape = graph.values[node.output].shape
     if tuple(map(example, shape)) != plain.values[twin.output].shape:
