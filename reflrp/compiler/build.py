@@ -29,7 +29,7 @@ from reflrp.compiler.seeding import bounded, check_target, seeded, turned
 from reflrp.compiler.signs import EXPLAINED, MASK, SUMS
 from reflrp.compiler.source import Given, check
 from reflrp.compiler.tracing import Missing, Tracer, backward, remember
-from reflrp.compiler.unrolled import shown
+from reflrp.compiler.unrolled import check_conditions, shown
 from reflrp.errors import InputError
 from reflrp.explainer import Explainer
 from reflrp.ground import checks
@@ -90,6 +90,7 @@ def _compiled(
     explainer = Explainer(source.model, batch_size=max(batch.count, 1), **settings)
     if isinstance(lengths, Opened):
         program, trace, named = with_lengths(explainer, source, feeds, lengths, order.ledger)
+        check_conditions(list(order.conditions), explainer.program(feeds).graph, program.graph)
     else:
         program, trace, named = program_of(explainer, source, feeds, is_open, order.ledger)
     name = _batch_name(source.proto, trace)
