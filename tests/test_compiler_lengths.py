@@ -385,9 +385,35 @@ def test_ids_that_move_beside_open_lengths_are_refused_by_name():
         reflrp.compile(proto, "epsilon")
 
 
-def test_an_entry_of_an_open_output_is_no_target():
-    with pytest.raises(reflrp.InputError, match="leaves a length open"):
-        reflrp.compile(turned(), "epsilon", target=(1, 2))
+ENTRIES = {
+    (1, 2): "T > 1", (-1, 0): None, (-3, 1): "T > 2",
+    reflrp.Contrast((2, 1), (2, 0)): "T > 2", reflrp.Contrast((-1, 1), (-2, 1)): "T > 1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ENTRIES, ids=str)
+def test_entries_of_open_outputs_are_counted_from_either_end(target):
+    """As the last token's next one; where there is no such entry, the run fails, and explain refuses."""
+    proto = models.model("h = MatMul(x, w) r = Relu(h) y = MatMul(r, v)", "float[N,T,4] x", w=(4, 6), v=(6, 3))
+    for init in ("output", "one"):
+        g = reflrp.compile(proto, "epsilon", target=target, init=init)
+        assert {p.key: p.value for p in g.metadata_props}.get("reflrp.lengths") == ENTRIES[target]
+        for n, t in ((1, 1), (2, 2), (3, 3), (1, 5), (2, 17)):
+            feeds = {"x": models.draw(n, t, 4, seed=t).astype(np.float32)}
+            try:
+                reflrp.explain(proto, feeds, "epsilon", target=target)
+            except reflrp.InputError:
+                with pytest.raises(Exception, match="Non-zero status code"):
+                    run(g, feeds)
+            else:
+                agrees(run(g, feeds), proto, feeds, "epsilon", target=target, init=init)
+
+
+@pytest.mark.parametrize("target", [reflrp.Contrast((-1, 1), (0, 1)), (1, 7), 3, (0, 0, 0)], ids=str)
+def test_what_is_no_entry_of_an_open_output_or_may_be_another(target):
+    proto = models.model("y = MatMul(x, w)", "float[N,T,4] x", w=(4, 3))
+    with pytest.raises(reflrp.InputError, match=r"leaves a length open|out of range|does not fit"):
+        reflrp.compile(proto, "epsilon", target=target)
 
 
 # ---------------------------------------------------------------- formulas

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -25,7 +24,7 @@ from reflrp.compiler.marks import marks_of
 from reflrp.compiler.opening import Marks, OneBatch, Opened, beyond_batch, equal, leading, opened
 from reflrp.compiler.orders import Compiled, Order
 from reflrp.compiler.programs import example_of, passed, program_of, with_lengths
-from reflrp.compiler.seeding import bounded, check_target, seeded, turned
+from reflrp.compiler.seeding import bounded, check_entries, check_target, seeded, turned
 from reflrp.compiler.signs import EXPLAINED, MASK, SUMS
 from reflrp.compiler.source import Given, check
 from reflrp.compiler.tracing import Missing, Tracer, backward, remember
@@ -33,7 +32,7 @@ from reflrp.compiler.unrolled import check_conditions, shown
 from reflrp.errors import InputError
 from reflrp.explainer import Explainer
 from reflrp.ground import checks
-from reflrp.ir import Shape
+from reflrp.ir import Graph, Shape
 from reflrp.ledger import Row
 from reflrp.limits import guarded
 from reflrp.neurons import keeper, masks_of
@@ -51,7 +50,7 @@ def compiled(source: Given, order: Order, shapes: Any = None, **settings: Any) -
     marks, known = marks_of(source.model, shapes), len(source.proto.metadata_props)
     if beyond_batch(marks):
         try:
-            lengths = _opened(source, marks, shapes, settings)
+            lengths = _opened(source, marks, shapes, order, settings)
         except OneBatch as found:
             return _compiled(source, order, found.marks, found.joined, settings)
         return _compiled(source, order, lengths.marks, lengths, settings)
@@ -62,13 +61,18 @@ def compiled(source: Given, order: Order, shapes: Any = None, **settings: Any) -
         if not first or order.init == "signs" or order.ledger or not recurrent(source.proto):
             raise
     del source.proto.metadata_props[known:]  # the first axis may be that of the time
-    return _compiled(source, order, marks, _opened(source, marks, shapes, settings), settings)
+    return _compiled(source, order, marks, _opened(source, marks, shapes, order, settings), settings)
 
 
-def _opened(source: Given, marks: Marks, shapes: Any, settings: dict[str, Any]) -> Opened:
+def _opened(source: Given, marks: Marks, shapes: Any, order: Order, settings: dict[str, Any]) -> Opened:
     """Return the graph with open lengths, the batch size being that of the output."""
     passing = Explainer(source.model, **settings)
-    passes = partial(passed, explainer=passing)
+
+    def passes(graph: Graph) -> Graph:
+        found = passed(graph, passing)
+        check_entries(found.values[found.resolve(found.outputs[0])].shape, order.target)
+        return found
+
     found = opened(source.model.source, marks, passes, passing.composite)
     batch = leading(found)
     if not batch:

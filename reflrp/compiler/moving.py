@@ -51,7 +51,7 @@ def as_fixed(op: Op, twin: Op) -> Op:
     """
     if not isinstance(op, OpenAxisMap | OpenMean | OpenSum | OpenTake):
         return op
-    found = at_example(op).plain()
+    found: Op = at_example(op).plain()
     if isinstance(found, AxisMap) and isinstance(twin, AxisMap) and found.w.shape == twin.w.shape:
         return replace(found, w=twin.w) if bool((abs(found.w - twin.w) <= ROUNDED).all()) else found
     return found
