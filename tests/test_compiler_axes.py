@@ -297,6 +297,69 @@ def test_first_axes_that_the_file_calls_otherwise_are_one_where_the_graph_needs_
             run(g, {"a": np.ones((a, 4), np.float32), "b": np.ones((b, 3), np.float32)})
 
 
+MET = {
+    "joined": ("h = Concat <axis = 2>(a, b)", "C == A, D == B"),
+    "chosen": ("o = Greater(b, half) h = Where(o, a, low)", "C == A, D == B"),
+    "multiplied": ("t = Transpose <perm = [0, 2, 1]>(a) h = MatMul(t, b)", "C == A, D == B"),
+    "twice": ("s = Add(a, b) t = Mul(b, a) h = Concat <axis = 1>(s, t)", "C == A, D == B"),
+    "as many entries": (
+        "n = Shape(a) m = Slice(n, zero, one) s = Concat <axis = 0>(m, minus, four) c = Reshape(b, s) "
+        "p = ReduceMean <axes = [1], keepdims = 1>(c) h = Add(a, p)", "C == A",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", MET)
+def test_lengths_are_one_from_where_they_meet(way):
+    body, said = MET[way]
+    proto = models.model(
+        f"{body} r = Relu(h) y = ReduceMean <axes = [1], keepdims = 0>(r)", "float[A,B,4] a, float[C,D,4] b",
+        half=np.float32(0.5), low=np.float32(0.25), zero=ids(0), one=ids(1), minus=ids(-1), four=ids(4),
+    )  # fmt: skip
+    g = reflrp.compile(proto, "epsilon")
+    assert lengths_of(g) == said
+    for n, t in ((1, 1), (1, 2), (3, 1), (2, 5), (3, 17)):
+        d = t if "D" in said else t + 2
+        feeds = {"a": models.draw(n, t, 4).astype(np.float32), "b": models.draw(n, d, 4, seed=1).astype(np.float32)}
+        wanted, found = reflrp.explain(proto, feeds, "epsilon").relevances, run(g, feeds)
+        for name, one in wanted.items():
+            assert part(found[f"relevance/{name}"], one) < 2e-3
+    with pytest.raises(Exception, match="Non-zero status code"):
+        run(g, {**feeds, "b": np.concatenate([feeds["b"]] * 2)})
+
+
+def test_positions_that_are_resized_to_the_picture():
+    """As vision transformers have them: a table of places, by cubic interpolation."""
+    proto = models.model(
+        """c = Conv <strides = [4, 4]>(x, k) s = Shape(c) hw = Slice(s, two, four) z = Concat <axis = 0>(one, five, hw)
+        q = Resize <mode = "cubic", coordinate_transformation_mode = "pytorch_half_pixel">(places, , , z) h = Add(c, q)
+        r = Relu(h) m = ReduceMean <axes = [2, 3], keepdims = 0>(r) y = MatMul(m, w)""",
+        "float[N,3,H,W] x", k=(5, 3, 4, 4), places=(1, 5, 3, 3), w=(5, 3), two=ids(2), four=ids(4), one=ids(1), five=ids(5),
+    )  # fmt: skip
+    g = reflrp.compile(proto, "epsilon_plus")
+    assert lengths_of(g) == "H > 7, W > 3"  # of one patch, explain takes the positions for the bias of the convolution
+    for n, h, w in ((1, 8, 4), (2, 12, 12), (1, 13, 33), (3, 40, 8)):
+        x = models.draw(n, 3, h, w).astype(np.float32)
+        assert part(run(g, {"x": x})["relevance/x"], reflrp.explain(proto, x, "epsilon_plus").relevance) < 2e-3
+
+
+@pytest.mark.parametrize("preset", ["epsilon_plus", "epsilon_plus_flat", "attnlrp"])
+def test_positions_behind_a_layer_without_a_bias(preset):
+    """Of one token explain takes them for the layer's bias, which is another graph: from two on they are added."""
+    proto = models.model(
+        """h = MatMul(x, k) s = Shape(x) t = Gather(s, one) e = Slice(places, zero, t, one) p = Add(h, e) r = Relu(p)
+        m = ReduceMean <axes = [1], keepdims = 0>(r) y = MatMul(m, w)""",
+        "float[N,T,4] x", k=(4, 5), places=(1, 40, 5), w=(5, 3), one=ids(1), zero=ids(0),
+    )  # fmt: skip
+    g = reflrp.compile(proto, preset)
+    assert lengths_of(g) == "T > 1, T <= 40"
+    for n, t in ((1, 2), (3, 3), (2, 17)):
+        x = models.draw(n, t, 4).astype(np.float32)
+        assert part(run(g, {"x": x})["relevance/x"], reflrp.explain(proto, x, preset).relevance) < 2e-3
+    with pytest.raises(Exception, match="Non-zero status code"):
+        run(g, {"x": x[:, :1]})
+
+
 def test_axes_with_names_of_their_own_stay_open_where_the_graph_lets_them():
     """Two series of other lengths and batches that meet, and one that does not."""
     proto = models.model(

@@ -14,7 +14,7 @@ from typing import Any
 
 from reflrp.arrays.tracing.dims import BATCH, Divided, Joined, TooLong, TooShort, Undivided, length, symbols_of
 from reflrp.arrays.tracing.polynomials import at_most
-from reflrp.compiler.shortest import TURNS, check_rules
+from reflrp.compiler.shortest import TURNS, check_biases, check_rules
 from reflrp.composites import Composite
 from reflrp.errors import InputError, UnsupportedOperator
 from reflrp.ir import Graph, Shape
@@ -100,6 +100,7 @@ def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composit
             with at_most(most):
                 graph = passes(built(source, shapes_of(marks, plus, most, times, 5, 2)))
                 check_rules(composite, graph)
+                check_biases(graph)
                 return Opened(graph, marks, plus, most, times, joined)
         except TooShort as error:
             plus[error.symbol] = plus.get(error.symbol, 0) + error.by * times.get(error.symbol, 1)

@@ -260,6 +260,15 @@ def _flatten_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
     return total(shape[:axis]), total(shape[axis:])
 
 
+def _resize_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
+    shape, sizes = getattr(args[0], "shape", ()), args[3] if len(args) > 3 else None
+    if sizes is None or node.attributes.get("keep_aspect_ratio_policy", b"stretch") not in (b"stretch", "stretch"):
+        raise Unbuildable("its shape does not follow from open lengths")
+    axes = node.attributes.get("axes") or range(len(shape))
+    given = {a % len(shape): n for a, n in zip(axes, _numbers(sizes), strict=True)}
+    return tuple(given.get(i, n) for i, n in enumerate(shape))
+
+
 def _tile_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
     shape, times = getattr(args[0], "shape", ()), _numbers(args[1])
     if len(shape) != len(times):
@@ -284,6 +293,7 @@ SHAPES: Mapping[str, Callable[[OnnxNode, tuple[Arg, ...]], Shape]] = {
     "Flatten": _flatten_shape,
     "Range": _range_shape,
     "Reshape": _reshape_shape,
+    "Resize": _resize_shape,
     "Slice": _slice_shape,
     "Tile": _tile_shape,
 }
