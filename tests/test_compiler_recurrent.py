@@ -126,6 +126,10 @@ def test_states_to_start_from():
     for t, n in SIZES:
         feeds = {**drawn(t, n), "i": models.draw(1, n, 5, seed=9).astype(np.float32)}
         agrees(run(g, feeds), proto, feeds, "epsilon")
+    proto = net("GRU", "float[T,N,4] x, float[1,M,5] i", states=", i")
+    g = reflrp.compile(proto, "epsilon")
+    assert {p.key: p.value for p in g.metadata_props}["reflrp.lengths"] == "M == N"
+    agrees(run(g, feeds), proto, feeds, "epsilon")
     proto = net("RNN", "float[T,2,4] x", states=", i", i=(1, 2, 5))
     g = reflrp.compile(proto, "epsilon")
     for t in (3, 8):

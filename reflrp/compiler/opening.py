@@ -56,16 +56,27 @@ class Opened:
 
     def limits(self, batch: str) -> str:
         """Return in words which lengths there may be; "" where all may. The batch size has a name in the file."""
-        found = [f"{s} > {self.plus[s]}" for s in sorted(self.plus) if self.plus[s] > 0]
-        found += [f"{s} <= {self.most[s] * self.times.get(s, 1) + self.plus.get(s, 0)}" for s in sorted(self.most)]
-        found += [f"{s} % {n} == {self.plus.get(s, 0) % n}" for s, n in sorted(self.times.items())]
+
+        def said(symbol: str) -> str:
+            return called(symbol, batch)
+
+        found = [f"{said(s)} > {self.plus[s]}" for s in sorted(self.plus) if self.plus[s] > 0]
+        found += [
+            f"{said(s)} <= {self.most[s] * self.times.get(s, 1) + self.plus.get(s, 0)}" for s in sorted(self.most)
+        ]
+        found += [f"{said(s)} % {n} == {self.plus.get(s, 0) % n}" for s, n in sorted(self.times.items())]
         found += equal(self.joined, batch)
         return ", ".join(found)
 
 
 def equal(joined: Mapping[str, str], batch: str) -> list[str]:
     """Return in words which lengths must be one."""
-    return [f"{s} == {batch if n == BATCH else n}" for s, n in sorted(joined.items())]
+    return [f"{called(s, batch)} == {called(n, batch)}" for s, n in sorted(joined.items())]
+
+
+def called(symbol: str, batch: str) -> str:
+    """Return what the file calls a symbol: the batch size, or another length that it calls as we call the batch size."""
+    return batch if symbol == BATCH else BATCH if symbol == f"{BATCH}'" else symbol
 
 
 class OneBatch(Exception):
