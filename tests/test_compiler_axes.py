@@ -7,7 +7,7 @@ import models
 import numpy as np
 import onnxruntime
 import pytest
-from compiled import part
+from compiled import part, run
 
 import reflrp
 from reflrp import rules
@@ -32,6 +32,11 @@ def between(body, size="H,W", **weights):
 
 def cut(starts, ends, axes, steps):
     return between("p = Slice(h, s, e, a, t)", s=ids(*starts), e=ids(*ends), a=ids(*axes), t=ids(*steps))
+
+
+def lengths_of(g):
+    """What the metadata say of lengths."""
+    return {p.key: p.value for p in g.metadata_props}.get("reflrp.lengths")
 
 
 FAR = 2**62
@@ -90,7 +95,29 @@ NETS = {
     ),
     "to the size of a value before": (
         between('d = MaxPool <kernel_shape = [2, 2], strides = [2, 2]>(h) z = Shape(h) u = Resize <mode = "linear">(d, , , z) '
-                "p = Add(u, h)"), "H % 2 == 0, W % 2 == 0",
+                "p = Add(u, h)"), "H > 1, W > 1",
+    ),
+    "to the size of a value before, nearest": (
+        between('d = AveragePool <kernel_shape = [3, 3], strides = [2, 3], pads = [1, 1, 1, 1]>(h) z = Shape(h) '
+                'u = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">(d, , , z) '
+                "p = Add(u, h)"), "",
+    ),
+    "to a fixed size": (
+        between('z = Shape(h) nc = Slice(z, a, e) hw = Concat <axis = 0>(nc, to) p = Resize <mode = "linear", '
+                'coordinate_transformation_mode = "pytorch_half_pixel">(h, , , hw)', a=ids(0), e=ids(2), to=ids(1, 9)), "",
+    ),
+    "to a fixed size between corners": (
+        between('z = Shape(h) nc = Slice(z, a, e) hw = Concat <axis = 0>(nc, to) p = Resize <mode = "linear", '
+                'coordinate_transformation_mode = "align_corners">(h, , , hw)', a=ids(0), e=ids(2), to=ids(6, 1)), "",
+    ),
+    "half, and half as long again": (
+        between('p = Resize <mode = "linear", coordinate_transformation_mode = "pytorch_half_pixel">(h, , s)',
+                s=np.float32([1, 1, 0.5, 1.5])), "H > 1, W > 1",
+    ),
+    "a quarter longer": (between('p = Resize <mode = "linear">(h, , s)', s=np.float32([1, 1, 1.25, 2])), "H > 3"),
+    "nearest to fractions": (
+        between('p = Resize <mode = "nearest", nearest_mode = "round_prefer_ceil">(h, , s)', s=np.float32([1, 1, 2.5, 0.75])),
+        "W > 1",
     ),
     "a last window beyond the end": (
         between("p = MaxPool <kernel_shape = [3, 2], strides = [2, 2], ceil_mode = 1>(c)"), "H > 2, W > 1",
@@ -197,7 +224,10 @@ def test_connections_that_only_the_run_knows_are_refused():
 
 
 REFUSED = {
-    "no whole factor": ('p = Resize <mode = "linear">(h, , s)', "1.5"),
+    "no plain fraction": ('p = Resize <mode = "linear">(h, , s)', "1.7"),
+    "fractions between corners": (
+        'p = Resize <mode = "linear", coordinate_transformation_mode = "align_corners">(h, , r)', "align_corners",
+    ),
     "cubic": ('p = Resize <mode = "cubic">(h, , t)', "cubic"),
     "a last window of many": (
         "p = MaxPool <kernel_shape = [2, 2], strides = [3, 3], ceil_mode = 1>(h)", "last window reaches beyond",
@@ -211,7 +241,9 @@ REFUSED = {
 def test_refused_by_name(case):
     body, said = REFUSED[case]
     g, f = np.zeros((1, 3, 2, 2), np.int64), ids(0, 0, 0, 0, 0, 0, 90, 0)
-    proto = between(body, s=np.float32([1, 1, 1.5, 1]), t=np.float32([1, 1, 2, 1]), g=g, f=f)
+    proto = between(
+        body, s=np.float32([1, 1, 1.7, 1]), r=np.float32([1, 1, 1.5, 1]), t=np.float32([1, 1, 2, 1]), g=g, f=f
+    )
     with pytest.raises(reflrp.InputError, match=rf"(?s)node.*{said}.*shapes={{"):
         reflrp.compile(proto, "epsilon")
 
@@ -249,20 +281,121 @@ def test_residues():
         check_same(one, two)
 
 
-def test_first_axes_that_the_file_calls_otherwise_are_one_where_the_caller_says_so():
+def test_first_axes_that_the_file_calls_otherwise_are_one_where_the_graph_needs_it():
+    """As exporters name each input's axes; the metadata say which lengths are one, and no other pair runs."""
     proto = models.model("s = MatMul(a, w) t = Mul(s, b) y = Relu(t)", "float[K,4] a, float[M,3] b", w=(4, 3))
-    with pytest.raises(reflrp.InputError, match=r"not one batch size; call them so.*'a': \('N', ...\), 'b'"):
-        reflrp.compile(proto, "epsilon")
-    g = reflrp.compile(proto, "epsilon", shapes={"a": ("N", 4), "b": ("N", 3)})
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(g.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    feeds = {"a": models.draw(3, 4).astype(np.float32), "b": models.draw(3, 3, seed=1).astype(np.float32)}
-    wanted = reflrp.explain(proto, feeds, "epsilon").relevances
-    for name, R in zip("ab", session.run(["relevance/a", "relevance/b"], feeds), strict=True):
-        assert part(R, wanted[name]) < 2e-3
+    g = reflrp.compile(proto, "epsilon")
+    assert lengths_of(g) == "M == K"
+    assert lengths_of(reflrp.compile(proto, "epsilon", shapes={"a": ("N", 4), "b": ("N", 3)})) is None
+    for n in (1, 2, 3, 17):
+        feeds = {"a": models.draw(n, 4).astype(np.float32), "b": models.draw(n, 3, seed=1).astype(np.float32)}
+        wanted = reflrp.explain(proto, feeds, "epsilon").relevances
+        for name, R in run(g, feeds, ["relevance/a", "relevance/b"]).items():
+            assert part(R, wanted[name.removeprefix("relevance/")]) < 2e-3
+    for a, b in ((3, 1), (1, 3), (2, 4)):
+        with pytest.raises(Exception, match="Non-zero status code"):
+            run(g, {"a": np.ones((a, 4), np.float32), "b": np.ones((b, 3), np.float32)})
+
+
+MET = {
+    "joined": ("h = Concat <axis = 2>(a, b)", "C == A, D == B"),
+    "chosen": ("o = Greater(b, half) h = Where(o, a, low)", "C == A, D == B"),
+    "multiplied": ("t = Transpose <perm = [0, 2, 1]>(a) h = MatMul(t, b)", "C == A, D == B"),
+    "twice": ("s = Add(a, b) t = Mul(b, a) h = Concat <axis = 1>(s, t)", "C == A, D == B"),
+    "as many entries": (
+        "n = Shape(a) m = Slice(n, zero, one) s = Concat <axis = 0>(m, minus, four) c = Reshape(b, s) "
+        "p = ReduceMean <axes = [1], keepdims = 1>(c) h = Add(a, p)", "C == A",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", MET)
+def test_lengths_are_one_from_where_they_meet(way):
+    body, said = MET[way]
+    proto = models.model(
+        f"{body} r = Relu(h) y = ReduceMean <axes = [1], keepdims = 0>(r)", "float[A,B,4] a, float[C,D,4] b",
+        half=np.float32(0.5), low=np.float32(0.25), zero=ids(0), one=ids(1), minus=ids(-1), four=ids(4),
+    )  # fmt: skip
+    g = reflrp.compile(proto, "epsilon")
+    assert lengths_of(g) == said
+    for n, t in ((1, 1), (1, 2), (3, 1), (2, 5), (3, 17)):
+        d = t if "D" in said else t + 2
+        feeds = {"a": models.draw(n, t, 4).astype(np.float32), "b": models.draw(n, d, 4, seed=1).astype(np.float32)}
+        wanted, found = reflrp.explain(proto, feeds, "epsilon").relevances, run(g, feeds)
+        for name, one in wanted.items():
+            assert part(found[f"relevance/{name}"], one) < 2e-3
     with pytest.raises(Exception, match="Non-zero status code"):
-        session.run(None, {**feeds, "b": feeds["b"][:1]})
+        run(g, {**feeds, "b": np.concatenate([feeds["b"]] * 2)})
+
+
+def test_positions_that_are_resized_to_the_picture():
+    """As vision transformers have them: a table of places, by cubic interpolation."""
+    proto = models.model(
+        """c = Conv <strides = [4, 4]>(x, k) s = Shape(c) hw = Slice(s, two, four) z = Concat <axis = 0>(one, five, hw)
+        q = Resize <mode = "cubic", coordinate_transformation_mode = "pytorch_half_pixel">(places, , , z) h = Add(c, q)
+        r = Relu(h) m = ReduceMean <axes = [2, 3], keepdims = 0>(r) y = MatMul(m, w)""",
+        "float[N,3,H,W] x", k=(5, 3, 4, 4), places=(1, 5, 3, 3), w=(5, 3), two=ids(2), four=ids(4), one=ids(1), five=ids(5),
+    )  # fmt: skip
+    g = reflrp.compile(proto, "epsilon_plus")
+    assert lengths_of(g) == "H > 7, W > 3"  # of one patch, explain takes the positions for the bias of the convolution
+    for n, h, w in ((1, 8, 4), (2, 12, 12), (1, 13, 33), (3, 40, 8)):
+        x = models.draw(n, 3, h, w).astype(np.float32)
+        assert part(run(g, {"x": x})["relevance/x"], reflrp.explain(proto, x, "epsilon_plus").relevance) < 2e-3
+
+
+@pytest.mark.parametrize("preset", ["epsilon_plus", "epsilon_plus_flat", "attnlrp"])
+def test_positions_behind_a_layer_without_a_bias(preset):
+    """Of one token explain takes them for the layer's bias, which is another graph: from two on they are added."""
+    proto = models.model(
+        """h = MatMul(x, k) s = Shape(x) t = Gather(s, one) e = Slice(places, zero, t, one) p = Add(h, e) r = Relu(p)
+        m = ReduceMean <axes = [1], keepdims = 0>(r) y = MatMul(m, w)""",
+        "float[N,T,4] x", k=(4, 5), places=(1, 40, 5), w=(5, 3), one=ids(1), zero=ids(0),
+    )  # fmt: skip
+    g = reflrp.compile(proto, preset)
+    assert lengths_of(g) == "T > 1, T <= 40"
+    for n, t in ((1, 2), (3, 3), (2, 17)):
+        x = models.draw(n, t, 4).astype(np.float32)
+        assert part(run(g, {"x": x})["relevance/x"], reflrp.explain(proto, x, preset).relevance) < 2e-3
+    with pytest.raises(Exception, match="Non-zero status code"):
+        run(g, {"x": x[:, :1]})
+
+
+def test_axes_with_names_of_their_own_stay_open_where_the_graph_lets_them():
+    """Two series of other lengths and batches that meet, and one that does not."""
+    proto = models.model(
+        "s = MatMul(a, w) t = Add(s, b) r = ReduceMean <axes = [0, 1], keepdims = 0>(c) u = MatMul(t, r2) y = Add(u, r)",
+        "float[K,T,4] a, float[M,S,3] b, float[L,U,2] c", w=(4, 3), r2=(3, 2),
+    )  # fmt: skip
+    g = reflrp.compile(proto, "epsilon", init="input")
+    assert lengths_of(g) == "M == K, S == T"
+    for n, t, m, u in ((1, 1, 1, 1), (1, 2, 3, 5), (2, 17, 3, 1), (3, 3, 3, 3), (3, 5, 1, 7)):
+        feeds = {"a": models.draw(n, t, 4), "b": models.draw(n, t, 3, seed=1), "c": models.draw(m, u, 2, seed=2)}
+        feeds = {k: x.astype(np.float32) for k, x in feeds.items()}
+        R = models.draw(n, t, 2, seed=3).astype(np.float32)
+        wanted = reflrp.explain(proto, feeds, "epsilon", init=R).relevances
+        found = run(g, {**feeds, "init": R})
+        for name, one in wanted.items():
+            assert part(found[f"relevance/{name}"], one) < 2e-3
+
+
+def test_the_batch_size_is_that_of_the_output():
+    """Of a time axis that comes first, and a mask that has the samples first."""
+    proto = models.model(
+        """m = Transpose <perm = [1, 0]>(k) e = Unsqueeze(m, last) z = Mul(x, e) r = ReduceSum <keepdims = 0>(z, zero)
+        y = MatMul(r, w)""",
+        "float[T,B,4] x, float[B,T] k", last=models.ints(2), zero=models.ints(0), w=(4, 3),
+    )  # fmt: skip
+    g = reflrp.compile(proto, "epsilon", target="input")
+    assert [[d.dim_param for d in o.type.tensor_type.shape.dim[:2]] for o in g.graph.output[1:]] == [
+        ["T", "B"],
+        ["B", "T"],
+    ]
+    for t, n in ((1, 1), (5, 2), (2, 17)):
+        feeds = {"x": models.draw(t, n, 4).astype(np.float32), "k": models.draw(n, t, seed=1).astype(np.float32)}
+        target = np.arange(n) % 3
+        found, wanted = run(g, {**feeds, "target": target}), reflrp.explain(proto, feeds, "epsilon", target=target)
+        for name, one in wanted.relevances.items():
+            assert part(found[f"relevance/{name}"], one) < 2e-3
 
 
 @pytest.mark.parametrize("way", ["forward", "transpose"])

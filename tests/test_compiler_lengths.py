@@ -69,6 +69,25 @@ def masked():
     )  # fmt: skip
 
 
+def named_apart():
+    """As transformers' models are exported: each input's axes have names of their own, and a mask is read entry by entry."""
+    body = (
+        "e = Gather(table, ids) pos = CumSum(m, one) pe = Gather(places, pos) h = Add(e, pe)"
+        + attention("""mf = Cast <to = 1>(m) flat = Flatten <axis = 2>(mf)
+        rows = Range(zero, n, one) times = Mul(rows, t) places_ = Range(zero, t, one) rows1 = Unsqueeze(times, one1)
+        at = Add(rows1, places_) list = Concat <axis = 0>(n1, one1, one1, t1) ranks = Shape(list)
+        ones = ConstantOfShape <value = int64[1] {1}>(ranks) minus = Mul(ones, all_of_it) same = Equal(list, minus)
+        wide = Where(same, ones, list) at4 = Reshape(at, wide) seen3 = Gather(flat, at4) seen = Squeeze(seen3, four1)
+        turns = Concat <axis = 0>(one1, one1, t1, one1) some = Tile(seen, turns) shown = Cast <to = 9>(some)
+        a = Where(shown, a1, low)""")
+        + " sw = Unsqueeze(mf, two1) rm = Mul(r, sw) sum = ReduceSum <keepdims = 0>(rm, one1) y = MatMul(sum, w)"
+    )
+    return models.model(
+        body, "int64[A,B] ids, int64[C,D] m", **WEIGHTS, table=(WORDS, D), places=(PLACES, D), one1=ids(1), two1=ids(2),
+        four1=ids(4), all_of_it=ids(-1), low=np.asarray(-10000, np.float32),
+    )  # fmt: skip
+
+
 def convolved():
     body = """c = Conv <pads = [2, 2]>(x, w1, b1) d = Relu(c) e = Conv(d, w2) f = Relu(e) g = Conv <dilations = [2]>(f, w3)
         h = Relu(g) p = GlobalAveragePool(h) q = Flatten(p) y = MatMul(q, v)"""
@@ -150,6 +169,10 @@ def padded(n, t, seed):
     return {"x": models.draw(n, t, D, seed=seed).astype(np.float32), "m": m}
 
 
+def words_shown(n, t, seed):
+    return {**words(n, t, seed), "m": padded(n, t, seed)["m"].astype(np.int64)}
+
+
 def series(channels):
     return lambda n, *t, seed: {"x": models.draw(n, channels, *t, seed=seed).astype(np.float32)}
 
@@ -157,6 +180,7 @@ def series(channels):
 NETS = {
     "tokens": (tokens, words, [(1, 1), (3, 2), (2, 9), (1, 33)]),
     "masked": (masked, padded, [(1, 1), (3, 2), (2, 9), (1, PLACES)]),
+    "named apart": (named_apart, words_shown, [(1, 1), (3, 2), (2, 9), (5, 3), (1, 17)]),
     "convolved": (convolved, series(3), [(1, 8), (3, 9), (2, 30)]),
     "pictures": (pictures, series(2), [(1, 4, 5), (2, 9, 4), (3, 5, 12)]),
     "resnet": (resnet, series(3), [(1, 33, 34), (2, 64, 49), (3, 34, 63), (1, 39, 96)]),
@@ -229,11 +253,17 @@ def test_statistics_are_of_each_sample(rule):
 
 def test_lengths_are_named_in_the_file_or_by_the_caller():
     proto = models.model("a = Add(x, z) y = MatMul(a, w)", "float[N,S,4] x, float[N,T,4] z", w=(4, 3))
-    with pytest.raises(reflrp.InputError, match=r"cannot be broadcast.*shapes="):
-        reflrp.compile(proto, "epsilon")
-    g = reflrp.compile(proto, "epsilon", shapes={"x": (None, "time", 4), "z": (None, "time", 4)})
     feeds = {"x": models.draw(2, 5, 4).astype(np.float32), "z": models.draw(2, 5, 4, seed=1).astype(np.float32)}
-    agrees(run(g, feeds), proto, feeds, "epsilon")
+    for shapes, said in (
+        (None, "T == S"),
+        ({"x": (None, "time", 4), "z": (None, "time", 4)}, None),
+        ({"x": (None, "time", 4)}, "T == time"),
+    ):
+        g = reflrp.compile(proto, "epsilon", shapes=shapes)
+        assert {p.key: p.value for p in g.metadata_props}.get("reflrp.lengths") == said
+        agrees(run(g, feeds), proto, feeds, "epsilon")
+        with pytest.raises(Exception, match="Non-zero status code"):
+            run(g, {**feeds, "z": feeds["z"][:, :1]})
     g = reflrp.compile(proto, "epsilon", shapes={"x": (2, None, 4), "z": (2, "S", 4)})
     agrees(run(g, feeds), proto, feeds, "epsilon")
 
@@ -355,9 +385,35 @@ def test_ids_that_move_beside_open_lengths_are_refused_by_name():
         reflrp.compile(proto, "epsilon")
 
 
-def test_an_entry_of_an_open_output_is_no_target():
-    with pytest.raises(reflrp.InputError, match="leaves a length open"):
-        reflrp.compile(turned(), "epsilon", target=(1, 2))
+ENTRIES = {
+    (1, 2): "T > 1", (-1, 0): None, (-3, 1): "T > 2",
+    reflrp.Contrast((2, 1), (2, 0)): "T > 2", reflrp.Contrast((-1, 1), (-2, 1)): "T > 1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ENTRIES, ids=str)
+def test_entries_of_open_outputs_are_counted_from_either_end(target):
+    """As the last token's next one; where there is no such entry, the run fails, and explain refuses."""
+    proto = models.model("h = MatMul(x, w) r = Relu(h) y = MatMul(r, v)", "float[N,T,4] x", w=(4, 6), v=(6, 3))
+    for init in ("output", "one"):
+        g = reflrp.compile(proto, "epsilon", target=target, init=init)
+        assert {p.key: p.value for p in g.metadata_props}.get("reflrp.lengths") == ENTRIES[target]
+        for n, t in ((1, 1), (2, 2), (3, 3), (1, 5), (2, 17)):
+            feeds = {"x": models.draw(n, t, 4, seed=t).astype(np.float32)}
+            try:
+                reflrp.explain(proto, feeds, "epsilon", target=target)
+            except reflrp.InputError:
+                with pytest.raises(Exception, match="Non-zero status code"):
+                    run(g, feeds)
+            else:
+                agrees(run(g, feeds), proto, feeds, "epsilon", target=target, init=init)
+
+
+@pytest.mark.parametrize("target", [reflrp.Contrast((-1, 1), (0, 1)), (1, 7), 3, (0, 0, 0)], ids=str)
+def test_what_is_no_entry_of_an_open_output_or_may_be_another(target):
+    proto = models.model("y = MatMul(x, w)", "float[N,T,4] x", w=(4, 3))
+    with pytest.raises(reflrp.InputError, match=r"leaves a length open|out of range|does not fit"):
+        reflrp.compile(proto, "epsilon", target=target)
 
 
 # ---------------------------------------------------------------- formulas

@@ -18,7 +18,7 @@ from reflrp.dialects.relevance_propagation_jl.composites import Numbered
 from reflrp.dialects.zennit.naming import Named
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-SIZES = ((3, 2), (4, 1), (11, 3))
+SIZES = ((1, 1), (1, 3), (2, 2), (3, 2), (4, 1), (17, 3))
 
 
 def net(
@@ -126,6 +126,10 @@ def test_states_to_start_from():
     for t, n in SIZES:
         feeds = {**drawn(t, n), "i": models.draw(1, n, 5, seed=9).astype(np.float32)}
         agrees(run(g, feeds), proto, feeds, "epsilon")
+    proto = net("GRU", "float[T,N,4] x, float[1,M,5] i", states=", i")
+    g = reflrp.compile(proto, "epsilon")
+    assert {p.key: p.value for p in g.metadata_props}["reflrp.lengths"] == "M == N"
+    agrees(run(g, feeds), proto, feeds, "epsilon")
     proto = net("RNN", "float[T,2,4] x", states=", i", i=(1, 2, 5))
     g = reflrp.compile(proto, "epsilon")
     for t in (3, 8):
@@ -136,12 +140,16 @@ def test_conditions_layers_and_fixed_targets():
     proto, feeds = net("LSTM"), drawn(6, 2)
     asked = {"conditions": {"f": [1, 3]}}
     agrees(run(reflrp.compile(proto, "epsilon", **asked), feeds), proto, feeds, "epsilon", **asked)
-    with pytest.raises(reflrp.InputError, match="leaves a length open"):
-        reflrp.compile(proto, "epsilon", target=(1, 2))
+    asked = {"conditions": {"s:d0.t0.gates": [1, 3]}}
+    agrees(run(reflrp.compile(proto, "epsilon", **asked), feeds), proto, feeds, "epsilon", **asked)
+    for pattern in ("*.C", "*.gates", "s:d0.t1.C", "LSTM_0", "s:Y*"):
+        with pytest.raises(reflrp.InputError, match="one step among an open number"):
+            reflrp.compile(proto, "epsilon", conditions={pattern: [1]})
+    agrees(run(reflrp.compile(proto, "epsilon", target=(1, 2)), feeds), proto, feeds, "epsilon", target=(1, 2))
     found = run(reflrp.compile(proto, "epsilon", layers=True), feeds)
     layers = reflrp.explain(proto, feeds, "epsilon", layers=True).layers
     kept = {k for k in layers if f"layer/{k}" in found}
-    assert {"f", "s:Y", "s:d0.t0.gates", "s:d0.t1.C"} <= kept
+    assert {"f", "s:Y", "s:d0.t0.gates"} <= kept
     assert {k.removeprefix("layer/") for k in found if k.startswith("layer/")} <= set(layers)
     for k in kept:
         np.testing.assert_allclose(found[f"layer/{k}"], layers[k], atol=1e-5)
@@ -165,11 +173,20 @@ def test_under_onnxruntime_the_steps_are_unrolled():
     np.testing.assert_allclose(theirs.relevance, ours.relevance, atol=1e-4)
 
 
-def test_fewer_steps_than_three_say_so_in_the_run():
+def test_one_step_is_enough():
+    """No length is ruled out; a length that another is less than by one must leave one."""
     g = reflrp.compile(net("LSTM"), "epsilon")
-    assert {p.key: p.value for p in g.metadata_props}["reflrp.lengths"].endswith("> 2")
+    assert "reflrp.lengths" not in {p.key for p in g.metadata_props}
+    proto = models.model(
+        "c = Slice(x, one, far) h, l = GRU <hidden_size = 5>(c, w, r) f = Squeeze(l, zero) y = MatMul(f, v)",
+        "float[T,N,4] x", w=(1, 15, 4), r=(1, 15, 5), one=ids(1), far=ids(2**62), zero=ids(0), v=(5, 3),
+    )  # fmt: skip
+    g = reflrp.compile(proto, "epsilon")
+    assert {p.key: p.value for p in g.metadata_props}["reflrp.lengths"].endswith("> 1")
+    for t in (2, 3, 7):
+        agrees(run(g, drawn(t, 2)), proto, drawn(t, 2), "epsilon")
     with pytest.raises(Exception, match="out of data bounds"):
-        run(g, drawn(2, 1))
+        run(g, drawn(1, 1))
 
 
 @dataclass(frozen=True)

@@ -112,3 +112,21 @@ def test_a_resize_too_large_is_refused_before_its_weights_are_worked_out(monkeyp
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 32 * 2**20
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("where", ["pytorch_half_pixel", "half_pixel", "align_corners", "asymmetric"])
+def test_a_table_is_resized_as_a_value_is(where, mode, size):
+    """Of constants, too, the standard's text is followed, where ONNX's reference code is not."""
+    node = f'Resize <mode = "{mode}", coordinate_transformation_mode = "{where}">'
+    x, table = draw(1, 1, size, size), draw(1, 1, 3, 4, seed=1)
+    sizes = ints(1, 1, size, size)
+    ours = reflrp.explain(
+        model(f"q = {node}(t, , , z) y = Add(x, q)", "float[1,1,A,A] x", t=table, z=sizes), x, "epsilon", init=x
+    )
+    theirs = reflrp.explain(
+        model(f"q = {node}(t, , , z) y = Add(x, q)", "float[1,1,A,A] x, float[1,1,3,4] t", z=sizes),
+        {"x": x, "t": table}, "epsilon", init=x,
+    )  # fmt: skip
+    np.testing.assert_allclose(ours.output, theirs.output, atol=1e-6)

@@ -259,8 +259,7 @@ def conv_takes(n: int, c: int, o: int, windows: Windows) -> int:
 
 def mirror(w: Array, groups: int) -> Array:
     """Return the kernel of the transposed convolution: inputs and outputs swapped, each axis reversed."""
-    xp = namespace(w)
-    o, c, *kernel = w.shape
+    xp, (o, c, *kernel) = namespace(w), w.shape
     if groups * prod(kernel) == 1:
         return xp.permute_dims(w, (1, 0, *range(2, len(w.shape))))
     w = xp.reshape(w, (groups, o // groups, c, -1))
@@ -269,8 +268,7 @@ def mirror(w: Array, groups: int) -> Array:
 
 def _block_size(n: int, c: int, windows: Windows) -> int:
     """Return how many entries the largest block of `_blocks` has at most."""
-    row = c * prod(windows.kernel) * prod(windows.out[1:])
-    return min(n * windows.out[0] * row, max(row, BLOCK))
+    return min(n * windows.out[0] * (row := c * prod(windows.kernel) * prod(windows.out[1:])), max(row, BLOCK))
 
 
 def _blocks(n: int, c: int, windows: Windows) -> Iterator[tuple[slice, int, int]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -22,19 +21,19 @@ from reflrp.compiler.accounts import accounts
 from reflrp.compiler.bodies import LoopWriter
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.marks import marks_of
-from reflrp.compiler.opening import Marks, opened
+from reflrp.compiler.opening import Marks, OneBatch, Opened, beyond_batch, equal, leading, opened
 from reflrp.compiler.orders import Compiled, Order
 from reflrp.compiler.programs import example_of, passed, program_of, with_lengths
-from reflrp.compiler.seeding import bounded, check_target, seeded, turned
+from reflrp.compiler.seeding import bounded, check_entries, check_target, seeded, turned
 from reflrp.compiler.signs import EXPLAINED, MASK, SUMS
 from reflrp.compiler.source import Given, check
 from reflrp.compiler.tracing import Missing, Tracer, backward, remember
 from reflrp.compiler.unread import drop_unread
-from reflrp.compiler.unrolled import shown
+from reflrp.compiler.unrolled import check_conditions, shown
 from reflrp.errors import InputError
 from reflrp.explainer import Explainer
 from reflrp.ground import checks
-from reflrp.ir import Shape
+from reflrp.ir import Graph, Shape
 from reflrp.ledger import Row
 from reflrp.limits import guarded
 from reflrp.neurons import keeper, masks_of
@@ -50,36 +49,59 @@ def compiled(source: Given, order: Order, shapes: Any = None, **settings: Any) -
     checks.choice("init", order.init, ("output", "one", "input", "signs"))
     check_target(order.target)
     marks, known = marks_of(source.model, shapes), len(source.proto.metadata_props)
-    if any(isinstance(n, str) and (i or n != BATCH) for s in marks.values() for i, n in enumerate(s)):
-        return _compiled(source, order, marks, True, settings)
+    if beyond_batch(marks):
+        try:
+            lengths = _opened(source, marks, shapes, order, settings)
+        except OneBatch as found:
+            return _compiled(source, order, found.marks, found.joined, settings)
+        return _compiled(source, order, lengths.marks, lengths, settings)
     try:
-        return _compiled(source, order, marks, False, settings)
+        return _compiled(source, order, marks, {}, settings)
     except InputError:
         first = any(s and s[0] == BATCH for s in marks.values())
         if not first or order.init == "signs" or order.ledger or not recurrent(source.proto):
             raise
     del source.proto.metadata_props[known:]  # the first axis may be that of the time
-    return _compiled(source, order, marks, True, settings)
+    return _compiled(source, order, marks, _opened(source, marks, shapes, order, settings), settings)
 
 
-def _compiled(source: Given, order: Order, marks: Marks, every: bool, settings: dict[str, Any]) -> Compiled:
-    """Return the compiled graph; with `every`, by formulas for all open lengths, else by one for the batch size."""
+def _opened(source: Given, marks: Marks, shapes: Any, order: Order, settings: dict[str, Any]) -> Opened:
+    """Return the graph with open lengths, the batch size being that of the output."""
+    passing = Explainer(source.model, **settings)
+
+    def passes(graph: Graph) -> Graph:
+        found = passed(graph, passing)
+        check_entries(found.values[found.resolve(found.outputs[0])].shape, order.target)
+        return found
+
+    found = opened(source.model.source, marks, passes, passing.composite)
+    batch = leading(found)
+    if not batch:
+        return found
+    return opened(source.model.source, marks_of(source.model, shapes, batch), passes, passing.composite)
+
+
+def _compiled(
+    source: Given, order: Order, marks: Marks, lengths: Opened | Mapping[str, str], settings: dict[str, Any]
+) -> Compiled:
+    """Return the compiled graph, by formulas for all open lengths; or by one for the batch size, which first axes have joined."""
     is_open = {k for k, s in marks.items() if s and s[0] == BATCH}
-    if every:
-        passing = Explainer(source.model, **settings)
-        lengths = opened(source.model.source, marks, partial(passed, explainer=passing), passing.composite)
+    if isinstance(lengths, Opened):
         fixed = {k: tuple(map(example, s)) for k, s in lengths.shapes().items()}
     else:
-        lengths, fixed = None, {k: tuple(1 if n == BATCH else int(n) for n in s) for k, s in marks.items()}
+        fixed = {k: tuple(1 if n == BATCH else int(n) for n in s) for k, s in marks.items()}
     feeds = {k: example_of(s, source.model.source.inputs[k].dtype) for k, s in fixed.items()}
     batch = Batch(source.model, feeds, (source.model.output(settings.get("output")),))
     explainer = Explainer(source.model, batch_size=max(batch.count, 1), **settings)
-    if lengths is not None:
+    if isinstance(lengths, Opened):
         program, trace, named = with_lengths(explainer, source, feeds, lengths, order.ledger)
-        if lengths.limits():
-            source.proto.metadata_props.add(key="reflrp.lengths", value=lengths.limits())
+        check_conditions(list(order.conditions), explainer.program(feeds).graph, program.graph)
     else:
         program, trace, named = program_of(explainer, source, feeds, is_open, order.ledger)
+    name = _batch_name(source.proto, trace)
+    said = lengths.limits(name) if isinstance(lengths, Opened) else ", ".join(equal(lengths, name))
+    if said:
+        source.proto.metadata_props.add(key="reflrp.lengths", value=said)
     order = order if order.turned is not None or is_open else replace(order, turned=batch.turned())
     with at_most(trace.most):
         return _traced(source, program, trace, named, order, explainer)
@@ -210,9 +232,11 @@ def _output(writer: Writer, name: str, R: Any, shape: Shape, batch: str) -> None
 
 def _batch_name(proto: ModelProto, trace: Trace) -> str:
     """Return what the file calls the batch size, or `batch`."""
-    name = trace.lengths[BATCH][0].get("name") if BATCH in trace.lengths else ""
-    port = next((i for i in proto.graph.input if i.name == name), None)
-    return (port.type.tensor_type.shape.dim[0].dim_param if port is not None else "") or "batch"
+    if BATCH not in trace.lengths:
+        return "batch"
+    term, axis, *_ = trace.lengths[BATCH]
+    port = next((i for i in proto.graph.input if i.name == term.get("name")), None)
+    return (port.type.tensor_type.shape.dim[axis].dim_param if port is not None else "") or "batch"
 
 
 def _port(name: str, dtype: Any, shape: Shape, batch: str) -> Any:

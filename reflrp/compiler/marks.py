@@ -15,10 +15,11 @@ LONGEST = 2**31 - 1
 """The largest length that is taken for one."""
 
 
-def marks_of(model: Any, shapes: Any) -> dict[str, tuple[int | str, ...]]:
+def marks_of(model: Any, shapes: Any, batch: str = "") -> dict[str, tuple[int | str, ...]]:
     """Return the input shapes, with a symbol for each length that stays open.
 
-    That of a first axis is BATCH, and so are others that the file calls the same.
+    That of a first axis is BATCH, and so are others that the file calls the same. Where first axes have several names, `batch`
+    says which of them is the batch size; the first one is, unless it does.
     """
     asked = {} if shapes is None else checks.mapping("shapes", shapes, "a dict of the inputs' shapes by name")
     unknown = sorted(set(asked) - set(model.source.inputs))
@@ -33,27 +34,13 @@ def marks_of(model: Any, shapes: Any) -> dict[str, tuple[int | str, ...]]:
         given = _given(name, asked.get(name, port.dims or ()))
         own = port.dims if port.dims is not None and len(port.dims) == len(given) else (None,) * len(given)
         found[name] = tuple(_mark(name, i, n, own[i]) for i, n in enumerate(given))
-    first = {_called(model, k, asked.get(k)) for k, s in found.items() if s and s[0] == BATCH}
-    lengths = {d for d in first if d}
-    if len(lengths) > 1:
-        is_open = sorted(k for k, s in found.items() if s and s[0] == BATCH)
-        raise InputError(
-            f"the first axes of the inputs {is_open} have the lengths {sorted(lengths)}, which are not one batch size; "
-            f"call them so, if they are: shapes={{{is_open[0]!r}: ('N', ...), {is_open[1]!r}: ('N', ...)}}; or fix all but one"
-        )
-    return {k: tuple(_other(n, lengths) if i else n for i, n in enumerate(s)) for k, s in found.items()}
+    called = batch or next((s[0] for s in found.values() if s and isinstance(s[0], str) and s[0]), "")
+    return {k: tuple(_symbol(n, called, i) for i, n in enumerate(s)) for k, s in found.items()}
 
 
-def _called(model: Any, name: str, asked: Any) -> int | str | None:
-    """Return what the first axis of an input is called: by the caller, else by the file."""
-    own = next(iter(asked or ()), None)
-    dims = model.source.inputs[name].dims
-    return own if isinstance(own, str) else dims[0] if dims else None
-
-
-def _other(n: int | str, batch: set[int | str]) -> int | str:
-    """Return the mark of an axis that is not the first: BATCH where the file calls it what it calls the batch size."""
-    if n in batch and isinstance(n, str):
+def _symbol(n: int | str, batch: int | str, axis: int) -> int | str:
+    """Return a length, or its symbol: BATCH for the batch size and a first axis without a name."""
+    if (n == batch and n) or (n == "" and axis == 0):
         return BATCH
     return f"{n}'" if n == BATCH else n
 
@@ -71,12 +58,10 @@ def _given(name: str, shape: Any) -> tuple[int | str | None, ...]:
 
 
 def _mark(name: str, axis: int, asked: int | str | None, own: int | str | None) -> int | str:
-    """Return a length, or its symbol where it stays open: lengths that the file calls the same are one."""
+    """Return a length, or its name where it stays open: lengths that the file calls the same are one. "" is a nameless batch."""
     if isinstance(asked, int):
         return asked
-    if axis == 0:
-        return BATCH
-    if asked is None and isinstance(own, int):
+    if asked is None and isinstance(own, int) and axis:
         return own
-    symbol = asked or own
-    return symbol if isinstance(symbol, str) else f"{name}[{axis}]"
+    called = asked or own
+    return called if isinstance(called, str) else f"{name}[{axis}]" if axis else ""

@@ -11,7 +11,8 @@ import numpy as np
 from reflrp.arrays.kernels import Windows
 from reflrp.arrays.tracing.dims import Dim, example
 from reflrp.ir import Op, Shape
-from reflrp.ops.openmaps import OpenAxisMap, OpenMean, OpenSum, Stretch
+from reflrp.ops.axismap import AxisMap
+from reflrp.ops.openmaps import OpenAxisMap, OpenMean, OpenSum, OpenTake, Stretch
 from reflrp.ops.picking import Index, Take
 from reflrp.ops.pieces import Pieces, Regrouped, Repeated
 from reflrp.ops.routing import Slice
@@ -39,9 +40,21 @@ def _numbers(shape: Shape) -> np.ndarray:
     return np.arange(prod(shape), dtype=float).reshape(shape)
 
 
-def as_fixed(op: Op) -> Op:
-    """Return a map whose coefficients follow from open lengths as it is at the example; any other op as it is."""
-    return at_example(op).plain() if isinstance(op, OpenAxisMap | OpenMean | OpenSum) else op
+ROUNDED = 1e-12
+"""How far apart two ways to work out a coefficient of at most 1 may be, in float64."""
+
+
+def as_fixed(op: Op, twin: Op) -> Op:
+    """Return a map whose coefficients follow from open lengths as it is at the example; any other op as it is.
+
+    Its coefficients are those of its twin, where they are so up to the rounding of another order of operations.
+    """
+    if not isinstance(op, OpenAxisMap | OpenMean | OpenSum | OpenTake):
+        return op
+    found: Op = at_example(op).plain()
+    if isinstance(found, AxisMap) and isinstance(twin, AxisMap) and found.w.shape == twin.w.shape:
+        return replace(found, w=twin.w) if bool((abs(found.w - twin.w) <= ROUNDED).all()) else found
+    return found
 
 
 def at_example(x: Any) -> Any:

@@ -9,25 +9,16 @@ formula makes must have the shape that the graph says.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from reflrp.arrays import ZERO, Array
-from reflrp.arrays.tracing.dims import BATCH, Divided, TooLong, TooShort, example, length
+from reflrp.arrays.tracing.dims import BATCH, Divided, Joined, TooLong, TooShort, Undivided, length, symbols_of
 from reflrp.arrays.tracing.polynomials import at_most
-from reflrp.compiler.moving import as_fixed, moves_alike
-from reflrp.compiler.shortest import TURNS, check_rules
-from reflrp.compiler.unrolled import first_two, glue
+from reflrp.compiler.shortest import TURNS, check_biases, check_rules
 from reflrp.composites import Composite
 from reflrp.errors import InputError, UnsupportedOperator
-from reflrp.ir import Graph, Node, Shape
+from reflrp.ir import Graph, Shape
 from reflrp.model import built
-from reflrp.ops.linear import Diagonal
-from reflrp.ops.product import Multiply
-from reflrp.ops.routing import Plumbing, Slice
-from reflrp.ops.sums import SumOf
 
 Marks = Mapping[str, tuple[int | str, ...]]
 """The shapes of the inputs: a symbol for each length that is left open."""
@@ -47,6 +38,8 @@ class Opened:
         The length that is marked with a symbol is times * symbol + plus, and the symbol may be 1.
     most : dict
         How large a symbol may be, where the graph reads tables that end.
+    joined : dict
+        What stands for a symbol that the graph needs to be another's length.
 
     """
 
@@ -55,17 +48,43 @@ class Opened:
     plus: Mapping[str, int]
     most: Mapping[str, int]
     times: Mapping[str, int]
+    joined: Mapping[str, str]
 
     def shapes(self, start: int = 5, step: int = 2) -> dict[str, Shape]:
         """Return the inputs' shapes as formulas; symbols have distinct examples, from `start` on."""
         return shapes_of(self.marks, self.plus, self.most, self.times, start, step)
 
-    def limits(self) -> str:
-        """Return in words which lengths there may be; "" where all may."""
-        found = [f"{s} > {self.plus[s]}" for s in sorted(self.plus) if self.plus[s] > 0]
-        found += [f"{s} <= {self.most[s] * self.times.get(s, 1) + self.plus.get(s, 0)}" for s in sorted(self.most)]
-        found += [f"{s} % {n} == {self.plus.get(s, 0) % n}" for s, n in sorted(self.times.items())]
+    def limits(self, batch: str) -> str:
+        """Return in words which lengths there may be; "" where all may. The batch size has a name in the file."""
+
+        def said(symbol: str) -> str:
+            return called(symbol, batch)
+
+        found = [f"{said(s)} > {self.plus[s]}" for s in sorted(self.plus) if self.plus[s] > 0]
+        found += [
+            f"{said(s)} <= {self.most[s] * self.times.get(s, 1) + self.plus.get(s, 0)}" for s in sorted(self.most)
+        ]
+        found += [f"{said(s)} % {n} == {self.plus.get(s, 0) % n}" for s, n in sorted(self.times.items())]
+        found += equal(self.joined, batch)
         return ", ".join(found)
+
+
+def equal(joined: Mapping[str, str], batch: str) -> list[str]:
+    """Return in words which lengths must be one."""
+    return [f"{called(s, batch)} == {called(n, batch)}" for s, n in sorted(joined.items())]
+
+
+def called(symbol: str, batch: str) -> str:
+    """Return what the file calls a symbol: the batch size, or another length that it calls as we call the batch size."""
+    return batch if symbol == BATCH else BATCH if symbol == f"{BATCH}'" else symbol
+
+
+class OneBatch(Exception):
+    """All that is open is one batch size, once lengths that the graph needs to be one have one symbol."""
+
+    def __init__(self, marks: Marks, joined: Mapping[str, str]) -> None:
+        super().__init__()
+        self.marks, self.joined = marks, joined
 
 
 def shapes_of(
@@ -82,14 +101,18 @@ def shapes_of(
 
 
 def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composite: Composite) -> Opened:
-    """Return the graph of a source with open lengths, after the passes of a composite. Raises InputError where it has none."""
-    plus, most, times = dict[str, int](), dict[str, int](), dict[str, int]()
+    """Return the graph of a source with open lengths, after the passes of a composite.
+
+    Raises InputError where it has none, and OneBatch where the batch size is all that is open.
+    """
+    plus, most, times, joined = dict[str, int](), dict[str, int](), dict[str, int](), dict[str, str]()
     for _ in range(TURNS):
         try:
             with at_most(most):
                 graph = passes(built(source, shapes_of(marks, plus, most, times, 5, 2)))
                 check_rules(composite, graph)
-                return Opened(graph, marks, plus, most, times)
+                check_biases(graph)
+                return Opened(graph, marks, plus, most, times, joined)
         except TooShort as error:
             plus[error.symbol] = plus.get(error.symbol, 0) + error.by * times.get(error.symbol, 1)
             if error.symbol in most:
@@ -98,11 +121,48 @@ def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composit
             most[error.symbol] = error.most
         except Divided as error:
             _divide(error, plus, most, times)
+        except Joined as error:
+            marks, plus, most, times = _join(error.symbol, error.other, marks, joined), {}, {}, {}
+        except Undivided as error:
+            marks, plus, most, times = _join(*_samples(error, marks), marks, joined), {}, {}, {}
         except (InputError, UnsupportedOperator) as error:
             raise refused(str(error), marks) from error
         if any(n < 1 for n in most.values()):
             break
     raise refused("no least and largest lengths are found", marks)
+
+
+def _samples(error: Undivided, marks: Marks) -> tuple[str, str]:
+    """Return the numbers of samples of two inputs, where entries of the one are divided by the other; raises InputError if not."""
+    first = {m[0] for m in marks.values() if m}
+    over, under = ({s for s in symbols_of((n,)) if s in first} for n in (error.n, error.by))
+    if len(over - under) != 1 or len(under - over) != 1:
+        raise refused(str(error), marks) from error
+    return (over - under).pop(), (under - over).pop()
+
+
+def _join(one: str, two: str, marks: Marks, joined: dict[str, str]) -> Marks:
+    """Return the marks with one symbol for two that must be one length: BATCH, or the one that comes first."""
+    order = [BATCH, *(n for shape in marks.values() for n in shape if isinstance(n, str))]
+    kept, gone = sorted((one, two), key=order.index)
+    joined.update({s: kept for s, n in joined.items() if n == gone} | {gone: kept})
+    found = {k: tuple(kept if n == gone else n for n in shape) for k, shape in marks.items()}
+    if not beyond_batch(found):
+        raise OneBatch(found, joined)
+    return found
+
+
+def beyond_batch(marks: Marks) -> bool:
+    """Return whether anything is open but the batch size on first axes."""
+    return any(isinstance(n, str) and (i or n != BATCH) for shape in marks.values() for i, n in enumerate(shape))
+
+
+def leading(found: Opened) -> str:
+    """Return what the file calls the length that is on the first axis of the output and of an input, and is not BATCH; else ""."""
+    graph = found.graph
+    first = symbols_of(graph.values[graph.resolve(graph.outputs[0])].shape[:1])
+    known = {m[0] for m in found.marks.values() if m} - {BATCH}
+    return first[0].removesuffix("'") if len(first) == 1 and first[0] in known else ""
 
 
 def _divide(error: Divided, plus: dict[str, int], most: dict[str, int], times: dict[str, int]) -> None:
@@ -122,170 +182,3 @@ def refused(why: str, marks: Marks) -> InputError:
     return InputError(
         f"the graph cannot be compiled for any length: {why}; fix lengths, as by shapes={{{name!r}: ({shape})}}"
     )
-
-
-class Late(np.ndarray):
-    """A constant of the example that says the shape that the value in its place has."""
-
-    own: Shape
-
-    def __array_finalize__(self, origin: Any) -> None:
-        """Forget the shape: it is that of the whole."""
-        self.own = np.asarray(self).shape
-
-    @property  # type: ignore[misc]
-    def shape(self) -> Shape:
-        """The shape, with open lengths."""
-        return self.own
-
-
-def shown_as(constant: Array, shape: Shape) -> Array:
-    """Return a constant of the example under the shape of the value that stands in its place."""
-    if constant is ZERO:
-        return constant
-    found = np.array(constant).view(Late)
-    found.own = shape
-    return found
-
-
-@dataclass(frozen=True, eq=False)
-class LateDiagonal(Diagonal):
-    """w * a + b, where one of w and b is found in the run: one of two inputs, which follows from open lengths alone.
-
-    The fields `w` and `b` are those of the example, and only say what kind of map it is. `first` says whether `a` is the first
-    input, `adds` whether b is found, `signs` with which signs both are added.
-    """
-
-    first: bool = field(default=True, kw_only=True)
-    adds: bool = field(default=True, kw_only=True)
-    signs: tuple[float, float] = field(default=(1.0, 1.0), kw_only=True)
-
-    def parted(self, xs: tuple[Array, ...]) -> tuple[Array, Diagonal]:
-        """Return the input that carries relevance, and the map with what is found in its place."""
-        a, late = xs if self.first else xs[::-1]
-        kept = {f.name: getattr(self, f.name) for f in fields(Diagonal) if f.init and f.name not in ("w", "b")}
-        if self.adds:
-            sign, other = self.signs
-            return a, Diagonal(np.asarray(sign, np.float32), late if other == 1 else other * late, **kept)
-        return a, Diagonal(late, ZERO, **kept)
-
-    def forward(self, *xs: Array) -> Array:
-        """Return w * a + b."""
-        a, op = self.parted(xs)
-        return op.forward(a)
-
-
-def matched(found: Opened, plain: Graph, again: Graph) -> Graph:
-    """Return the open graph with each node as the plain one has it, checked to be the same.
-
-    What the plain graph has as a constant is a late value of the open one. `again` is the open graph for another example.
-    """
-    graph = found.graph
-    plain, _ = first_two(plain, graph)
-    known = {n.name: n for n in plain.nodes}
-    loose = {n.name for n in graph.nodes if glue(n, graph)}
-    extra = {n.output for n in graph.nodes if n.name not in known and n.name not in loose}
-    nodes = []
-    for node in graph.nodes:
-        if node.name in loose:
-            nodes.append(node)
-            continue
-        twin = known.pop(node.name, None)
-        nodes.append(node if twin is None else _matched(node, twin, extra, graph, plain, found.marks))
-        if twin is None and graph.values[node.output].active:
-            raise _differs(node, found.marks)
-    if known or graph.outputs != plain.outputs or len(graph.nodes) != len(again.nodes):
-        raise _differs(next(iter(known.values()), graph.nodes[-1]), found.marks)
-    for node, other in zip(graph.nodes, again.nodes, strict=True):
-        shapes = graph.values[node.output].shape, again.values[other.output].shape
-        if (
-            (node.name, node.inputs) != (other.name, other.inputs)
-            or shapes[0] != shapes[1]
-            or not _alike(node.op, other.op, _itself)
-        ):
-            raise _differs(node, found.marks)
-    return replace(graph, nodes=tuple(nodes))
-
-
-def as_plain(graph: Graph, plain: Graph) -> Graph:
-    """Return a matched graph as composites shall see it: with the nodes of the plain one, and what these read."""
-    known = {n.name: n for n in plain.nodes}
-    kept = (n for n in graph.nodes if n.name in known or glue(n, graph))
-    nodes = tuple(replace(n, inputs=known[n.name].inputs) if n.name in known else n for n in kept)
-    return replace(graph, nodes=nodes)
-
-
-def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph, marks: Marks) -> Node:
-    op, late = node.op, [i in extra for i in node.inputs]
-    if tuple(i for i, is_late in zip(node.inputs, late, strict=True) if not is_late) != twin.inputs:
-        raise _differs(node, marks)
-    if type(twin.op) is Diagonal and isinstance(op, SumOf | Multiply) and sorted(late) == [False, True]:
-        first = not late[0]
-        w, b, shape = twin.op.w, twin.op.b, graph.values[twin.inputs[0]].shape
-        own = graph.values[node.inputs[int(first)]].shape
-        w, b = (w, shown_as(b, own)) if isinstance(op, SumOf) else (shown_as(w, own), b)
-        if isinstance(op, Multiply):
-            return replace(node, op=LateDiagonal(w, b, shape, first=first, adds=False))
-        signs = [float(w) for w in np.ravel(op.w)]
-        mine, other = signs if first else signs[::-1]
-        return replace(node, op=LateDiagonal(w, b, shape, first=first, signs=(mine, other)))
-    same = moves_alike(op, twin.op) or (type(as_fixed(op)) is type(twin.op) and any(late))
-    if not same and not alike(as_fixed(op), twin.op):
-        raise _differs(node, marks)
-    shape = graph.values[node.output].shape
-    if tuple(map(example, shape)) != plain.values[twin.output].shape:
-        raise _differs(node, marks)
-    if any(late) and node.kind != "routing" and graph.values[node.output].active:
-        raise _differs(node, marks)
-    return node
-
-
-def _differs(node: Node, marks: Marks) -> InputError:
-    return refused(f"node {node.name!r} (onnx {node.op_type}) is another one for other lengths", marks)
-
-
-def _itself(n: int) -> int:
-    return n
-
-
-SKIPPED = frozenset(["derived", "absorbed", "function", "shares"])
-"""Fields of ops that are worked out on the way, or that plumbing runs."""
-
-
-def alike(one: Any, two: Any) -> bool:
-    """Return whether two ops are the same."""
-    return type(one) is type(two) and _alike(one, two, example)
-
-
-def _alike(one: Any, two: Any, at: Callable[[int], int]) -> bool:
-    """Return whether two parts of ops are the same, where lengths are taken `at` something."""
-    if isinstance(one, np.ndarray) or isinstance(two, np.ndarray):
-        equal_nan = np.asarray(one).dtype.kind == "f"
-        shapes = np.shape(one), np.shape(two)
-        if (
-            at is example
-            and len(shapes[0]) == len(shapes[1])
-            and all(n in (1, m) for n, m in zip(*shapes, strict=True))
-        ):
-            one = np.broadcast_to(one, np.shape(two))  # of an axis of an open length, one entry for all
-        return np.shape(one) == np.shape(two) and bool(np.array_equal(one, two, equal_nan=equal_nan))
-    if isinstance(one, int) and isinstance(two, int):
-        return bool(at(one) == at(two))
-    if type(one) is not type(two):
-        return False
-    parts = _parts(one, at), _parts(two, at)
-    if parts[0] is None or parts[1] is None:
-        return one is two or bool(one == two)
-    return len(parts[0]) == len(parts[1]) and all(_alike(a, b, at) for a, b in zip(parts[0], parts[1], strict=True))
-
-
-def _parts(x: Any, at: Callable[[int], int]) -> tuple[Any, ...] | None:
-    """Return what something is made of; None for what has no parts."""
-    if isinstance(x, Plumbing):
-        return ()
-    if isinstance(x, slice):
-        return x.start, x.stop, x.step
-    if isinstance(x, tuple):
-        return x
-    skipped = SKIPPED | ({"slices"} if at is example and isinstance(x, Slice) else set())
-    return tuple(getattr(x, f.name) for f in fields(x) if f.name not in skipped) if is_dataclass(x) else None

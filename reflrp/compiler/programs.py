@@ -15,8 +15,9 @@ from reflrp.arrays.tracing.terms import Trace
 from reflrp.batches import Feeds
 from reflrp.compiler.conditions import check_matchers
 from reflrp.compiler.lift import lifted
+from reflrp.compiler.matching import alike, as_plain, matched
 from reflrp.compiler.observe import confirmed
-from reflrp.compiler.opening import Opened, alike, as_plain, matched
+from reflrp.compiler.opening import Opened
 from reflrp.compiler.source import Given, opset_of
 from reflrp.compiler.tracing import Tracer, tracer
 from reflrp.compiler.unrolled import check_steps, first_two, loops

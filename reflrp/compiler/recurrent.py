@@ -1,8 +1,9 @@
 """Recurrence of an open number of steps, traced: the second step's nodes and rules are the body of a loop (Scan).
 
-Forwards, the loop keeps the states after each step. On the way back, a loop from the last step to the third starts from these,
+Forwards, the loop keeps the states after each step. On the way back, a loop from the last step to the second starts from these,
 runs the step again and hands its relevance down by the same `Program.backward` as everywhere; what comes out at the states
-goes to the step before.
+goes to the step before. Both have one step more than there are, so that there is one at least: what it makes is left out, and
+no relevance arrives at it.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def _leaves(program: Stepper, step: Stepper, op: Steps, trace: Trace) -> dict[st
 
 
 def forward(program: Stepper, node: Node, xs: list[Any]) -> Array:
-    """Return the states after the second step and each one behind it."""
+    """Return the states after each step."""
     op, trace = node.op, xs[0].term.trace
     assert isinstance(op, Steps)
     step = step_of(program, op)
@@ -88,13 +89,14 @@ def forward(program: Stepper, node: Node, xs: list[Any]) -> Array:
     new = [term_of(values[name], trace) for name in step.graph.outputs]
     source, *before = (leaves[name].term for name in step.graph.inputs)
     body = ScanBody((*before, source), (*new, concat(new, 1)), len(new), op.backwards)
-    others, *states = (term_of(x, trace) for x in xs)
+    others, *states = (term_of(x, trace) for x in xs[: 1 + len(new)])
     width = len(new) * op.hidden
     packed = scan(body, (*states, others), [*(s.shape for s in states), (others.shape[0], states[0].shape[0], width)])[
         -1
     ]
     first = reshape(concat(states, 1), (1, states[0].shape[0], width))
-    return array(concat([packed, first] if op.backwards else [first, packed], 0))
+    known = index(packed, slice(1, None) if op.backwards else slice(0, -1))
+    return array(concat([known, first] if op.backwards else [first, known], 0))
 
 
 def run(step: Stepper, values: dict[str, Any]) -> dict[str, Any]:
@@ -113,22 +115,23 @@ def scan(body: ScanBody, inputs: tuple[Term, ...], shapes: list[tuple[int, ...]]
     return [made, *rest]
 
 
-def backward(program: Stepper, node: Node, xs: list[Any], y: Array, R: Array) -> tuple[Array, ...]:
+def backward(program: Stepper, node: Node, xs: list[Any], y: Array, R: Array) -> tuple[Array | None, ...]:
     """Return the relevance of what the steps read, and of the states that they start from."""
     op, trace = node.op, xs[0].term.trace
     assert isinstance(op, Steps)
     step = step_of(program, op)
-    others, *states = (term_of(x, trace) for x in xs)
+    others, *states = (term_of(x, trace) for x in xs[: 1 + len(op.before)])
     after, whole = term_of(y, trace), expand(term_of(R, trace, trace.real), term_of(y, trace).shape)
-    rest, second = (slice(0, -1), slice(-1, None)) if op.backwards else (slice(1, None), slice(0, 1))
-    before = index(after, slice(1, None) if op.backwards else slice(0, -1))
+    rest, first = (slice(0, -1), slice(-1, None)) if op.backwards else (slice(1, None), slice(0, 1))
+    none = trace.make("Zeros", (), (1, *whole.shape[1:]), trace.real, True)
+    seeds = concat([none, index(whole, rest)] if op.backwards else [index(whole, rest), none], 0)
     body = _back_body(program, step, op, trace, states, whole)
     zeros = [trace.make("Zeros", (), s.shape, trace.real, True) for s in states]
     shapes = [*(s.shape for s in states), others.shape]
-    *last, source = scan(body, (*zeros, others, before, index(whole, rest)), shapes)
-    own = reshape(index(whole, second), (states[0].shape[0], whole.shape[2]))
+    *last, source = scan(body, (*zeros, others, after, seeds), shapes)
+    own = reshape(index(whole, first), (states[0].shape[0], whole.shape[2]))
     given = [array(r) + array(part) for r, part in zip(last, parts(own, op), strict=True)]
-    return (array(source), *given)
+    return (array(source), *given, *(None for _ in op.after))
 
 
 def parts(packed: Term, op: Steps) -> list[Term]:

@@ -8,9 +8,11 @@ import numpy as np
 
 from reflrp.arrays import Array
 from reflrp.arrays import symbolic as xp
+from reflrp.arrays.counting import numbers
 from reflrp.arrays.tracing.array import array, term_of
-from reflrp.arrays.tracing.dims import BATCH, Dim, dim, symbols_of, total
+from reflrp.arrays.tracing.dims import BATCH, Dim, bounds, dim, example, is_open, symbols_of, total
 from reflrp.arrays.tracing.moves import expand
+from reflrp.arrays.tracing.spans import check_room
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.compiler.signs import by_signs
 from reflrp.errors import InputError
@@ -26,8 +28,7 @@ def check_target(target: Target) -> None:
     """Refuse a target that is not one for all samples: a graph has no list of them."""
     if target is None or (isinstance(target, str) and target == "input"):
         return
-    sides = (target.target, target.against) if isinstance(target, Contrast) else (target,)
-    for side in sides:
+    for side in _sides(target):
         if not isinstance(side, int | np.integer | tuple) or one_each(side, 1) is not None:
             raise InputError(
                 f"target={checks.shown(target)} is not the same entry in all samples; use None, an int, a tuple of ints, "
@@ -49,6 +50,53 @@ def bounded(R: Array, trace: Trace) -> Array:
         length = array(trace.length(term.shape[axis] - plus))
         R = xp.where(length >= 1, R, xp.zeros_like(R))
     return R
+
+
+def check_entries(shape: Shape, target: Target) -> None:
+    """Raise TooShort where an output of open lengths may be too short to have an entry that is a target."""
+    rest = [n for i, n in enumerate(shape) if i != turned(shape)]
+    for side in _sides(target):
+        if isinstance(side, int | np.integer | tuple):
+            for k, n in zip(_index(side), rest, strict=False):
+                check_room(n, int(k) + 1 if k >= 0 else -int(k))
+
+
+def _sides(target: Target) -> tuple[Target, ...]:
+    return (target.target, target.against) if isinstance(target, Contrast) else (target,)
+
+
+def _index(side: Any) -> tuple[Any, ...]:
+    return side if isinstance(side, tuple) else (side,)
+
+
+def _signs(y: Array, target: Target) -> Array:
+    """Return 1 at a target, -1 at what it is set against, and 0 elsewhere, (1, *lengths)."""
+    lengths, zeros = y.shape[1:], np.zeros((1, *map(example, y.shape[1:])), np.float32)
+    goals = targets(zeros, target)  # refuses what is no entry
+    if not is_open(lengths):
+        return seed(zeros, goals, "one")
+    indices = list(map(_index, _sides(target)))
+    for one in indices:
+        short = any(bounds(n, k + 1 if k >= 0 else -k)[0] < 0 for k, n in zip(one, lengths, strict=True))
+        ends = [[k < 0 for k, n in zip(i, lengths, strict=True) if isinstance(n, Dim)] for i in (one, indices[0])]
+        if short or ends[0] != ends[1]:  # which may be one entry for some lengths
+            raise InputError(
+                f"target={checks.shown(target)} is an entry of an output of the shape {y.shape}, which leaves a length open; use "
+                "target=None, init='input' or shapes="
+            )
+    parts = [_entry(y, one) for one in indices]
+    return parts[0] - parts[1] if len(parts) == 2 else parts[0]
+
+
+def _entry(y: Array, index: tuple[Any, ...]) -> Array:
+    """Return 1 at an index after the batch axis, and 0 elsewhere."""
+    found: Any = 1
+    for axis, (k, n) in enumerate(zip(index, y.shape[1:], strict=True)):
+        i = numbers(y, n)
+        place = i == (i[-1:] + (int(k) + 1) if k < 0 else int(k))
+        shape = tuple(n if axis == other else 1 for other in range(len(index)))
+        found = found * xp.reshape(xp.astype(place, y.dtype), (1, *shape))
+    return found
 
 
 def seeded(y: Array, trace: Trace, target: Target, init: str, axis: int) -> tuple[Array, list[tuple[str, Any, Any]]]:
@@ -81,13 +129,7 @@ def seeded(y: Array, trace: Trace, target: Target, init: str, axis: int) -> tupl
         asked = xp.where(asked < 0, asked + count, asked)
         chosen = xp.arange(count) == xp.reshape(asked, (y.shape[0], 1))
     else:
-        if isinstance(count, Dim):
-            raise InputError(
-                f"target={checks.shown(target)} is an entry of an output of the shape {y.shape}, which leaves a length open; use "
-                "target=None, init='input' or shapes="
-            )
-        zeros = np.zeros((1, *y.shape[1:]), np.float32)
-        sign = seed(zeros, targets(zeros, target), "one").reshape(1, -1)
+        sign = xp.reshape(_signs(y, target), (1, count))
         chosen = sign != 0
     if init == "one":
         R = xp.astype(chosen, trace.real) * sign

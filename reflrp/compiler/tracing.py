@@ -18,7 +18,7 @@ from reflrp.arrays.tracing.terms import CURRENT, Trace
 from reflrp.compiler import recurrent
 from reflrp.compiler.joining import joined
 from reflrp.compiler.lift import added
-from reflrp.compiler.opening import LateDiagonal
+from reflrp.compiler.matching import LateDiagonal
 from reflrp.compiler.plumbing import plumbed
 from reflrp.compiler.source import OLDEST
 from reflrp.engine import Program, Values, rule_name

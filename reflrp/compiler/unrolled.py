@@ -1,13 +1,14 @@
 """Recurrent nodes of an open number of steps: that the graph of an example does in each step what it does in the second.
 
-The open graph has the first two steps of a direction, and one node `Steps` that repeats the second. Here the steps of the plain
-graph are compared with one another, node by node and rule by rule, and what the open graph has in another way is left out.
+The open graph has the first step of a direction, the second beside it, and one node `Steps` that repeats this one. Here the
+steps of the plain graph are compared with one another, node by node and rule by rule, and what the open graph has in another
+way is left out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -16,6 +17,7 @@ from reflrp.arrays.tracing.dims import example
 from reflrp.errors import InputError
 from reflrp.importer.stepping import PART
 from reflrp.ir import Graph, Node
+from reflrp.neurons import matching
 from reflrp.ops.recurrence import Steps
 
 LABEL = re.compile(r":d(\d+)\.t(-?\d+)\.")
@@ -47,7 +49,21 @@ def glue(node: Node, graph: Graph) -> bool:
 def shown(name: str, graph: Graph) -> bool:
     """Return whether a value is one of the engine's graph, too, and not a part of a loop or counted from the last step."""
     where = place(name)
-    return not loops(graph) or (f":{PART}." not in name and (where is None or where.step >= 0))
+    return not loops(graph) or (f":{PART}." not in name and (where is None or where.step == 0))
+
+
+def check_conditions(patterns: Sequence[str], plain: Graph, found: Graph) -> None:
+    """Raise InputError where conditions are on other values at an example, as on those of each step."""
+    if not loops(found):
+        return
+    for pattern in patterns:
+        values, known = (matching([pattern], graph, "conditions") for graph in (found, plain))
+        apart = sorted((values ^ known) | {v for v in values if not shown(v, found)})
+        if apart:
+            raise InputError(
+                f"conditions: {pattern!r} is on {apart[0]!r}, a value of one step among an open number of steps; fix the lengths: "
+                "shapes={...}"
+            )
 
 
 def place(name: str) -> Place | None:
@@ -69,20 +85,37 @@ def first_two(plain: Graph, found: Graph) -> tuple[Graph, Callable[[str], str]]:
 
     def renamed(name: str) -> str:
         where = LABEL.search(name)
-        keys = [k for k in made if where and made[k].backwards and k[1] == int(where[1]) and _named(plain, name, k[0])]
-        if not keys or where is None:
+        key = next((k for k in made if where and k[1] == int(where[1]) and _named(plain, name, k[0])), None)
+        if key is None or where is None:
             return name
-        return f"{name[: where.start()]}:d{where[1]}.t{int(where[2]) - counts[keys[0]]}.{name[where.end() :]}"
+        step, part = int(where[2]) - counts[key] * made[key].backwards, name[where.end() :]
+        if step == _kept(made[key])[1] and part == READ[-1]:
+            return made[key].source
+        return f"{name[: where.start()]}:d{where[1]}.t{step}.{part}"
 
     names = {name for name, _ in made}
     nodes = []
     for node in plain.nodes:
-        where = place(renamed(node.name)) if _of(node, names) else None
-        if not _of(node, names) or (where and where.step in _kept(made[node.onnx[0], where.direction])):
+        if not _of(node, names) or _stays(node, made, counts):
             inputs = tuple(map(renamed, node.inputs))
             nodes.append(replace(node, name=renamed(node.name), inputs=inputs, output=renamed(node.output)))
     values = {renamed(name): value for name, value in plain.values.items()}
     return replace(plain, nodes=tuple(nodes), values=values), renamed
+
+
+READ = ("slice", "x")
+"""What the nodes of a step are called that read its entry, the last of which makes it; the open graph reads it from longer ones."""
+
+
+def _stays(node: Node, made: Mapping[tuple[str, int], Steps], counts: Mapping[tuple[str, int], int]) -> bool:
+    """Return whether a node of a recurrent node is the open graph's, too: of the first step, or of the second but for its entry."""
+    where = place(node.name)
+    if where is None:
+        return False
+    key = node.onnx[0], where.direction
+    step = where.step - counts[key] * made[key].backwards
+    first, second = _kept(made[key])
+    return step == first or (step == second and where.part not in [f"{node.onnx[0]}{part}" for part in READ])
 
 
 def _kept(op: Steps) -> tuple[int, int]:

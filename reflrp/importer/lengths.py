@@ -37,7 +37,7 @@ def concerns(args: tuple[Arg, ...]) -> bool:
 
 def counted(node: OnnxNode, args: tuple[Arg, ...]) -> np.ndarray | None:
     """Return integers that follow from lengths, with their formulas; None for any other node."""
-    if node.op_type in ("Shape", "Size") and isinstance(args[0], Ref):
+    if node.op_type in ("Shape", "Size") and isinstance(args[0], Ref | np.ndarray):
         shape = args[0].shape
         start, end = node.attributes.get("start", 0), node.attributes.get("end")
         return _array(shape[start:end] if node.op_type == "Shape" else total(shape))
@@ -254,11 +254,47 @@ def reshaped(source: Shape, target: Shape, allowzero: bool) -> Shape:
     return tuple(total(source) // rest if n == -1 else n for n in copied)
 
 
+def _flatten_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
+    shape: Shape = getattr(args[0], "shape", ())
+    axis = node.attributes.get("axis", 1)
+    return total(shape[:axis]), total(shape[axis:])
+
+
+def _resize_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
+    shape, sizes = getattr(args[0], "shape", ()), args[3] if len(args) > 3 else None
+    if sizes is None or node.attributes.get("keep_aspect_ratio_policy", b"stretch") not in (b"stretch", "stretch"):
+        raise Unbuildable("its shape does not follow from open lengths")
+    axes = node.attributes.get("axes") or range(len(shape))
+    given = {a % len(shape): n for a, n in zip(axes, _numbers(sizes), strict=True)}
+    return tuple(given.get(i, n) for i, n in enumerate(shape))
+
+
+def _tile_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
+    shape, times = getattr(args[0], "shape", ()), _numbers(args[1])
+    if len(shape) != len(times):
+        raise Unbuildable(f"it repeats {len(shape)} axes {times} times")
+    return tuple(whole(n * k) for n, k in zip(shape, times, strict=True))
+
+
+def _joint_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
+    return broadcast_shapes(*(getattr(a, "shape", ()) for a in args))
+
+
+JOINT = (
+    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Or", "Pow",
+    "Sub", "Where", "Xor",
+)  # fmt: skip
+"""Operators whose operands are broadcast: of two lengths that are open, ONNX's inference does not say that they must be one."""
+
 SHAPES: Mapping[str, Callable[[OnnxNode, tuple[Arg, ...]], Shape]] = {
+    **dict.fromkeys(JOINT, _joint_shape),
     "ConstantOfShape": lambda node, args: _numbers(args[0]),
     "Expand": lambda node, args: broadcast_shapes(getattr(args[0], "shape", ()), _numbers(args[1])),
+    "Flatten": _flatten_shape,
     "Range": _range_shape,
     "Reshape": _reshape_shape,
+    "Resize": _resize_shape,
     "Slice": _slice_shape,
+    "Tile": _tile_shape,
 }
 """Operators that are told lengths by an operand, which ONNX's inference cannot read as a formula."""

@@ -17,6 +17,7 @@ MISREAD: dict[str, int] = {
     "BatchNormalization": 14,
     **dict.fromkeys(("AveragePool", "Conv", "ConvTranspose", "Erf", "GlobalMaxPool", "GroupNormalization"), ALWAYS),
     **dict.fromkeys(("GRU", "LRN", "LSTM", "LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS),
+    **dict.fromkeys(("Resize", "Upsample"), ALWAYS),
 }
 """Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right.
 

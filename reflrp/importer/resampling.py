@@ -15,13 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
 
-from reflrp.arrays.tracing.dims import Dim, check_same, example, is_open, whole
+from reflrp.arrays.tracing.dims import Dim, bounds, example, is_open, whole
+from reflrp.arrays.tracing.spans import check_room
 from reflrp.importer.site import Site, Unbuildable, sized
 from reflrp.ir import Shape
+
+RATIO = 0.0
+"""The scale of an axis that grows by the ratio of two lengths, of which one is left open."""
+
+FINEST, COARSEST = 64, 4096
+"""Denominator and numerator of scales by which an open length has a formula: their products are whole numbers in float32, too."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +132,19 @@ def _by_scales(scales: np.ndarray, shape: Shape, axes: Any) -> tuple[tuple[float
 
 
 def _scaled(n: int, scale: float) -> int:
-    """Return a length times a scale, which must be a whole number where the length is left open."""
-    if isinstance(n, Dim) and not scale.is_integer():
-        raise Unbuildable(f"an axis of the open length {n} becomes {scale} times as long, which is no whole number")
-    return int(scale) * n if isinstance(n, Dim) else int(np.floor(np.float32(n) * np.float32(scale)))
+    """Return the whole part of a length times a scale: a formula where the length is open and the scale a plain fraction."""
+    if not isinstance(n, Dim):
+        return int(np.floor(np.float32(n) * np.float32(scale)))
+    over, under = scale.as_integer_ratio()
+    if under > FINEST or over > COARSEST:
+        raise Unbuildable(f"an axis of the open length {n} becomes {scale} times as long, which is no plain fraction")
+    needed = 1 if under == 1 else ceil(1 / scale) if scale < 1 else ceil(1 / (scale - 1))
+    check_room(n, needed)  # no entry is left of shorter ones, or they stay as long, and onnxruntime copies them
+    if bounds(n, needed)[0] < 0:
+        raise Unbuildable(
+            f"an axis of the open length {n} may be shorter than {needed}, and becomes {scale} times as long"
+        )
+    return over * n // under
 
 
 def _by_sizes(site: Site, sizes: list[int], shape: Shape, axes: list[int]) -> tuple[tuple[float, ...], Shape]:
@@ -148,14 +165,11 @@ def _by_sizes(site: Site, sizes: list[int], shape: Shape, axes: list[int]) -> tu
 
 
 def _ratio(target: int, n: int) -> float:
-    """Return by how much a length grows; where it is left open, a whole number by which it does so at all lengths."""
+    """Return by how much a length grows; where it is left open, a whole number by which it does so at all lengths, else RATIO."""
     if not is_open((target, n)):
         return target / n
     times = example(target) // max(example(n), 1)
-    if target != times * n:
-        check_same(target, times * n)
-        raise Unbuildable(f"an axis of the length {n} becomes {target}, which is no whole number of times as long")
-    return float(times)
+    return float(times) if times and target == times * n else RATIO
 
 
 def _coordinate(

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays.tracing.dims import Dim
+from reflrp.arrays.tracing.dims import Dim, is_open
 from reflrp.arrays.tracing.spans import check_multiple, check_room
-from reflrp.importer.resampling import Resampling
+from reflrp.importer.resampling import RATIO, Resampling
 from reflrp.importer.site import Ref, Site, Unbuildable
-from reflrp.ops.openmaps import Stretch, open_axis_map
+from reflrp.ir import Op
+from reflrp.ops.openmaps import ROUNDINGS, OpenTake, Stretch, open_axis_map
 from reflrp.ops.picking import Take
 from reflrp.ops.pieces import Pieces, Regrouped, Repeated
 from reflrp.ops.routing import Slice
@@ -125,13 +126,14 @@ HALF = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
 
 
 def open_resize(site: Site, x: Ref, how: Resampling) -> Ref:
-    """Return x resized along axes of open lengths, by whole factors, and along fixed ones by their matrices."""
-    changed = [i for i, n in enumerate(x.shape) if not (isinstance(n, Dim) and how.scales[i] == 1)]
-    fixed = {i: how.matrix(i, x.shape[i]) for i in changed if not isinstance(x.shape[i], Dim)}
-    kept = [i for i in changed if isinstance(x.shape[i], Dim) or fixed[i] is not None]
+    """Return x resized along axes of which one length at least is open, and along fixed ones by their matrices."""
+    both = list(zip(x.shape, how.target, strict=True))
+    changed = [i for i, n in enumerate(both) if not (is_open(n) and how.scales[i] == 1)]
+    fixed = {i: how.matrix(i, x.shape[i]) for i in changed if not is_open(both[i])}
+    kept = [i for i in changed if is_open(both[i]) or fixed[i] is not None]
     if how.mode == "nearest":
         return _nearest(site, x, how, kept, fixed)
-    maps = tuple((i, _stretch(how, i, x.shape[i]) if isinstance(x.shape[i], Dim) else fixed[i]) for i in kept)
+    maps = tuple((i, _stretch(how, i, x.shape[i]) if is_open(both[i]) else fixed[i]) for i in kept)
     return site.emit(open_axis_map(x.shape, maps), x) if maps else x
 
 
@@ -139,22 +141,43 @@ def _nearest(site: Site, x: Ref, how: Resampling, kept: list[int], fixed: Mappin
     below = how.transformation == "asymmetric" and how.nearest in ("floor", "simple")
     near = how.transformation in HALF and how.nearest in ("round_prefer_floor", "round_prefer_ceil")
     for i in kept:
-        part = "" if i == max(kept) else f"axis{i}"
-        if not isinstance(x.shape[i], Dim):
-            x = site.emit(Take(x.shape, i, fixed[i].argmax(axis=1)), x, part=part)
-            continue
-        if not (below or near):
-            raise Unbuildable(_unsettled(how, x.shape[i]))
-        x = site.emit(Repeated(x.shape, i, int(how.scales[i])), x, part=part)
+        n, scale, part = x.shape[i], how.scales[i], "" if i == max(kept) else f"axis{i}"
+        if i in fixed:
+            op: Op = Take(x.shape, i, fixed[i].argmax(axis=1))
+        elif (below or near) and scale.is_integer() and scale != RATIO:
+            op = Repeated(x.shape, i, int(scale))
+        else:
+            op = OpenTake(x.shape, i, _stretch(how, i, n), _rounded(how, i, n))
+        x = site.emit(op, x, part=part)
     return x
 
 
-def _stretch(how: Resampling, axis: int, size: int) -> Stretch:
-    known = how.transformation in (*HALF, "asymmetric", "align_corners")
-    if how.mode != "linear" or not known or how.exclude_outside:
+def _rounded(how: Resampling, axis: int, size: int) -> str:
+    """Return how places are rounded along an axis."""
+    if how.nearest == "simple" and how.scales[axis] != RATIO:
+        return "ceil" if how.scales[axis] < 1 else "floor"
+    if how.nearest not in ROUNDINGS:
         raise Unbuildable(_unsettled(how, size))
-    transformation = how.transformation if how.transformation in ("asymmetric", "align_corners") else "half_pixel"
-    return Stretch(size, how.target[axis], int(how.scales[axis]), transformation)
+    return how.nearest
+
+
+def _stretch(how: Resampling, axis: int, size: int) -> Stretch:
+    scale = how.scales[axis]
+    even = scale == RATIO or scale.is_integer()
+    known = (
+        "half_pixel",
+        "pytorch_half_pixel",
+        "asymmetric",
+        "tf_half_pixel_for_nn",
+        *(("align_corners",) if even else ()),
+    )
+    centred = how.transformation == "half_pixel_symmetric" and even
+    plain = not how.exclude_outside and (scale >= 1 or not how.antialias)
+    weighed = how.mode == "nearest" or (how.mode == "linear" and plain and how.transformation != "tf_half_pixel_for_nn")
+    if not weighed or not (centred or how.transformation in known):
+        raise Unbuildable(_unsettled(how, size))
+    transformation = "half_pixel" if centred else how.transformation
+    return Stretch(size, how.target[axis], None if scale == RATIO else scale, transformation)
 
 
 def _unsettled(how: Resampling, size: int) -> str:

@@ -1,6 +1,7 @@
-"""A recurrent node of an open number of steps: the first two as they are, all others as one node that repeats the second.
+"""A recurrent node of an open number of steps: the first as it is, all others as one node that repeats the second.
 
-The first step is another one than the second, as it starts from zeros that are known.
+The first step is another one than the second, as it starts from zeros that are known. The second stands beside, to be repeated.
+There is one step more than there are entries, so that even one entry leaves a second; nothing reads what it makes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 
 from reflrp.importer.cells import Cell, State
 from reflrp.importer.site import Ref, Site, Unbuildable
+from reflrp.ops.pieces import Pieces
 from reflrp.ops.recurrence import Steps
 from reflrp.ops.routing import Concat, Plumbing, Reshape, Slice, Transpose
 
@@ -21,10 +23,11 @@ PART = "open"
 
 @dataclass(frozen=True)
 class OpenRun:
-    """The first two steps of one direction: what the second reads, and the states after both."""
+    """The first two steps of one direction: all entries and one more, what the second reads, and the states after both."""
 
     cell: Cell
     backwards: bool
+    longer: Ref
     read: Ref
     first: State
     second: State
@@ -71,29 +74,41 @@ def open_steps(site: Site, x: Ref, runs: list[OpenRun], layout: int) -> tuple[Re
     return tuple(outputs)
 
 
+def lengthened(site: Site, x: Ref, direction: int, backwards: bool) -> Ref:
+    """Return all entries, and the one that is read last once more."""
+    whole, last = slice(None), slice(0, 1) if backwards else slice(-1, None)
+    along = ((last, whole) if backwards else (whole, last), *((),) * (x.ndim - 1))
+    return site.emit(Pieces(x.shape, along), x, part=f"{PART}.d{direction}.longer")
+
+
+def second(site: Site, longer: Ref, cell: Cell, backwards: bool) -> Ref:
+    """Return what the second step reads."""
+    at = slice(-2, -1) if backwards else slice(1, 2)
+    row = site.emit(
+        Slice(longer.shape, (at, slice(None), slice(None))), longer, part=f"{PART}.d{cell.direction}.second"
+    )
+    return site.emit(Reshape(row.shape, longer.shape[1:]), row, part=f"{PART}.d{cell.direction}.read")
+
+
 def _stepped(site: Site, x: Ref, run: OpenRun) -> Ref:
-    """Return the states after the second step and each one behind it, side by side."""
+    """Return the states after each step, side by side, in the order of the entries."""
     before, after = (tuple(v for v in state if isinstance(v, Ref)) for state in (run.first, run.second))
     if len(before) < len(run.first) or len(after) < len(run.second):
         raise Unbuildable("a state of its steps is constant, and the number of its steps is left open")
     whole, count = slice(None), x.shape[0]
-    rest = (slice(0, -2) if run.backwards else slice(2, None), whole, whole)
-    others = site.emit(Slice(x.shape, rest), x, part=_part(run, "x"))
+    rest = (slice(0, -1) if run.backwards else slice(1, None), whole, whole)
+    others = site.emit(Slice(run.longer.shape, rest), run.longer, part=_part(run, "x"))
     op = Steps(
         site.node.name, run.cell.direction, run.read.name, tuple(v.name for v in before), tuple(v.name for v in after),
         run.cell.hidden, count, run.backwards,
     )  # fmt: skip
-    return site.emit(op, others, *after, part=_part(run, "steps"))
+    return site.emit(op, others, *before, *after, part=_part(run, "steps"))
 
 
 def _sequence(site: Site, run: OpenRun, packed: Ref) -> Ref:
     """Return the states H of all steps of one direction, (steps, 1, batch, hidden)."""
-    hidden, whole, (first, *_) = run.cell.hidden, slice(None), run.first
-    assert isinstance(first, Ref)
-    first = site.emit(Reshape(first.shape, (1, *first.shape)), first, part=_part(run, "first"))
-    others = site.emit(Slice(packed.shape, (whole, whole, slice(0, hidden))), packed, part=_part(run, "h"))
-    rows = [others, first] if run.backwards else [first, others]
-    y = site.emit(Concat(0, (None, None), tuple(r.shape[0] for r in rows)), *rows, part=_part(run, "Y"))
+    key = (slice(None), slice(None), slice(0, run.cell.hidden))
+    y = site.emit(Slice(packed.shape, key), packed, part=_part(run, "h"))
     return site.emit(Reshape(y.shape, (y.shape[0], 1, *y.shape[1:])), y, part=_part(run, "Y.direction"))
 
 

@@ -1,4 +1,4 @@
-"""Linear maps along axes of an open length, whose coefficients follow from the length: running sums, means, resampling.
+"""Maps along axes of an open length, whose coefficients follow from the length: running sums, means, resampling.
 
 At a fixed length each is the map that `plain` says, which is what the graph of an example has in its place.
 """
@@ -19,6 +19,8 @@ from reflrp.ir import Shape
 from reflrp.ops.axismap import AxisMap, along, axis_map
 from reflrp.ops.conv import WindowMean
 from reflrp.ops.linear import LinearMap, unless_it_vanishes
+from reflrp.ops.picking import Take
+from reflrp.ops.routing import Routing
 
 Function = Callable[[Array], Array]
 
@@ -82,23 +84,105 @@ class OpenMean(WindowMean):
 
 @dataclass(frozen=True)
 class Stretch:
-    """How an axis becomes `times` as long by linear interpolation: from where each of its `out` entries is taken."""
+    """How an axis of `size` entries becomes one of `out`: the place in it that each of these is taken from.
+
+    `scale` is by how much it grows, where that is one number for all lengths; None: by out / size.
+    """
 
     size: int
     out: int
-    times: int
+    scale: float | None
     transformation: str
 
     def matrix(self, x: Array) -> Array:
-        """Return the weights (out, size) in the dtype of x, max(0, 1 - |c_i - j|) with c_i cut to the axis."""
-        xp, i, j = namespace(x), numbers(x, self.out), numbers(x, self.size)
-        c = xp.minimum(xp.maximum(self._places(i), 0), numbers(x, self.size)[-1:])
-        return xp.maximum(1 - abs(xp.reshape(c, (self.out, 1)) - xp.reshape(j, (1, self.size))), 0)
+        """Return the weights (out, size) of linear interpolation in the dtype of x, max(0, 1 - |c_i - j|), c_i cut to the axis.
 
-    def _places(self, i: Array) -> Array:
+        A place is a fraction of whole numbers, so that a weight is off by the rounding of one quotient, however far along it is.
+        """
+        xp, j = namespace(x), numbers(x, self.size)
+        over, under = self._fraction(x)
+        cut = xp.minimum(xp.maximum(over, 0), j[-1:] * under)
+        return xp.maximum(1 - abs(xp.reshape(cut, (self.out, 1)) - xp.reshape(j * under, (1, self.size))) / under, 0)
+
+    def _fraction(self, x: Array) -> tuple[Array, Array]:
+        """Return the places as numerators (out,) and their denominator (1,)."""
+        xp, i, size = namespace(x), numbers(x, self.out), self._size(x)
+        p, q = (i[-1:] + 1, size) if self.scale is None else map(float, self.scale.as_integer_ratio())
         if self.transformation == "align_corners":
-            return i * (self.size - 1) / (self.out - 1)
-        return i / self.times if self.transformation == "asymmetric" else (i + 0.5) / self.times - 0.5
+            return i * (size - 1), xp.maximum(i[-1:], 1)
+        one = xp.ones_like(size)
+        if self.transformation == "asymmetric":
+            return i * q, one * p
+        found = (2 * i + 1) * q - p
+        first = i[-1:] if self.transformation == "pytorch_half_pixel" else one
+        return found * xp.minimum(first, 1), one * p * 2
+
+    def places(self, x: Array) -> Array:
+        """Return the places in the dtype of x, in the order of operations by which a runtime rounds them."""
+        xp, i, size = namespace(x), numbers(x, self.out), self._size(x)
+        last = i[-1:]
+        scale = (last + 1) / size if self.scale is None else xp.ones_like(size) * self.scale
+        if self.transformation == "align_corners":
+            return i * (size - 1) / xp.maximum(last, 1)
+        if self.transformation == "asymmetric":
+            return i / scale
+        if self.transformation == "tf_half_pixel_for_nn":
+            return (i + 0.5) / scale
+        found = (i + 0.5) / scale - 0.5
+        return found * xp.minimum(last, 1) if self.transformation == "pytorch_half_pixel" else found
+
+    def _size(self, x: Array) -> Array:
+        return numbers(x, self.size)[-1:] + 1
+
+
+ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
+"""How places become numbers of entries."""
+
+
+@dataclass(frozen=True, eq=False)
+class OpenTake(Routing):
+    """The entry nearest to each place along an axis: Resize to nearest neighbours."""
+
+    source: Shape
+    axis: int
+    stretch: Stretch
+    rounding: str
+
+    def forward(self, *xs: Array) -> Array:
+        """Return the entries."""
+        x = laid(xs[0], Extent(self.source))
+        return along(x, self._chosen(x), self.axis)
+
+    def transpose(self, R: Array, *xs: Array) -> tuple[Array, ...]:
+        """Return R added up at the entries it came from."""
+        R = laid(R, Extent(self.shape(self.source)))
+        return (along(R, namespace(R).matrix_transpose(self._chosen(R)), self.axis),)
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the shape with the axis in its new length."""
+        return (*shapes[0][: self.axis], self.stretch.out, *shapes[0][self.axis + 1 :])
+
+    def plain(self) -> Take:
+        """Return the op at a fixed length."""
+        return Take(self.source, self.axis, self._index(np.zeros((), np.float32)).astype(np.int64))
+
+    def _chosen(self, x: Array) -> Array:
+        """Return ones where an output (rows) takes an entry (columns)."""
+        xp, like = namespace(x), namespace(x).astype(x, np.float32)
+        j = xp.reshape(numbers(like, self.stretch.size), (1, self.stretch.size))
+        return xp.astype(xp.reshape(self._index(like), (self.stretch.out, 1)) == j, x.dtype)
+
+    def _index(self, x: Array) -> Array:
+        """Return the numbers of the entries, worked out in float32 as where a model runs."""
+        xp, c = namespace(x), self.stretch.places(x)
+        half = np.float32(0.5)
+        rounded = {
+            "floor": lambda: xp.floor(c),
+            "ceil": lambda: xp.ceil(c),
+            "round_prefer_floor": lambda: xp.ceil(c - half),
+            "round_prefer_ceil": lambda: xp.floor(c + half),
+        }[self.rounding]()
+        return xp.minimum(xp.maximum(rounded, 0), numbers(x, self.stretch.size)[-1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,9 +229,9 @@ class OpenAxisMap(LinearMap):
         return flags[0]
 
     def plain(self) -> AxisMap:
-        """Return the map at fixed lengths."""
-        zero = np.zeros(())
-        return axis_map(self.source, {a: m.matrix(zero) if isinstance(m, Stretch) else m for a, m in self.maps})
+        """Return the map at fixed lengths, along axes that it does not leave as they are."""
+        found = {a: m.matrix(np.zeros(())) if isinstance(m, Stretch) else m for a, m in self.maps}
+        return axis_map(self.source, {a: m for a, m in found.items() if not np.array_equal(m, np.eye(len(m)))})
 
     def describe(self) -> str:
         """Return the axes."""

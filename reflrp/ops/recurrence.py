@@ -9,11 +9,11 @@ from reflrp.ir import Op, Shape
 
 @dataclass(frozen=True, eq=False)
 class Steps(Op):
-    """The states after the second step and after each one behind it, (steps - 1, batch, states * hidden).
+    """The states after each step, side by side and in the order of the entries, (steps, batch, states * hidden).
 
-    Its inputs are what the steps from the third on read, (steps - 2, batch, in), and the states after the second. It is no
-    operator of the engine, which knows how many steps there are: compiled graphs run and explain it as a loop over the nodes of
-    the second step (`compiler/recurrent.py`).
+    Its inputs are what the steps from the second on read, and one more, (steps, batch, in), and the states after the first and the
+    second, of which the latter only say what is repeated. It is no operator of the engine, which knows how many steps there are:
+    compiled graphs run and explain it as a loop over the nodes of the second step (`compiler/recurrent.py`).
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Steps(Op):
     count : int
         How many steps there are in all.
     backwards : bool
-        Whether the last entry comes first; then the outputs are in that order, too, and the second step's comes last.
+        Whether the last entry comes first.
 
     """
 
@@ -45,5 +45,5 @@ class Steps(Op):
     backwards: bool
 
     def shape(self, *shapes: Shape) -> Shape:
-        """Return (steps - 1, batch, states * hidden)."""
-        return self.count - 1, shapes[0][1], len(self.after) * self.hidden
+        """Return (steps, batch, states * hidden)."""
+        return self.count, shapes[0][1], len(self.after) * self.hidden

@@ -45,7 +45,7 @@ def fuse_affine(graph: Graph) -> Graph:
     """
     nodes, place, readers = opened(graph)
     for i, after in enumerate(graph.nodes):
-        path = _path_back(after, nodes, place, readers) if _adds(graph, after) else []
+        path = path_back(after.inputs[0], nodes, place, readers) if _adds(graph, after) else []
         bias = _split_bias(graph, after, [nodes[j] for j in path]) if path else None
         if bias is None:
             continue
@@ -87,10 +87,9 @@ def _adds(graph: Graph, after: Node) -> bool:
     return graph.values[after.inputs[0]].shape == graph.values[after.output].shape and d.w.ndim == 0 and bool(d.w == 1)
 
 
-def _path_back(after: Node, nodes: list[Any], place: dict[str, int], readers: Counter[str]) -> list[int]:
-    """Return the places from an addition back to the linear node that it alone reads, or nothing."""
+def path_back(name: str, nodes: list[Any], place: dict[str, int], readers: Counter[str]) -> list[int]:
+    """Return the places from what an addition reads back to the linear node that it alone reads, or nothing."""
     path: list[int] = []
-    name = after.inputs[0]
     while readers[name] == 1 and name in place and len(path) < FARTHEST:
         path.append(place[name])
         node = nodes[path[-1]]

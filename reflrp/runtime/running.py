@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays.tracing.dims import BATCH
 from reflrp.batches import Feeds
 from reflrp.compiler.signs import BEST, EXPLAINED, MASK, SIGNS, SUMS, TIMES, signs_of
 from reflrp.engine import Program
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from reflrp.compiler.orders import Compiled
     from reflrp.compiler.source import Given
 
-Open = tuple[tuple[str, tuple[int | None, ...]], ...]
-"""The shapes of inputs by name; None for a batch size that stays open."""
+Open = tuple[tuple[str, tuple[int | str, ...]], ...]
+"""The shapes of inputs by name; BATCH for a batch size that stays open, and is one for all inputs."""
 
 HALVED = 2**17
 """How many values a network has at least where targets share a run of what they have in common: of fewer, two runs cost more."""
@@ -149,7 +150,7 @@ class Graphs(Programs):
         declared = self.model.declared
         is_open = {k: a.shape[0] for k, a in feeds.items() if a.ndim and not isinstance(declared.get(k), int)}
         alike = len(set(is_open.values())) == 1
-        return tuple((k, (None, *a.shape[1:]) if alike and k in is_open else a.shape) for k, a in feeds.items())
+        return tuple((k, (BATCH, *a.shape[1:]) if alike and k in is_open else a.shape) for k, a in feeds.items())
 
     def _made(self, asked: Asked) -> Ready:
         return tried(

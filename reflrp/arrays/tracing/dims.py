@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays.tracing.polynomials import (
-    Floor,
     Monomial,
     Terms,
     added,
@@ -24,6 +23,7 @@ from reflrp.arrays.tracing.polynomials import (
     product,
     quotient,
     scaled,
+    written,
 )
 from reflrp.arrays.tracing.residues import residue
 from reflrp.errors import InputError
@@ -68,6 +68,22 @@ class Divided(Unsettled):
         self.symbol, self.by, self.rest = symbol, by, rest
 
 
+class Joined(Unsettled):
+    """Two open lengths must be one: those of a symbol and of another."""
+
+    def __init__(self, text: str, symbol: str, other: str) -> None:
+        super().__init__(text)
+        self.symbol, self.other = symbol, other
+
+
+class Undivided(Unsettled):
+    """An open length is divided by another that is no part of its formula."""
+
+    def __init__(self, text: str, n: int, by: int) -> None:
+        super().__init__(text)
+        self.n, self.by = n, by
+
+
 class Dim(int):
     """A length that depends on symbols. Make one with `dim` or `length`, and others from it by arithmetic."""
 
@@ -76,7 +92,7 @@ class Dim(int):
 
     def __repr__(self) -> str:
         """Return `2N + 1`."""
-        return _written(self.terms)
+        return written(self.terms)
 
     __str__ = __repr__
 
@@ -150,7 +166,7 @@ class Dim(int):
         if found is None and not isinstance(other, Dim) and other > 0:
             found = floored(parts(self), int(other))
         if found is None:
-            raise Unsettled(f"({self}) // {other!r} is no one formula")
+            raise Undivided(f"({self}) // {other!r} is no one formula", self, other)
         return _made(found, example(self) // example(other))
 
     def __mod__(self, other: int) -> int:
@@ -249,25 +265,6 @@ def bounds(one: int, two: int) -> tuple[float, float]:
     return least(difference), -least(scaled(difference, -1))
 
 
-def _written(terms: tuple[tuple[Monomial, int], ...]) -> str:
-    texts = [_text(tuple(map(_name, monomial)), times) for monomial, times in terms if monomial]
-    found, plus = " + ".join(texts).replace("+ -", "- "), dict(terms).get((), 0)
-    return f"{found} {'+' if plus > 0 else '-'} {abs(plus)}" if plus else found
-
-
-def _name(symbol: str) -> str:
-    return f"floor(({_written(symbol.terms)})/{symbol.by})" if isinstance(symbol, Floor) else symbol
-
-
-def _text(monomial: Monomial, times: int) -> str:
-    factor = "" if times == 1 else "-" if times == -1 else str(times)
-    return (
-        factor
-        + ("" if all(len(s) == 1 for s in monomial) else " " if factor else "")
-        + " ".join(monomial).replace(" ", "" if all(len(s) == 1 for s in monomial) else " ")
-    )
-
-
 def total(shape: tuple[int, ...]) -> int:
     """Return the product of the lengths (math.prod takes a Dim for the int that it is)."""
     found = 1
@@ -277,10 +274,13 @@ def total(shape: tuple[int, ...]) -> int:
 
 
 def check_same(one: int, two: int) -> None:
-    """Raise Divided where two different lengths are one for some residues of a length that is left open."""
+    """Raise Divided where two different lengths are one for some residues of a length that is left open; Joined for one of two."""
     found = residue(parts(one), parts(two)) if is_open((one, two)) else None
     if found is not None:
         raise Divided(f"whether {one} is {two} depends on the length", *found)
+    own, others = set(symbols_of((one,))), set(symbols_of((two,)))
+    if len(own - others) == len(others - own) == 1:
+        raise Joined(f"whether {one} is {two} depends on the lengths", *(own - others), *(others - own))
 
 
 def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:

@@ -230,3 +230,23 @@ def _without_floor(terms: Mapping[Monomial, Fraction | int], floor: Floor) -> di
             both = tuple(sorted((*rest, *m)))
             found[both] = found.get(both, 0) + Fraction(times * k, floor.by)
     return found
+
+
+def written(terms: tuple[tuple[Monomial, int], ...]) -> str:
+    """Return a sum as a text."""
+    texts = [_text(tuple(map(_name, monomial)), times) for monomial, times in terms if monomial]
+    found, plus = " + ".join(texts).replace("+ -", "- "), dict(terms).get((), 0)
+    return f"{found} {'+' if plus > 0 else '-'} {abs(plus)}" if plus else found
+
+
+def _name(symbol: str) -> str:
+    return f"floor(({written(symbol.terms)})/{symbol.by})" if isinstance(symbol, Floor) else symbol
+
+
+def _text(monomial: Monomial, times: int) -> str:
+    factor = "" if times == 1 else "-" if times == -1 else str(times)
+    return (
+        factor
+        + ("" if all(len(s) == 1 for s in monomial) else " " if factor else "")
+        + " ".join(monomial).replace(" ", "" if all(len(s) == 1 for s in monomial) else " ")
+    )

@@ -8,7 +8,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.arrays.provenance import over, own, plus, times
-from reflrp.arrays.tracing.dims import broadcast_shapes
+from reflrp.arrays.tracing.dims import broadcast_shapes, check_same
 from reflrp.importer.decompose import convolved_by_values, normalised_by_values
 from reflrp.importer.geometry import conv_windows, transposed_windows
 from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
@@ -90,6 +90,8 @@ def product_of(site: Site, a: Made, b: Made, bias: Array = ZERO, part: str = "",
 
 def _matmul_shape(a: Shape, b: Shape) -> Shape:
     if not a or not b or a[-1] != b[-2:][0]:
+        for n, other in zip(a[-1:], b[-2:], strict=False):
+            check_same(n, other)
         raise Unbuildable(f"its operands of shapes {a} and {b} do not fit each other")
     lead = broadcast_shapes(a[:-2], b[:-2])
     return (*lead, *(a[-2:-1] if len(a) > 1 else ()), *(b[-1:] if len(b) > 1 else ()))

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
-from reflrp.arrays.tracing.dims import is_open
+from reflrp.arrays.tracing.dims import check_same, is_open
 from reflrp.arrays.tracing.spans import check_room
 from reflrp.arrays.tracing.terms import still
 from reflrp.importer.cells import Cell, Made, State, gru_step, lstm_step, rnn_step
 from reflrp.importer.site import Oversized, Ref, Site, Unbuildable, builds
-from reflrp.importer.stepping import OpenRun, filled, open_steps
+from reflrp.importer.stepping import OpenRun, filled, lengthened, open_steps, second
 from reflrp.ops.routing import Concat, Reshape, Slice, Transpose, Where
 
 DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
@@ -65,6 +65,9 @@ def _directions(site: Site, x: Ref, states: int) -> int:
     wanted += [first] * states + [(d, 3 * hidden)] * (site.op_type == "LSTM")
     for i, shape in enumerate(wanted, 1):
         if site.has(i) and site.arg(i).shape != shape:
+            for n, other in zip(site.arg(i).shape, shape, strict=False):
+                if n != other:
+                    check_same(n, other)
             raise Unbuildable(f"its input {i} of shape {site.arg(i).shape} must have the shape {shape}")
     return int(d)
 
@@ -119,18 +122,17 @@ def _open_run(site: Site, x: Ref, d: int, advance: Advance, states: int) -> Open
     if site.has(4):
         raise Unbuildable("the lengths of its sequences are given, and the number of its steps is left open")
     count, batch = x.shape[:2]
-    check_room(count, 3)  # runtimes run no loop of no steps
+    check_room(count, 1)
     hidden = site.const(2).shape[2]
     cell = Cell(site, d, hidden, _functions(site, d))
     backwards = d == 1 or site.attr("direction", "forward") == "reverse"
-    before: State = tuple(_initial(site, 5 + k, d, (batch, hidden)) for k in range(states))
-    run: list[State] = []
-    for i in range(2):
-        cell.step = str(-1 - i if backwards else i)
-        read = _at(site, x, count - 1 - i if backwards else i, cell)
-        before = advance(cell, read, before)
-        run.append(before)
-    return OpenRun(cell, backwards, read, run[0], run[1])
+    start: State = tuple(_initial(site, 5 + k, d, (batch, hidden)) for k in range(states))
+    cell.step = str(-1 if backwards else 0)
+    one = advance(cell, _at(site, x, count - 1 if backwards else 0, cell), start)
+    cell.step = str(-2 if backwards else 1)
+    longer = lengthened(site, x, d, backwards)
+    read = second(site, longer, cell, backwards)
+    return OpenRun(cell, backwards, longer, read, one, advance(cell, read, one))
 
 
 def _check_room(before: int, made: int, length: int) -> None:

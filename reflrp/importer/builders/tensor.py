@@ -106,7 +106,7 @@ def resize(site: Site) -> Ref:
     """
     x = site.ref()
     how = resampling(site, x.shape)
-    if is_open(x.shape):
+    if is_open((*x.shape, *how.target)):
         return open_resize(site, x, how)
     found = {axis: how.matrix(axis, n) for axis, n in enumerate(x.shape)}
     matrices = {axis: m for axis, m in found.items() if m is not None}

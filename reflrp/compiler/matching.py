@@ -1,0 +1,192 @@
+"""Whether an open graph is the one that `explain` runs: node by node at its example, and formula by formula at another.
+
+What follows from lengths alone is a constant there, and here a value that the file computes in the run: such parts are found
+in the run, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays import ZERO, Array
+from reflrp.arrays.tracing.dims import example
+from reflrp.compiler.moving import as_fixed, moves_alike
+from reflrp.compiler.opening import Marks, Opened, refused
+from reflrp.compiler.unrolled import first_two, glue
+from reflrp.errors import InputError
+from reflrp.ir import Graph, Node, Shape
+from reflrp.ops.linear import Diagonal
+from reflrp.ops.product import Multiply
+from reflrp.ops.routing import Plumbing, Slice
+from reflrp.ops.sums import SumOf
+
+
+class Late(np.ndarray):
+    """A constant of the example that says the shape that the value in its place has."""
+
+    own: Shape
+
+    def __array_finalize__(self, origin: Any) -> None:
+        """Forget the shape: it is that of the whole."""
+        self.own = np.asarray(self).shape
+
+    @property  # type: ignore[misc]
+    def shape(self) -> Shape:
+        """The shape, with open lengths."""
+        return self.own
+
+
+def shown_as(constant: Array, shape: Shape) -> Array:
+    """Return a constant of the example under the shape of the value that stands in its place."""
+    if constant is ZERO:
+        return constant
+    found = np.array(constant).view(Late)
+    found.own = shape
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class LateDiagonal(Diagonal):
+    """w * a + b, where one of w and b is found in the run: one of two inputs, which follows from open lengths alone.
+
+    The fields `w` and `b` are those of the example, and only say what kind of map it is. `first` says whether `a` is the first
+    input, `adds` whether b is found, `signs` with which signs both are added.
+    """
+
+    first: bool = field(default=True, kw_only=True)
+    adds: bool = field(default=True, kw_only=True)
+    signs: tuple[float, float] = field(default=(1.0, 1.0), kw_only=True)
+
+    def parted(self, xs: tuple[Array, ...]) -> tuple[Array, Diagonal]:
+        """Return the input that carries relevance, and the map with what is found in its place."""
+        a, late = xs if self.first else xs[::-1]
+        kept = {f.name: getattr(self, f.name) for f in fields(Diagonal) if f.init and f.name not in ("w", "b")}
+        if self.adds:
+            sign, other = self.signs
+            return a, Diagonal(np.asarray(sign, np.float32), late if other == 1 else other * late, **kept)
+        return a, Diagonal(late, ZERO, **kept)
+
+    def forward(self, *xs: Array) -> Array:
+        """Return w * a + b."""
+        a, op = self.parted(xs)
+        return op.forward(a)
+
+
+def matched(found: Opened, plain: Graph, again: Graph) -> Graph:
+    """Return the open graph with each node as the plain one has it, checked to be the same.
+
+    What the plain graph has as a constant is a late value of the open one. `again` is the open graph for another example.
+    """
+    graph = found.graph
+    plain, _ = first_two(plain, graph)
+    known = {n.name: n for n in plain.nodes}
+    loose = {n.name for n in graph.nodes if glue(n, graph)}
+    extra = {n.output for n in graph.nodes if n.name not in known and n.name not in loose}
+    nodes = []
+    for node in graph.nodes:
+        if node.name in loose:
+            nodes.append(node)
+            continue
+        twin = known.pop(node.name, None)
+        nodes.append(node if twin is None else _matched(node, twin, extra, graph, plain, found.marks))
+        if twin is None and graph.values[node.output].active:
+            raise _differs(node, found.marks)
+    if known or graph.outputs != plain.outputs or len(graph.nodes) != len(again.nodes):
+        raise _differs(next(iter(known.values()), graph.nodes[-1]), found.marks)
+    for node, other in zip(graph.nodes, again.nodes, strict=True):
+        shapes = graph.values[node.output].shape, again.values[other.output].shape
+        if (
+            (node.name, node.inputs) != (other.name, other.inputs)
+            or shapes[0] != shapes[1]
+            or not _alike(node.op, other.op, _itself)
+        ):
+            raise _differs(node, found.marks)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def as_plain(graph: Graph, plain: Graph) -> Graph:
+    """Return a matched graph as composites shall see it: with the nodes of the plain one, and what these read."""
+    known = {n.name: n for n in plain.nodes}
+    kept = (n for n in graph.nodes if n.name in known or glue(n, graph))
+    nodes = tuple(replace(n, inputs=known[n.name].inputs) if n.name in known else n for n in kept)
+    return replace(graph, nodes=nodes)
+
+
+def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph, marks: Marks) -> Node:
+    op, late = node.op, [i in extra for i in node.inputs]
+    if tuple(i for i, is_late in zip(node.inputs, late, strict=True) if not is_late) != twin.inputs:
+        raise _differs(node, marks)
+    if type(twin.op) is Diagonal and isinstance(op, SumOf | Multiply) and sorted(late) == [False, True]:
+        first = not late[0]
+        w, b, shape = twin.op.w, twin.op.b, graph.values[twin.inputs[0]].shape
+        own = graph.values[node.inputs[int(first)]].shape
+        w, b = (w, shown_as(b, own)) if isinstance(op, SumOf) else (shown_as(w, own), b)
+        if isinstance(op, Multiply):
+            return replace(node, op=LateDiagonal(w, b, shape, first=first, adds=False))
+        signs = [float(w) for w in np.ravel(op.w)]
+        mine, other = signs if first else signs[::-1]
+        return replace(node, op=LateDiagonal(w, b, shape, first=first, signs=(mine, other)))
+    same = moves_alike(op, twin.op) or (type(as_fixed(op, twin.op)) is type(twin.op) and any(late))
+    if not same and not alike(as_fixed(op, twin.op), twin.op):
+        raise _differs(node, marks)
+    shape = graph.values[node.output].shape
+    if tuple(map(example, shape)) != plain.values[twin.output].shape:
+        raise _differs(node, marks)
+    if any(late) and node.kind != "routing" and graph.values[node.output].active:
+        raise _differs(node, marks)
+    return node
+
+
+def _differs(node: Node, marks: Marks) -> InputError:
+    return refused(f"node {node.name!r} (onnx {node.op_type}) is another one for other lengths", marks)
+
+
+def _itself(n: int) -> int:
+    return n
+
+
+SKIPPED = frozenset(["derived", "absorbed", "function", "shares"])
+"""Fields of ops that are worked out on the way, or that plumbing runs."""
+
+
+def alike(one: Any, two: Any) -> bool:
+    """Return whether two ops are the same."""
+    return type(one) is type(two) and _alike(one, two, example)
+
+
+def _alike(one: Any, two: Any, at: Callable[[int], int]) -> bool:
+    """Return whether two parts of ops are the same, where lengths are taken `at` something."""
+    if isinstance(one, np.ndarray) or isinstance(two, np.ndarray):
+        equal_nan = np.asarray(one).dtype.kind == "f"
+        shapes = np.shape(one), np.shape(two)
+        if (
+            at is example
+            and len(shapes[0]) == len(shapes[1])
+            and all(n in (1, m) for n, m in zip(*shapes, strict=True))
+        ):
+            one = np.broadcast_to(one, np.shape(two))  # of an axis of an open length, one entry for all
+        return np.shape(one) == np.shape(two) and bool(np.array_equal(one, two, equal_nan=equal_nan))
+    if isinstance(one, int) and isinstance(two, int):
+        return bool(at(one) == at(two))
+    if type(one) is not type(two):
+        return False
+    parts = _parts(one, at), _parts(two, at)
+    if parts[0] is None or parts[1] is None:
+        return one is two or bool(one == two)
+    return len(parts[0]) == len(parts[1]) and all(_alike(a, b, at) for a, b in zip(parts[0], parts[1], strict=True))
+
+
+def _parts(x: Any, at: Callable[[int], int]) -> tuple[Any, ...] | None:
+    """Return what something is made of; None for what has no parts."""
+    if isinstance(x, Plumbing):
+        return ()
+    if isinstance(x, slice):
+        return x.start, x.stop, x.step
+    if isinstance(x, tuple):
+        return x
+    skipped = SKIPPED | ({"slices"} if at is example and isinstance(x, Slice) else set())
+    return tuple(getattr(x, f.name) for f in fields(x) if f.name not in skipped) if is_dataclass(x) else None
