@@ -61,7 +61,9 @@ def matmul(x: Term, y: Term) -> Term:
     lead = broadcast(x.shape[:-2], y.shape[:-2])
     if x.shape[-1] != y.shape[-2]:
         raise Unsettled(f"matrices of the shapes {x.shape} and {y.shape} cannot be multiplied")
-    return saved(x.trace.make("MatMul", (x, y), (*lead, x.shape[-2], y.shape[-1]), x.dtype, x.nonneg and y.nonneg))
+    made = x.trace.make("MatMul", (x, y), (*lead, x.shape[-2], y.shape[-1]), x.dtype, x.nonneg and y.nonneg)
+    made.finite = x.finite and y.finite
+    return saved(made)
 
 
 def transposed(x: Term) -> Term:
