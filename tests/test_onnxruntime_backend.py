@@ -456,6 +456,25 @@ def test_infinities_are_named_as_numpy_names_them(scale):
     assert str(found.value) == str(wanted.value)
 
 
+@pytest.mark.parametrize("rule", [rules.ZPlus(), rules.AlphaBeta(), rules.AlphaBeta(3, 2, bias="ignore")])
+@pytest.mark.parametrize("layer", ["Conv", "ConvTranspose <strides = [2]>"])
+def test_a_denominator_that_overflows_is_named_though_every_value_is_finite(rule, layer):
+    """R / inf is 0, and no sum of the relevance tells: the ledger does."""
+    signs = np.tile(np.float32([1, -1]), (4, 16))[..., None]
+    proto = model(
+        f"c = {layer}(x, w) q = Relu(c) d = Mul(q, s) y = ReduceMean <axes = [2], keepdims = 0>(d)", "float[N,32,4] x",
+        w=signs if layer == "Conv" else signs.transpose(1, 0, 2), s=np.float32(1e-20),
+    )  # fmt: skip
+    x = np.full((2, 32, 4), 3e37, dtype=np.float32)
+    x[:, 0] *= 2
+    assert np.isfinite(reflrp.explain(proto, x, rule).relevance).all()
+    with pytest.raises(reflrp.NonFiniteError, match="in a denominator of node 'Conv") as wanted:
+        reflrp.explain(proto, x, rule, dtype="float32")
+    with pytest.raises(reflrp.NonFiniteError) as found:
+        fast(proto, rule)(x)
+    assert str(found.value) == str(wanted.value)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -347,6 +347,29 @@ def test_constants_mix_with_symbolic_arrays():
     check(lambda x: namespace(x).stack([x, c]) * (c > 0), 2 * c)
 
 
+COUNTED = {
+    "a sign": lambda z: z + (2 * (z >= 0) - 1) / 4,
+    "a multiple": lambda z: z + 3 * (z > 0) * 0.5,
+    "counted": lambda z: z * ((z > 0) + 1),
+    "numbers of their own": lambda z: (z > 0) * np.asarray([1, 2, 3, 4]) + z,
+    "chosen integers": lambda z: z + namespace(z).where(z > 0, 1, -1) / 2,
+    "both": lambda z: z * ((z > -0.5) * (z < 0.5)),
+    "either": lambda z: z * ((z < -0.5) + (z > 0.5)),
+    "compared": lambda z: z * ((z > 0) == 1),
+    "how many": lambda z: z + namespace(z).sum(z > 0, axis=1, keepdims=True),
+    "which part": lambda z: z + namespace(z).mean(z > 0, axis=1, keepdims=True),
+    "whether any": lambda z: z * namespace(z).max(z > 1, axis=1, keepdims=True),
+    "wide numbers": lambda z: z + namespace(z).astype(z > 0, np.int32) * np.int64(1 << 33) * 1e-9,
+    "mean of integers": lambda z: z + namespace(z).mean(namespace(z).where(z > 0, 2, 1), axis=1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("formula", COUNTED.values(), ids=COUNTED)
+def test_truth_values_and_integers_are_numbers_in_formulas(formula):
+    """As NumPy has it: 2 * (z >= 0) is 0 or 2, a quotient or mean of integers no integer."""
+    check_single(formula, draw(3, 4))
+
+
 def count(rule, L, **known):
     """The nodes of the traced rule."""
     a, z, R = observe(L)
@@ -373,8 +396,8 @@ def test_a_stabiliser_of_what_is_never_negative_is_one_addition():
 
 
 def test_flat_needs_no_forward_pass():
-    """What does not depend on the input is computed while tracing."""
-    assert count(RULES["flat"], convolution("plain")) == {"Div": 1, "Conv": 1}
+    """What does not depend on the input is computed while tracing; of kernels of ones the channels are summed first."""
+    assert count(RULES["flat"], convolution("plain")) == {"Div": 1, "ReduceSum": 1, "Conv": 1}
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)

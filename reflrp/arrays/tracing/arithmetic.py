@@ -245,7 +245,7 @@ def _max(x: Term, y: Term) -> Term | None:
         if a.uniform is not None and a.uniform <= 0 and b.nonneg:
             return _kept(b, a)
         if a.uniform == 0 and b.is_float and broadcast(a.shape, b.shape) == b.shape:
-            return b.trace.make("Relu", (b,), b.shape, nonneg=True)
+            return unary("Relu", b)
     return None
 
 

@@ -206,17 +206,12 @@ def trace_of(*arrays: Any) -> Trace:
 
 
 def _common(terms: list[Any]) -> np.dtype[Any]:
-    """Return the dtype in which arrays and numbers meet: that of the symbolic ones, a float one where any is float."""
-    known = [x.dtype for x in terms if isinstance(x, SymbolicArray)]
-    floats = [d for d in known if d.kind == "f"]
+    """Return the dtype in which arrays and numbers meet: the symbolic floats' own, where any are; else NumPy's, or a float."""
+    floats = [x.dtype for x in terms if isinstance(x, SymbolicArray) and x.dtype.kind == "f"]
     if floats:
         return floats[0]
-    others = [
-        x.dtype if isinstance(x, Numbers) else np.asarray(x).dtype for x in terms if not isinstance(x, SymbolicArray)
-    ]
-    if any(d.kind == "f" for d in others):
-        return trace_of(*terms).real
-    return max((d for d in known), key=lambda d: (d.kind != "b", d.itemsize))
+    found = np.result_type(*(np.int64 if isinstance(x, Dim) else getattr(x, "dtype", x) for x in terms))
+    return trace_of(*terms).real if found.kind == "f" else found
 
 
 def together(*operands: Any) -> list[Term]:
@@ -230,11 +225,18 @@ def _pair(x: Any, y: Any) -> tuple[Term, Term]:
     return one, two
 
 
+LOGICAL = {"Add": "Or", "Mul": "And", "Max": "Or", "Min": "And"}
+"""What arithmetic does to booleans."""
+
+
 def combined(op: str, x: Any, y: Any) -> Any:
     """Return an operator of two arrays or numbers. What is known to vanish (`arrays.ZERO`) has its own word in it."""
     if not _is_array(x) or not _is_array(y):
         return NotImplemented
-    return array(arithmetic.binary(op, *_pair(x, y)))
+    one, two = _pair(x, y)
+    if op == "Div" and not one.is_float:  # ONNX's quotient of integers is one, rounded
+        one, two = (arithmetic.cast(t, one.trace.real) for t in (one, two))
+    return array(arithmetic.binary(LOGICAL.get(op, op) if one.dtype.kind == "b" else op, one, two))
 
 
 def _is_array(x: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reflrp.arrays.tracing.arithmetic import binary, saved
+from reflrp.arrays.tracing.arithmetic import binary, cast, saved
 from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast
 from reflrp.arrays.tracing.moves import first_axis, permute, reshape
 from reflrp.arrays.tracing.terms import Shape, Term
@@ -23,7 +23,12 @@ def axes_of(term: Term, axis: Axes) -> Shape:
 
 
 def reduced(op: str, term: Term, axis: Axes, keepdims: bool) -> Term:
-    """Return a reduction: ReduceSum, ReduceMean, ReduceMax or ReduceMin."""
+    """Return a reduction: ReduceSum, ReduceMean, ReduceMax or ReduceMin. A mean is a floating number, booleans are counted."""
+    if op == "ReduceMean" and not term.is_float:
+        term = cast(term, term.trace.real)
+    if term.dtype.kind == "b":
+        found = reduced(op, cast(term, np.int64), axis, keepdims)
+        return found if op == "ReduceSum" else cast(found, bool)
     axes = axes_of(term, axis)
     if not axes:
         return term
@@ -56,7 +61,9 @@ def matmul(x: Term, y: Term) -> Term:
     lead = broadcast(x.shape[:-2], y.shape[:-2])
     if x.shape[-1] != y.shape[-2]:
         raise Unsettled(f"matrices of the shapes {x.shape} and {y.shape} cannot be multiplied")
-    return saved(x.trace.make("MatMul", (x, y), (*lead, x.shape[-2], y.shape[-1]), x.dtype, x.nonneg and y.nonneg))
+    made = x.trace.make("MatMul", (x, y), (*lead, x.shape[-2], y.shape[-1]), x.dtype, x.nonneg and y.nonneg)
+    made.finite = x.finite and y.finite
+    return saved(made)
 
 
 def transposed(x: Term) -> Term:

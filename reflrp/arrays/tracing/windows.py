@@ -79,6 +79,7 @@ def conv(x: Term, w: Term, windows: Windows, groups: int) -> Term:
     x, windows = _croppable(laid_out(x, windows.size), windows)
     shape = (x.shape[0], w.shape[0], *windows.out)
     made = x.trace.make("Conv", (x, w), shape, x.dtype, x.nonneg and w.nonneg, group=groups, **_lying(windows))
+    made.finite = x.finite and w.finite
     return saved(made)
 
 
@@ -105,6 +106,7 @@ def conv_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
     inner = (*shape[:2], *(windows.size if own else windows.padded if fits else (n - b for n, b in zip(
         windows.padded, behind, strict=True))))  # fmt: skip
     found = s.trace.make("ConvTranspose", (s, w), inner, s.dtype, s.nonneg and w.nonneg, group=groups, **attributes)
+    found.finite = s.finite and w.finite
     if own:
         return found
     lead = (0, 0)
@@ -127,6 +129,7 @@ def _open_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
         dilations=windows.dilations, kernel_shape=windows.kernel, strides=windows.strides,
         pads=(*begin, *(0 for _ in made)), output_padding=tuple(t - 1 for t in windows.strides),
     )  # fmt: skip
+    found.finite = s.finite and w.finite
     first = tuple(b - cut for b, cut in zip(windows.begin, begin, strict=True))
     return index(found, (Ellipsis, *(slice(b, b + n) for b, n in zip(first, windows.size, strict=True))))
 
