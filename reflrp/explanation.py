@@ -66,8 +66,10 @@ class Explanation:
     uncertainty : dict of array
         How far rounding may have moved each entry of `relevances` and `layers`, by name and shaped as these, where it was asked for
         with `uncertainty=True`; else empty. They hold for 99.9 % of entries, taken over many inputs (docs/uncertainty.md).
-    init, init_sha256 : str
-        What relevance started from: "output", "one", "array"; "" where a file does not say. Of an array, `reflrp.seeds.digest`.
+    init : str
+        What relevance started from: "output", "one", "array"; "" where a file does not say.
+    init_sha256 : str
+        Of an array, `reflrp.seeds.digest`.
 
     Examples
     --------
@@ -246,10 +248,7 @@ class Explanation:
             raise InputError(
                 "fractions are not saved: their digits have no bound; save the nearest floats, e.rounded().save(path)"
             )
-        kept = (
-            self.relevances, self.output, self.target, self.layers, self.conservation, _as_text(self.rules), self.notes,
-            self.inputs, self.layout, self.score, self.advice, self.uncertainty, self.init, self.init_sha256,
-        )  # fmt: skip
+        kept = (_as_text(self.rules) if f.name == "rules" else getattr(self, f.name) for f in fields(self))
         return saved.write(named(path), Fields(*kept))
 
     @classmethod
