@@ -248,7 +248,7 @@ class Explanation:
             raise InputError(
                 "fractions are not saved: their digits have no bound; save the nearest floats, e.rounded().save(path)"
             )
-        kept = (_as_text(self.rules) if f.name == "rules" else getattr(self, f.name) for f in fields(self))
+        kept: Any = (_as_text(self.rules) if f.name == "rules" else getattr(self, f.name) for f in fields(self))
         return saved.write(named(path), Fields(*kept))
 
     @classmethod
