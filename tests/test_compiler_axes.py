@@ -367,7 +367,7 @@ def test_resized_at_opset_10_is_so_at_all_sizes(scales, mode):
         opset=10, s=np.float32(scales),
     )  # fmt: skip
     if mode == "nearest" and min(scales) < 1 < max(scales):
-        with pytest.raises(reflrp.ModelError, match="(?s)Resize 'h' .*cannot be converted"):
+        with pytest.raises(reflrp.ModelError, match=r"(?s)Resize 'h' .*cannot be converted"):
             reflrp.compile(proto, "epsilon")
         return
     g = reflrp.compile(proto, "epsilon")
