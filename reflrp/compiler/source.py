@@ -155,7 +155,8 @@ def _spell_out(old: ModelProto, new: ModelProto, loaded: Model) -> None:
     found = {n.output[0]: n for n in new.graph.node if n.op_type == "Resize"}
     for node in (n for n in old.graph.node if n.op_type in ("Resize", "Upsample")):
         given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        scales = np.ravel(given.get("scales") or loaded.source.constants.get(node.input[-1], [0.5, 2]))
+        stored = given.get("scales") or loaded.source.constants.get(node.input[-1])
+        scales = np.asarray([0.5, 2] if stored is None else stored)
         shrinks, grows = bool((scales < 1).any()), bool((scales > 1).any())
         added = {"coordinate_transformation_mode": "asymmetric"}
         if given.get("mode", b"nearest") == b"nearest":
