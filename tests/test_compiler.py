@@ -27,8 +27,6 @@ REFUSED = {
     "dense: gemm of two values": "samples meet",
     "routing: Squeeze all": "another graph",
     "routing: GatherElements, fewer": "samples meet",
-    "routing: Upsample 9, linear": "converter changes what the model computes",
-    "routing: Resize 10, linear": "converter changes what the model computes",
 }
 """Cases that cannot be compiled for any batch size, or at all, and what the refusal says."""
 

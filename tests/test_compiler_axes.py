@@ -343,6 +343,41 @@ def test_positions_that_are_resized_to_the_picture():
         assert part(run(g, {"x": x})["relevance/x"], reflrp.explain(proto, x, "epsilon_plus").relevance) < 2e-3
 
 
+@pytest.mark.parametrize("where", ["pytorch_half_pixel", "tf_half_pixel_for_nn", "half_pixel", "asymmetric"])
+@pytest.mark.parametrize("rounding", ["round_prefer_ceil", "ceil", "floor"])
+def test_nearest_entries_to_a_fixed_size(where, rounding):
+    """Where a side has that size already, it is not resized: by the formula it would be, a half of an entry further on."""
+    node = f'Resize <mode = "nearest", coordinate_transformation_mode = "{where}", nearest_mode = "{rounding}">'
+    proto = between(
+        f"z = Shape(h) nc = Slice(z, a, e) hw = Concat <axis = 0>(nc, to) p = {node}(h, , , hw)",
+        a=ids(0), e=ids(2), to=ids(3, 8),
+    )  # fmt: skip
+    g = reflrp.compile(proto, "epsilon")
+    for h, w in ((3, 8), (1, 2), (3, 7), (7, 8), (16, 5)):
+        x = models.draw(1, 2, h, w).astype(np.float32)
+        assert part(run(g, {"x": x})["relevance/x"], reflrp.explain(proto, x, "epsilon").relevance) < 2e-3
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("scales", [(1, 1, 0.625, 0.625), (1, 1, 1.5, 2.5), (1, 1, 0.625, 1), (1, 1, 0.5, 2.5)])
+def test_resized_at_opset_10_is_so_at_all_sizes(scales, mode):
+    """ONNX's converter leaves out where entries are taken from, which shows at some sizes only."""
+    proto = models.model(
+        f'h = Resize <mode = "{mode}">(x, s) r = Relu(h) y = ReduceMean <axes = [2, 3], keepdims = 0>(r)', "float[N,3,H,W] x",
+        opset=10, s=np.float32(scales),
+    )  # fmt: skip
+    if mode == "nearest" and min(scales) < 1 < max(scales):
+        with pytest.raises(reflrp.ModelError, match=r"(?s)Resize 'h' .*cannot be converted"):
+            reflrp.compile(proto, "epsilon")
+        return
+    g = reflrp.compile(proto, "epsilon")
+    for h, w in ((2, 2), (4, 4), (4, 5), (7, 16), (33, 12)):
+        x = models.draw(1, 3, h, w).astype(np.float32)
+        found, wanted = run(g, {"x": x}), reflrp.explain(proto, x, "epsilon")
+        np.testing.assert_allclose(found["y"], models.onnxruntime(proto, {"x": x})["y"], atol=1e-5)
+        assert part(found["relevance/x"], wanted.relevance) < 2e-3
+
+
 @pytest.mark.parametrize("preset", ["epsilon_plus", "epsilon_plus_flat", "attnlrp"])
 def test_positions_behind_a_layer_without_a_bias(preset):
     """Of one token explain takes them for the layer's bias, which is another graph: from two on they are added."""

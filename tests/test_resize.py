@@ -66,6 +66,17 @@ def test_nearest_of_opset_10(scales):
     assert np.array_equal(reflrp.load(proto).run(x)["y"].astype(np.float32), onnxruntime(proto, {"x": x})["y"])
 
 
+@pytest.mark.parametrize("rounding", ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])
+@pytest.mark.parametrize("where", ["half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric"])
+def test_places_halfway_between_entries(where, rounding):
+    """Their quotients are halves off by the rounding to float32: 4 / (8 / 7) is 3.4999998."""
+    node = f'Resize <mode = "nearest", coordinate_transformation_mode = "{where}", nearest_mode = "{rounding}">'
+    for n, m in ((3, 1), (5, 3), (7, 4), (7, 8), (7, 10), (10, 12), (14, 1), (14, 19), (38, 57)):
+        proto = model(f"y = {node}(x, , , z)", f"float[1,1,{n},2] x", opset=19, z=ints(1, 1, m, 2))
+        x = np.arange(2.0 * n, dtype=np.float32).reshape(1, 1, n, 2)
+        assert np.array_equal(reflrp.load(proto).run(x)["y"], onnxruntime(proto, {"x": x})["y"]), (n, m)
+
+
 def test_the_batch_is_not_resized():
     proto = model('y = Resize <mode = "linear">(x, , z)', "float[2,3,4] x", z=np.array([1.2, 1, 2], np.float32))
     with pytest.raises(reflrp.UnsupportedOperator, match="it resizes the batch axis"):

@@ -76,6 +76,7 @@ def sourced(
     proto = _at_opset(own, opset)
     names = frozenset(i.name for i in proto.graph.input) | {o for n in proto.graph.node for o in n.output if o}
     if proto is not own:
+        _spell_out(own, proto, loaded)
         names &= _unchanged(loaded, load(proto))
     proto.ir_version = min(max(proto.ir_version, 8), NEWEST_IR)
     return Given(proto, loaded, digest, _types(proto), names, outside)
@@ -141,6 +142,33 @@ def _at_opset(proto: ModelProto, opset: int | None) -> ModelProto:
             f"export it with opset {wanted}"
         ) from error
     return found
+
+
+def _spell_out(old: ModelProto, new: ModelProto, loaded: Model) -> None:
+    """Write down where values of before opset 11 are resized from, which ONNX's converter leaves out.
+
+    Raises ModelError where entries below are taken along one axis and entries above along another: no newer node does both,
+    though what the converter makes may agree at one size, which `_unchanged` sees.
+    """
+    if opset_of(old) >= 11:
+        return
+    found = {n.output[0]: n for n in new.graph.node if n.op_type == "Resize"}
+    for node in (n for n in old.graph.node if n.op_type in ("Resize", "Upsample")):
+        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        stored = given.get("scales") or loaded.source.constants.get(node.input[-1])
+        scales = np.asarray([0.5, 2] if stored is None else stored)
+        shrinks, grows = bool((scales < 1).any()), bool((scales > 1).any())
+        added = {"coordinate_transformation_mode": "asymmetric"}
+        if given.get("mode", b"nearest") == b"nearest":
+            if shrinks and grows:
+                if all(isinstance(n, int) for p in loaded.source.inputs.values() for n in (p.dims or (None, None))[1:]):
+                    continue
+                raise ModelError(
+                    f"{node.op_type} {node.output[0]!r} takes entries below along some axes and above along others, which "
+                    f"cannot be converted; export the model with opset {OLDEST}"
+                )
+            added["nearest_mode"] = "ceil" if shrinks else "floor"
+        found[node.output[0]].attribute.extend(helper.make_attribute(k, v) for k, v in added.items())
 
 
 def _unchanged(old: Model, new: Model) -> set[str]:

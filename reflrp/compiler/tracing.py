@@ -101,6 +101,13 @@ class Tracer(Program):
 
     def arguments(self, trace: Trace, types: Mapping[str, Any], shared: set[str]) -> Values:
         """Return all values: those that the file computes by their names, others traced from these."""
+        token = CURRENT.set(trace)  # constants may meet in an op that an open length alone makes symbolic
+        try:
+            return self._arguments(trace, types, shared)
+        finally:
+            CURRENT.reset(token)
+
+    def _arguments(self, trace: Trace, types: Mapping[str, Any], shared: set[str]) -> Values:
         found: Values = {}
         finite = _finite(self)
         for name in self.graph.inputs:

@@ -7,7 +7,8 @@ Where onnxruntime and ONNX's reference code differ, this follows the standard's 
   length in whole entries),
 - an axis whose length stays is resized all the same where its scale is not 1 (onnxruntime copies the input where no length
   changes, and with antialias),
-- nearest rounds coordinates that were computed in float32, as they are where a model runs (the reference code: float64),
+- nearest rounds coordinates that were computed in float32, as they are where a model runs (the reference code: float64), and
+  those that are half of an entry off but for 1e-6 are so, as in onnxruntime 1.31,
 - Resize of opset 10, of which the standard gives no formula, takes the entry below, or above where it shrinks.
 """
 
@@ -24,6 +25,7 @@ from reflrp.arrays.tracing.dims import Dim, bounds, example, is_open, whole
 from reflrp.arrays.tracing.spans import check_room
 from reflrp.importer.site import Site, Unbuildable, sized
 from reflrp.ir import Shape
+from reflrp.ops.openmaps import ROUNDINGS, rounded
 
 RATIO = 0.0
 """The scale of an axis that grows by the ratio of two lengths, of which one is left open."""
@@ -188,7 +190,7 @@ def _coordinate(
         return 0 * places
     if transformation == "half_pixel_symmetric":
         offset = number(size) / number(2) * (number(1) - number(out) / (scale * number(size)))
-        return np.asarray(offset + (places + number(0.5)) / scale - number(0.5))
+        return np.asarray(float(offset) + (np.float64(places) + 0.5) / float(scale) - 0.5).astype(places.dtype)
     if transformation in ("half_pixel", "pytorch_half_pixel"):
         return np.asarray((places + number(0.5)) / scale - number(0.5))
     raise Unbuildable(f"its coordinate_transformation_mode {transformation!r} is unknown")
@@ -212,13 +214,6 @@ def _kernel(mode: str, a: float) -> tuple[Callable[[np.ndarray], np.ndarray], in
 def _rounding(mode: str, scale: float) -> Callable[[np.ndarray], np.ndarray]:
     if mode == "simple":
         mode = "ceil" if scale < 1 else "floor"
-    half = np.float32(0.5)
-    found: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "floor": np.floor,
-        "ceil": np.ceil,
-        "round_prefer_floor": lambda x: np.ceil(x - half),
-        "round_prefer_ceil": lambda x: np.floor(x + half),
-    }
-    if mode not in found:
+    if mode not in ROUNDINGS:
         raise Unbuildable(f"its nearest_mode {mode!r} is unknown")
-    return found[mode]
+    return lambda x: rounded(x, mode)

@@ -126,8 +126,8 @@ class Stretch:
             return i * (size - 1) / xp.maximum(last, 1)
         if self.transformation == "asymmetric":
             return i / scale
-        if self.transformation == "tf_half_pixel_for_nn":
-            return (i + 0.5) / scale
+        if self.transformation == "tf_half_pixel_for_nn":  # an axis whose length stays is not resized
+            return (i + xp.minimum(abs(last + 1 - size), 1) * 0.5) / scale
         found = (i + 0.5) / scale - 0.5
         return found * xp.minimum(last, 1) if self.transformation == "pytorch_half_pixel" else found
 
@@ -137,6 +137,19 @@ class Stretch:
 
 ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
 """How places become numbers of entries."""
+
+TIE = 1e-6
+"""Places so near to the middle of two entries lie in it, as onnxruntime has it: their quotients are rounded to float32."""
+
+
+def rounded(c: Array, how: str) -> Array:
+    """Return places as whole numbers, in one of the ways of `ROUNDINGS`."""
+    xp = namespace(c)
+    low, half = xp.floor(c), c.dtype.type(0.5)
+    if how in ("floor", "ceil"):
+        return low if how == "floor" else xp.ceil(c)
+    tie = c.dtype.type(TIE)
+    return low + (xp.ceil(c - low - (half + tie)) if how == "round_prefer_floor" else xp.floor(c - low + (half + tie)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,14 +188,7 @@ class OpenTake(Routing):
     def _index(self, x: Array) -> Array:
         """Return the numbers of the entries, worked out in float32 as where a model runs."""
         xp, c = namespace(x), self.stretch.places(x)
-        half = np.float32(0.5)
-        rounded = {
-            "floor": lambda: xp.floor(c),
-            "ceil": lambda: xp.ceil(c),
-            "round_prefer_floor": lambda: xp.ceil(c - half),
-            "round_prefer_ceil": lambda: xp.floor(c + half),
-        }[self.rounding]()
-        return xp.minimum(xp.maximum(rounded, 0), numbers(x, self.stretch.size)[-1:])
+        return xp.minimum(xp.maximum(rounded(c, self.rounding), 0), numbers(x, self.stretch.size)[-1:])
 
 
 @dataclass(frozen=True, eq=False)
