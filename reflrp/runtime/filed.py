@@ -32,9 +32,7 @@ def by_file(
     if wishes.stamp is None or wishes.stamp != stamp_of(wishes.given):
         return None
     path = Path(wishes.given).resolve()
-    if (
-        Path(path.name).exists() and Path(path.name).resolve() != path
-    ):  # another file where the process runs, of that name
+    if Path(path.name).exists() and Path(path.name).resolve() != path:  # another file of that name is at hand
         return None
     before = mapped(path)
     if before is None:
@@ -48,7 +46,7 @@ def by_file(
         ReflrpError,
         OSError,
         UnicodeError,
-    ):  # the file is gone, or its name is no text; else it is said without the file
+    ):  # the file is gone, or the graph is wrong, which is said without the file
         return None
     return live if mapped(path) == before and wishes.stamp == stamp_of(wishes.given) else None
 

@@ -30,7 +30,7 @@ class Term:
     value : array, optional
         What a constant holds. On axes of a length that depends on N it has one entry.
     nonneg, finite : bool
-        Whether no entry is < 0, and whether none is infinite; known for certain, or not.
+        Whether no entry is < 0, and whether none is infinite unless numbers overflow in the run; known for certain, or not.
 
     """
 
