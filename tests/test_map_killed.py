@@ -4,7 +4,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,13 @@ from models import draw, model
 SAMPLES, SIZE, KILLS = 150, 3, 8
 
 CHILD = """
+import signal
 import sys
 import numpy as np
 import zarr
 import reflrp
 
-path, data, out, kind = sys.argv[1:]
+path, data, out, kind, death, after = sys.argv[1:]
 explainer, x, calls = reflrp.Explainer(path, "epsilon_plus"), np.load(data, mmap_mode="r"), 0
 explain = type(explainer).__call__
 
@@ -30,28 +30,35 @@ def counted(self, *given, **more):
     calls += 1
     return explain(self, *given, **more)
 
+def moved(event, _):
+    global written
+    if event == "os.rename":
+        written += 1
+        if written == int(death):
+            signal.setitimer(signal.ITIMER_REAL, float(after))
+
 type(explainer).__call__ = counted
 given = x if kind == "array" else (x[i : i + 7] for i in range(0, len(x), 7))
-print("begun", flush=True)
+written = 0
+sys.addaudithook(moved)
 explainer.map(given, out, batch_size=3, layers="r")
-print(calls, flush=True)
+print(calls, written, flush=True)
 """
 
 
-def begun(folder: Path, out: Path, kind: str) -> subprocess.Popen[str]:
-    """A process that maps, and has loaded all that it needs."""
-    command = [sys.executable, "-c", CHILD, str(folder / "m.onnx"), str(folder / "x.npy"), str(out), kind]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "begun\n"
-    return child
+def mapped(folder: Path, out: Path, kind: str, death: int = 0, after: float = 0.0) -> tuple[int, int] | None:
+    """How often a process explained, and how many files it wrote: none if it died.
 
-
-def ended(child: subprocess.Popen[str]) -> int:
-    """How often it explained, once it has come to its end."""
-    said, _ = child.communicate(timeout=120)
+    It dies `after` seconds from the `death`-th file on, by a signal that nothing handles: neither depends on how fast
+    the machine is.
+    """
+    given = [str(folder / "m.onnx"), str(folder / "x.npy"), str(out), kind, str(death), f"{after:.6f}"]
+    child = subprocess.run([sys.executable, "-c", CHILD, *given], stdout=subprocess.PIPE, text=True, timeout=300)
+    if child.returncode == -signal.SIGALRM:
+        return None
     assert child.returncode == 0
-    return int(said)
+    calls, written = child.stdout.split()
+    return int(calls), int(written)
 
 
 def files(store: Path) -> dict[str, bytes]:
@@ -71,19 +78,18 @@ def test_killed_at_any_moment(tmp_path: Path, kind: str) -> None:
     onnx.save(model("h = MatMul(x, w) r = Relu(h) y = MatMul(r, v)", w=(4, 6), v=(6, 3)), tmp_path / "m.onnx")
     np.save(tmp_path / "x.npy", draw(SAMPLES, 4))
     whole, killed, chance = tmp_path / "whole.zarr", tmp_path / "killed.zarr", random.Random(7)
-    child, start = begun(tmp_path, whole, kind), time.monotonic()
-    assert ended(child) == SAMPLES // SIZE
-    lasts = time.monotonic() - start
+    done = mapped(tmp_path, whole, kind)
+    assert done is not None
+    calls, written = done
+    assert calls == SAMPLES // SIZE
     left = [missing(killed)]
     for _ in range(KILLS):
-        child = begun(tmp_path, killed, kind)
-        time.sleep(chance.uniform(0, lasts / 3))
-        child.kill()
-        child.communicate(timeout=120)
-        if child.returncode != -signal.SIGKILL:
+        death = chance.randrange(1, written // 4)
+        if mapped(tmp_path, killed, kind, death, chance.uniform(1e-6, 3e-3)) is not None:
             break
         left.append(missing(killed))
     assert left == sorted(left, reverse=True)
     assert len(set(left)) > 2, left
-    assert ended(begun(tmp_path, killed, kind)) == left[-1]
+    done = mapped(tmp_path, killed, kind)
+    assert done is not None and done[0] == left[-1]
     assert files(killed) == files(whole)
