@@ -1,6 +1,7 @@
-"""Compile every export by several presets, run each in onnxruntime, and compare with the engine; write the table.
+"""Compile every export by every preset, run each in onnxruntime, and compare with the engine; write the table.
 
-    PYTHONPATH=tests python -m zoo.compiled FOLDER [PATTERN ...] [--table docs/compiled.md] [--largest 15] [--seconds 3600]
+    PYTHONPATH=tests python -m zoo.compiled FOLDER [PATTERN ...] [--table docs/compiled.md] [--presets auto,lrp_0]
+        [--largest 15] [--seconds 3600]
 
 A compiled answer is right if it is at most 20 times as far from the NumPy float64 reference as NumPy's float32 is, or 2e-3 of
 the largest relevance. What was found stays in FOLDER/compiled.jsonl and is not done again, unless the export has changed or
@@ -26,7 +27,6 @@ from compiled import Off, part, run
 import reflrp
 from zoo.check import Entry, entries, limited, run_onnxruntime
 
-PRESETS = ("auto", "epsilon", "epsilon_plus_flat", "epsilon_gamma_box", "epsilon_alpha2_beta1", "attnlrp")
 LIMIT = 180
 """Seconds that one export may take by one preset."""
 
@@ -99,16 +99,17 @@ def _size(entry: Entry) -> int:
     return entry.path("onnx").stat().st_size + (beside.stat().st_size if beside.exists() else 0)
 
 
-def _due(chosen: Sequence[Entry], done: set[tuple[str, str]]) -> Iterator[tuple[Entry, str]]:
+def _due(chosen: Sequence[Entry], presets: Sequence[str], done: set[tuple[str, str]]) -> Iterator[tuple[Entry, str]]:
     for entry in chosen:
-        for preset in PRESETS:
+        for preset in presets:
             if (entry.key, preset) not in done:
                 yield entry, preset
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the page: how many are right, and all that are not, with the reason."""
-    counts = {p: Counter(r["how"] for r in rows if r["preset"] == p) for p in PRESETS}
+    presets = sorted({r["preset"] for r in rows})
+    counts = {p: Counter(r["how"] for r in rows if r["preset"] == p) for p in presets}
     whole = Counter(r["how"] for r in rows)
     said = f"Of {len(rows):,} pairs of an export and a preset {whole['right']:,} are right, {whole['refused']} are refused, "
     said += (
@@ -120,7 +121,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         "| rules | exports | right | of these for one size only | refused | wrong | worst, by its bound |",
     ]
     lines.append("|---|---:|---:|---:|---:|---:|---:|")
-    for p in PRESETS:
+    for p in presets:
         right = [r for r in rows if r["preset"] == p and r["how"] == "right"]
         bound = max((r["ours"] / max(20 * r["single"], 2e-3) for r in right), default=0)
         fixed, c = sum(bool(r["fixed"]) for r in right), counts[p]
@@ -165,8 +166,8 @@ def _cause(row: dict[str, Any]) -> str:
 
 PAGE = """# The zoo, compiled
 
-`make zoo-compiled` compiles the exports of [the zoo](coverage.md) (those up to 15 MB) by several presets, runs each in onnxruntime
-and compares it with the NumPy float64 reference. An answer is right if it is at most 20 times as far off as NumPy's float32
+`make zoo-compiled` compiles the exports of [the zoo](coverage.md) by every preset, runs each in onnxruntime and
+compares it with the NumPy float64 reference. An answer is right if it is at most 20 times as far off as NumPy's float32
 is, or 2e-3 of the largest relevance; the last column says how near to that bound the worst right one is. What `explain` refuses,
 and what onnxruntime does not run, is not counted. What has no proof for any size is compiled for the size of the zoo's input.
 The smallest exports come first.
@@ -180,7 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("patterns", nargs="*")
     parser.add_argument("--table", type=Path)
     parser.add_argument("--kept", type=Path, help="where results are kept; FOLDER/compiled.jsonl")
-    parser.add_argument("--largest", type=float, default=15, help="the largest export in MB")
+    parser.add_argument("--largest", type=float, default=float("inf"), help="the largest export in MB")
+    presets = ",".join(reflrp.composites.presets())
+    parser.add_argument("--presets", default=presets, help="names with commas between; all")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long, to go on later")
     parser.add_argument("--again", action="store_true", help="do all again")
     given = parser.parse_args(arguments)
@@ -194,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = {(r["key"], r["preset"]): r for r in map(json.loads, lines) if stamps.get(r["key"]) == r["stamp"]}
     end = time.monotonic() + given.seconds
     with kept.open("a" if lines else "w", encoding="utf-8") as file:
-        for entry, preset in _due(chosen, set(rows)):
+        for entry, preset in _due(chosen, given.presets.split(","), set(rows)):
             if time.monotonic() > end:
                 print("time is up; the rest is due the next time")
                 break
