@@ -9,6 +9,7 @@ import models
 import numpy as np
 import onnx
 import pytest
+from models import draw, ints, model
 from old_nodes import all_nodes
 from onnx import ModelProto, helper, numpy_helper
 
@@ -212,3 +213,122 @@ def test_unchanged():
                 met |= crossed
                 break
     assert UNCHANGED - met == UNTRIED
+
+
+# ---------------------------------------------------------------- what is refused, and what stays
+
+
+OUT_OF_REACH = {
+    "statistics of each entry": (
+        "y = BatchNormalization <spatial = 0>(x, g, b, m, v)",
+        8,
+        "BatchNormalization.*spatial = 0",
+    ),
+    "statistics of training": ("y, a, c = BatchNormalization(x, g, b, m, v)", 9, "BatchNormalization.*of training"),
+    "a mask": ("d, m = Dropout(x) y = Mul(d, m)", 9, "Dropout.*its mask is read"),
+    "odd padding": (
+        "y = ConvTranspose <output_shape = [18, 16], strides = [2, 2]>(x, w)",
+        10,
+        "ConvTranspose.*odd padding",
+    ),
+    "one scale a group": ("y = GroupNormalization <num_groups = 2>(x, g, b)", 18, "another GroupNormalization"),
+    "no axes": ("y = Squeeze <axes: ints = []>(x)", 11, "Squeeze.*empty list of axes"),
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_REACH)
+def test_refused_by_name(name):
+    """In the graph, and within its branches: both of them are named."""
+    body, opset, why = OUT_OF_REACH[name]
+    proto = model(body, "float[N,4,9,8] x", opset=opset, w=(4, 3, 2, 2), **dict.fromkeys("gbmv", (4,)))
+    for one, count in ((proto, 1), (in_both_branches(proto), 2)):
+        with pytest.raises(reflrp.UnsupportedOperator, match=rf"{why}.*no newer node does the same") as found:
+            brought(one, 21)
+        assert [(n.op, n.opset) for n in found.value.nodes] == [
+            (body.split(" = ")[1].split()[0].split("(")[0], found.value.nodes[0].opset)
+        ] * count
+
+
+def test_a_newer_standard_is_refused(monkeypatch):
+    """What a later onnx changes is in no table."""
+    monkeypatch.setattr("reflrp.compiler.opsets.UNCHANGED", UNCHANGED - {("Relu", 14)})
+    with pytest.raises(reflrp.UnsupportedOperator, match=r"Relu.*opset 14 has another Relu"):
+        reflrp.compile(model("y = Relu(x)", opset=13), "epsilon")
+    with pytest.raises(reflrp.InputError, match="opset=17 is older than the model's own, 18"):
+        reflrp.compile(model("y = Relu(x)", opset=18), "epsilon", opset=17)
+
+
+def test_double_bounds_and_pads():
+    """Constants have the type of what they bound, where nobody says it too. Clip's bounds are float32 by default."""
+    for inputs in ("double[N,3] x", "float[N,3] h"):
+        cast = "" if "x" in inputs else "x = Cast <to = 11>(h)"
+        proto = model(
+            f"{cast} c = Clip <max = 0.25>(x) y = Pad <pads = [0, 1, 0, 0], value = -0.5>(c)",
+            inputs,
+            "double[] y",
+            opset=9,
+        )
+        x = np.array([[-np.inf, 0.125, np.inf]], np.float64 if "x" in inputs else np.float32)
+        wanted = [[-0.5, -float(np.finfo(np.float32).max), 0.125, 0.25]]
+        for one in (proto, in_both_branches(proto)):
+            (found,) = models.onnxruntime(brought(one, 17), {inputs[-1]: x}).values()
+            assert np.array_equal(found, np.asarray(wanted, float))
+
+
+def test_an_index_below_zero():
+    """Before opset 11 it is off, by the standard's words; onnxruntime counts it from the end in all opsets."""
+    weights = {"i": ints(0, -1, 7, 2), "d": np.int64(3), "v": np.float32([-1, 2])}
+    for opset in (10, 11):
+        proto = model("h = OneHot(i, d, v) y = Mul(x, h)", "float[4,3] x", opset=opset, **weights)
+        wanted = np.where(np.eye(8)[[0, 5 if opset < 11 else 2, 7, 2], :3], 2, -1)
+        x = np.ones((4, 3), np.float32)
+        assert np.array_equal(reflrp.load(proto).run(x)["y"], wanted)
+        assert np.array_equal(models.onnxruntime(brought(proto, 17), {"x": x})["y"], wanted)
+
+
+def test_names_are_left_alone():
+    """What is written takes no name that is there; what bodies read keeps its own."""
+    names = model(
+        '"y:min" = Abs(x) a = Clip <min = 0.5>(x) y = Clip <min = 0.25>("y:min") z = Add(a, y)',
+        "float[N,3] x",
+        "float[] z",
+        opset=7,
+    )
+    x = draw(2, 3)
+    wanted = models.onnxruntime(names, {"x": x})["z"]
+    assert same(models.onnxruntime(brought(names, 17), {"x": x})["z"], wanted)
+    outputs = {o for n in names.graph.node for o in n.output}
+    assert outputs <= {o for n in brought(names, 17).graph.node for o in n.output}
+
+
+def test_files_of_the_first_format():
+    """Their initializers are inputs, which none of the compiled graph's are."""
+    proto = model("h = MatMul(x, w) y = Softmax(h)", "float[N,4] x, float[4,3] w", opset=7, ir=3, w=(4, 3))
+    g = reflrp.compile(proto, "epsilon", strip=False)
+    assert [i.name for i in g.graph.input] == ["x"]
+    x = draw(2, 4)
+    assert same(models.onnxruntime(g, {"x": x})["y"], models.onnxruntime(proto, {"x": x})["y"])
+
+
+@pytest.mark.parametrize("op", ["Softmax", "Upsample", "Resize", "Clip", "Pad", "Slice"])
+def test_compiled(op):
+    """The model's own outputs, and the relevance, of old nodes in a graph and in its branches."""
+    for node in NODES[op][:: max(1, len(NODES[op]) // 4)]:
+        proto = node.model()
+        for one, out in ((proto, "y"), (in_both_branches(proto), "out")):
+            x = models.feeds_of(proto, batch=2)["x"]
+            g = reflrp.compile(one, "epsilon", target=(0,) * (x.ndim - 1), strip=False, shapes={"x": x.shape})
+            found = models.onnxruntime(g, {"x": x})
+            assert same(found[out], models.onnxruntime(proto, {"x": x})["y"]), node
+            wanted = reflrp.explain(one, x, "epsilon", target=(0,) * (x.ndim - 1), strip=False).relevance
+            np.testing.assert_allclose(found["relevance/x"], wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_functions_are_brought_up():
+    body = '<domain: "own", opset_import: ["" : 17]> f (a) => (b) { b = ReduceMean <axes = [1]> (a) }'
+    proto = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 17, "own" : 1]> net (float[N,4] x) => (float[N,1] y) {{ y = own.f(x) }} {body}'
+    )
+    g = reflrp.compile(proto, "epsilon", opset=21)
+    x = draw(2, 4)
+    assert same(models.onnxruntime(g, {"x": x})["y"], x.mean(axis=1, keepdims=True))

@@ -162,9 +162,9 @@ def _one_hot(d: Rewrite) -> None:
 
 
 def _conv_transpose(d: Rewrite) -> None:
-    """Which side an odd padding goes to that is worked out has been turned around."""
-    if d.says("output_shape") or d.says("auto_pad", "NOTSET").startswith("SAME"):
-        raise Lasting("its padding is worked out, and an odd one went to the other side before opset 11")
+    """An odd padding that follows from `output_shape` goes to the other side than before."""
+    if d.says("output_shape") and not d.says("auto_pad", "NOTSET").startswith("SAME"):
+        raise Lasting("its output_shape may leave an odd padding, which went to the other side before opset 11")
     d.keep()
 
 

@@ -57,11 +57,18 @@ def _one_hot(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
     return _newer(node, "OneHot", 11, ("i", "d", "v"), axis=axis), {"i": whole, "d": depth, "v": values}
 
 
+def _without_mask(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
+    """Before opset 12 the standard does not say what the mask is where nothing is dropped."""
+    kept = onnx.helper.make_node("Dropout", node.inputs, node.outputs[:1])
+    return node_of(kept, node.name, {"": 12}), feeds
+
+
 def _scattered(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
     return _newer(node, "ScatterElements", 13, node.inputs, axis=node.attributes.get("axis", 0)), feeds
 
 
 RESAID = {
+    "Dropout": (12, _without_mask),
     "OneHot": (11, _one_hot),
     "Scatter": (11, _scattered),
     "Squeeze": (13, _squeezed),
