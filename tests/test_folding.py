@@ -36,6 +36,26 @@ CASES = {
     ),
     "negative pads": ("m = Pad(f, p)", 17, X, {"p": ints(0, 0, -1, 0, 0, 1)}),
     "mean of two": ("m = Mean(one, f)", 17, X, {"one": np.ones(1, np.float32)}),
+    "axes in any order": ("u = Unsqueeze<axes = [2, 0]>(f) m = ReduceMax<axes = [0, 2]>(u)", 12, X, {}),
+    "axes in any order, counted from the end": (
+        "u = Unsqueeze<axes = [-3, -4]>(f) m = Squeeze<axes = [2, -4]>(u)",
+        11,
+        X,
+        {},
+    ),
+    "scatter": ("m = Scatter<axis = 1>(f, i, u)", 10, X[0], {"i": ints(2, 0, 1).reshape(3, 1), "u": draw(3, 1)}),
+    "cubic samples of a border": (
+        'm = GridSample<mode = "bicubic", padding_mode = "border">(f, grid)',
+        16,
+        IMAGE,
+        {"grid": 2 * draw(2, 5, 4, 2)},
+    ),
+    "cubic samples of a border, since opset 20": (
+        'm = GridSample<mode = "cubic", padding_mode = "border">(f, grid)',
+        20,
+        IMAGE,
+        {"grid": 2 * draw(2, 5, 4, 2)},
+    ),
     "lstm with peepholes, clipped": (
         "h = LSTM<hidden_size = 2, clip = 0.3>(f, W, R, B, , , , P) "
         "t = Transpose<perm = [0, 2, 1, 3]>(h) r = Reshape(t, shape) m = MatMul(r, V)",

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, helper, numpy_helper, version_converter
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from reflrp.arrays.convert import converter
+from reflrp.compiler.opsets import upgrade
+from reflrp.compiler.rewriting import Facts
 from reflrp.compiler.store import external
-from reflrp.engine import Program
 from reflrp.errors import InputError, ModelError
 from reflrp.ground import checks
+from reflrp.importer.defaults import completed
+from reflrp.importer.read import inlined
 from reflrp.model import Model, load
 
 OLDEST = 17
@@ -73,11 +75,8 @@ def sourced(
     own: ModelProto, digest: str, loaded: Model, opset: int | None, outside: dict[str, np.ndarray] | None = None
 ) -> Given:
     """Return the source of a proto and of the model that was loaded from it."""
-    proto = _at_opset(own, opset)
-    names = frozenset(i.name for i in proto.graph.input) | {o for n in proto.graph.node for o in n.output if o}
-    if proto is not own:
-        _spell_out(own, proto, loaded)
-        names &= _unchanged(loaded, load(proto))
+    names = frozenset(i.name for i in own.graph.input) | {o for n in own.graph.node for o in n.output if o}
+    proto = _at_opset(own, opset, loaded)
     proto.ir_version = min(max(proto.ir_version, 8), NEWEST_IR)
     return Given(proto, loaded, digest, _types(proto), names, outside)
 
@@ -122,86 +121,20 @@ def _read(model: Any) -> tuple[ModelProto, str, Model | None]:
     return copy, hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(), None
 
 
-def _at_opset(proto: ModelProto, opset: int | None) -> ModelProto:
+def _at_opset(proto: ModelProto, opset: int | None, loaded: Model) -> ModelProto:
     """Return the model at the opset that is asked for, its own where that is None and not too old."""
-    own = opset_of(proto)
+    own, newest = opset_of(proto), onnx.defs.onnx_opset_version()
     wanted = max(own, OLDEST) if opset is None else checks.whole("opset", opset, OLDEST)
-    newest = onnx.defs.onnx_opset_version()
     if wanted > newest:
         raise InputError(
             f"opset={wanted} is unknown to the installed onnx {onnx.__version__}, which knows up to {newest}"
         )
-    if wanted == own:
-        return proto
-    try:
-        found = version_converter.convert_version(proto, wanted)
-        onnx.checker.check_model(found)
-    except Exception as error:
-        raise ModelError(
-            f"the model has opset {own} and cannot be converted to {wanted} ({str(error).splitlines()[0][:300]}); "
-            f"export it with opset {wanted}"
-        ) from error
-    return found
-
-
-def _spell_out(old: ModelProto, new: ModelProto, loaded: Model) -> None:
-    """Write down where values of before opset 11 are resized from, which ONNX's converter leaves out.
-
-    Raises ModelError where entries below are taken along one axis and entries above along another: no newer node does both,
-    though what the converter makes may agree at one size, which `_unchanged` sees.
-    """
-    if opset_of(old) >= 11:
-        return
-    found = {n.output[0]: n for n in new.graph.node if n.op_type == "Resize"}
-    for node in (n for n in old.graph.node if n.op_type in ("Resize", "Upsample")):
-        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        stored = given.get("scales") or loaded.source.constants.get(node.input[-1])
-        scales = np.asarray([0.5, 2] if stored is None else stored)
-        shrinks, grows = bool((scales < 1).any()), bool((scales > 1).any())
-        added = {"coordinate_transformation_mode": "asymmetric"}
-        if given.get("mode", b"nearest") == b"nearest":
-            if shrinks and grows:
-                if all(isinstance(n, int) for p in loaded.source.inputs.values() for n in (p.dims or (None, None))[1:]):
-                    continue
-                raise ModelError(
-                    f"{node.op_type} {node.output[0]!r} takes entries below along some axes and above along others, which "
-                    f"cannot be converted; export the model with opset {OLDEST}"
-                )
-            added["nearest_mode"] = "ceil" if shrinks else "floor"
-        found[node.output[0]].attribute.extend(helper.make_attribute(k, v) for k, v in added.items())
-
-
-def _unchanged(old: Model, new: Model) -> set[str]:
-    """Return the values that a converted model computes as the model does, on an example. Raises ModelError for an output."""
-    ports, rng = old.source.inputs, np.random.default_rng(0)
-    shapes = {
-        k: tuple(n if isinstance(n, int) else 4 if i else 2 for i, n in enumerate(p.dims or ()))
-        for k, p in ports.items()
-    }
-    feeds = {
-        k: rng.standard_normal(s) if ports[k].dtype.kind == "f" else np.zeros(s, ports[k].dtype)
-        for k, s in shapes.items()
-    }
-    one, two = (_values(model, feeds) for model in (old, new))
-    same = {k for k, y in one.items() if k in two and _close(y, two[k])}
-    wrong = [o for o in old.outputs if o in one and o not in same]
-    if wrong:
-        raise ModelError(
-            f"ONNX's converter changes what the model computes, at its output {wrong[0]!r}; export the model with opset {OLDEST}"
-        )
-    return same
-
-
-def _values(model: Model, feeds: dict[str, Any]) -> dict[str, Any]:
-    graph = model.graph({k: x.shape for k, x in feeds.items()})
-    convert = converter("numpy", "float64")
-    program = Program(graph, {n.name: n.op.to(convert) for n in graph.nodes}, {})
-    found: dict[str, Any] = program.forward({k: convert(x) for k, x in feeds.items()})
-    return found | {k: found[v] for k, v in graph.aliases.items() if v in found} | dict(graph.constants)
-
-
-def _close(a: Any, b: Any) -> bool:
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-6, atol=1e-6, equal_nan=True))
+    if wanted < own:
+        raise InputError(f"opset={wanted} is older than the model's own, {own}: give {own} or later, or leave it out")
+    if wanted > own:
+        proto = inlined(completed(proto, loaded.source.name), loaded.source.name)
+        upgrade(proto, wanted, Facts(proto, slim(proto), loaded.source.constants))
+    return proto
 
 
 def opset_of(proto: ModelProto) -> int:

@@ -17,7 +17,7 @@ from reflrp.importer.computing import computed
 from reflrp.importer.dtypes import in_one_dtype, is_integer, widened
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.lengths import Shown, concerns, shown
-from reflrp.importer.misread import FLAT, MISREAD, flat
+from reflrp.importer.misread import FLAT, MISREAD, flat, reread
 from reflrp.importer.node import Arrays, Body, OnnxNode
 from reflrp.importer.placing import PLACED, as_array, does_nothing, place
 from reflrp.importer.plumbing import Filled
@@ -272,7 +272,7 @@ def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:
         made = (flat(node, feeds),) if node.op_type in FLAT else _by_builder(node, feeds)
         if made is not None:
             return made
-    return node.run(feeds)
+    return reread(node, feeds)
 
 
 def _by_builder(node: OnnxNode, feeds: Arrays) -> tuple[np.ndarray | None, ...] | None:

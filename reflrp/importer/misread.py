@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
+import onnx
 
-from reflrp.importer.node import Arrays, OnnxNode, made_node
+from reflrp.importer.node import Arrays, OnnxNode, made_node, node_of
 
 FLAT = ("Softmax", "LogSoftmax", "Hardmax")
 """The operators that, before opset 13, take all axes from theirs on as one."""
@@ -15,9 +17,11 @@ ALWAYS = 1000
 MISREAD: dict[str, int] = {
     **dict.fromkeys(FLAT, 13),
     "BatchNormalization": 14,
-    **dict.fromkeys(("AveragePool", "Conv", "ConvTranspose", "Erf", "GlobalMaxPool", "GroupNormalization"), ALWAYS),
-    **dict.fromkeys(("GRU", "LRN", "LSTM", "LpNormalization", "LpPool", "MaxPool", "Mean", "Pad", "RNN"), ALWAYS),
-    **dict.fromkeys(("Resize", "Upsample"), ALWAYS),
+    **dict.fromkeys(("AveragePool", "Conv", "ConvTranspose", "Erf", "GlobalMaxPool", "GridSample"), ALWAYS),
+    **dict.fromkeys(
+        ("GRU", "GroupNormalization", "LRN", "LSTM", "LpNormalization", "LpPool", "MaxPool", "Mean"), ALWAYS
+    ),
+    **dict.fromkeys(("Pad", "RNN", "Resize", "Upsample"), ALWAYS),
 }
 """Operators that ONNX's reference code gets wrong below an opset (or ALWAYS), and the importer's own builders right.
 
@@ -31,3 +35,55 @@ def flat(node: OnnxNode, feeds: Arrays) -> np.ndarray:
     flat = data.reshape(prod(data.shape[:axis]), prod(data.shape[axis:]))
     (found,) = made_node(node.op_type, ("x",), 13, axis=1).evaluate(flat)
     return np.asarray(found.reshape(data.shape))
+
+
+def _squeezed(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
+    """Axes in any order, of one and the same array: the reference code takes them one after the other."""
+    axes = node.attributes.get("axes")
+    if not axes:
+        return node, feeds
+    data = feeds[node.inputs[0]]
+    rank = data.ndim + (len(axes) if node.op_type == "Unsqueeze" else 0)
+    places = np.sort([a + rank if a < 0 else a for a in axes])
+    return _newer(node, node.op_type, 13, ("data", "axes")), {"data": data, "axes": places}
+
+
+def _one_hot(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
+    """Negative indices are off: only from opset 11 on they count from the end."""
+    index, depth, values = (feeds[i] for i in node.inputs)
+    whole = index.astype(np.int64)
+    whole = np.where(whole < 0, depth.astype(np.int64), whole)
+    axis = node.attributes.get("axis", -1)
+    return _newer(node, "OneHot", 11, ("i", "d", "v"), axis=axis), {"i": whole, "d": depth, "v": values}
+
+
+def _without_mask(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
+    """Before opset 12 the standard does not say what the mask is where nothing is dropped."""
+    kept = onnx.helper.make_node("Dropout", node.inputs, node.outputs[:1])
+    return node_of(kept, node.name, {"": 12}), feeds
+
+
+def _scattered(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
+    return _newer(node, "ScatterElements", 13, node.inputs, axis=node.attributes.get("axis", 0)), feeds
+
+
+RESAID = {
+    "Dropout": (12, _without_mask),
+    "OneHot": (11, _one_hot),
+    "Scatter": (11, _scattered),
+    "Squeeze": (13, _squeezed),
+    "Unsqueeze": (13, _squeezed),
+}
+"""Operators that the reference code gets wrong below an opset, or lacks, and how a newer one says the same."""
+
+
+def reread(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:
+    """Return what the reference code makes of a node, said in the words of a newer opset where it needs these."""
+    below, say = RESAID.get(node.op_type, (0, None))
+    if say is not None and node.domain == "" and node.opset < below:
+        node, feeds = say(node, feeds)
+    return node.run(feeds)
+
+
+def _newer(node: OnnxNode, op_type: str, opset: int, inputs: tuple[str, ...], **attributes: Any) -> OnnxNode:
+    return node_of(onnx.helper.make_node(op_type, inputs, node.outputs, **attributes), node.name, {"": opset})

@@ -15,7 +15,7 @@ from reflrp.batches import Feeds
 from reflrp.compiler.signs import BEST, EXPLAINED, MASK, SIGNS, SUMS, TIMES, signs_of
 from reflrp.engine import Program
 from reflrp.engine.program import BACKWARD
-from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError
+from reflrp.errors import InputError, ModelError, NonFiniteError, ReflrpError, UnsupportedOperator
 from reflrp.explainer.backends import Wishes
 from reflrp.explainer.cuts import Cut
 from reflrp.explainer.programs import Programs, started
@@ -203,14 +203,14 @@ class Graphs(Programs):
         return set(self.wishes.providers or [CPU]) == {CPU}
 
     def _source(self) -> Given:
-        """Return the file to compile; or the inputs alone, where all is computed in float64, or the file is of an old opset."""
+        """Return the file to compile; or the inputs alone: where all is in float64, or no newer opset says what the file does."""
         from reflrp.compiler.held import bare, held
 
         if self.convert.dtype == "float64":
             return bare(self.model, self.convert.dtype)
         try:
             return held(self.wishes.given, self.model, self.wishes.stamp)
-        except ModelError:
+        except (ModelError, UnsupportedOperator):
             return bare(self.model, self.convert.dtype)
 
     def _compiled(self, source: Given, asked: Asked) -> Compiled:
