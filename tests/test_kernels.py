@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from reflrp.arrays import ZERO, kernels, ones_like, only, pools, products, total
-from reflrp.arrays.kernels import Windows, conv, conv_transpose
+from reflrp.arrays import ZERO, convolution, kernels, ones_like, only, pools, products, total
+from reflrp.arrays.convolution import conv, conv_transpose
+from reflrp.arrays.kernels import Windows
 from reflrp.arrays.levels import exactly
 from reflrp.arrays.namespaces import away_from_zero
 from reflrp.arrays.once import each_once, once
@@ -44,10 +45,10 @@ SLIDING = [
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("cached", [1, 3000, 1 << 19])
 def test_products_added_along_one_axis_are_the_convolution(windows, groups, cached, monkeypatch):
-    monkeypatch.setattr(kernels, "CACHED", cached)
+    monkeypatch.setattr(convolution, "CACHED", cached)
     random = np.random.default_rng(0)
     x, w = random.standard_normal((2, 16, *windows.size)), random.standard_normal((6, 16 // groups, *windows.kernel))
-    assert kernels._slides(16, 6, windows)
+    assert convolution._slides(16, 6, windows)
     z = conv(x, w, windows, groups)
     assert np.allclose(z, literal(x, w, windows, groups), rtol=0, atol=1e-12)
     s = random.standard_normal(z.shape)
@@ -58,7 +59,7 @@ def test_the_transpose_slides_too_and_fractions_are_exact():
     windows = SLIDING[1]
     random = np.random.default_rng(1)
     w, s = random.integers(-3, 4, (16, 16, 3, 3)), random.integers(-3, 4, (1, 16, 9, 8))
-    assert kernels._slides(16, 16, windows.mirrored)
+    assert convolution._slides(16, 16, windows.mirrored)
     found = conv_transpose(s.astype(float), w.astype(float), windows)
     mirrored = np.flip(w, (2, 3)).swapaxes(0, 1)
     assert (found == literal(s, mirrored, windows, 1)).all()
@@ -89,9 +90,9 @@ def test_windows_may_lie_in_the_padding(rows, cached, monkeypatch):
     windows = Windows((2, 5), (2, 3), (1, 1), (1, 1), (4, 1), (5, 2))
     random = np.random.default_rng(6)
     for c, o in ((2, 3), (16, 2)):
-        monkeypatch.setattr(kernels, "CACHED", cached)
-        monkeypatch.setattr(kernels, "BLOCK", rows * c * 6 * windows.out[1])
-        monkeypatch.setattr(kernels, "TAP", 1)
+        monkeypatch.setattr(convolution, "CACHED", cached)
+        monkeypatch.setattr(convolution, "BLOCK", rows * c * 6 * windows.out[1])
+        monkeypatch.setattr(convolution, "TAP", 1)
         x, w = random.standard_normal((2, c, 2, 5)), random.standard_normal((o, c, 2, 3))
         assert np.allclose(conv(x, w, windows), literal(x, w, windows, 1), rtol=0, atol=1e-12)
 

@@ -26,15 +26,6 @@ def room_for(x: Array, size: int) -> np.ndarray | None:
     return np.empty(size, dtype=x.dtype) if isinstance(x, np.ndarray) else None
 
 
-def stacked(parts: list[Array], axis: int, room: np.ndarray | None) -> Array:
-    """Return arrays of one shape side by side on a new axis; in `room`, where there is one."""
-    if room is None:
-        return namespace(*parts).stack(parts, axis=axis)
-    shape = list(parts[0].shape)
-    shape.insert(axis, len(parts))
-    return np.stack(parts, axis=axis, out=np.reshape(room[: prod(shape)], shape))
-
-
 def multiply_into(block: Array, w: Array, columns: Array) -> None:
     """Write w @ columns into a block, whose trailing axes lie side by side; on NumPy without an array between."""
     if isinstance(block, np.ndarray):

@@ -13,7 +13,8 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, add, is_symbolic, namespace, neg, pos
-from reflrp.arrays.kernels import Windows, conv, conv_takes, conv_transpose, window_spread, window_sum
+from reflrp.arrays.convolution import conv, conv_takes, conv_transpose
+from reflrp.arrays.kernels import Windows, window_spread, window_sum
 from reflrp.ground.caches import Cache
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap, biased, vanishes

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import kernels
+from reflrp.arrays import convolution
 from reflrp.arrays.tracing.arithmetic import binary, saved
 from reflrp.arrays.tracing.derived import derived, first, phased, scaled
 from reflrp.arrays.tracing.dims import bounds, is_open, total
@@ -89,7 +89,7 @@ def conv_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
     s, w = _together(laid_out(s, windows.out), w, groups)
     turned = windows.mirrored
     if turned is not None:
-        return conv(s, derived(w, partial(kernels.mirror, groups=groups)), turned, groups)
+        return conv(s, derived(w, partial(convolution.mirror, groups=groups)), turned, groups)
     if not is_open(windows.size) and _few(w, windows, groups):
         found = by_phases(s, w, windows)
         if found is not None:
