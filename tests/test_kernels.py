@@ -78,7 +78,7 @@ def test_few_columns_meet_the_transposed_weights_the_other_way_round(kernel, str
         random.integers(-3, 4, (2, 6, *windows.out)).astype(dtype),
     )
     columns = s[:1].reshape(6, -1)
-    assert products.is_narrow(w[0].size, columns) == (dtype is float)
+    assert products.is_narrow(w[0].size, columns.shape[-1], columns) == (dtype is not object)
     back = conv_transpose(s, w, windows, groups)
     assert (x * back).sum() == (literal(x.astype(float), w.astype(float), windows, groups) * s).sum()
     assert back.dtype == dtype

@@ -11,15 +11,17 @@ from dataclasses import replace
 from itertools import product
 from math import prod
 
+import numpy as np
+
 from reflrp.arrays.columns import columns
 from reflrp.arrays.kernels import Windows, pad, unpad
 from reflrp.arrays.namespaces import Array, namespace, twinned
-from reflrp.arrays.products import matmul, multiply_into, product_in, room_for, transposed_product
+from reflrp.arrays.products import is_narrow, matmul, multiply_into, product_in, product_with, room_for, transposed_product
 
 BLOCK = 1 << 21
 """How many entries one block of unrolled windows may have: bounds the memory of a convolution."""
 
-CACHED = 1 << 19
+CACHED = 1 << 20
 """How many entries of partly unrolled windows stay in the processor's cache while they are multiplied."""
 
 TAP = 64
@@ -39,7 +41,7 @@ def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     w = xp.reshape(w, (groups, o // groups, -1))
     if windows.trivial:
         x = xp.reshape(x, (n, groups, c // groups, -1))
-        return xp.reshape(matmul(w, x), (n, o, *windows.out))
+        return xp.reshape(product_with(w, x), (n, o, *windows.out))
     if _slides(c, o, windows):
         return _slid(x, w, windows)
     out = xp.empty((n, o, *windows.out), dtype=x.dtype)
@@ -100,16 +102,36 @@ def conv_transpose(s: Array, w: Array, windows: Windows, groups: int = 1) -> Arr
     if windows.trivial:
         s = xp.reshape(s, (n, groups, o // groups, -1))
         return xp.reshape(transposed_product(w, s), (n, c, *windows.size))
+    if is_narrow(w.shape[2], prod(windows.out), s):
+        return _spread_last(s, w, windows)
     out = xp.zeros((n, c, *windows.padded), dtype=s.dtype)
     taps = prod(windows.kernel)
     for sample, first, last in _blocks(n, c, windows):
         block = s[sample, :, first:last, ...]
         shape = (block.shape[0], c, taps, *block.shape[2:])
-        columns = transposed_product(w, xp.reshape(block, (block.shape[0], groups, o // groups, -1)))
-        columns = xp.reshape(columns, shape)
+        made = matmul(xp.matrix_transpose(w), xp.reshape(block, (block.shape[0], groups, o // groups, -1)))
+        made = xp.reshape(made, shape)
         for t, tap in enumerate(windows.taps(first, last)):
-            out[(sample, slice(None), *tap)] += columns[:, :, t, ...]
+            out[(sample, slice(None), *tap)] += made[:, :, t, ...]
     return unpad(out, windows)
+
+
+def _spread_last(s: np.ndarray, w: np.ndarray, windows: Windows) -> np.ndarray:
+    """Return the transpose where windows are few: products are made transposed, and added up with the channels last.
+
+    Shapes: s (N, O, *out), w (groups, O/groups, C/groups * taps), result (N, C, *size).
+    """
+    n, (groups, o, _), taps = s.shape[0], w.shape, prod(windows.kernel)
+    c = w.shape[2] // taps
+    out = np.zeros((n, *windows.padded, groups, c), dtype=s.dtype)
+    for sample, first, last in _blocks(n, groups * c, windows):
+        rows = np.reshape(s[sample, :, first:last, ...], (-1, groups, o, (last - first) * prod(windows.out[1:])))
+        made = np.reshape(np.matrix_transpose(rows) @ w, (-1, groups, last - first, *windows.out[1:], c, taps))
+        made = np.moveaxis(made, 1, -3)
+        for t, tap in enumerate(windows.taps(first, last)):
+            out[(sample, *tap)] += made[..., t]
+    first_again = np.moveaxis(out, (-2, -1), (1, 2))
+    return np.ascontiguousarray(unpad(first_again, windows)).reshape(n, groups * c, *windows.size)
 
 
 def conv_takes(n: int, c: int, o: int, windows: Windows) -> int:
@@ -127,15 +149,14 @@ def conv_takes(n: int, c: int, o: int, windows: Windows) -> int:
 def mirror(w: Array, groups: int) -> Array:
     """Return the kernel of the transposed convolution: inputs and outputs swapped, each axis reversed."""
     xp, (o, c, *kernel) = namespace(w), w.shape
-    if groups * prod(kernel) == 1:
-        return xp.permute_dims(w, (1, 0, *range(2, len(w.shape))))
     w = xp.reshape(w, (groups, o // groups, c, -1))
     return xp.reshape(xp.flip(xp.permute_dims(w, (0, 2, 1, 3)), axis=3), (groups * c, o // groups, *kernel))
 
 
 def _block_size(n: int, c: int, windows: Windows) -> int:
     """Return how many entries the largest block of `_blocks` has at most."""
-    return min(n * windows.out[0] * (row := c * prod(windows.kernel) * prod(windows.out[1:])), max(row, BLOCK))
+    row = c * prod(windows.kernel) * prod(windows.out[1:])
+    return min(n * windows.out[0] * row, max(row, BLOCK))
 
 
 def _blocks(n: int, c: int, windows: Windows) -> Iterator[tuple[slice, int, int]]:

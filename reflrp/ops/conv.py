@@ -53,6 +53,15 @@ class Conv(LinearMap):
         z += self.b
         return z
 
+    def plus(self, *terms: Array) -> Array:
+        """Return the sum of outputs that this map just made, and a bias; on NumPy in the memory of the first."""
+        made = terms[0]
+        if not isinstance(made, np.ndarray):
+            return add(*terms)
+        for x in terms[1:]:
+            made += 0 if x is ZERO else x
+        return made
+
     def pull(self, a: Array, s: Array, w: Array) -> Array:
         """Return a * L.T(s, w)."""
         return ZERO if a is ZERO or w is ZERO else _multiplied(a, self.T(s, w))

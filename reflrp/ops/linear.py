@@ -96,6 +96,10 @@ class LinearMap(Op):
         """Return a * (L.T(s, w+) + L.T(t, w-))."""
         return add(self.pull(a, s, self.weights(pos)), self.pull(a, t, self.weights(neg)))
 
+    def plus(self, *terms: Array) -> Array:
+        """Return the sum of outputs that this map just made, which nobody else reads, and a bias."""
+        return add(*terms)
+
     def split(self, a: Array) -> tuple[Array, Array]:
         """Return a+ and a-; the latter is ZERO where the input is provably >= 0."""
         return (a, ZERO) if self.positive else (pos(a), neg(a))
