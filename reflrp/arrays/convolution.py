@@ -16,7 +16,15 @@ import numpy as np
 from reflrp.arrays.columns import columns
 from reflrp.arrays.kernels import Windows, pad, unpad
 from reflrp.arrays.namespaces import Array, namespace, twinned
-from reflrp.arrays.products import is_narrow, matmul, multiply_into, product_in, product_with, room_for, transposed_product
+from reflrp.arrays.products import (
+    is_narrow,
+    matmul,
+    multiply_into,
+    product_in,
+    product_with,
+    room_for,
+    transposed_product,
+)
 
 BLOCK = 1 << 21
 """How many entries one block of unrolled windows may have: bounds the memory of a convolution."""

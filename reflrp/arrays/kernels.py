@@ -63,6 +63,12 @@ class Windows:
         return set(self.kernel) == {1} and set(self.strides) == {1} and self.padded == self.size
 
     @property
+    def apart(self) -> bool:
+        """Whether no two windows share an entry."""
+        spans = zip(self.strides, self.dilations, self.kernel, strict=True)
+        return all(s > d * (k - 1) for s, d, k in spans)
+
+    @property
     def mirrored(self) -> Windows | None:
         """The windows by which a convolution with the mirrored kernel transposes this one; None where none does."""
         reach = tuple(d * (k - 1) for d, k in zip(self.dilations, self.kernel, strict=True))

@@ -68,7 +68,7 @@ class Conv(LinearMap):
 
     def alike(self, R: Array) -> tuple[LinearMap, Array]:
         """Return the convolution to one channel, and the sum of R over the channels: of equal weights all are equal."""
-        if self.groups > 1 or is_symbolic(R):
+        if self.groups > 1:
             return self, R
         one = replace(self, w=self.w[:1, ...], b=ZERO, derived=Cache())
         return one, namespace(R).sum(R, axis=1, keepdims=True)
