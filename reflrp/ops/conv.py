@@ -55,11 +55,12 @@ class Conv(LinearMap):
 
     def plus(self, *terms: Array) -> Array:
         """Return the sum of outputs that this map just made, and a bias; on NumPy in the memory of the first."""
-        made = terms[0]
+        made, *others = terms
         if not isinstance(made, np.ndarray):
             return add(*terms)
-        for x in terms[1:]:
-            made += 0 if x is ZERO else x
+        for x in others:
+            if x is not ZERO:
+                made += x
         return made
 
     def pull(self, a: Array, s: Array, w: Array) -> Array:

@@ -6,7 +6,8 @@ relevance of the output. It returns the relevance of the input. Throughout,
     x+ = max(x, 0),  x- = min(x, 0),  sgn 0 = +1,  st(z) = z + epsilon sgn z,  x / 0 := 0 where epsilon = 0,
 
 `L(x, w)` is the map with parameter w and without bias, `L.T(s, w)` its transpose, `L.pull(a, s, w)` is a * L.T(s, w),
-`L.by_sign(x)` is L(x, w+) and L(x, w-), `L.pull_by_sign(a, s, t)` is a * (L.T(s, w+) + L.T(t, w-)), and
+`L.by_sign(x)` is L(x, w+) and L(x, w-), `L.pull_by_sign(a, s, t)` is a * (L.T(s, w+) + L.T(t, w-)),
+`L.plus(z, b)` is z + b in the memory of z, which L just made, and
 `L.ratio(R, z, stabilizer, bias)` is R / st(z), which also enters in the ledger what bias and stabiliser keep.
 Shapes: a and the result (N, *in), z and R (N, *out). Points on which libraries differ are fields; their defaults are
 the papers'.
