@@ -11,6 +11,7 @@ from test_rules import RULES
 
 from reflrp.arrays import ZERO, add, full_like, inner, magnitude, neg, pos, scatter_add, sign, total, unbroadcast
 from reflrp.arrays import namespaces as arrays
+from reflrp.arrays.blocks import CHUNK
 from reflrp.errors import InputError
 from reflrp.ops.pointwise import FUNCTIONS, Pointwise
 
@@ -112,7 +113,7 @@ def test_repeated_indices_add_up(xp: Library):
     assert xp.host(found).tolist() == [5, 0, 2]
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, arrays.CHUNK - 1), (5, arrays.CHUNK, 1)])
+@pytest.mark.parametrize("shape", [(3,), (2, CHUNK - 1), (5, CHUNK, 1)])
 def test_magnitude_in_pieces(shape):
     """The same sum, in one piece or several, the last of them smaller."""
     x = dyadic(np.random.default_rng(0), shape)

@@ -12,7 +12,8 @@ from nets import build
 
 import reflrp
 from reflrp import rules
-from reflrp.arrays.kernels import Windows, conv, conv_transpose
+from reflrp.arrays.convolution import conv, conv_transpose
+from reflrp.arrays.kernels import Windows
 from reflrp.arrays.tracing import affine, choices, derived, operators
 from reflrp.arrays.tracing import windows as traced
 from reflrp.arrays.tracing.terms import Trace

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from reflrp.arrays import ZERO, kernels, ones_like, only, pools, products, total
-from reflrp.arrays.kernels import Windows, conv, conv_transpose
+from reflrp.arrays import ZERO, blocks, columns, convolution, kernels, ones_like, only, pools, products, total
+from reflrp.arrays.convolution import conv, conv_transpose
+from reflrp.arrays.kernels import Windows
 from reflrp.arrays.levels import exactly
 from reflrp.arrays.namespaces import away_from_zero
 from reflrp.arrays.once import each_once, once
 from reflrp.ops.conv import Conv
-from reflrp.ops.stabilizer import ratio
+from reflrp.ops.stabilizer import ratio, shares
 from reflrp.rules import Flat
 
 
@@ -44,10 +45,10 @@ SLIDING = [
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("cached", [1, 3000, 1 << 19])
 def test_products_added_along_one_axis_are_the_convolution(windows, groups, cached, monkeypatch):
-    monkeypatch.setattr(kernels, "CACHED", cached)
+    monkeypatch.setattr(convolution, "CACHED", cached)
     random = np.random.default_rng(0)
     x, w = random.standard_normal((2, 16, *windows.size)), random.standard_normal((6, 16 // groups, *windows.kernel))
-    assert kernels._slides(16, 6, windows)
+    assert convolution._slides(16, 6, windows)
     z = conv(x, w, windows, groups)
     assert np.allclose(z, literal(x, w, windows, groups), rtol=0, atol=1e-12)
     s = random.standard_normal(z.shape)
@@ -58,7 +59,7 @@ def test_the_transpose_slides_too_and_fractions_are_exact():
     windows = SLIDING[1]
     random = np.random.default_rng(1)
     w, s = random.integers(-3, 4, (16, 16, 3, 3)), random.integers(-3, 4, (1, 16, 9, 8))
-    assert kernels._slides(16, 16, windows.mirrored)
+    assert convolution._slides(16, 16, windows.mirrored)
     found = conv_transpose(s.astype(float), w.astype(float), windows)
     mirrored = np.flip(w, (2, 3)).swapaxes(0, 1)
     assert (found == literal(s, mirrored, windows, 1)).all()
@@ -77,7 +78,7 @@ def test_few_columns_meet_the_transposed_weights_the_other_way_round(kernel, str
         random.integers(-3, 4, (2, 6, *windows.out)).astype(dtype),
     )
     columns = s[:1].reshape(6, -1)
-    assert products.is_narrow(w[0].size, columns) == (dtype is float)
+    assert products.is_narrow(w[0].size, columns.shape[-1], columns) == (dtype is not object)
     back = conv_transpose(s, w, windows, groups)
     assert (x * back).sum() == (literal(x.astype(float), w.astype(float), windows, groups) * s).sum()
     assert back.dtype == dtype
@@ -89,9 +90,9 @@ def test_windows_may_lie_in_the_padding(rows, cached, monkeypatch):
     windows = Windows((2, 5), (2, 3), (1, 1), (1, 1), (4, 1), (5, 2))
     random = np.random.default_rng(6)
     for c, o in ((2, 3), (16, 2)):
-        monkeypatch.setattr(kernels, "CACHED", cached)
-        monkeypatch.setattr(kernels, "BLOCK", rows * c * 6 * windows.out[1])
-        monkeypatch.setattr(kernels, "TAP", 1)
+        monkeypatch.setattr(convolution, "CACHED", cached)
+        monkeypatch.setattr(convolution, "BLOCK", rows * c * 6 * windows.out[1])
+        monkeypatch.setattr(convolution, "TAP", 1)
         x, w = random.standard_normal((2, c, 2, 5)), random.standard_normal((o, c, 2, 3))
         assert np.allclose(conv(x, w, windows), literal(x, w, windows, 1), rtol=0, atol=1e-12)
 
@@ -188,3 +189,71 @@ def test_a_sum_is_worked_out_once_for_an_array_that_lives():
             assert once(counting, np.full(2, float(n))) == 2 * n
     once(counting, x)
     assert len(asked) == 3 + 50 + 1
+
+
+SHIFTED = [
+    Windows((5, 4), (3, 3), (1, 1), (1, 1), (1, 1), (1, 1)),
+    Windows((6, 5), (2, 5), (1, 1), (1, 1), (0, 4), (3, 0)),
+    Windows((4, 7), (3, 3), (1, 1), (1, 2), (9, 2), (0, 2)),
+    Windows((3, 2), (2, 5), (1, 1), (1, 2), (0, 4), (0, 4)),  # further away than the input is wide
+    Windows((9,), (4,), (1,), (2,), (5,), (1,)),
+    Windows((3, 4, 2), (2, 3, 1), (1, 1, 1), (1, 1, 1), (1, 1, 0), (0, 1, 0)),
+]
+
+
+@pytest.mark.parametrize("windows", SHIFTED, ids=str)
+@pytest.mark.parametrize("dtype", [float, object])
+def test_runs_over_the_edge_of_a_row_are_the_slices_of_a_padded_input(windows, dtype):
+    assert columns._is_shifted(windows)
+    x = np.random.default_rng(8).integers(1, 9, (2, 3, *windows.size)).astype(dtype)
+    for first, last in [(0, windows.out[0]), (1, 2), (windows.out[0] - 1, windows.out[0])]:
+        room = np.full(1 << 13, 7, dtype)  # of what was laid out before
+        found = columns.columns(x, windows, first, last, room)
+        assert np.array_equal(found, columns.columns(x, windows, first, last, None))
+        rows = kernels.pad(x, windows)
+        taps = [rows[(..., *tap)].reshape(2, 3, -1) for tap in windows.taps(first, last)]
+        assert np.array_equal(found, np.stack(taps, axis=2))
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 0.25, 1])
+@pytest.mark.parametrize("dtype", [float, np.float32])
+def test_shares_block_by_block_are_the_quotients(epsilon, dtype, monkeypatch):
+    monkeypatch.setattr(blocks, "CHUNK", 7)
+    random = np.random.default_rng(9)
+    R, z = random.standard_normal((2, 5, 6)).astype(dtype), random.integers(-2, 3, (2, 5, 6)).astype(dtype)
+    z[0, 0] = -0.0
+    s, given = shares(R, z, epsilon)
+    assert given is not None
+    assert s.dtype == dtype
+    assert np.array_equal(s, R / np.where(z >= 0, z + dtype(epsilon), z - dtype(epsilon)))
+    assert np.isclose(given, (z.astype(float) * s).sum(), rtol=1e-5)
+
+
+def test_what_is_not_finite_is_divided_the_plain_way():
+    R, z = np.array([0.0, 1.0]), np.array([np.inf, 2.0])
+    s, given = shares(R, z, 1e-6)
+    assert given is None
+    assert np.array_equal(s, [0.0, 1 / (2 + 1e-6)])
+    assert shares(R, z[1:], 1e-6)[1] is None  # of another shape
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_sum_in_the_memory_of_an_output_is_the_sum(groups):
+    windows, random = SHIFTED[0], np.random.default_rng(10)
+    x, w = random.standard_normal((2, 4, 5, 4)), random.standard_normal((6, 4 // groups, 3, 3))
+    L = Conv(w, random.standard_normal((6, 1, 1)), x.shape, windows=windows, groups=groups)
+    b, seen = L.b.copy(), x.copy()
+    assert np.array_equal(L.plus(L(x, w), ZERO, L.b), L(x, w) + L.b)
+    assert np.array_equal(L.plus(ZERO, L(x, w)), L(x, w))
+    assert L.plus(ZERO, ZERO) is ZERO
+    assert np.array_equal(L.b, b)
+    assert np.array_equal(x, seen)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_few_columns_are_multiplied_from_the_other_side(kernel):
+    windows = Windows((3, 4), (kernel, kernel), (1, 1), (1, 1), (kernel // 2,) * 2, (kernel // 2,) * 2)
+    random = np.random.default_rng(11)
+    x, w = random.integers(-3, 4, (2, 8, 3, 4)).astype(float), random.integers(-3, 4, (200, 8, kernel, kernel)) / 4
+    assert products._is_slow(w.reshape(200, -1), x.reshape(2, 8, -1))
+    assert np.array_equal(conv(x, w, windows), literal(x, w, windows, 1))

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from maps import MAPS, ONE, dyadic, flat
 
 from reflrp.arrays import ZERO, neg, pos
-from reflrp.arrays.kernels import BLOCK, Windows
+from reflrp.arrays.convolution import BLOCK
+from reflrp.arrays.kernels import Windows
 from reflrp.ground.caches import Cache
 from reflrp.ops.conv import Conv, ConvTranspose, WindowMean
 from reflrp.ops.linear import Dense, Diagonal, LeftDense, LinearMap
@@ -97,7 +98,7 @@ def test_convolution_in_blocks(rows, stride, monkeypatch):
     L = Conv(w, ZERO, a.shape, windows=v, groups=2)
     whole, back = L(a, w), L.T(L(a, w), w)
     assert a.size * 6 < BLOCK
-    monkeypatch.setattr("reflrp.arrays.kernels.BLOCK", 6 * 6 * v.out[1] * rows)
+    monkeypatch.setattr("reflrp.arrays.convolution.BLOCK", 6 * 6 * v.out[1] * rows)
     assert np.array_equal(L(a, w), whole)
     assert np.array_equal(L.T(whole, w), back)
 

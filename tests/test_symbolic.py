@@ -20,7 +20,8 @@ from onnx.reference.op_run import OpRun
 from reflrp import rules
 from reflrp.arrays import ZERO, erf, namespace, scatter_add
 from reflrp.arrays import symbolic as xp
-from reflrp.arrays.kernels import Windows, conv, conv_transpose, pad, unpad, window_spread, window_sum
+from reflrp.arrays.convolution import conv, conv_transpose
+from reflrp.arrays.kernels import Windows, pad, unpad, window_spread, window_sum
 from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import dim
 from reflrp.arrays.tracing.terms import Trace

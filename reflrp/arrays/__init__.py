@@ -1,7 +1,8 @@
 """Arrays: what a formula may do with one, whichever library it comes from.
 
-`namespaces` finds the library of an array and holds the helpers that formulas use; `kernels` has what the array API
-lacks (windows, convolutions); `symbolic` has the twins of both for arrays that write an ONNX graph.
+`namespaces` finds the library of an array and holds the helpers that formulas use; `kernels`, `convolution` and `pools` have
+what the array API lacks; `columns`, `products` and `blocks` make it fast on NumPy; `symbolic` has the twins for arrays that
+write an ONNX graph.
 """
 
 from reflrp.arrays.namespaces import (

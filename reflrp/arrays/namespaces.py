@@ -16,11 +16,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from reflrp.arrays.blocks import sum_of_magnitudes
 from reflrp.arrays.zero import ZERO
 from reflrp.errors import InputError
-
-CHUNK = 1 << 15
-"""How many entries `magnitude` takes at once on NumPy: few enough to stay in the processor's cache."""
 
 Array = Any
 """An array of any array-API library (numpy.ndarray, cupy.ndarray, ...)."""
@@ -83,9 +81,10 @@ def twinned(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def either(*args: P.args, **kwargs: P.kwargs) -> T:
-        if any(map(is_symbolic, args)) or any(getattr(a, "is_open", False) for a in args):
-            found: T = getattr(_symbolic(), function.__name__)(*args, **kwargs)
-            return found
+        for a in args:
+            if not isinstance(a, np.ndarray) and (is_symbolic(a) or getattr(a, "is_open", False)):
+                found: T = getattr(_symbolic(), function.__name__)(*args, **kwargs)
+                return found
         return function(*args, **kwargs)
 
     return either
@@ -218,9 +217,8 @@ def total(x: Array) -> Any:
 @twinned
 def magnitude(x: Array) -> Any:
     """Return the sum of all entries' absolute values as a Python number."""
-    if isinstance(x, np.ndarray) and x.size > CHUNK:
-        flat = x.reshape(-1)
-        return sum(total(abs(flat[i : i + CHUNK])) for i in range(0, x.size, CHUNK))
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and isfinite(value := sum_of_magnitudes(x)):
+        return value
     return total(abs(x))
 
 

@@ -48,5 +48,8 @@ def pool_unpicked(s: Array, winners: Array, windows: Windows) -> Array:
     """Return s at the winners: the transpose of `pool_picked`."""
     out = namespace(s).zeros((*s.shape[: s.ndim - len(windows.size)], *windows.padded), dtype=s.dtype)
     for t, tap in enumerate(windows.taps()):
-        out[(..., *tap)] += only(s, winners == t)
+        if windows.apart:
+            out[(..., *tap)] = only(s, winners == t)
+        else:
+            out[(..., *tap)] += only(s, winners == t)
     return unpad(out, windows)

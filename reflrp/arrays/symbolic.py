@@ -1,7 +1,7 @@
 """The namespace of symbolic arrays: each operation on one writes a term of a graph (`arrays/tracing`).
 
 `arrays.namespace` gives this module for symbolic arrays. It has the functions of the array API that formulas use, and the
-twins of what `arrays/kernels.py` and `arrays/namespaces.py` compute by slices and loops. Every function takes NumPy
+twins of what the other files of `arrays/` compute by slices and loops. Every function takes NumPy
 arrays as constants: what depends on constants alone is computed at once, and enters the graph only where it meets a
 symbolic array.
 """

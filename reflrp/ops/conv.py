@@ -13,7 +13,8 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, add, is_symbolic, namespace, neg, pos
-from reflrp.arrays.kernels import Windows, conv, conv_takes, conv_transpose, window_spread, window_sum
+from reflrp.arrays.convolution import conv, conv_takes, conv_transpose
+from reflrp.arrays.kernels import Windows, window_spread, window_sum
 from reflrp.ground.caches import Cache
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap, biased, vanishes
@@ -52,13 +53,23 @@ class Conv(LinearMap):
         z += self.b
         return z
 
+    def plus(self, *terms: Array) -> Array:
+        """Return the sum of outputs that this map just made, and a bias; on NumPy in the memory of the first."""
+        made, *others = terms
+        if not isinstance(made, np.ndarray):
+            return add(*terms)
+        for x in others:
+            if x is not ZERO:
+                made += x
+        return made
+
     def pull(self, a: Array, s: Array, w: Array) -> Array:
         """Return a * L.T(s, w)."""
         return ZERO if a is ZERO or w is ZERO else _multiplied(a, self.T(s, w))
 
     def alike(self, R: Array) -> tuple[LinearMap, Array]:
         """Return the convolution to one channel, and the sum of R over the channels: of equal weights all are equal."""
-        if self.groups > 1 or is_symbolic(R):
+        if self.groups > 1:
             return self, R
         one = replace(self, w=self.w[:1, ...], b=ZERO, derived=Cache())
         return one, namespace(R).sum(R, axis=1, keepdims=True)

@@ -21,7 +21,7 @@ from reflrp.arrays.products import matmul
 from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ground.caches import Cache
 from reflrp.ir import Op, Shape
-from reflrp.ops.stabilizer import StabilizerLike, ratio
+from reflrp.ops.stabilizer import StabilizerLike, shares
 
 
 class Absorbed(NamedTuple):
@@ -96,6 +96,10 @@ class LinearMap(Op):
         """Return a * (L.T(s, w+) + L.T(t, w-))."""
         return add(self.pull(a, s, self.weights(pos)), self.pull(a, t, self.weights(neg)))
 
+    def plus(self, *terms: Array) -> Array:
+        """Return the sum of outputs that this map just made, which nobody else reads, and a bias."""
+        return add(*terms)
+
     def split(self, a: Array) -> tuple[Array, Array]:
         """Return a+ and a-; the latter is ZERO where the input is provably >= 0."""
         return (a, ZERO) if self.positive else (pos(a), neg(a))
@@ -115,9 +119,10 @@ class LinearMap(Op):
         """Return R / st(z), and enter in the ledger what the bias in z and the stabiliser keep of R."""
         if getattr(z, "shape", None) != R.shape:
             z = z + 0 * R
-        s = ratio(R, z, stabilizer)
+        s, given = shares(R, z, stabilizer)
         if self.absorbed is not None:
-            self.absorbed.append(Absorbed(inner(bias, s), once(total, R) - inner(z, s)))
+            given = inner(z, s) if given is None else given
+            self.absorbed.append(Absorbed(inner(bias, s), once(total, R) - given))
         return s
 
     def keep(self, R: Array) -> None:

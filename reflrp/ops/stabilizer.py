@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from reflrp.arrays import Array, away_from_zero, is_exact, is_symbolic, namespace, sign, where
+from reflrp.arrays.blocks import signed_shares
 from reflrp.arrays.levels import divided
 from reflrp.arrays.namespaces import fits
 from reflrp.errors import NonFiniteError, RuleError
@@ -153,6 +154,13 @@ def ratio(R: Array, z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
     if isinstance(stabilizer, Real) and stabilizer > 0:
         return _quotient(R, denominator)
     return safe_div(R, denominator)
+
+
+def shares(R: Array, z: Array, stabilizer: StabilizerLike) -> tuple[Array, float | None]:
+    """Return `ratio`, and the sum of z * ratio where that was found on the way, as it is on NumPy for an epsilon."""
+    small = isinstance(stabilizer, Real) and 0 < stabilizer <= 1
+    found = signed_shares(R, z, stabilizer) if small else None
+    return (ratio(R, z, stabilizer), None) if found is None else found
 
 
 def _quotient(R: Array, denominator: Array) -> Array:

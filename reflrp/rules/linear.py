@@ -6,7 +6,8 @@ relevance of the output. It returns the relevance of the input. Throughout,
     x+ = max(x, 0),  x- = min(x, 0),  sgn 0 = +1,  st(z) = z + epsilon sgn z,  x / 0 := 0 where epsilon = 0,
 
 `L(x, w)` is the map with parameter w and without bias, `L.T(s, w)` its transpose, `L.pull(a, s, w)` is a * L.T(s, w),
-`L.by_sign(x)` is L(x, w+) and L(x, w-), `L.pull_by_sign(a, s, t)` is a * (L.T(s, w+) + L.T(t, w-)), and
+`L.by_sign(x)` is L(x, w+) and L(x, w-), `L.pull_by_sign(a, s, t)` is a * (L.T(s, w+) + L.T(t, w-)),
+`L.plus(z, b)` is z + b in the memory of z, which L just made, and
 `L.ratio(R, z, stabilizer, bias)` is R / st(z), which also enters in the ledger what bias and stabiliser keep.
 Shapes: a and the result (N, *in), z and R (N, *out). Points on which libraries differ are fields; their defaults are
 the papers'.
@@ -187,8 +188,8 @@ class AlphaBeta(LinearRule):
         if self.beta == 0:
             return share(L, self.alpha * R, (ap, L.weights(pos)), (an, L.weights(neg)), bp, self.stabilizer)
         (pos_pos, pos_neg), (neg_pos, neg_neg) = L.by_sign(ap), L.by_sign(an)
-        s = L.ratio(self.alpha * R, add(pos_pos, neg_neg, bp), self.stabilizer, bp)
-        t = L.ratio(-self.beta * R, add(pos_neg, neg_pos, bn), self.stabilizer, bn)
+        s = L.ratio(self.alpha * R, L.plus(pos_pos, neg_neg, bp), self.stabilizer, bp)
+        t = L.ratio(-self.beta * R, L.plus(pos_neg, neg_pos, bn), self.stabilizer, bn)
         return add(L.pull_by_sign(ap, s, t), L.pull_by_sign(an, t, s))
 
     def _bias(self, b: Array, part: Any) -> Array:
@@ -197,7 +198,7 @@ class AlphaBeta(LinearRule):
 
 def share(L: LinearMap, R: Array, one: Pair, two: Pair, b: Array, stabilizer: StabilizerLike) -> Array:
     """Return R shared among the contributions x v of two pairs (x, v), with one denominator st(sum of both + b)."""
-    s = L.ratio(R, add(L(*one), L(*two), b), stabilizer, b)
+    s = L.ratio(R, L.plus(L(*one), L(*two), b), stabilizer, b)
     return add(L.pull(one[0], s, one[1]), L.pull(two[0], s, two[1]))
 
 

@@ -27,11 +27,6 @@ def derived(w: Term, function: partial[Any]) -> Term:
     return trace.terms[key]
 
 
-def first(w: Any) -> Any:
-    """Return the kernel of the first channel."""
-    return w[:1]
-
-
 def scaled(w: Any, factor: float) -> Any:
     """Return a kernel times a number."""
     return w * factor

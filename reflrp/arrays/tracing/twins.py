@@ -1,4 +1,4 @@
-"""The twins of what `arrays/kernels.py` and `arrays/namespaces.py` compute by slices and loops, for symbolic arrays."""
+"""The twins of what the other files of `arrays/` compute by slices and loops, for symbolic arrays."""
 
 from __future__ import annotations
 

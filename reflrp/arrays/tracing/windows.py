@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import kernels
+from reflrp.arrays import convolution
 from reflrp.arrays.tracing.arithmetic import binary, saved
-from reflrp.arrays.tracing.derived import derived, first, phased, scaled
+from reflrp.arrays.tracing.derived import derived, phased, scaled
 from reflrp.arrays.tracing.dims import bounds, is_open, total
 from reflrp.arrays.tracing.moves import expand, index, pad, reshape, same
-from reflrp.arrays.tracing.reductions import reduced
 from reflrp.arrays.tracing.terms import Shape, Term
 
 Windows = Any
@@ -86,10 +85,10 @@ def conv(x: Term, w: Term, windows: Windows, groups: int) -> Term:
 def conv_transpose(s: Term, w: Term, windows: Windows, groups: int) -> Term:
     """Return the transpose of `conv`: a Conv with the mirrored kernel, where windows lie densely; else a ConvTranspose."""
     s, w = _unscaled(s, w)
-    s, w = _together(laid_out(s, windows.out), w, groups)
+    s = laid_out(s, windows.out)
     turned = windows.mirrored
     if turned is not None:
-        return conv(s, derived(w, partial(kernels.mirror, groups=groups)), turned, groups)
+        return conv(s, derived(w, partial(convolution.mirror, groups=groups)), turned, groups)
     if not is_open(windows.size) and _few(w, windows, groups):
         found = by_phases(s, w, windows)
         if found is not None:
@@ -143,13 +142,6 @@ def _unscaled(s: Term, w: Term) -> tuple[Term, Term]:
     if s.op == "Mul" and s.inputs[1].doubling:
         return s.inputs[0], derived(w, partial(scaled, factor=s.inputs[1].uniform))
     return s, w
-
-
-def _together(s: Term, w: Term, groups: int) -> tuple[Term, Term]:
-    """Return the sum of s over its channels, and one of their kernels, where these are all the same: as those of `Flat`."""
-    if w.value is None or groups != 1 or w.shape[0] < 2 or not bool((w.value == w.value[:1]).all()):
-        return s, w
-    return reduced("ReduceSum", s, 1, keepdims=True), derived(w, partial(first))
 
 
 def _few(w: Term, windows: Windows, groups: int) -> bool:
@@ -254,15 +246,12 @@ def unpicked(s: Term, places: Term, windows: Windows, shape: Shape) -> Term:
         _, closed = _closed(s, windows, 0)
         found = unpicked(s, places, closed, (*shape[: len(shape) - len(windows.size)], *closed.size))
         return index(found, (Ellipsis, *(slice(b, b + n) for b, n in zip(windows.begin, windows.size, strict=True))))
-    apart = all(
-        t >= d * (k - 1) + 1 for t, d, k in zip(windows.strides, windows.dilations, windows.kernel, strict=True)
-    )
     plain = len(shape) == len(windows.size) + 2 and set(windows.dilations) == {1}
     frame = zip(windows.kernel, windows.begin, windows.end, strict=True)
     room = not _open_frame(windows) and all(
         k > b + e for k, b, e in frame
     )  # else an axis of one window has none to unpool
-    if apart and plain and room:
+    if windows.apart and plain and room:
         return s.trace.make(
             "MaxUnpool", (s, places), shape, s.dtype, s.nonneg, kernel_shape=windows.kernel,
             pads=(*windows.begin, *windows.end), strides=windows.strides,
