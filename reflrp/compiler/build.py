@@ -137,8 +137,8 @@ def _traced(
 
 
 def recurrent(proto: ModelProto) -> bool:
-    """Return whether a model has recurrent nodes."""
-    return any(node.op_type in ("LSTM", "GRU", "RNN") for node in proto.graph.node)
+    """Return whether a model has recurrent nodes, or loops."""
+    return any(node.op_type in ("GRU", "LSTM", "Loop", "RNN", "Scan") for node in proto.graph.node)
 
 
 def _dtypes(source: Given) -> dict[str, Any]:

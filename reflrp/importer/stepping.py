@@ -99,10 +99,17 @@ def _stepped(site: Site, x: Ref, run: OpenRun) -> Ref:
     rest = (slice(0, -1) if run.backwards else slice(1, None), whole, whole)
     others = site.emit(Slice(run.longer.shape, rest), run.longer, part=_part(run, "x"))
     op = Steps(
-        site.node.name, run.cell.direction, run.read.name, tuple(v.name for v in before), tuple(v.name for v in after),
-        run.cell.hidden, count, run.backwards,
+        site.node.name, run.cell.direction, (run.read.name,), tuple(v.name for v in before), tuple(v.name for v in after),
+        len(before), (), tuple(v.shape for v in before), count, run.backwards,
     )  # fmt: skip
     return site.emit(op, others, *before, *after, part=_part(run, "steps"))
+
+
+def stacked_steps(site: Site, packed: Ref, op: Steps, k: int, part: str, last: bool = False) -> Ref:
+    """Return the k-th value that the steps end in, of the last step, or of all on a new first axis."""
+    key = (slice(-1, None) if last else slice(None), *(slice(None),) * len(op.lead), op.spans[k])
+    y = site.emit(Slice(packed.shape, key), packed, part=f"{PART}.{part}.of")
+    return site.emit(Reshape(y.shape, op.shapes[k] if last else (op.count, *op.shapes[k])), y, part=part)
 
 
 def _sequence(site: Site, run: OpenRun, packed: Ref) -> Ref:
