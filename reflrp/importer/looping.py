@@ -16,11 +16,12 @@ import numpy as np
 from reflrp.arrays.tracing.dims import Dim, is_open, whole
 from reflrp.arrays.tracing.terms import still
 from reflrp.importer.counting import Count, Turns
+from reflrp.importer.fillings import filled
 from reflrp.importer.lengths import Shown
 from reflrp.importer.node import Body, OnnxNode
 from reflrp.importer.site import Arg, Ref, Site, Unbuildable, Work
 from reflrp.importer.spread import check_spread
-from reflrp.importer.stepping import PART, filled, stacked_steps
+from reflrp.importer.stepping import PART, stacked_steps
 from reflrp.ir import Op
 from reflrp.ops.pieces import Pieces
 from reflrp.ops.recurrence import Read, Steps
