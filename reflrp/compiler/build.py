@@ -20,6 +20,7 @@ from reflrp.batches import Batch
 from reflrp.compiler.accounts import accounts
 from reflrp.compiler.bodies import LoopWriter
 from reflrp.compiler.emit import Writer
+from reflrp.compiler.firstturns import check_turns
 from reflrp.compiler.marks import marks_of
 from reflrp.compiler.opening import Marks, OneBatch, Opened, beyond_batch, equal, leading, opened
 from reflrp.compiler.orders import Compiled, Order
@@ -74,11 +75,12 @@ def _opened(source: Given, marks: Marks, shapes: Any, order: Order, settings: di
         check_entries(found.values[found.resolve(found.outputs[0])].shape, order.target)
         return found
 
-    found = opened(source.model.source, marks, passes, passing.composite)
+    found = opened(source.model.source, marks, passes, passing.composite, check_turns)
     batch = leading(found)
     if not batch:
         return found
-    return opened(source.model.source, marks_of(source.model, shapes, batch), passes, passing.composite)
+    again = marks_of(source.model, shapes, batch)
+    return opened(source.model.source, again, passes, passing.composite, check_turns)
 
 
 def _compiled(

@@ -133,6 +133,35 @@ def first_two(plain: Graph, found: Graph) -> tuple[Graph, Callable[[str], str]]:
     return replace(plain, nodes=tuple(nodes), values=values), renamed
 
 
+def with_third(graph: Graph) -> Graph:
+    """Return an open graph with a third turn of each Loop and Scan, for who asks what is done again in later ones."""
+    places = Places.of(graph)
+    nodes, values = list[Node](), dict(graph.values)
+    for node in graph.nodes:
+        if isinstance(node.op, Steps) and node.op.turns:
+            more = _third(node.op, graph, places)
+            values.update({n.output: graph.values[n.output.replace("[2]/", "[1]/", 1)] for n in more})
+            nodes.extend(more)
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), values=values)
+
+
+def _third(op: Steps, graph: Graph, places: Places) -> list[Node]:
+    """Return the nodes of the second turn once more, from the states that it ends in."""
+    turns = f"{op.onnx}[1]/", f"{op.onnx}[2]/"
+    second = [n for n in graph.nodes if n.name.startswith(turns[0]) and n.output.startswith(turns[0])]
+    states = zip(op.before[: op.states], op.after, strict=False)
+    known = {graph.resolve(a): graph.resolve(b) for a, b in states}
+    renamed = {n.output: turns[1] + n.output.removeprefix(turns[0]) for n in second}
+    return [
+        replace(
+            n, name=turns[1] + n.name.removeprefix(turns[0]), inputs=tuple(renamed.get(i, known.get(i, i)) for i in n.inputs),
+            output=renamed[n.output],
+        )
+        for n in second
+    ]  # fmt: skip
+
+
 def _named_apart(op: Steps, count: int, found: Graph) -> dict[str, str]:
     """Return how the open graph calls what a turn of a loop reads of its own, and the states after the last turn."""
     pairs = {_spelled(r.value, k, r.down, count): n for r, s in zip(op.reads, op.sources, strict=False)

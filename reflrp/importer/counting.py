@@ -1,4 +1,4 @@
-"""Counting: how many turns a loop makes whose end follows from lengths that are left open, and which of its numbers count the turns.
+"""Counting: how many turns a loop makes whose end follows from lengths that are left open, and what counts them.
 
 Nothing is tried: what the loop's body does to its counters and its condition is read off its nodes. A counter is `start + slope k`
 in turn k, where `start` may be a formula of lengths; a condition is one comparison of such, or several that must all hold.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -22,11 +21,22 @@ from reflrp.ops.routing import Plumbing
 
 @dataclass(frozen=True)
 class Count:
-    """start + slope k, in turn k; as an array of so many axes, None where that is not known."""
+    """plus - minus + slope k, in turn k; as an array of so many axes, None where that is not known."""
 
-    start: int
+    plus: int
     slope: int = 0
     rank: int | None = 0
+    minus: int = 0
+
+    @property
+    def start(self) -> int:
+        """What it is in turn 0. Raises Unsettled where that is below zero for some lengths, and a formula."""
+        return whole(self.plus - self.minus)
+
+    def below(self, other: Count, strict: bool) -> bool:
+        """Return whether it is smaller than another in turn 0, or at most as large; raises Undecided where that depends on lengths."""
+        low, high = whole(self.plus + other.minus), whole(other.plus + self.minus)
+        return bool(low < high if strict else low <= high)
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,8 @@ def _truth(x: Number) -> Condition:
 def _sum(one: Number, two: Number, sign: int = 1) -> Count:
     a, b = _count(one), _count(two)
     rank = None if a.rank is None or b.rank is None else max(a.rank, b.rank)
-    return Count(whole(a.start + b.start if sign > 0 else a.start - b.start), a.slope + sign * b.slope, rank)
+    plus, minus = (b.plus, b.minus) if sign > 0 else (b.minus, b.plus)
+    return Count(whole(a.plus + plus), a.slope + sign * b.slope, rank, whole(a.minus + minus))
 
 
 def _less(strict: bool, swapped: bool) -> Callable[[Number, Number], Condition]:
@@ -116,8 +127,8 @@ def _cast(node: OnnxNode, x: Number) -> Number:
     elif to is not None and to.kind in "iu" and to.itemsize >= 4:
         return x
     elif to is not None and to.kind == "f" and to.itemsize >= 4:
-        check_reach(x.start, EXACT)
-        if x.start <= EXACT:  # what runs up to it is smaller
+        check_reach(x.plus, EXACT)
+        if x.plus <= EXACT and x.minus <= EXACT:  # what runs up to it is smaller
             return x
     raise Unknown(f"its node {node.name!r} (Cast) makes another number of it")
 
@@ -163,8 +174,8 @@ def constant(value: np.ndarray) -> Number:
 class Turns:
     """The turns of a loop, by the nodes of its body.
 
-    `counters` says for those of the body's inputs that count the turns how, `kept` for those that the body hands on as they are what
-    they are.
+    `counters` says for those of the body's inputs that count the turns how, `kept` what those are that the body hands on as they
+    are.
     """
 
     def __init__(self, body: Body, states: list[Arg], work: Work) -> None:
@@ -257,26 +268,24 @@ class Turns:
 
 def _always(one: Less) -> None:
     """Raise where a comparison of lengths does not hold for all; TooShort where it does for longer ones."""
-    low, high = one.one.start, one.two.start
     if one.one.slope or one.two.slope:
         raise Unknown("its condition counts before it begins")
-    if not isinstance(low, Dim):
-        check_room(high, low + one.strict)
-    if not (low < high if one.strict else low <= high):
+    if not isinstance(one.one.plus, Dim) and not isinstance(one.two.minus, Dim):
+        check_room(one.two.plus, one.one.plus + one.two.minus + one.strict)
+    if not one.one.below(one.two, one.strict):
         raise Unbuildable("its condition is false")
 
 
 def _last(one: Less) -> int | None:
     """Return after how many turns a comparison fails that is made at the end of each; None where it never does."""
     slope, more = one.one.slope - one.two.slope, int(not one.strict)
-    low, high = one.one.start, one.two.start
     try:
         if slope <= 0:
-            if not (low < high if one.strict else low <= high):
+            if not one.one.below(one.two, one.strict):
                 raise Unbuildable("its condition ends it after the first turn for some lengths")
             return None
         if slope != 1:
             raise Unknown(f"its condition counts by {slope}")
-        return whole(high + (1 + more) - low)
+        return whole(whole(one.two.plus + one.one.minus + 1 + more) - whole(one.one.plus + one.two.minus))
     except Undecided as error:
         raise Unbuildable(f"how many turns it makes is no formula: {error}") from error
