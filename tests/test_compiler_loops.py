@@ -1,4 +1,4 @@
-"""A file's own Loop and Scan of an open number of turns, compiled: one file gives at each number what the engine gives, unrolled."""
+"""A file's own Loop and Scan of an open number of turns, compiled: one file gives at each number what the engine gives."""
 
 import re
 
@@ -108,7 +108,9 @@ def test_a_loop_is_the_operator():
 
 def test_relevance_is_conserved():
     """A property: without biases, epsilon hands all of the output back, whatever the number of turns."""
-    proto = net(body=f"xi = Gather(xt, i) {CELL.replace('d = Add(c, bias) r = Tanh(d)', 'r = Relu(c)')} {ENDS} out = Identity(r)")
+    proto = net(
+        body=f"xi = Gather(xt, i) {CELL.replace('d = Add(c, bias) r = Tanh(d)', 'r = Relu(c)')} {ENDS} out = Identity(r)"
+    )
     g = reflrp.compile(proto, "epsilon", target=1)
     for n, t in SIZES:
         found = run(g, drawn(n, t))
@@ -119,11 +121,12 @@ def test_relevance_is_conserved():
 def test_states_of_other_widths_and_a_mask_of_the_data(masked):
     """As Keras writes masked layers and several cells in one: where no entry is, a state stays as it was."""
     body = f"""xi = Gather(xt, i) mi = Gather(keeps, i) not = Not(mi) on1 = Cast <to = 1>(mi) off1 = Cast <to = 1>(not)
-        {CELL.replace('r = Tanh(d)', 'e = Tanh(d)')} f = Mul(on1, e) h = Mul(off1, s) r = Add(f, h)
+        {CELL.replace("r = Tanh(d)", "e = Tanh(d)")} f = Mul(on1, e) h = Mul(off1, s) r = Add(f, h)
         z0 = MatMul(r, p) z1 = MatMul(q, o) z2 = Add(z0, z1) z3 = Sigmoid(z2) z4 = Mul(on1, z3) z5 = Mul(off1, q) z = Add(z4, z5)
         {ENDS} out = Identity(z)"""
     before = """nothing = Equal(x, nought) apart = Not(nothing) numbers = Cast <to = 1>(apart)
-        some = ReduceMax <axes = [2], keepdims = 1>(numbers) there = Greater(some, nought) keeps = Transpose <perm = [1, 0, 2]>(there)
+        some = ReduceMax <axes = [2], keepdims = 1>(numbers) there = Greater(some, nought)
+        keeps = Transpose <perm = [1, 0, 2]>(there)
         wide = Concat <axis = 0>(n1, three) g0 = Expand(nought, wide)"""
     states = """(int64 k, bool go, int64 i, float[M,5] s, float[M,3] q) =>
         (bool on, int64 j, float[M,5] r, float[M,3] z, float[M,3] out)"""
@@ -156,7 +159,8 @@ def test_scan(back):
 
 
 REFUSED = {
-    "reads the number of the turn": f"xi = Gather(xt, i) kf = Cast <to = 1>(k) {CELL.replace('r = Tanh(d)', 'e = Add(d, kf) r = Tanh(e)')}"
+    "reads the number of the turn": f"xi = Gather(xt, i) kf = Cast <to = 1>(k) "
+    f"{CELL.replace('r = Tanh(d)', 'e = Add(d, kf) r = Tanh(e)')}"
     f" {ENDS} out = Identity(r)",
     "reads other entries than one by one": f"p = Add(i, i) xi = Gather(xt, p) {CELL} {ENDS} out = Identity(r)",
     "it reads 1 ?\\+ ?T entries|reads T \\+ 1 entries": f"p = Add(i, step) xi = Gather(xt, p) {CELL} {ENDS} out = Identity(r)",
@@ -164,14 +168,17 @@ REFUSED = {
     " top = ReduceMax <keepdims = 0>(r) on = Less(nought, top) out = Identity(r)",
     "two of its states are one value": None,
     "is constant": f"xi = Gather(xt, i) {CELL} {ENDS} out = Mul(s, nought)",
-    "works on a state that is filled": f"xi = Gather(xt, i) rows = ReduceSum(s, zero) {CELL.replace('MatMul(s, u)', 'MatMul(rows, u)')}"
+    "works on a state that is filled": f"xi = Gather(xt, i) rows = ReduceSum(s, zero) "
+    f"{CELL.replace('MatMul(s, u)', 'MatMul(rows, u)')}"
     f" {ENDS} out = Identity(r)",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("why", REFUSED)
 def test_what_is_no_such_loop_is_refused(why):
-    if REFUSED[why] is None:  # a sum of states: it begins with zeros, so that after the first turn it is the state itself
+    if (
+        REFUSED[why] is None
+    ):  # a sum of states: it begins with zeros, so that after the first turn it is the state itself
         states = """(int64 k, bool go, int64 i, float[M,5] s, float[M,5] q) =>
             (bool on, int64 j, float[M,5] r, float[M,5] z, float[M,5] out)"""
         body = f"xi = Gather(xt, i) {CELL} z = Add(r, q) {ENDS} out = Identity(r)"
@@ -200,8 +207,8 @@ EPSILON = [(kind("dense"), rules.Epsilon()), *defaults()]
 
 def test_rules_that_tell_turns_apart_are_refused():
     proto = net()
-    for pattern in ("*[[]3]*", "*[[]1?]*"):
-        with pytest.raises(reflrp.InputError, match="tells the steps"):
+    for pattern, why in (("*[[]3]*", "in other steps of"), ("*[[]1?]*", "tells the steps")):
+        with pytest.raises(reflrp.InputError, match=why):
             reflrp.compile(proto, Composite([(name(pattern) & kind("dense"), rules.ZPlus()), *EPSILON]))
     composite = Composite([(name("*[[]*]/MatMul*"), rules.ZPlus()), *EPSILON])
     agrees(run(reflrp.compile(proto, composite), drawn(2, 5)), proto, drawn(2, 5), composite)
@@ -218,5 +225,5 @@ def test_layers_and_lengths_that_are_said():
     shown = {k.removeprefix("layer/"): v for k, v in found.items() if k.startswith("layer/")}
     assert any("[0]/" in k for k in shown)
     assert not any("[1]/" in k for k in shown)
-    for name, R in shown.items():
-        np.testing.assert_allclose(R, layers[name], atol=1e-4)
+    for value, R in shown.items():
+        np.testing.assert_allclose(R, layers[value], atol=1e-4)

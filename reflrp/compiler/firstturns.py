@@ -13,6 +13,7 @@ from reflrp.compiler.matching import alike
 from reflrp.compiler.moving import as_fixed
 from reflrp.compiler.unrolled import Places, first_two, loops
 from reflrp.composites import Composite
+from reflrp.errors import InputError
 from reflrp.ir import UNRULED, Graph, Node, Shape
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.product import Multiply
@@ -23,13 +24,13 @@ Build = Callable[[dict[str, Shape]], Graph]
 """Returns the graph at shapes, after all passes."""
 
 FEW = (3, 2, 1)
-"""How large the symbols of lengths are: from three turns on, each layer of a turn has acted again."""
+"""How large the symbols of lengths are; in three turns each layer of a turn has acted again, so that these must be as all longer."""
 
 
 def check_turns(build: Build, shapes: Callable[[int], dict[str, Shape]], graph: Graph, composite: Composite) -> None:
-    """Raise TooShort where a graph of few turns has other layers in them than the open one, or other rules.
+    """Raise TooShort where a graph of one turn or two has other layers in them than the open one, or other rules.
 
-    `shapes` are formulas whose symbols are so large at their example.
+    InputError where one of three has. `shapes` are formulas whose symbols are so large at their example.
     """
     turns = [op for op in loops(graph).values() if op.turns]
     if not turns:
@@ -39,7 +40,10 @@ def check_turns(build: Build, shapes: Callable[[int], dict[str, Shape]], graph: 
         found = build(shapes(few))
         plain = build(_numbers(shapes(few)))
         rules = _rules(plain, found, composite)
-        if _differs(plain, found) or any(usual.get(name) != rule for name, rule in rules.items()):
+        unlike = _unlike(plain, found) or next((name for name, rule in rules.items() if usual.get(name) != rule), "")
+        if unlike and few == max(FEW):
+            raise InputError(f"node {unlike!r} is another one, or has another rule, in graphs of few turns")
+        if unlike:
             for symbol in symbols_of(tuple(op.count for op in turns)):
                 raise TooShort(f"the graph of {few} turns is another one", symbol, few)
 
@@ -59,15 +63,15 @@ def _rules(plain: Graph, found: Graph, composite: Composite) -> dict[str, Rule]:
     return {renamed(name): rule for name, rule in composite.assign(plain).items() if renamed(name) in kept}
 
 
-def _differs(plain: Graph, found: Graph) -> bool:
-    """Return whether a graph of few turns has other layers in them than the open one."""
+def _unlike(plain: Graph, found: Graph) -> str:
+    """Return a layer of a turn that a graph of few turns has in another way than the open one; "" where there is none."""
     two, _ = first_two(plain, found)
     places, last = Places.of(found), {op.onnx: example(op.count) - 1 for op in loops(found).values() if op.turns}
     ours, known = ({n.name: n for n in g.nodes if n.kind not in UNRULED and places(n.name)} for g in (two, found))
-    if any(name not in known or not _alike(known[name], node) for name, node in ours.items()):
-        return True
+    wrong = [name for name, node in ours.items() if name not in known or not _alike(known[name], node)]
     rest = ((places(n.name), n) for name, n in known.items() if name not in ours)
-    return any(w and w.step < last.get(w.loop, 0) and found.values[n.output].active for w, n in rest)
+    wrong += [n.name for w, n in rest if w and w.step < last.get(w.loop, 0) and found.values[n.output].active]
+    return wrong[0] if wrong else ""
 
 
 def _alike(node: Node, plain: Node) -> bool:

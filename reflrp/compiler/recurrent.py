@@ -167,7 +167,9 @@ def forward(program: Stepper, node: Node, xs: list[Any]) -> Array:
     body = ScanBody(leaves, (*new[: op.states], step.packed(new)), op.states, op.backwards)
     whole = op.shape()
     *_, packed = scan(
-        body, (*before[: op.states], *step.given.others), [*(s.shape for s in before[: op.states]), (op.count, *whole[1:])]
+        body,
+        (*before[: op.states], *step.given.others),
+        [*(s.shape for s in before[: op.states]), (op.count, *whole[1:])],
     )
     first = reshape(step.packed(list(before)), (1, *whole[1:]))
     before_all = index(packed, slice(1, None) if op.backwards else slice(0, -1))
@@ -178,9 +180,7 @@ def scan(body: ScanBody, inputs: tuple[Term, ...], shapes: list[tuple[int, ...]]
     """Return the outputs of a loop over the first axis: the last states, and what each step makes."""
     trace = inputs[0].trace
     made = trace.make("Scan", inputs, shapes[0], body.outputs[0].dtype, body=body)
-    rest = (
-        trace.make("output", (made,), shape, body.outputs[i].dtype, i=i) for i, shape in enumerate(shapes[1:], 1)
-    )
+    rest = (trace.make("output", (made,), shape, body.outputs[i].dtype, i=i) for i, shape in enumerate(shapes[1:], 1))
     return [made, *rest]
 
 

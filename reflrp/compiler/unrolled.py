@@ -60,9 +60,7 @@ class Places:
         found = LABEL.search(name)
         if not found:
             return None
-        return Place(
-            int(found[1]), int(found[2]), name[: found.start()] + name[found.end() :], "", found.span(2)
-        )
+        return Place(int(found[1]), int(found[2]), name[: found.start()] + name[found.end() :], "", found.span(2))
 
 
 def loops(graph: Graph) -> dict[tuple[str, int], Steps]:
@@ -236,7 +234,11 @@ def check_steps(plain: Graph, rules: Mapping[str, Any], found: Graph, alike: Ali
         )
         if op.turns:
             ordered = [{part: n for part, n in step.items() if not _reads(n, op)} for step in ordered]
-            entries = {_spelled(r.value, t, r.down, count): (t, f"entry {i}") for i, r in enumerate(op.reads) for t in range(count)}
+            entries = {
+                _spelled(r.value, t, r.down, count): (t, f"entry {i}")
+                for i, r in enumerate(op.reads)
+                for t in range(count)
+            }
         else:
             entries = {}
         for i, (one, two) in enumerate(pairwise(ordered[1:]), 1):

@@ -34,7 +34,7 @@ class Count:
         return whole(self.plus - self.minus)
 
     def below(self, other: Count, strict: bool) -> bool:
-        """Return whether it is smaller than another in turn 0, or at most as large; raises Undecided where that depends on lengths."""
+        """Return whether it is smaller in turn 0, or at most as large; raises Undecided where that depends on lengths."""
         low, high = whole(self.plus + other.minus), whole(other.plus + self.minus)
         return bool(low < high if strict else low <= high)
 

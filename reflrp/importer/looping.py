@@ -16,30 +16,13 @@ import numpy as np
 from reflrp.arrays.tracing.dims import Dim, is_open, whole
 from reflrp.arrays.tracing.terms import still
 from reflrp.importer.counting import Count, Turns
+from reflrp.importer.entries import Reading, Row, reading
 from reflrp.importer.fillings import filled
-from reflrp.importer.lengths import Shown
 from reflrp.importer.node import Body, OnnxNode
 from reflrp.importer.site import Arg, Ref, Site, Unbuildable, Work
 from reflrp.importer.spread import check_spread
 from reflrp.importer.stepping import PART, stacked_steps
-from reflrp.ir import Op
-from reflrp.ops.pieces import Pieces
 from reflrp.ops.recurrence import Read, Steps
-from reflrp.ops.routing import Reshape, Slice, Transpose
-
-
-@dataclass(frozen=True)
-class Row:
-    """What turn k reads of a value: the entry at start + slope k along an axis, as `value`, by the nodes that `node` begins."""
-
-    value: str
-    source: Ref
-    axis: int
-    at: Count
-    keeps: bool
-    node: tuple[str, str]
-    named: tuple[str, str]
-    down: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +41,8 @@ def concerned(site: Site) -> bool:
     """Return whether a loop reads anything of an open length."""
     reads = (site.work.known.get(name) for name in site.node.reads)
     return any(
-        isinstance(a, Ref | np.ndarray) and (is_open(a.shape if isinstance(a, Ref) else a) or _late(site, a)) for a in reads
+        isinstance(a, Ref | np.ndarray) and (is_open(a.shape if isinstance(a, Ref) else a) or _late(site, a))
+        for a in reads
     )
 
 
@@ -81,7 +65,9 @@ def open_loop(site: Site) -> tuple[Arg, ...] | None:
         return None
     ends = body.outputs[1:]
     rows, counting = _taken(site, turns)
-    carried = {n: a for n, a in zip(body.inputs[2:], states, strict=True) if n not in turns.kept and n not in turns.counters}
+    carried = {
+        n: a for n, a in zip(body.inputs[2:], states, strict=True) if n not in turns.kept and n not in turns.counters
+    }
     wanted = [
         o for i, o in enumerate(ends)
         if i >= len(states) or body.inputs[2 + i] in carried
@@ -150,7 +136,9 @@ def _row(site: Site, turns: Turns, node: OnnxNode) -> Row | None:
         return None
     x, at = turns.known(node.inputs[0]), turns.number(node.inputs[1])
     if not isinstance(x, Ref) or not isinstance(at, Count) or at.slope not in (1, -1) or at.rank not in (0, 1):
-        raise Unbuildable(f"its node {node.name!r} (Gather) reads other entries than one by one of a value from outside")
+        raise Unbuildable(
+            f"its node {node.name!r} (Gather) reads other entries than one by one of a value from outside"
+        )
     axis = site.axis(node.attributes.get("axis", 0), x.ndim)
     prefix = f"{site.node.name}["
     return Row(node.outputs[0], x, axis, at, at.rank == 1, (prefix, f"]/{node.name}"), (prefix, f"]/{node.outputs[0]}"))
@@ -171,7 +159,7 @@ def _repeated(site: Site, loop: Repeated) -> list[Ref]:
     if site.work.prefix:
         raise Unbuildable("it makes an open number of turns within another loop, branch or function")
     begin = {name: _initial(site, value) for name, value in loop.states.items()}
-    read = [_reading(site, row, loop.count, i) for i, row in enumerate(loop.rows)]
+    read = [reading(site, row, loop.count, i) for i, row in enumerate(loop.rows)]
     values = [row.value for row in loop.rows]
     inner, one = _turn(site, loop, 0, {**begin, **dict(zip(values, (r.first for r in read), strict=True))})
     spread = {n: tuple(i for i, d in enumerate(v.shape) if isinstance(d, Dim)) for n, v in loop.states.items()
@@ -193,61 +181,6 @@ def _initial(site: Site, value: Arg) -> Arg:
         return value
     number = filled(site, value.name)
     return value if number is None else np.full(still(value.shape), number, value.value.dtype)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What the first turn reads, the second, and all from the second on, with one more; and how the latter are laid out."""
-
-    row: Row
-    first: Ref
-    second: Ref
-    others: Ref
-
-
-def _put(site: Site, op: Op, x: Ref, part: str) -> Ref:
-    """Add a node that moves entries, of a value with relevance or without."""
-    if x.value.active:
-        return site.emit(op, x, part=part)
-    made = site.work.plumbing(site.node, 0, (x,), op, Shown(op.shape(x.shape), x.value.dtype), part)
-    if x.name in site.work.late:
-        site.work.late.add(made.name)
-    return made
-
-
-def _reading(site: Site, row: Row, count: int, i: int) -> Reading:
-    """Put the entries that the turns read in their order, along the first axis, and the last one once more."""
-    x, axis, n, part = row.source, row.axis, row.source.shape[row.axis], f"{PART}.row{i}"
-    if axis:
-        order = (axis, *(k for k in range(x.ndim) if k != axis))
-        x = _put(site, Transpose(order), x, f"{part}.turned")
-    start, stop = row.at.start, whole(count + row.at.start)
-    key = slice(start, stop)
-    if row.at.slope < 0:
-        low = whole(row.at.start + 1 - count)
-        start, stop, key = low, whole(row.at.start + 1), slice(low, whole(row.at.start + 1))
-    if not isinstance(start, Dim) and start < 0:
-        raise Unbuildable(f"it reads entry {start} of {row.source.name!r}")
-    if stop != n and not stop <= n:
-        raise Unbuildable(f"it reads {stop} entries of {row.source.name!r}, which has {n}")
-    rest = (slice(None),) * (x.ndim - 1)
-    if start != 0 or stop != n:
-        x = _put(site, Slice(x.shape, (key, *rest)), x, f"{part}.taken")
-    if row.at.slope < 0:
-        x = _put(site, Slice(x.shape, (slice(None, None, -1), *rest)), x, f"{part}.flipped")
-    shape = (*x.shape[1 : axis + 1], *((1,) if row.keeps else ()), *x.shape[axis + 1 :])
-    if row.keeps:
-        x = _put(site, Reshape(x.shape, (x.shape[0], *shape)), x, f"{part}.entries")
-    everything = slice(None)
-    longer = _put(site, Pieces(x.shape, ((everything, slice(-1, None)), *((),) * (x.ndim - 1))), x, f"{part}.longer")
-    rest = (everything,) * (x.ndim - 1)
-    rows = [
-        _put(site, Reshape((1, *shape), shape), _put(site, Slice(longer.shape, (slice(k, k + 1), *rest)), longer, f"{part}.{k}"),
-             f"{part}.{k}.read")
-        for k in range(2)
-    ]  # fmt: skip
-    others = _put(site, Slice(longer.shape, (slice(1, None), *rest)), longer, f"{part}.others")
-    return Reading(row, *rows, others)
 
 
 def _alike(one: list[Arg], two: list[Arg], states: int, read: list[Reading]) -> list[tuple[Ref, Ref]]:

@@ -15,7 +15,22 @@ from reflrp.importer.node import OnnxNode
 from reflrp.importer.site import Arg, Unbuildable
 
 ENTRYWISE = frozenset(
-    [*JOINT, "Abs", "Cast", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Neg"]
+    [
+        *JOINT,
+        "Abs",
+        "Cast",
+        "Clip",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "LeakyRelu",
+        "Log",
+        "Neg",
+    ]
     + ["Not", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu"]
 )
 """Operators that work entry by entry."""
@@ -33,16 +48,19 @@ def check_spread(nodes: Iterable[OnnxNode], spread: Mapping[str, tuple[int, ...]
         read = [i for i in node.reads if i in wide]
         if not read:
             continue
-        axes = {wide[i] for i in read}
-        ranks = {getattr(known[i], "ndim", None) for i in read}
-        if len(axes) > 1 or len(ranks) > 1 or not _along_others(node, axes.copy().pop(), ranks.pop(), wide, known):
+        kinds = {(wide[i], getattr(known[i], "ndim", None)) for i in read}
+        axes, rank = kinds.pop()
+        if kinds or not _along_others(node, axes, rank, wide, known):
             raise Unbuildable(
-                f"its node {node.name!r} ({node.op_type}) works on a state that is filled with one number, for an open number of samples"
+                f"its node {node.name!r} ({node.op_type}) works on a state that is filled with one number, "
+                "for an open number of samples"
             )
-        wide.update({o: axes.copy().pop() for o in node.outputs if isinstance(known.get(o), np.ndarray)})
+        wide.update({o: axes for o in node.outputs if isinstance(known.get(o), np.ndarray)})
 
 
-def _along_others(node: OnnxNode, axes: tuple[int, ...], rank: Any, wide: Mapping[str, Any], known: Mapping[str, Arg]) -> bool:
+def _along_others(
+    node: OnnxNode, axes: tuple[int, ...], rank: Any, wide: Mapping[str, Any], known: Mapping[str, Arg]
+) -> bool:
     """Return whether a node works along other axes than these."""
     if node.domain != "" or node.bodies or rank is None:
         return False
@@ -60,9 +78,10 @@ def _along_others(node: OnnxNode, axes: tuple[int, ...], rank: Any, wide: Mappin
 def _sliced(node: OnnxNode, axes: tuple[int, ...], rank: int, known: Mapping[str, Arg]) -> bool:
     """Return whether a Slice takes all of these axes."""
     given = [known[i] if i else None for i in node.inputs[1:]]
-    if not all(a is None or (isinstance(a, np.ndarray) and a.dtype.kind == "i") for a in given):
+    arrays = [a for a in given if isinstance(a, np.ndarray) and a.dtype.kind == "i"]
+    if len(arrays) < sum(a is not None for a in given):
         return False
-    numbers = [None if a is None else np.ravel(a).tolist() for a in (*given, None, None)][:4]
+    numbers = [np.ravel(a).tolist() if isinstance(a, np.ndarray) else None for a in (*given, None, None)][:4]
     starts, ends = numbers[0] or [], numbers[1] or []
     along, steps = numbers[2] or list(range(len(starts))), numbers[3] or [1] * len(starts)
     spans = zip(starts, ends, along, steps, strict=False)

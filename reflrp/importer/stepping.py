@@ -7,15 +7,12 @@ There is one step more than there are entries, so that even one entry leaves a s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from reflrp.importer.cells import Cell, State
 from reflrp.importer.site import Ref, Site, Unbuildable
 from reflrp.ops.pieces import Pieces
 from reflrp.ops.recurrence import Steps
-from reflrp.ops.routing import Concat, Plumbing, Reshape, Slice, Transpose
+from reflrp.ops.routing import Concat, Reshape, Slice, Transpose
 
 PART = "open"
 """What the parts of a node are called that no node with a known number of steps has."""

@@ -149,7 +149,7 @@ def scan(site: Site) -> Any:
     (length,), results = lengths, len(body.outputs) - states
     turned, out_axes = _each(site, "scan_output_directions", results), _each(site, "scan_output_axes", results)
     if isinstance(length, Dim):
-        return _open_scan(site, length, state, list(zip(sequences, axes, back, strict=True)), turned, out_axes)
+        return _open_scan(site, length, [*state], list(zip(sequences, axes, back, strict=True)), turned, out_axes)
     scans: list[list[Arg]] = [[] for _ in range(results)]
     starts = list[int]()
     for step in range(length):
@@ -172,7 +172,9 @@ def _open_scan(
 ) -> Any:
     """A loop over the entries of an axis of an open length."""
     if any(turned) or any(axes):
-        raise Unbuildable("it stacks its outputs up backwards, or on another axis than the first, for an open number of turns")
+        raise Unbuildable(
+            "it stacks its outputs up backwards, or on another axis than the first, for an open number of turns"
+        )
     body, read = site.node.bodies["body"], list[tuple[str, Ref, int, bool]]()
     for name, (x, axis, back) in zip(body.inputs[len(states) :], rows, strict=True):
         if not isinstance(x, Ref):
