@@ -24,7 +24,7 @@ Build = Callable[[dict[str, Shape]], Graph]
 """Returns the graph at shapes, after all passes."""
 
 FEW = (3, 2, 1)
-"""How large the symbols of lengths are; in three turns each layer of a turn has acted again, so that these must be as all longer."""
+"""How large the symbols of lengths are; in three turns each layer has acted again, so that these must be as all longer."""
 
 
 def check_turns(build: Build, shapes: Callable[[int], dict[str, Shape]], graph: Graph, composite: Composite) -> None:

@@ -1,8 +1,7 @@
 """Recurrent nodes of an open number of steps: that the graph of an example does in each step what it does in the second.
 
-The open graph has the first step of a direction, the second beside it, and one node `Steps` that repeats this one. Here the
-steps of the plain graph are compared with one another, node by node and rule by rule, and what the open graph has in another
-way is left out.
+The open graph has the first step of a direction, the second beside it, and one node `Steps` that repeats this one. Here the steps
+of the plain graph are compared with one another, node by node, rule by rule; what the open graph has in another way is left out.
 """
 
 from __future__ import annotations
@@ -109,13 +108,14 @@ def first_two(plain: Graph, found: Graph) -> tuple[Graph, Callable[[str], str]]:
     places = Places.of(found)
     counts = {key: _count(plain, places, *key) for key in made}
     owners = _owners(plain)
-    known = {name: new for key, op in made.items() for name, new in _named_apart(op, counts[key], found).items()}
+    pairs = [_named_apart(op, counts[key], found) for key, op in made.items()]
+    read, last = ({name: new for pair in pairs for name, new in pair[k].items()} for k in range(2))
 
     def renamed(name: str) -> str:
         where = places(name)
         key = next((k for k in made if where and k[1] == where.direction and owners.get(name) == k[0]), None)
-        if name in known or key is None or where is None or where.loop:
-            return known.get(name, name)
+        if key is None or where is None or where.loop:
+            return name
         step = where.step - counts[key] * made[key].backwards
         if step == _kept(made[key])[1] and _read(name, where):
             return made[key].sources[0]
@@ -125,7 +125,10 @@ def first_two(plain: Graph, found: Graph) -> tuple[Graph, Callable[[str], str]]:
     nodes = []
     for node in plain.nodes:
         if not _of(node, names) or _stays(node, made, counts, places):
-            inputs = tuple(map(renamed, node.inputs))
+            where = places(node.name)
+            own = f"{where.loop}[" if where and where.loop else "\n"
+            apart = {i: read.get(i) if i.startswith(own) or i in read else last.get(i) for i in node.inputs}
+            inputs = tuple(apart[i] or renamed(i) for i in node.inputs)
             nodes.append(replace(node, name=renamed(node.name), inputs=inputs, output=renamed(node.output)))
     values = {renamed(name): value for name, value in plain.values.items()}
     return replace(plain, nodes=tuple(nodes), values=values), renamed
@@ -133,40 +136,40 @@ def first_two(plain: Graph, found: Graph) -> tuple[Graph, Callable[[str], str]]:
 
 def with_third(graph: Graph) -> Graph:
     """Return an open graph with a third turn of each Loop and Scan, for who asks what is done again in later ones."""
-    places = Places.of(graph)
     nodes, values = list[Node](), dict(graph.values)
     for node in graph.nodes:
         if isinstance(node.op, Steps) and node.op.turns:
-            more = _third(node.op, graph, places)
-            values.update({n.output: graph.values[n.output.replace("[2]/", "[1]/", 1)] for n in more})
-            nodes.extend(more)
+            more = _third(node.op, graph)
+            values.update({n.output: graph.values[name] for name, n in more.items()})
+            nodes.extend(more.values())
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes), values=values)
 
 
-def _third(op: Steps, graph: Graph, places: Places) -> list[Node]:
-    """Return the nodes of the second turn once more, from the states that it ends in."""
+def _third(op: Steps, graph: Graph) -> dict[str, Node]:
+    """Return the nodes of the second turn once more, from the states that it ends in, by what these make there."""
     turns = f"{op.onnx}[1]/", f"{op.onnx}[2]/"
     second = [n for n in graph.nodes if n.name.startswith(turns[0]) and n.output.startswith(turns[0])]
-    states = zip(op.before[: op.states], op.after, strict=False)
-    known = {graph.resolve(a): graph.resolve(b) for a, b in states}
+    known = {graph.resolve(a): graph.resolve(b) for a, b in zip(op.before[: op.states], op.after, strict=False)}
     renamed = {n.output: turns[1] + n.output.removeprefix(turns[0]) for n in second}
-    return [
-        replace(
-            n, name=turns[1] + n.name.removeprefix(turns[0]), inputs=tuple(renamed.get(i, known.get(i, i)) for i in n.inputs),
+    return {
+        n.output: replace(
+            n,
+            name=turns[1] + n.name.removeprefix(turns[0]),
+            inputs=tuple(renamed.get(i, known.get(i, i)) for i in n.inputs),
             output=renamed[n.output],
         )
         for n in second
-    ]  # fmt: skip
+    }
 
 
-def _named_apart(op: Steps, count: int, found: Graph) -> dict[str, str]:
-    """Return how the open graph calls what a turn of a loop reads of its own, and the states after the last turn."""
-    pairs = {_spelled(r.value, k, r.down, count): n for r, s in zip(op.reads, op.sources, strict=False)
-             for k, n in enumerate((r.first, found.resolve(s)))}  # fmt: skip
+def _named_apart(op: Steps, count: int, found: Graph) -> tuple[dict[str, str], dict[str, str]]:
+    """Return how the open graph calls what a turn of a loop reads of its own, and the last states, as all others read them."""
+    firsts = [(r, k, n) for r, s in zip(op.reads, op.sources, strict=False) for k, n in enumerate((r.first, s))]
+    read = {_spelled(r.value, k, r.down, count): found.resolve(n) for r, k, n in firsts}
     turn, last = f"{op.onnx}[1]/", f"{op.onnx}[{count - 1}]/"
     ends = (found.resolve(name).removeprefix(turn) for name in op.after)
-    return pairs | {f"{last}{part}": name for part, name in zip(ends, op.last, strict=False)}
+    return read, {f"{last}{part}": found.resolve(name) for part, name in zip(ends, op.last, strict=False)}
 
 
 def _spelled(name: tuple[str, str], step: int, down: bool, count: int) -> str:
