@@ -158,6 +158,37 @@ def test_scan(back):
             agrees(run(g, drawn(n, t)), proto, drawn(n, t), preset)
 
 
+BEGINS = "sh = Shape(x) t1 = Slice(sh, zero, one) t = Squeeze(t1, zero)"
+OTHERS = {
+    "no samples": (
+        f"""{BEGINS} h, all = Loop (t, yes, g) <body = turn (int64 k, bool go, float[5] s) => (bool on, float[5] r, float[5] out) {{
+            xi = Gather(x, k) {CELL} on = Identity(go) out = Identity(r) }}> l = Gather(all, last) m = Unsqueeze(l, zero)
+            y = MatMul(m, v)""", "float[T,4] x", lambda n, t: {"x": models.draw(t, 4)},
+    ),
+    "a state to start from": (
+        f"""xt = Transpose <perm = [1, 0, 2]>(x) {BEGINS.replace("Shape(x)", "Shape(xt)")}
+            h, all = Loop (t, yes, h0) <body = turn {PLAIN} {{
+            {BY_COUNT} }}> m = ReduceSum <keepdims = 0>(all, zero) y = MatMul(m, v)""", "float[N,T,4] x, float[N,5] h0",
+        lambda n, t: {**drawn(n, t), "h0": models.draw(n, 5, seed=3)},
+    ),
+    "two sources along the second axis": (
+        f"""{SHAPES} z = Relu(x) h, o = Scan (h0, x, z) <num_scan_inputs = 2, scan_input_axes = [1, 1],
+            scan_input_directions = [0, 1], body = turn (float[M,5] s, float[M,4] xi, float[M,4] zi) => (float[M,5] r, float[M,5] p) {{
+            q = Add(xi, zi) a = MatMul(q, w) b = MatMul(s, u) c = Add(a, b) r = Tanh(c) p = Sigmoid(r) }}>
+            m = ReduceMean <axes = [0], keepdims = 0>(o) e = Add(m, h) y = MatMul(e, v)""", "float[N,T,4] x", drawn,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_loops(case):
+    body, port, feeds = OTHERS[case]
+    proto = models.model(body, port, more=ids(2), g=np.zeros(5, np.float32), **WEIGHTS)
+    g = reflrp.compile(proto, "epsilon")
+    for n, t in SIZES[:4]:
+        agrees(run(g, feeds(n, t)), proto, feeds(n, t), "epsilon")
+
+
 REFUSED = {
     "reads the number of the turn": f"xi = Gather(xt, i) kf = Cast <to = 1>(k) "
     f"{CELL.replace('r = Tanh(d)', 'e = Add(d, kf) r = Tanh(e)')}"

@@ -104,7 +104,8 @@ def _compiled(
     said = lengths.limits(name) if isinstance(lengths, Opened) else ", ".join(equal(lengths, name))
     if said:
         source.proto.metadata_props.add(key="reflrp.lengths", value=said)
-    order = order if order.turned is not None or is_open else replace(order, turned=batch.turned())
+    if order.turned is None and (not is_open or (isinstance(lengths, Opened) and not batch.turned())):
+        order = replace(order, turned=batch.turned())  # the first axis may be that of the time, whose entries meet
     with at_most(trace.most):
         return _traced(source, program, trace, named, order, explainer)
 
