@@ -173,7 +173,8 @@ OTHERS = {
     ),
     "two sources along the second axis": (
         f"""{SHAPES} z = Relu(x) h, o = Scan (h0, x, z) <num_scan_inputs = 2, scan_input_axes = [1, 1],
-            scan_input_directions = [0, 1], body = turn (float[M,5] s, float[M,4] xi, float[M,4] zi) => (float[M,5] r, float[M,5] p) {{
+            scan_input_directions = [0, 1],
+            body = turn (float[M,5] s, float[M,4] xi, float[M,4] zi) => (float[M,5] r, float[M,5] p) {{
             q = Add(xi, zi) a = MatMul(q, w) b = MatMul(s, u) c = Add(a, b) r = Tanh(c) p = Sigmoid(r) }}>
             m = ReduceMean <axes = [0], keepdims = 0>(o) e = Add(m, h) y = MatMul(e, v)""", "float[N,T,4] x", drawn,
     ),
