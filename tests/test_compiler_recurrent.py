@@ -67,6 +67,13 @@ def test_one_file_for_any_number_of_steps(op, turn):
             agrees(run(g, drawn(t, n)), proto, drawn(t, n), preset)
 
 
+def test_samples_that_come_first_only_behind():
+    """The input has the time first, the output its samples, each of which has its own target in `explain`."""
+    proto = net("RNN", tail="f = Squeeze(s, one) t = Transpose <perm = [1, 0, 2]>(f) y = MatMul(t, v)")
+    with pytest.raises(reflrp.InputError, match="on another axis than the first"):
+        reflrp.compile(proto, "epsilon")
+
+
 def test_gates_of_all_kinds():
     lstm = models.model(
         """s, h, c = LSTM <hidden_size = 5, clip = 0.5, input_forget = 1>(x, w, r, b, , , , p) f = Squeeze(s, one)

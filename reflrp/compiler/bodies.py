@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from onnx import GraphProto, helper
+from onnx import GraphProto, ValueInfoProto, helper
 
 from reflrp.arrays.tracing.terms import Shape, Term
 from reflrp.compiler.emit import Writer
@@ -69,12 +69,15 @@ def _loop(writer: Writer, body: ScanBody) -> dict[str, Any]:
     for i, term in enumerate(body.outputs):
         made.append(f"{name}/output/{i}")
         inner.graph.node.append(helper.make_node("Identity", [inner.write(term)], [made[-1]], made[-1]))
-    kind = helper.np_dtype_to_tensor_dtype(writer.trace.real)
     inner.graph.name = name
-    inner.graph.input.extend(helper.make_tensor_value_info(n, kind, None) for n in names)
-    inner.graph.output.extend(helper.make_tensor_value_info(n, kind, None) for n in made)
+    inner.graph.input.extend(_port(n, term) for n, term in zip(names, body.leaves, strict=True))
+    inner.graph.output.extend(_port(n, term) for n, term in zip(made, body.outputs, strict=True))
     count, turn = len(body.leaves) - body.states, int(body.backwards)
     return {
         "body": inner.graph, "num_scan_inputs": count, "scan_input_directions": [turn] * count,
         "scan_output_directions": [turn] * (len(body.outputs) - body.states),
     }  # fmt: skip
+
+
+def _port(name: str, term: Term) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(term.dtype), None)

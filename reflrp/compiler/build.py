@@ -20,6 +20,7 @@ from reflrp.batches import Batch
 from reflrp.compiler.accounts import accounts
 from reflrp.compiler.bodies import LoopWriter
 from reflrp.compiler.emit import Writer
+from reflrp.compiler.firstturns import check_turns
 from reflrp.compiler.marks import marks_of
 from reflrp.compiler.opening import Marks, OneBatch, Opened, beyond_batch, equal, leading, opened
 from reflrp.compiler.orders import Compiled, Order
@@ -74,11 +75,12 @@ def _opened(source: Given, marks: Marks, shapes: Any, order: Order, settings: di
         check_entries(found.values[found.resolve(found.outputs[0])].shape, order.target)
         return found
 
-    found = opened(source.model.source, marks, passes, passing.composite)
+    found = opened(source.model.source, marks, passes, passing.composite, check_turns)
     batch = leading(found)
     if not batch:
         return found
-    return opened(source.model.source, marks_of(source.model, shapes, batch), passes, passing.composite)
+    again = marks_of(source.model, shapes, batch)
+    return opened(source.model.source, again, passes, passing.composite, check_turns)
 
 
 def _compiled(
@@ -102,7 +104,8 @@ def _compiled(
     said = lengths.limits(name) if isinstance(lengths, Opened) else ", ".join(equal(lengths, name))
     if said:
         source.proto.metadata_props.add(key="reflrp.lengths", value=said)
-    order = order if order.turned is not None or is_open else replace(order, turned=batch.turned())
+    if order.turned is None and (not is_open or (isinstance(lengths, Opened) and not batch.turned())):
+        order = replace(order, turned=batch.turned())  # the first axis may be that of the time, whose entries meet
     with at_most(trace.most):
         return _traced(source, program, trace, named, order, explainer)
 
@@ -137,8 +140,8 @@ def _traced(
 
 
 def recurrent(proto: ModelProto) -> bool:
-    """Return whether a model has recurrent nodes."""
-    return any(node.op_type in ("LSTM", "GRU", "RNN") for node in proto.graph.node)
+    """Return whether a model has recurrent nodes, or loops."""
+    return any(node.op_type in ("GRU", "LSTM", "Loop", "RNN", "Scan") for node in proto.graph.node)
 
 
 def _dtypes(source: Given) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from reflrp.compiler.unrolled import LABEL, loops, place
+from reflrp.compiler.unrolled import Places, loops
 from reflrp.composites import Composite
 from reflrp.composites.matchers import depth
 from reflrp.errors import InputError
@@ -23,12 +23,13 @@ def check_matchers(composite: Composite, plain: Graph, found: Graph) -> None:
     """Raise InputError where a composite counts steps, tells them apart by their names, or asks what is not known to do neither."""
     if not loops(found):
         return
-    parts = {(n.name, n.output) for n in plain.nodes if place(n.name)}
-    spots = {_spot(text) for pair in parts for text in pair if place(text)}
+    places = Places.of(found)
+    parts = {(n.name, n.output) for n in plain.nodes if places(n.name)}
+    spots = {_spot(text, places) for pair in parts for text in pair if places(text)}
     if not _own(type(composite).assign):
         raise InputError(_unproven(f"the way in which {type(composite).__name__} assigns rules"))
     for matcher in (inner for outer, _ in composite.pairs for inner in _matchers(outer)):
-        if isinstance(matcher, COUNTED) or _picks(matcher, spots):
+        if isinstance(matcher, COUNTED) or _picks(matcher, spots, places):
             raise InputError(
                 f"{matcher!r} tells the steps of a recurrent node apart, whose number is left open; fix it: shapes={{...}}"
             )
@@ -57,9 +58,9 @@ def _unproven(what: str) -> str:
     )
 
 
-def _picks(matcher: Any, spots: Iterable[tuple[str, str]]) -> bool:
+def _picks(matcher: Any, spots: Iterable[tuple[str, str]], places: Places) -> bool:
     """Return whether a matcher names some steps only."""
-    if any(place(one) for one in getattr(matcher, "names", ()) if isinstance(one, str)):
+    if any(places(one) for one in getattr(matcher, "names", ()) if isinstance(one, str)):
         return True
     pattern = getattr(matcher, "pattern", "")
     return bool(re.search(r"\.t\d", pattern)) or any(len(_answers(pattern, *spot)) > 1 for spot in spots if pattern)
@@ -76,11 +77,11 @@ def _matchers(outer: Any) -> Iterator[Any]:
                 yield type(one).fits
 
 
-def _spot(text: str) -> tuple[str, str]:
+def _spot(text: str, places: Places) -> tuple[str, str]:
     """Return what stands before and behind the number of a step."""
-    where = LABEL.search(text)
+    where = places(text)
     assert where is not None
-    return text[: where.start(2)], text[where.end(2) :]
+    return text[: where.span[0]], text[where.span[1] :]
 
 
 def _answers(pattern: str, before: str, behind: str) -> set[bool]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from reflrp.arrays.tracing.dims import BATCH, Divided, Joined, TooLong, TooShort, Undivided, length, symbols_of
@@ -100,7 +101,13 @@ def shapes_of(
     }
 
 
-def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composite: Composite) -> Opened:
+Check = Callable[[Callable[[dict[str, Shape]], Graph], Callable[[int], dict[str, Shape]], Graph, Composite], None]
+"""A check of the shortest lengths (`firstturns.check_turns`)."""
+
+
+def opened(
+    source: Any, marks: Marks, passes: Callable[[Graph], Graph], composite: Composite, check_turns: Check
+) -> Opened:
     """Return the graph of a source with open lengths, after the passes of a composite.
 
     Raises InputError where it has none, and OneBatch where the batch size is all that is open.
@@ -112,6 +119,8 @@ def opened(source: Any, marks: Marks, passes: Callable[[Graph], Graph], composit
                 graph = passes(built(source, shapes_of(marks, plus, most, times, 5, 2)))
                 check_rules(composite, graph)
                 check_biases(graph)
+                shapes = partial(shapes_of, marks, plus, most, times, step=0)
+                check_turns(lambda s: passes(built(source, s)), shapes, graph, composite)
                 return Opened(graph, marks, plus, most, times, joined)
         except TooShort as error:
             plus[error.symbol] = plus.get(error.symbol, 0) + error.by * times.get(error.symbol, 1)

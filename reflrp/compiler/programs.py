@@ -20,7 +20,7 @@ from reflrp.compiler.observe import confirmed
 from reflrp.compiler.opening import Opened
 from reflrp.compiler.source import Given, opset_of
 from reflrp.compiler.tracing import Tracer, tracer
-from reflrp.compiler.unrolled import check_steps, first_two, loops
+from reflrp.compiler.unrolled import check_steps, first_two, loops, with_third
 from reflrp.compiler.values import shared, strayed
 from reflrp.engine import Program, prepare
 from reflrp.engine.witness import compare
@@ -123,7 +123,7 @@ def with_lengths(
 def _same_rules(explainer: Explainer, graph: Graph, plain: Program) -> dict[str, Rule]:
     """Return the rules by the open graph's names; refuse those that are others for other lengths."""
     two, renamed = first_two(plain.graph, graph)
-    rules, kept = explainer.composite.assign(as_plain(graph, two)), {n.name for n in two.nodes}
+    rules, kept = explainer.composite.assign(with_third(as_plain(graph, two))), {n.name for n in two.nodes}
     given = {renamed(name): rule for name, rule in explainer.composite.assign(plain.graph).items()}
     wrong = next((name for name, rule in given.items() if name in kept and rules.get(name) != rule), None)
     if wrong is not None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from reflrp.arrays import ZERO, Array
+from reflrp.arrays import ZERO, Array, is_symbolic
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.moves import concat, expand, index, reshape
 from reflrp.arrays.tracing.terms import Term, Trace
 from reflrp.errors import InputError
-from reflrp.ir import Graph, Node
+from reflrp.ir import Graph, Node, Shape
 from reflrp.ops.recurrence import Steps
 
 
@@ -50,113 +50,193 @@ class ScanBody:
 
 
 def step_of(program: Any, op: Steps) -> Any:
-    """Return the program of the second step alone."""
+    """Return the program of the second step alone: its inputs are its sources, the states that it starts from, and what is kept."""
     graph: Graph = program.graph
-    outputs, inputs = tuple(map(graph.resolve, op.after)), {graph.resolve(n) for n in (op.source, *op.before)}
-    wanted, nodes = set(outputs), list[Node]()
+    sources, before, after, kept = (tuple(map(graph.resolve, n)) for n in _names(op))
+    inputs = (*sources, *before, *kept)
+    wanted, nodes = set(after), list[Node]()
     for node in reversed(graph.nodes):
         if node.output in wanted and node.output not in inputs:
             nodes.insert(0, node)
             wanted.update(node.inputs)
     made = {n.output for n in nodes}
-    outside = sorted(i for n in nodes for i in n.inputs if i not in made | inputs)
-    if outside or not wanted >= inputs:
+    wrong = sorted({i for n in nodes for i in n.inputs if i not in made and i not in inputs})
+    if wrong or len({*inputs}) < len(inputs):
         raise InputError(
-            f"node {op.onnx!r} cannot be compiled for any number of steps: a step of it reads {outside or 'no state'}"
+            f"node {op.onnx!r} cannot be compiled for any number of steps: a step of it reads {wrong or inputs}"
         )
-    ordered = tuple(graph.resolve(n) for n in (op.source, *op.before))
-    return replace(program, graph=replace(graph, nodes=tuple(nodes), inputs=ordered, outputs=outputs))
+    return replace(program, graph=replace(graph, nodes=tuple(nodes), inputs=inputs, outputs=after))
 
 
-def _leaves(program: Stepper, step: Stepper, op: Steps, trace: Trace) -> dict[str, Any]:
-    """Return what a step reads, as values of the loop's body."""
-    found = {}
-    for i, name in enumerate(step.graph.inputs):
-        value = program.graph.values[name]
-        found[name] = xp.argument(
-            trace, f"reflrp/step/{op.onnx}/{op.direction}/{i}", value.shape, program.real, nonneg=value.nonneg
-        )
-    return found
+def _names(op: Steps) -> tuple[tuple[str, ...], ...]:
+    return op.sources, op.before[: op.states], op.after, op.kept
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a node of repeated steps reads: the entries of each source from the second on, what both steps end in, what is kept."""
+
+    others: tuple[Term, ...]
+    before: tuple[Term, ...]
+    kept: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, op: Steps, xs: list[Any], trace: Trace) -> Given:
+        """Return it, in the order of the node's inputs."""
+        n, m = len(op.sources), len(op.sources) + len(op.before)
+        others, before = (tuple(term_of(x, trace) for x in part) for part in (xs[:n], xs[n:m]))
+        return cls(others, before, tuple(xs[m + len(op.after) :]))
+
+
+@dataclass(frozen=True)
+class Second:
+    """The second step, as the body of a loop reads it."""
+
+    program: Any
+    op: Steps
+    trace: Trace
+    given: Given
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of what it reads of its own."""
+        found: tuple[str, ...] = self.program.graph.inputs[: len(self.op.sources)]
+        return found
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The names of the states that it starts from."""
+        n = len(self.op.sources)
+        found: tuple[str, ...] = self.program.graph.inputs[n : n + self.op.states]
+        return found
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The names of the values from outside that all steps read."""
+        found: tuple[str, ...] = self.program.graph.inputs[len(self.op.sources) + self.op.states :]
+        return found
+
+    def leaf(self, prefix: str, what: Any, like: Term, shape: Shape, nonneg: bool = False) -> Any:
+        """Return what the body of a loop reads, as an array."""
+        name = f"reflrp/{prefix}/{self.op.onnx}/{self.op.direction}/{what}"
+        return xp.argument(self.trace, name, shape, like.dtype, nonneg=nonneg)
+
+    def read(self, prefix: str) -> list[Any]:
+        """Return the entries that a step reads."""
+        values = self.program.graph.values
+        pairs = enumerate(zip(self.sources, self.given.others, strict=True))
+        return [self.leaf(prefix, f"x{i}", t, t.shape[1:], values[name].nonneg) for i, (name, t) in pairs]
+
+    def run(self, sources: list[Any], states: list[Any]) -> dict[str, Any]:
+        """Return all values of a step."""
+        names = (*self.sources, *self.states, *self.kept)
+        found = dict(zip(names, (*sources, *states, *self.given.kept), strict=True))
+        for node in self.program.graph.nodes:
+            found[node.output] = self.program.replayed(node, found)
+        return found
+
+    def packed(self, terms: list[Term]) -> Term:
+        """Return what a step ends in side by side, (*lead, width)."""
+        shapes = zip(terms, self.op.shapes, self.op.spans, strict=True)
+        return concat([reshape(expand(t, s), (*self.op.lead, span.stop - span.start)) for t, s, span in shapes], -1)
+
+    def parts(self, packed: Term) -> list[Any]:
+        """Return what lies side by side, each value in its own shape."""
+        lead = (slice(None),) * len(self.op.lead)
+        found = (index(packed, (*lead, span)) for span in self.op.spans)
+        return [array(reshape(t, s)) for t, s in zip(found, self.op.shapes, strict=True)]
+
+
+def _second(program: Stepper, op: Steps, xs: list[Any]) -> Second:
+    trace = next(x.term.trace for x in xs if is_symbolic(x))
+    return Second(step_of(program, op), op, trace, Given.of(op, xs, trace))
 
 
 def forward(program: Stepper, node: Node, xs: list[Any]) -> Array:
-    """Return the states after each step."""
-    op, trace = node.op, xs[0].term.trace
+    """Return what each step ends in."""
+    op = node.op
     assert isinstance(op, Steps)
-    step = step_of(program, op)
-    leaves = _leaves(program, step, op, trace)
-    values = run(step, leaves)
-    new = [term_of(values[name], trace) for name in step.graph.outputs]
-    source, *before = (leaves[name].term for name in step.graph.inputs)
-    body = ScanBody((*before, source), (*new, concat(new, 1)), len(new), op.backwards)
-    others, *states = (term_of(x, trace) for x in xs[: 1 + len(new)])
-    width = len(new) * op.hidden
-    packed = scan(body, (*states, others), [*(s.shape for s in states), (others.shape[0], states[0].shape[0], width)])[
-        -1
-    ]
-    first = reshape(concat(states, 1), (1, states[0].shape[0], width))
-    known = index(packed, slice(1, None) if op.backwards else slice(0, -1))
-    return array(concat([known, first] if op.backwards else [first, known], 0))
-
-
-def run(step: Stepper, values: dict[str, Any]) -> dict[str, Any]:
-    """Return all values of a step."""
-    found = dict(values)
-    for node in step.graph.nodes:
-        found[node.output] = step.replayed(node, found)
-    return found
+    step = _second(program, op, xs)
+    known, before, trace = program.graph.values, step.given.before, step.trace
+    rows = step.read("step")
+    pairs = enumerate(zip(step.states, before[: op.states], strict=True))
+    states = [step.leaf("step", f"state{k}", t, t.shape, known[name].nonneg) for k, (name, t) in pairs]
+    made = step.run(rows, states)
+    new = [expand(term_of(made[name], trace), s) for name, s in zip(step.program.graph.outputs, op.shapes, strict=True)]
+    leaves = (*(s.term for s in states), *(r.term for r in rows))
+    body = ScanBody(leaves, (*new[: op.states], step.packed(new)), op.states, op.backwards)
+    whole = op.shape()
+    *_, packed = scan(
+        body,
+        (*before[: op.states], *step.given.others),
+        [*(s.shape for s in before[: op.states]), (op.count, *whole[1:])],
+    )
+    first = reshape(step.packed(list(before)), (1, *whole[1:]))
+    before_all = index(packed, slice(1, None) if op.backwards else slice(0, -1))
+    return array(concat([before_all, first] if op.backwards else [first, before_all], 0))
 
 
 def scan(body: ScanBody, inputs: tuple[Term, ...], shapes: list[tuple[int, ...]]) -> list[Term]:
     """Return the outputs of a loop over the first axis: the last states, and what each step makes."""
     trace = inputs[0].trace
-    made = trace.make("Scan", inputs, shapes[0], trace.real, body=body)
-    rest = (trace.make("output", (made,), shape, trace.real, i=i) for i, shape in enumerate(shapes[1:], 1))
+    made = trace.make("Scan", inputs, shapes[0], body.outputs[0].dtype, body=body)
+    rest = (trace.make("output", (made,), shape, body.outputs[i].dtype, i=i) for i, shape in enumerate(shapes[1:], 1))
     return [made, *rest]
 
 
 def backward(program: Stepper, node: Node, xs: list[Any], y: Array, R: Array) -> tuple[Array | None, ...]:
-    """Return the relevance of what the steps read, and of the states that they start from."""
-    op, trace = node.op, xs[0].term.trace
+    """Return the relevance of what the steps read, of what the first one ends in, and of what is kept."""
+    op = node.op
     assert isinstance(op, Steps)
-    step = step_of(program, op)
-    others, *states = (term_of(x, trace) for x in xs[: 1 + len(op.before)])
+    step = _second(program, op, xs)
+    trace, known = step.trace, program.graph.values
     after, whole = term_of(y, trace), expand(term_of(R, trace, trace.real), term_of(y, trace).shape)
     rest, first = (slice(0, -1), slice(-1, None)) if op.backwards else (slice(1, None), slice(0, 1))
     none = trace.make("Zeros", (), (1, *whole.shape[1:]), trace.real, True)
     seeds = concat([none, index(whole, rest)] if op.backwards else [index(whole, rest), none], 0)
-    body = _back_body(program, step, op, trace, states, whole)
-    zeros = [trace.make("Zeros", (), s.shape, trace.real, True) for s in states]
-    shapes = [*(s.shape for s in states), others.shape]
-    *last, source = scan(body, (*zeros, others, after, seeds), shapes)
-    own = reshape(index(whole, first), (states[0].shape[0], whole.shape[2]))
-    given = [array(r) + array(part) for r, part in zip(last, parts(own, op), strict=True)]
-    return (array(source), *given, *(None for _ in op.after))
+    body = _back_body(step, whole)
+    shared = [name for name in step.kept if known[name].active]
+    carried = [*op.shapes[: op.states], *(known[name].shape for name in shared)]
+    zeros = [trace.make("Zeros", (), s, trace.real, True) for s in carried]
+    active = [i for i, name in enumerate(step.sources) if known[name].active]
+    made = scan(
+        body, (*zeros, *step.given.others, after, seeds), [*carried, *(step.given.others[i].shape for i in active)]
+    )
+    own = step.parts(reshape(index(whole, first), whole.shape[1:]))
+    last = [array(r) for r in made[: len(carried)]]
+    given = [r + part for r, part in zip(last[: op.states], own, strict=False)] + own[op.states :]
+    sources = dict(zip(active, made[len(carried) :], strict=True))
+    read = (array(sources[i]) if i in sources else None for i in range(len(step.sources)))
+    kept = dict(zip(shared, last[op.states :], strict=True))
+    return (*read, *given, *(None for _ in op.after), *map(kept.get, step.kept))
 
 
-def parts(packed: Term, op: Steps) -> list[Term]:
-    """Return states that lie side by side."""
-    spans = (slice(k * op.hidden, (k + 1) * op.hidden) for k in range(len(op.after)))
-    return [index(packed, (slice(None), span)) for span in spans]
+def _back_body(step: Second, whole: Term) -> ScanBody:
+    op, trace, known = step.op, step.trace, step.program.graph.values
+    rows = step.read("back")
+    packed, seed = (step.leaf("back", what, whole, whole.shape[1:]) for what in ("states", "seed"))
+    shared = [name for name in step.kept if known[name].active]
+    pairs = enumerate((*op.shapes[: op.states], *(known[name].shape for name in shared)))
+    carried = [step.leaf("back", f"carry{k}", whole, shape) for k, shape in pairs]
+    states = step.parts(packed.term)[: op.states]
+    values, R = step.run(rows, states), dict[str, Any]()
+    for k, (name, own) in enumerate(zip(step.program.graph.outputs, step.parts(seed.term), strict=True)):
+        r = carried[k] + own if k < op.states else own
+        R[name] = R[name] + r if name in R else r
+    found, _ = step.program.backward(values, R, lambda name: False)
+    kept = (found.get(name) for name in shared)
+    summed = [c if r is None or r is ZERO else c + r for c, r in zip(carried[op.states :], kept, strict=True)]
+    active = [name for name in step.sources if known[name].active]
+    made = [
+        *(_full(found.get(name), trace, known[name].shape) for name in step.states),
+        *(expand(term_of(r, trace, trace.real), known[name].shape) for r, name in zip(summed, shared, strict=True)),
+        *(_full(found.get(name), trace, known[name].shape) for name in active),
+    ]
+    leaves = (*(c.term for c in carried), *(r.term for r in rows), packed.term, seed.term)
+    return ScanBody(leaves, tuple(made), len(carried), not op.backwards)
 
 
-def _back_body(program: Stepper, step: Stepper, op: Steps, trace: Trace, states: list[Term], whole: Term) -> ScanBody:
-    source, *before = step.graph.inputs
-    names = f"reflrp/back/{op.onnx}/{op.direction}/"
-    value, shape = program.graph.values[source], (states[0].shape[0], whole.shape[2])
-    x = xp.argument(trace, f"{names}x", value.shape, program.real, nonneg=value.nonneg)
-    packed, seed = (xp.argument(trace, names + what, shape, program.real) for what in ("states", "seed"))
-    carried = [xp.argument(trace, f"{names}carry{k}", s.shape, program.real) for k, s in enumerate(states)]
-    values = run(step, {source: x, **dict(zip(before, map(array, parts(packed.term, op)), strict=True))})
-    given = zip(step.graph.outputs, carried, map(array, parts(seed.term, op)), strict=True)
-    R = {name: carry + own for name, carry, own in given}
-    found, _ = step.backward(values, R, lambda name: False)
-    made = [_full(found.get(name), trace, program.graph.values[name].shape) for name in (*before, source)]
-    leaves = (*(c.term for c in carried), x.term, packed.term, seed.term)
-    return ScanBody(leaves, tuple(made), len(states), not op.backwards)
-
-
-def _full(R: Any, trace: Trace, shape: tuple[int, ...]) -> Term:
+def _full(R: Any, trace: Trace, shape: Shape) -> Term:
     if R is None or R is ZERO:
         return trace.make("Zeros", (), shape, trace.real, True)
     return expand(term_of(R, trace, trace.real), shape)

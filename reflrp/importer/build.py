@@ -40,7 +40,8 @@ def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarr
     waiting: list[Offender] = []
     lost: dict[str, str] = {}
     for node in source.nodes:
-        cause = next((i for i in node.inputs if i and i not in work.known), None)
+        reads = node.reads if node.op_type in ("Loop", "Scan") else node.inputs
+        cause = next((i for i in reads if i and i not in work.known), None)
         if cause is not None:
             lost.update({o: lost.get(cause, cause) for o in node.outputs})
             continue

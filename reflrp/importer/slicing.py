@@ -9,6 +9,7 @@ import numpy as np
 
 from reflrp.arrays.tracing.dims import Dim, is_open
 from reflrp.arrays.tracing.spans import check_multiple, check_room
+from reflrp.importer.fillings import filled
 from reflrp.importer.resampling import RATIO, Resampling
 from reflrp.importer.site import Ref, Site, Unbuildable
 from reflrp.ir import Op
@@ -89,6 +90,19 @@ def regrouped(site: Site, x: Ref) -> Ref:
     if site.attr("mode", "DCR") == "DCR":
         return site.emit(Regrouped(x.shape, (n, k, k, target[1], h, w), (0, 3, 4, 1, 5, 2), target), x)
     return site.emit(Regrouped(x.shape, (n, target[1], k, k, h, w), (0, 1, 4, 2, 5, 3), target), x)
+
+
+def reversed_whole(site: Site, x: Ref) -> Ref:
+    """Return x the other way round along an axis, where a ReverseSequence turns all of its samples as a whole."""
+    axis, lengths = int(site.attr("time_axis", 0)) % x.ndim, site.arg(1)
+    number = filled(site, lengths.name) if isinstance(lengths, Ref) else None
+    if isinstance(lengths, np.ndarray):
+        found = list(dict.fromkeys(lengths.flat))
+        number = found[0] if len(found) == 1 else None
+    if number is None or number != x.shape[axis]:
+        raise Unbuildable(f"it turns a part of the axis of the length {x.shape[axis]}, which is left open")
+    turned = (slice(None, None, -1) if i == axis else slice(None) for i in range(x.ndim))
+    return site.emit(Slice(x.shape, tuple(turned)), x)
 
 
 def tiled(site: Site, x: Ref, repeats: tuple[int, ...]) -> Ref:

@@ -7,15 +7,12 @@ There is one step more than there are entries, so that even one entry leaves a s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from reflrp.importer.cells import Cell, State
 from reflrp.importer.site import Ref, Site, Unbuildable
 from reflrp.ops.pieces import Pieces
 from reflrp.ops.recurrence import Steps
-from reflrp.ops.routing import Concat, Plumbing, Reshape, Slice, Transpose
+from reflrp.ops.routing import Concat, Reshape, Slice, Transpose
 
 PART = "open"
 """What the parts of a node are called that no node with a known number of steps has."""
@@ -31,34 +28,6 @@ class OpenRun:
     read: Ref
     first: State
     second: State
-
-
-def filled(site: Site, name: str) -> Any:
-    """Return the number that a file fills a value of an open shape with, as exporters make states of zeros; None for any other."""
-    node = site.work.makers.get(name)
-    if node is None or not isinstance(node.op, Plumbing):
-        return None
-    made, *given = getattr(node.op.function, "args", (None,))
-    if node.op_type == "ConstantOfShape" and made is not None:
-        return site.work.evaluated(made, np.ones(1, np.int64))[0].item()
-    if node.op_type not in MOVES or not given:
-        return None
-    inputs = iter(node.inputs)
-    parts: list[Any] = given if node.op_type == "Concat" else given[:1]
-    numbers = {_number(site, next(inputs) if part is None else part) for part in parts}
-    return numbers.pop() if len(numbers) == 1 else None
-
-
-def _number(site: Site, part: Any) -> Any:
-    """Return the number that all entries of a part are; None where they differ, or are not known."""
-    if isinstance(part, str):
-        return filled(site, part)
-    numbers = np.unique(part)
-    return numbers.item() if numbers.size == 1 else None
-
-
-MOVES = frozenset(["Cast", "Concat", "Expand", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"])
-"""Operators that leave every entry of their first input what it is, or of all."""
 
 
 def open_steps(site: Site, x: Ref, runs: list[OpenRun], layout: int) -> tuple[Ref | None, ...]:
@@ -99,10 +68,17 @@ def _stepped(site: Site, x: Ref, run: OpenRun) -> Ref:
     rest = (slice(0, -1) if run.backwards else slice(1, None), whole, whole)
     others = site.emit(Slice(run.longer.shape, rest), run.longer, part=_part(run, "x"))
     op = Steps(
-        site.node.name, run.cell.direction, run.read.name, tuple(v.name for v in before), tuple(v.name for v in after),
-        run.cell.hidden, count, run.backwards,
+        site.node.name, run.cell.direction, (run.read.name,), tuple(v.name for v in before), tuple(v.name for v in after),
+        len(before), (), tuple(v.shape for v in before), count, run.backwards,
     )  # fmt: skip
     return site.emit(op, others, *before, *after, part=_part(run, "steps"))
+
+
+def stacked_steps(site: Site, packed: Ref, op: Steps, k: int, part: str, last: bool = False) -> Ref:
+    """Return the k-th value that the steps end in, of the last step, or of all on a new first axis."""
+    key = (slice(-1, None) if last else slice(None), *(slice(None),) * len(op.lead), op.spans[k])
+    y = site.emit(Slice(packed.shape, key), packed, part=f"{PART}.{part}.of")
+    return site.emit(Reshape(y.shape, op.shapes[k] if last else (op.count, *op.shapes[k])), y, part=part)
 
 
 def _sequence(site: Site, run: OpenRun, packed: Ref) -> Ref:

@@ -18,7 +18,7 @@ import numpy as np
 from reflrp.arrays import ZERO, Array, add, inner, is_symbolic, namespace, neg, pos, total, unbroadcast
 from reflrp.arrays.once import once
 from reflrp.arrays.products import matmul
-from reflrp.arrays.tracing.dims import broadcast_shapes
+from reflrp.arrays.tracing.dims import broadcast_shapes, is_open
 from reflrp.ground.caches import Cache
 from reflrp.ir import Op, Shape
 from reflrp.ops.stabilizer import StabilizerLike, shares
@@ -235,8 +235,10 @@ class Diagonal(LinearMap):
         return x * w
 
     def adjoint(self, s: Array, w: Array) -> Array:
-        """Return s * w, summed where `a` was broadcast."""
-        return unbroadcast(s * w, self.source)
+        """Return s * w, summed where `a` was broadcast; ZERO where that is known of an open length."""
+        found = s * w
+        nothing = is_open(self.source) and not is_symbolic(found) and not np.any(found)
+        return ZERO if nothing else unbroadcast(found, self.source)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the broadcast shape."""

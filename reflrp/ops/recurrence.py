@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reflrp.arrays.tracing.dims import total, whole
 from reflrp.ir import Op, Shape
+
+
+@dataclass(frozen=True)
+class Read:
+    """What reads an entry in a graph of a known number of steps: its node is called BEFORE number BEHIND, and its value likewise.
+
+    The number is that of the step or, counted `down`, that of the entry. `first` is what the first step reads in the open graph;
+    `axis` that of the entries.
+    """
+
+    node: tuple[str, str]
+    value: tuple[str, str]
+    first: str
+    down: bool
+    axis: int
 
 
 @dataclass(frozen=True, eq=False)
 class Steps(Op):
-    """The states after each step, side by side and in the order of the entries, (steps, batch, states * hidden).
+    """What each step ends in, side by side and in the order of the entries, (steps, *lead, width).
 
-    Its inputs are what the steps from the second on read, and one more, (steps, batch, in), and the states after the first and the
-    second, of which the latter only say what is repeated. It is no operator of the engine, which knows how many steps there are:
-    compiled graphs run and explain it as a loop over the nodes of the second step (`compiler/recurrent.py`).
+    Its inputs are, for each source, what the steps from the second on read, and one more, (steps, ...); then what the first step
+    ends in, `before`, and what the second does, `after`, of which the latter only says what is repeated; then `kept`. It is no
+    operator of the engine, which knows how many steps there are: compiled graphs run and explain it as a loop over the nodes of
+    the second step (`compiler/recurrent.py`).
 
     Attributes
     ----------
@@ -21,29 +38,63 @@ class Steps(Op):
         The ONNX node.
     direction : int
         Which of its directions this is.
-    source : str
-        The value that the second step reads.
+    sources : tuple of str
+        The values that the second step reads of its own.
     before, after : tuple of str
-        The states that the second step starts from, and those that it ends in.
-    hidden : int
-        How wide a state is.
+        What the first step ends in, and the second: first the states, which the next step starts from.
+    states : int
+        How many of these are states.
+    kept : tuple of str
+        The values from outside that all steps read.
+    shapes : tuple of shapes
+        The shape of each value that a step ends in.
     count : int
         How many steps there are in all.
     backwards : bool
         Whether the last entry comes first.
+    turns : bool
+        Whether the steps are the turns of a Loop or Scan, whose nodes are called `ONNX[t]/part`.
+    reads : tuple of Read
+        How a graph of a known number of steps names what each source stands for; of turns only.
+    last : tuple of str
+        What the states are called after the last step.
 
     """
 
     kind = "routing"
     onnx: str
     direction: int
-    source: str
+    sources: tuple[str, ...]
     before: tuple[str, ...]
     after: tuple[str, ...]
-    hidden: int
+    states: int
+    kept: tuple[str, ...]
+    shapes: tuple[Shape, ...]
     count: int
-    backwards: bool
+    backwards: bool = False
+    turns: bool = False
+    reads: tuple[Read, ...] = ()
+    last: tuple[str, ...] = ()
 
     def shape(self, *shapes: Shape) -> Shape:
-        """Return (steps, batch, states * hidden)."""
-        return self.count, shapes[0][1], len(self.after) * self.hidden
+        """Return (steps, *lead, width)."""
+        return self.count, *self.lead, self.spans[-1].stop
+
+    @property
+    def lead(self) -> Shape:
+        """The first axes that all values of a step have in common; one axis is left to each."""
+        common, *rest = (shape[:-1] for shape in self.shapes)
+        for shape in rest:
+            same = [i for i, (n, m) in enumerate(zip(common, shape, strict=False)) if n != m]
+            common = common[: min(same[0] if same else len(common), len(shape))]
+        return common
+
+    @property
+    def spans(self) -> tuple[slice, ...]:
+        """Where each value lies along the last axis."""
+        found, start = list[slice](), 0
+        for shape in self.shapes:
+            stop = whole(total(shape[len(self.lead) :]) + start)
+            found.append(slice(start, stop))
+            start = stop
+        return tuple(found)

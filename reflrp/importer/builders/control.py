@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays.tracing.dims import Dim
 from reflrp.errors import UnsupportedOperator
 from reflrp.importer.branches import not_run, nothing, runs_through
 from reflrp.importer.decompose import call, one
+from reflrp.importer.looping import concerned, open_loop, open_scan
 from reflrp.importer.site import Arg, Items, Made, Oversized, Ref, Site, Unbuildable, builds
 
 LONGEST = 2000
@@ -62,6 +64,9 @@ def loop(site: Site) -> Any:
     """A loop, unrolled for as many steps as are known, or observed."""
     if any(isinstance(a, Ref) for a in site.args[:2]) and not _carries(site):
         return _unruled(site)
+    repeated = open_loop(site) if concerned(site) else None
+    if repeated is not None:
+        return repeated
     body = site.node.bodies["body"]
     count, going = _steps(site)
     state: list[Any] = [_there(a) for a in site.args[2:]]  # a sequence as well
@@ -142,6 +147,9 @@ def scan(site: Site) -> Any:
         raise Unbuildable(f"its inputs are of the lengths {sorted(lengths)}")
     back = _each(site, "scan_input_directions", across)
     (length,), results = lengths, len(body.outputs) - states
+    turned, out_axes = _each(site, "scan_output_directions", results), _each(site, "scan_output_axes", results)
+    if isinstance(length, Dim):
+        return _open_scan(site, length, [*state], list(zip(sequences, axes, back, strict=True)), turned, out_axes)
     scans: list[list[Arg]] = [[] for _ in range(results)]
     starts = list[int]()
     for step in range(length):
@@ -154,11 +162,25 @@ def scan(site: Site) -> Any:
         state = [_there(a) for a in found[:states]]
         for made, value in zip(scans, found[states:], strict=True):
             made.append(value)
-    turned = _each(site, "scan_output_directions", results)
-    out_axes = _each(site, "scan_output_axes", results)
     whole = [s[::-1] if t else s for s, t in zip(scans, turned, strict=True)]
     stacked = [_stacked(site, s, a, f"scan{i}") for i, (s, a) in enumerate(zip(whole, out_axes, strict=True))]
     return (*state, *stacked)
+
+
+def _open_scan(
+    site: Site, length: int, states: list[Arg], rows: list[tuple[Arg, int, int]], turned: list[int], axes: list[int]
+) -> Any:
+    """A loop over the entries of an axis of an open length."""
+    if any(turned) or any(axes):
+        raise Unbuildable(
+            "it stacks its outputs up backwards, or on another axis than the first, for an open number of turns"
+        )
+    body, read = site.node.bodies["body"], list[tuple[str, Ref, int, bool]]()
+    for name, (x, axis, back) in zip(body.inputs[len(states) :], rows, strict=True):
+        if not isinstance(x, Ref):
+            raise Unbuildable("it reads the entries of a constant, for an open number of turns")
+        read.append((name, x, axis, bool(back)))
+    return tuple(open_scan(site, length, read, dict(zip(body.inputs, states, strict=False))))
 
 
 def _each(site: Site, name: str, count: int) -> list[int]:

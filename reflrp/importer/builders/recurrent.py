@@ -16,8 +16,9 @@ from reflrp.arrays.tracing.dims import check_same, is_open
 from reflrp.arrays.tracing.spans import check_room
 from reflrp.arrays.tracing.terms import still
 from reflrp.importer.cells import Cell, Made, State, gru_step, lstm_step, rnn_step
+from reflrp.importer.fillings import filled
 from reflrp.importer.site import Oversized, Ref, Site, Unbuildable, builds
-from reflrp.importer.stepping import OpenRun, filled, lengthened, open_steps, second
+from reflrp.importer.stepping import OpenRun, lengthened, open_steps, second
 from reflrp.ops.routing import Concat, Reshape, Slice, Transpose, Where
 
 DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}

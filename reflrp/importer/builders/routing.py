@@ -11,7 +11,7 @@ from reflrp.arrays.tracing.spans import check_room
 from reflrp.importer.dtypes import is_float
 from reflrp.importer.observed import looked_up, picked
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
-from reflrp.importer.slicing import evenly, mirrored, open_frame, open_split, regrouped, runs, tiled
+from reflrp.importer.slicing import evenly, mirrored, open_frame, open_split, regrouped, reversed_whole, runs, tiled
 from reflrp.ir import Shape
 from reflrp.ops.picking import Index, Take
 from reflrp.ops.pieces import Pieces
@@ -250,6 +250,8 @@ def by_number(site: Site) -> Ref:
     if isinstance(site.arg(0), np.ndarray):
         return looked_up(site)
     x = site.ref()
+    if site.op_type == "ReverseSequence" and is_open(x.shape):
+        return reversed_whole(site, x)
     if any(isinstance(a, Ref) for a in site.args[1:]):
         return picked(site)
     if is_open(x.shape):

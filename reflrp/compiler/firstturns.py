@@ -1,0 +1,79 @@
+"""The shortest numbers of turns of a Loop or Scan: whether graphs of one turn, and of two, are what the open graph says of them.
+
+In the last turn nothing reads the states, and with few turns no layer acts again: passes and composites may see another graph
+there. Graphs of one and of two turns are built, and what is another one is left out of the lengths there may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reflrp.arrays.tracing.dims import TooShort, example, symbols_of
+from reflrp.compiler.matching import alike
+from reflrp.compiler.moving import as_fixed
+from reflrp.compiler.unrolled import Places, first_two, loops
+from reflrp.composites import Composite
+from reflrp.errors import InputError
+from reflrp.ir import UNRULED, Graph, Node, Shape
+from reflrp.ops.linear import Diagonal
+from reflrp.ops.product import Multiply
+from reflrp.ops.sums import SumOf
+from reflrp.rules.base import Rule
+
+Build = Callable[[dict[str, Shape]], Graph]
+"""Returns the graph at shapes, after all passes."""
+
+FEW = (3, 2, 1)
+"""How large the symbols of lengths are; in three turns each layer has acted again, so that these must be as all longer."""
+
+
+def check_turns(build: Build, shapes: Callable[[int], dict[str, Shape]], graph: Graph, composite: Composite) -> None:
+    """Raise TooShort where a graph of one turn or two has other layers in them than the open one, or other rules.
+
+    InputError where one of three has. `shapes` are formulas whose symbols are so large at their example.
+    """
+    turns = [op for op in loops(graph).values() if op.turns]
+    if not turns:
+        return
+    usual = _rules(build(_numbers(shapes(MANY))), build(shapes(MANY)), composite)
+    for few in FEW:
+        found = build(shapes(few))
+        plain = build(_numbers(shapes(few)))
+        rules = _rules(plain, found, composite)
+        unlike = _unlike(plain, found) or next((name for name, rule in rules.items() if usual.get(name) != rule), "")
+        if unlike and few == max(FEW):
+            raise InputError(f"node {unlike!r} is another one, or has another rule, in graphs of few turns")
+        if unlike:
+            for symbol in symbols_of(tuple(op.count for op in turns)):
+                raise TooShort(f"the graph of {few} turns is another one", symbol, few)
+
+
+MANY = 6
+"""Of so many turns is the graph whose rules are those of all longer ones."""
+
+
+def _numbers(shapes: dict[str, Shape]) -> dict[str, Shape]:
+    return {name: tuple(map(example, shape)) for name, shape in shapes.items()}
+
+
+def _rules(plain: Graph, found: Graph, composite: Composite) -> dict[str, Rule]:
+    """Return the rules of a plain graph, by the names of the open one, of the turns that this has."""
+    two, renamed = first_two(plain, found)
+    kept = {n.name for n in two.nodes}
+    return {renamed(name): rule for name, rule in composite.assign(plain).items() if renamed(name) in kept}
+
+
+def _unlike(plain: Graph, found: Graph) -> str:
+    """Return a layer of a turn that a graph of few turns has in another way than the open one; "" where there is none."""
+    two, _ = first_two(plain, found)
+    places, last = Places.of(found), {op.onnx: example(op.count) - 1 for op in loops(found).values() if op.turns}
+    ours, known = ({n.name: n for n in g.nodes if n.kind not in UNRULED and places(n.name)} for g in (two, found))
+    wrong = [name for name, node in ours.items() if name not in known or not _alike(known[name], node)]
+    rest = ((places(n.name), n) for name, n in known.items() if name not in ours)
+    wrong += [n.name for w, n in rest if w and w.step < last.get(w.loop, 0) and found.values[n.output].active]
+    return wrong[0] if wrong else ""
+
+
+def _alike(node: Node, plain: Node) -> bool:
+    late = type(plain.op) is Diagonal and isinstance(node.op, SumOf | Multiply) and len(plain.inputs) == 1
+    return late or alike(as_fixed(node.op, plain.op), plain.op)

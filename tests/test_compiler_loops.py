@@ -1,0 +1,261 @@
+"""A file's own Loop and Scan of an open number of turns, compiled: one file gives at each number what the engine gives."""
+
+import re
+
+import models
+import numpy as np
+import pytest
+from compiled import run
+from test_compiler_lengths import PRESETS, agrees, ids
+
+import reflrp
+from reflrp import rules
+from reflrp.composites import Composite
+from reflrp.composites.composite import defaults
+from reflrp.composites.matchers import kind, name
+
+SIZES = ((1, 1), (3, 1), (1, 2), (2, 3), (1, 7), (3, 17))
+"""(samples, steps)"""
+
+CELL = "a = MatMul(xi, w) b = MatMul(s, u) c = Add(a, b) d = Add(c, bias) r = Tanh(d)"
+WEIGHTS = {
+    "w": (4, 5), "u": (5, 5), "bias": (5,), "v": (5, 3), "zero": ids(0), "one": ids(1), "five": ids(5), "last": np.int64(-1),
+    "nought": np.zeros((), np.float32), "i0": np.int64(0), "step": np.int64(1), "yes": np.array(True), "two": np.int64(2),
+}  # fmt: skip
+SHAPES = """xt = Transpose <perm = [1, 0, 2]>(x) sh = Shape(x) t1 = Slice(sh, one, more) t = Squeeze(t1, zero)
+    n1 = Slice(sh, zero, one) dims = Concat <axis = 0>(n1, five) h0 = Expand(nought, dims)"""
+GOES = "tf = Cast <to = 1>(t) zf = Cast <to = 1>(i0) begins = Less(zf, tf)"
+"""As tf2onnx asks whether there is a first turn, by floating numbers."""
+ENDS = "j = Add(i, step) jf = Cast <to = 1>(j) on = Less(jf, tf)"
+STATES = "(int64 k, bool go, int64 i, float[M,5] s) => (bool on, int64 j, float[M,5] r, float[M,5] out)"
+TAIL = "l = Gather <axis = 0>(all, last) y = MatMul(l, v)"
+
+
+def net(
+    most="", begins="begins", body=f"xi = Gather(xt, i) {CELL} {ENDS} out = Identity(r)", before="", tail=TAIL, states=STATES,
+    start="i0, h0", made="n, h, all", port="float[N,T,4] x", **more,
+):  # fmt: skip
+    loop = f"{made} = Loop ({most}, {begins}, {start}) <body = turn {states} {{ {body} }}>"
+    weights = {**WEIGHTS, "more": ids(2), **more}
+    return models.model(f"{SHAPES} {GOES} {before} {loop} {tail}", port, **weights)
+
+
+def drawn(n, t, seed=0):
+    return {"x": models.draw(n, t, 4, seed=t + seed).astype(np.float32)}
+
+
+BY_COUNT = f"xi = Gather(xt, k) {CELL} on = Identity(go) out = Identity(r)"
+PLAIN = "(int64 k, bool go, float[M,5] s) => (bool on, float[M,5] r, float[M,5] out)"
+NETS = {
+    "by its condition": {},
+    "by its count": {"most": "t", "begins": "yes", "body": BY_COUNT, "states": PLAIN, "start": "h0", "made": "h, all"},
+    "by both": {"most": "t"},
+    "last state": {"tail": "y = MatMul(h, v)"},
+    "backwards": {
+        "most": "t", "before": "t0 = Sub(t, step)",
+        "body": f"p = Sub(t0, k) xi = Gather(xt, p) {CELL} j = Add(i, step) on = Identity(go) out = Identity(r)",
+    },
+    "down to none": {
+        "start": "t0, h0", "before": "t0 = Sub(t, step)",
+        "body": f"xi = Gather(xt, i) {CELL} j = Sub(i, step) on = GreaterOrEqual(j, i0) out = Identity(r)",
+    },
+    "along the second axis": {"body": f"xi = Gather <axis = 1>(x, i) {CELL} {ENDS} out = Identity(r)"},
+    "all but the first": {
+        "start": "step, h0", "begins": "yes",
+    },
+    "number of turns read": {
+        "tail": "nf = Cast <to = 1>(n) sum = ReduceSum <keepdims = 0>(all, zero) mean = Div(sum, nf) y = MatMul(mean, v)",
+    },
+    "what all turns read": {
+        "before": "whole = ReduceMean <axes = [1], keepdims = 0>(x) g0 = MatMul(whole, w) g = Sigmoid(g0)",
+        "body": f"xi = Gather(xt, i) {CELL.replace('r = Tanh(d)', 'e = Mul(d, g) r = Tanh(e)')} {ENDS} out = Identity(r)",
+    },
+}  # fmt: skip
+
+
+def shortest(proto):
+    """The least number of steps that the metadata say, by the rules that `auto` gives to layers that act again, for one."""
+    (said,) = [p.value for p in proto.metadata_props if p.key == "reflrp.lengths"] or [""]
+    found = re.search(r"T > (\d+)", said)
+    return int(found[1]) + 1 if found else 1
+
+
+@pytest.mark.parametrize("case", NETS)
+def test_one_file_for_any_number_of_turns(case):
+    proto = net(**NETS[case])
+    for preset in PRESETS if case == "by its condition" else ("epsilon_plus_flat", "attnlrp"):
+        g = reflrp.compile(proto, preset)
+        least = shortest(g)
+        assert least <= 1 + (case == "all but the first") or preset == "auto"
+        for n, t in SIZES:
+            if t >= least:
+                agrees(run(g, drawn(n, t)), proto, drawn(n, t), preset)
+
+
+def test_a_loop_is_the_operator():
+    """The same network as an RNN: a second compiled graph, whose loop the importer makes of the operator's steps."""
+    values = {k: models.draw(*v) if isinstance(v, tuple) else v for k, v in WEIGHTS.items()}
+    same = models.model(
+        "xt = Transpose <perm = [1, 0, 2]>(x) s, h = RNN <hidden_size = 5>(xt, w, r, b) f = Squeeze(h, zero) y = MatMul(f, v)",
+        "float[N,T,4] x", w=values["w"].T[None], r=values["u"].T[None], zero=ids(0), v=values["v"],
+        b=np.concatenate([values["bias"], np.zeros(5, np.float32)])[None],
+    )  # fmt: skip
+    one, two = (reflrp.compile(p, "gradient") for p in (net(), same))
+    for n, t in SIZES:
+        found = [run(g, drawn(n, t))["relevance/x"] for g in (one, two)]
+        np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
+
+
+def test_relevance_is_conserved():
+    """A property: without biases, epsilon hands all of the output back, whatever the number of turns."""
+    proto = net(
+        body=f"xi = Gather(xt, i) {CELL.replace('d = Add(c, bias) r = Tanh(d)', 'r = Relu(c)')} {ENDS} out = Identity(r)"
+    )
+    g = reflrp.compile(proto, "epsilon", target=1)
+    for n, t in SIZES:
+        found = run(g, drawn(n, t))
+        np.testing.assert_allclose(found["relevance/x"].sum((1, 2)), found["y"][:, 1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("masked", [0, 2])
+def test_states_of_other_widths_and_a_mask_of_the_data(masked):
+    """As Keras writes masked layers and several cells in one: where no entry is, a state stays as it was."""
+    body = f"""xi = Gather(xt, i) mi = Gather(keeps, i) not = Not(mi) on1 = Cast <to = 1>(mi) off1 = Cast <to = 1>(not)
+        {CELL.replace("r = Tanh(d)", "e = Tanh(d)")} f = Mul(on1, e) h = Mul(off1, s) r = Add(f, h)
+        z0 = MatMul(r, p) z1 = MatMul(q, o) z2 = Add(z0, z1) z3 = Sigmoid(z2) z4 = Mul(on1, z3) z5 = Mul(off1, q) z = Add(z4, z5)
+        {ENDS} out = Identity(z)"""
+    before = """nothing = Equal(x, nought) apart = Not(nothing) numbers = Cast <to = 1>(apart)
+        some = ReduceMax <axes = [2], keepdims = 1>(numbers) there = Greater(some, nought)
+        keeps = Transpose <perm = [1, 0, 2]>(there)
+        wide = Concat <axis = 0>(n1, three) g0 = Expand(nought, wide)"""
+    states = """(int64 k, bool go, int64 i, float[M,5] s, float[M,3] q) =>
+        (bool on, int64 j, float[M,5] r, float[M,3] z, float[M,3] out)"""
+    proto = net(
+        body=body, before=before, states=states, start="i0, h0, g0", made="n, h, g, all", three=ids(3), p=(5, 3), o=(3, 3),
+        tail="l = Gather <axis = 0>(all, last) hl = MatMul(h, v) y = Add(l, hl)",
+    )  # fmt: skip
+    for preset in ("epsilon", "attnlrp"):
+        g = reflrp.compile(proto, preset)
+        for n, t in SIZES:
+            feeds = drawn(n, t)
+            feeds["x"][0, :masked] = 0
+            agrees(run(g, feeds), proto, feeds, preset)
+
+
+SCAN = "(float[M,5] s, float[M,4] xi) => (float[M,5] r, float[M,5] out)"
+
+
+@pytest.mark.parametrize("back", [0, 1])
+def test_scan(back):
+    proto = models.model(
+        f"""{SHAPES} h, all = Scan (h0, xt) <num_scan_inputs = 1, scan_input_directions = [{back}], body = turn {SCAN} {{
+            {CELL} out = Identity(r) }}> top = ReduceMax <axes = [0], keepdims = 0>(all) both = Add(top, h) y = MatMul(both, v)""",
+        "float[N,T,4] x", more=ids(2), **WEIGHTS,
+    )  # fmt: skip
+    for preset in ("epsilon_plus_flat", "attnlrp"):
+        g = reflrp.compile(proto, preset)
+        for n, t in SIZES:
+            agrees(run(g, drawn(n, t)), proto, drawn(n, t), preset)
+
+
+BEGINS = "sh = Shape(x) t1 = Slice(sh, zero, one) t = Squeeze(t1, zero)"
+OTHERS = {
+    "no samples": (
+        f"""{BEGINS} h, all = Loop (t, yes, g) <body = turn (int64 k, bool go, float[5] s) => (bool on, float[5] r, float[5] out) {{
+            xi = Gather(x, k) {CELL} on = Identity(go) out = Identity(r) }}> l = Gather(all, last) m = Unsqueeze(l, zero)
+            y = MatMul(m, v)""", "float[T,4] x", lambda n, t: {"x": models.draw(t, 4)},
+    ),
+    "a state to start from": (
+        f"""xt = Transpose <perm = [1, 0, 2]>(x) {BEGINS.replace("Shape(x)", "Shape(xt)")}
+            h, all = Loop (t, yes, h0) <body = turn {PLAIN} {{
+            {BY_COUNT} }}> m = ReduceSum <keepdims = 0>(all, zero) y = MatMul(m, v)""", "float[N,T,4] x, float[N,5] h0",
+        lambda n, t: {**drawn(n, t), "h0": models.draw(n, 5, seed=3)},
+    ),
+    "two sources along the second axis": (
+        f"""{SHAPES} z = Relu(x) h, o = Scan (h0, x, z) <num_scan_inputs = 2, scan_input_axes = [1, 1],
+            scan_input_directions = [0, 1],
+            body = turn (float[M,5] s, float[M,4] xi, float[M,4] zi) => (float[M,5] r, float[M,5] p) {{
+            q = Add(xi, zi) a = MatMul(q, w) b = MatMul(s, u) c = Add(a, b) r = Tanh(c) p = Sigmoid(r) }}>
+            m = ReduceMean <axes = [0], keepdims = 0>(o) e = Add(m, h) y = MatMul(e, v)""", "float[N,T,4] x", drawn,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_loops(case):
+    body, port, feeds = OTHERS[case]
+    proto = models.model(body, port, more=ids(2), g=np.zeros(5, np.float32), **WEIGHTS)
+    g = reflrp.compile(proto, "epsilon")
+    for n, t in SIZES[:4]:
+        agrees(run(g, feeds(n, t)), proto, feeds(n, t), "epsilon")
+
+
+REFUSED = {
+    "reads the number of the turn": f"xi = Gather(xt, i) kf = Cast <to = 1>(k) "
+    f"{CELL.replace('r = Tanh(d)', 'e = Add(d, kf) r = Tanh(e)')}"
+    f" {ENDS} out = Identity(r)",
+    "reads other entries than one by one": f"p = Add(i, i) xi = Gather(xt, p) {CELL} {ENDS} out = Identity(r)",
+    "it reads 1 ?\\+ ?T entries|reads T \\+ 1 entries": f"p = Add(i, step) xi = Gather(xt, p) {CELL} {ENDS} out = Identity(r)",
+    "depends on what its body works out|counts in no way|depends on the data": f"xi = Gather(xt, i) {CELL} j = Add(i, step)"
+    " top = ReduceMax <keepdims = 0>(r) on = Less(nought, top) out = Identity(r)",
+    "two of its states are one value": None,
+    "is constant": f"xi = Gather(xt, i) {CELL} {ENDS} out = Mul(s, nought)",
+    "works on a state that is filled": f"xi = Gather(xt, i) rows = ReduceSum(s, zero) "
+    f"{CELL.replace('MatMul(s, u)', 'MatMul(rows, u)')}"
+    f" {ENDS} out = Identity(r)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_is_no_such_loop_is_refused(why):
+    if (
+        REFUSED[why] is None
+    ):  # a sum of states: it begins with zeros, so that after the first turn it is the state itself
+        states = """(int64 k, bool go, int64 i, float[M,5] s, float[M,5] q) =>
+            (bool on, int64 j, float[M,5] r, float[M,5] z, float[M,5] out)"""
+        body = f"xi = Gather(xt, i) {CELL} z = Add(r, q) {ENDS} out = Identity(r)"
+        proto = net(body=body, states=states, start="i0, h0, h0", made="n, h, g, all", tail="y = MatMul(g, v)")
+    else:
+        proto = net(body=REFUSED[why])
+    with pytest.raises(reflrp.ReflrpError, match=why) as error:
+        reflrp.compile(proto, "epsilon")
+    assert "Loop" in str(error.value)
+    try:
+        wanted = reflrp.explain(proto, drawn(2, 4), "epsilon")
+    except reflrp.ReflrpError:
+        return
+    assert wanted.relevance.shape == (2, 4, 4)
+
+
+def test_a_number_of_turns_of_the_data_is_refused():
+    proto = net(most="m", before="top = ReduceMax <keepdims = 0>(x) m = Cast <to = 7>(top)", begins="yes", body=BY_COUNT,
+                states=PLAIN, start="h0", made="h, all")  # fmt: skip
+    with pytest.raises(reflrp.ReflrpError, match="Loop"):
+        reflrp.compile(proto, "epsilon")
+
+
+EPSILON = [(kind("dense"), rules.Epsilon()), *defaults()]
+
+
+def test_rules_that_tell_turns_apart_are_refused():
+    proto = net()
+    for pattern, why in (("*[[]3]*", "in other steps of"), ("*[[]2?]*", "tells the steps")):
+        with pytest.raises(reflrp.InputError, match=why):
+            reflrp.compile(proto, Composite([(name(pattern) & kind("dense"), rules.ZPlus()), *EPSILON]))
+    composite = Composite([(name("*[[]*]/MatMul*"), rules.ZPlus()), *EPSILON])
+    agrees(run(reflrp.compile(proto, composite), drawn(2, 5)), proto, drawn(2, 5), composite)
+    with pytest.raises(reflrp.InputError, match="one step among an open number"):
+        reflrp.compile(proto, "epsilon", conditions={"*/r": [1]})
+
+
+def test_layers_and_lengths_that_are_said():
+    proto = net()
+    g = reflrp.compile(proto, "epsilon", layers=True)
+    said = {p.key: p.value for p in g.metadata_props}
+    assert said["reflrp.lengths"] == "T <= 16777216"  # up to there the file's own float32 tells numbers of turns apart
+    found, layers = run(g, drawn(2, 4)), reflrp.explain(proto, drawn(2, 4), "epsilon", layers=True).layers
+    shown = {k.removeprefix("layer/"): v for k, v in found.items() if k.startswith("layer/")}
+    assert any("[0]/" in k for k in shown)
+    assert not any("[1]/" in k for k in shown)
+    for value, R in shown.items():
+        np.testing.assert_allclose(R, layers[value], atol=1e-4)
