@@ -102,7 +102,9 @@ def _transposed_pads(site: Site, inputs: Ints, strides: Ints, full: Ints) -> tup
     total = [f - t for f, t in zip(full, tuple(target)[-n:], strict=True)]
     small, large = tuple(int(t / 2) for t in total), tuple(t - int(t / 2) for t in total)
     if site.opset < 11 and small != large and not mode.startswith("SAME"):
-        raise Unbuildable("its output_shape leaves an odd padding, which goes to another side since opset 11; give pads")
+        raise Unbuildable(
+            "its output_shape leaves an odd padding, which goes to another side since opset 11; give pads"
+        )
     begin, end = (small, large) if mode == "SAME_UPPER" else (large, small)
     return tuple(max(0, b) for b in begin), tuple(e + min(0, b) for b, e in zip(begin, end, strict=True))
 
