@@ -120,8 +120,7 @@ def _factored(x: Term, y: Term) -> Term | None:
             return binary("Mul", shared, binary("Add", _other(x, shared), _other(y, shared)))
     (a, *rest), (b, *others) = x.inputs or (x,), y.inputs or (y,)
     if x.op == y.op and x.op in LAID and (x.attributes, rest, a.shape) == (y.attributes, others, b.shape):
-        attributes: dict[str, Any] = dict(x.attributes)
-        return x.trace.make(x.op, (binary("Add", a, b), *rest), x.shape, **attributes)
+        return x.trace.again((x, y), (binary("Add", a, b), *rest))
     return None
 
 
