@@ -359,6 +359,37 @@ def test_the_transpose_of_a_strided_stem_is_no_convtranspose(stem):
         check(proto, {"x": x}, rule)
 
 
+@pytest.mark.parametrize("rule", ["epsilon", "AlphaBeta", "Flat"])
+@pytest.mark.parametrize(
+    "layer",
+    ["strides = [2, 2]", "strides = [2, 3], pads = [1, 0, 0, 2]", "strides = [3, 3], group = 2", "strides = [2, 1]"],
+)
+def test_the_transpose_of_windows_of_one_entry_mixes_channels_before_it_lays_them_apart(layer, rule):
+    """What is laid apart is a kernel of ones a channel; alpha-beta at inputs of both signs adds two transposes a sign before."""
+    body = f"c = Conv<kernel_shape = [1, 1], {layer}>(x, w, b) y = ReduceMean<axes = [2, 3], keepdims = 0>(c)"
+    channels = 24 if "group" in layer else 48
+    proto = model(body, "float[N,48,9,8] x", w=(16, channels, 1, 1), b=(16,))
+    composite = Composite(((kind("conv"), {"epsilon": rules.Epsilon(), "AlphaBeta": rules.AlphaBeta(), "Flat": rules.Flat()}[rule]),
+                           *uniform(rules.Epsilon()).pairs))  # fmt: skip
+    written = reflrp.compile(proto, composite)
+    known = {t.name: onnx.numpy_helper.to_array(t) for t in written.graph.initializer}
+    apart = [n for n in written.graph.node if n.op_type == "ConvTranspose"]
+    if rule != "Flat":
+        assert len(apart) == (2 if rule == "AlphaBeta" else 1)
+        assert all(known[n.input[1]].shape == (48, 1, 1, 1) and (known[n.input[1]] == 1).all() for n in apart)
+    check(proto, {"x": np.random.default_rng(0).standard_normal((2, 48, 9, 8)).astype(np.float32)}, composite)
+
+
+def test_channels_are_summed_by_a_convolution_with_ones():
+    """In graphs of any batch size, and of none: a product of matrices would not take the latter."""
+    body = "c = Conv<kernel_shape = [3, 3]>(x, w, b) r = Relu(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(r)"
+    proto = model(body, "float[N,3,9,8] x", w=(8, 3, 3, 3), b=(8,))
+    written = reflrp.compile(proto, Composite(((kind("conv"), rules.Flat()), *uniform(rules.Epsilon()).pairs)))
+    assert not any(n.op_type == "ReduceSum" for n in written.graph.node)
+    empty = np.zeros((0, 3, 9, 8), np.float32)
+    assert run(written, {"x": empty}, ["relevance/x"])["relevance/x"].shape == empty.shape
+
+
 def test_the_sign_of_a_denominator_is_known_behind_a_gate():
     """Where relevance vanishes unless z > 0, and the denominator is at least z, none of its signs is asked for."""
     x = np.random.default_rng(0).standard_normal((3, 2, 6, 6)).astype(np.float32)

@@ -37,6 +37,12 @@ TAP = 64
 
 
 @twinned
+def channel_sum(x: Array) -> Array:
+    """Return the sum over the channels, (N, 1, *size)."""
+    return namespace(x).sum(x, axis=1, keepdims=True)
+
+
+@twinned
 def conv(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     """Return the convolution of x with w.
 

@@ -62,6 +62,12 @@ class Windows:
         """Whether each window is just one entry, and each entry one window (a 1x1 convolution)."""
         return set(self.kernel) == {1} and set(self.strides) == {1} and self.padded == self.size
 
+    @staticmethod
+    def each(size: Ints) -> Windows:
+        """Windows of one entry each, one at each place."""
+        ones, zeros = (1,) * len(size), (0,) * len(size)
+        return Windows(size, ones, ones, ones, zeros, zeros)
+
     @property
     def apart(self) -> bool:
         """Whether no two windows share an entry."""

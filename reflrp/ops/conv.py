@@ -13,7 +13,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, add, is_symbolic, namespace, neg, pos
-from reflrp.arrays.convolution import conv, conv_takes, conv_transpose
+from reflrp.arrays.convolution import channel_sum, conv, conv_takes, conv_transpose
 from reflrp.arrays.kernels import Windows, window_spread, window_sum
 from reflrp.ground.caches import Cache
 from reflrp.ir import Shape
@@ -72,7 +72,7 @@ class Conv(LinearMap):
         if self.groups > 1:
             return self, R
         one = replace(self, w=self.w[:1, ...], b=ZERO, derived=Cache())
-        return one, namespace(R).sum(R, axis=1, keepdims=True)
+        return one, channel_sum(R)
 
     def by_sign(self, x: Array) -> tuple[Array, Array]:
         """Return L(x, w+) and L(x, w-), made as one convolution of twice the outputs: windows are laid out once."""

@@ -15,7 +15,7 @@ import numpy as np
 from reflrp.arrays.tracing import affine, choices
 from reflrp.arrays.tracing.dims import broadcast
 from reflrp.arrays.tracing.moves import expand
-from reflrp.arrays.tracing.operators import BOOLEAN, FOLDED, KEEPS_SIGN, NONNEG, SIDES
+from reflrp.arrays.tracing.operators import BOOLEAN, FOLDED, KEEPS_SIGN, LAID, NONNEG, SIDES
 from reflrp.arrays.tracing.terms import Shape, Term, still
 
 
@@ -113,14 +113,14 @@ def _add(x: Term, y: Term) -> Term | None:
 
 
 def _factored(x: Term, y: Term) -> Term | None:
-    """Return a s + a t as a (s + t), and what is interleaved alike as one."""
+    """Return a s + a t as a (s + t), and what is interleaved or laid apart alike as one."""
     if x.op == y.op == "Mul":
         shared = next((t for t in x.inputs if t.value is None and t in y.inputs), None)
         if shared is not None:
             return binary("Mul", shared, binary("Add", _other(x, shared), _other(y, shared)))
-    if x.op == y.op == "DepthToSpace" and x.attributes == y.attributes and x.inputs[0].shape == y.inputs[0].shape:
-        attributes: dict[str, Any] = dict(x.attributes)
-        return x.trace.make(x.op, (binary("Add", x.inputs[0], y.inputs[0]),), x.shape, **attributes)
+    (a, *rest), (b, *others) = x.inputs or (x,), y.inputs or (y,)
+    if x.op == y.op and x.op in LAID and (x.attributes, rest, a.shape) == (y.attributes, others, b.shape):
+        return x.trace.again((x, y), (binary("Add", a, b), *rest))
     return None
 
 

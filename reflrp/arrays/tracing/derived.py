@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,23 @@ def derived(w: Term, function: partial[Any]) -> Term:
 def scaled(w: Any, factor: float) -> Any:
     """Return a kernel times a number."""
     return w * factor
+
+
+def unscaled(s: Term, w: Term) -> tuple[Term, Term]:
+    """Return -s or 2 s as s, with the sign or the factor in the kernel, where it costs nothing."""
+    if w.value is None:
+        return s, w
+    if s.op == "Neg":
+        return s.inputs[0], derived(w, partial(scaled, factor=-1.0))
+    if s.op == "Mul" and s.inputs[1].doubling:
+        return s.inputs[0], derived(w, partial(scaled, factor=s.inputs[1].uniform))
+    return s, w
+
+
+@cache
+def ones_of(channels: int, kernel: Shape, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return a kernel of ones, each channel a group: the same array each time, which is one constant of a graph."""
+    return np.ones((channels, 1, *kernel), dtype)
 
 
 def phased(w: Any, windows: Windows, taps: Shape) -> Any:

@@ -20,5 +20,8 @@ BOOLEAN = frozenset(["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"
 NONNEG = frozenset(["Abs", "Exp", "Sqrt", "Relu", "Cosh", "Sigmoid"])
 KEEPS_SIGN = frozenset(["Ceil", "Floor", "Round", "Sign", "Tanh", "Erf", "Cast", "Sinh", "Atan", "Asinh"])
 
+LAID = frozenset(["DepthToSpace", "ConvTranspose"])
+"""What is linear in its first operand, and lays its entries elsewhere."""
+
 SIDES = {"Greater": 1, "Less": -1}
 """The sign that a number has where such a comparison with 0 holds."""

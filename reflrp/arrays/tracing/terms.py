@@ -110,6 +110,14 @@ class Trace:
             found = self.terms[key] = Term(self, op, inputs, listed, shape, dtype, nonneg)
         return found
 
+    def again(self, terms: tuple[Term, ...], inputs: tuple[Term, ...]) -> Term:
+        """Return the operator of some terms, which is one, for other inputs; known of it is what is known of each of the terms."""
+        first, nonneg = terms[0], all(t.nonneg for t in terms)
+        attributes: dict[str, Any] = dict(first.attributes)
+        found = self.make(first.op, inputs, first.shape, first.dtype, nonneg, **attributes)
+        found.finite = all(t.finite for t in terms)
+        return found
+
     def named(self, name: str, shape: Shape, dtype: Any, nonneg: bool = False, finite: bool = False) -> Term:
         """Return the term of a value that the graph has already."""
         found = self.make("value", (), shape, dtype, nonneg, name=name)

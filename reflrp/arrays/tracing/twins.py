@@ -42,6 +42,12 @@ def conv_transpose(s: Array, w: Array, frame: Windows, groups: int = 1) -> Array
     return array(windows.conv_transpose(one, two, frame, groups))
 
 
+def channel_sum(x: Array) -> Array:
+    """Return the sum over the channels: a Conv with ones, at which runtimes are several times faster than at ReduceSum."""
+    ones = np.ones((1, x.shape[1], *(1 for _ in x.shape[2:])), x.dtype)
+    return array(windows.conv(x.term, x.term.trace.constant(ones), Windows.each(tuple(x.shape[2:])), 1))
+
+
 def placed(x: Array, key: Any, shape: Shape) -> Array:
     """Return zeros of a shape with x at a key of slices."""
     return array(moves.placed(x.term, key, tuple(shape)))
