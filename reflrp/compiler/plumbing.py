@@ -67,11 +67,20 @@ def _run(
         return None
     node, given = call
     is_open = any(isinstance(n, Dim) for n in shape)
-    count, fits = sum(o is None for o in given), node.domain == "" and same_since(node.op_type, node.opset, opset)
-    if not fits or count != len(xs) or (is_open and node.op_type not in ENTRYWISE):
+    if sum(o is None for o in given) != len(xs) or (is_open and node.op_type not in ENTRYWISE):
         return None
     rest = iter(xs)
     operands = tuple(term_of(next(rest) if o is None else o, trace) for o in given)
+    return written(node, operands, output, shape, dtype, opset)
+
+
+def written(
+    node: OnnxNode, operands: tuple[Term, ...], output: int, shape: Shape, dtype: Any, opset: int
+) -> Term | None:
+    """Return an output of an operator of the file at other operands; None where the graph's opset has not the same operator."""
+    if node.domain != "" or not same_since(node.op_type, node.opset, opset):
+        return None
+    trace = operands[0].trace
     if any(t.is_float and t.dtype != trace.real for t in operands):
         return None
     attributes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in node.attributes.items()}

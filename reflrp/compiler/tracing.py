@@ -12,7 +12,7 @@ from reflrp.arrays import ZERO, Array, is_symbolic
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing import affine
 from reflrp.arrays.tracing.array import array, term_of
-from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast
+from reflrp.arrays.tracing.dims import Unsettled, broadcast
 from reflrp.arrays.tracing.terms import CURRENT, Trace
 from reflrp.compiler import ids, recurrent
 from reflrp.compiler.joining import joined
@@ -56,7 +56,7 @@ class Tracer(Program):
                 parts = recurrent.backward(self, node, [values[i] for i in node.inputs], values[node.output], r)
                 return parts, Row(node.name, node.kind, "transpose", 0.0, 0.0)
             if isinstance(node.op, MovedIds):
-                parts = ids.moved(node, self.graph, [values[i] for i in node.inputs], r)
+                parts = ids.moved(node, self.graph, [values[i] for i in node.inputs], r, self.opset)
                 return parts, Row(node.name, node.kind, "transpose", 0.0, 0.0)
             return super()._share(node, values, r)
         except (Unsettled, NotImplementedError, TypeError, AttributeError) as error:

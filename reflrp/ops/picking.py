@@ -55,7 +55,7 @@ class Share(NamedTuple):
     """
 
     place: int
-    index: Array | None
+    index: Array
     weight: Array | None = None
 
     def of(self, R: Array, shape: Shape) -> Array:
