@@ -16,7 +16,7 @@ from reflrp.arrays.tracing.dims import Dim
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
 from reflrp.compiler.source import same_since
 from reflrp.importer.node import OnnxNode
-from reflrp.importer.plumbing import Along, Filled
+from reflrp.importer.plumbing import Along, Filled, TapPlaces, TapWeights
 from reflrp.ir import Value
 from reflrp.ops.routing import Plumbing
 from reflrp.passes.plumbing_laws import ENTRYWISE
@@ -26,6 +26,9 @@ OURS = {"op", "inputs", "shape", "dtype", "nonneg", "outputs"}
 
 TYPED = {"Cast": "to", "EyeLike": "dtype"}
 """The attributes that say of which type an operator's output is."""
+
+FORMULAS = TapPlaces | TapWeights
+"""Functions that are written as formulas of arrays, so that they write the graph themselves."""
 
 Call = tuple[OnnxNode, tuple[Any, ...]]
 """An operator of the file, and its operands; None stands for what is observed."""
@@ -38,6 +41,8 @@ def plumbed(op: Plumbing, xs: list[Array], value: Value, opset: int) -> Array | 
         return None
     trace, function = symbolic.term.trace, op.function
     dtype = trace.real if value.dtype.kind == "f" else value.dtype
+    if isinstance(getattr(function, "__self__", function), FORMULAS):
+        return function(*xs)
     if isinstance(function, Along):
         found = _run(_call(function.found), function.found.output, xs, value.shape, np.dtype(np.int64), opset, trace)
         if found is None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays import Array, namespace
 from reflrp.importer.sampling import Sampling
 from reflrp.ops.selection import MaxPool
 
@@ -86,9 +87,9 @@ class TapPlaces:
     size: tuple[int, ...]
     starts: np.ndarray
 
-    def __call__(self, grid: np.ndarray) -> np.ndarray:
+    def __call__(self, grid: Array) -> Array:
         """Return the numbers for this grid."""
-        return np.asarray(self.starts + self.how.taps(grid, self.size).places[:, None])
+        return self.starts + _for_channels(self.how.taps(grid, self.size).places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +99,14 @@ class TapWeights:
     how: Sampling
     size: tuple[int, ...]
 
-    def __call__(self, grid: np.ndarray) -> np.ndarray:
+    def __call__(self, grid: Array) -> Array:
         """Return the weights for this grid."""
-        return self.how.taps(grid, self.size).weights[:, None]
+        return _for_channels(self.how.taps(grid, self.size).weights)
 
-    def alike(self, grid: np.ndarray) -> np.ndarray:
+    def alike(self, grid: Array) -> Array:
         """Return the weights in the dtype of a grid that the network works out: that of the entries they weigh."""
         return self(grid).astype(grid.dtype)
+
+
+def _for_channels(x: Array) -> Array:
+    return namespace(x).reshape(x, (x.shape[0], 1, *x.shape[1:]))
