@@ -91,6 +91,23 @@ class EachIndex(Index):
 
 
 @dataclass(frozen=True, eq=False)
+class EachPick(Pick):
+    """A `Pick` within each sample: the numbers are those of a sample's own entries, which lie one after another."""
+
+    def forward(self, *xs: Array) -> Array:
+        """Return the entries that the numbers name."""
+        xp, (x, index) = namespace(xs[0]), xs
+        rows = [xp.reshape(a, (self.source[0], -1)) for a in (x, index)]
+        return xp.reshape(xp.take_along_axis(*rows, axis=1), index.shape)
+
+    def transpose(self, R: Array, *xs: Array) -> tuple[Array, ...]:
+        """Return R added up at the entries it came from, and nothing for the numbers."""
+        xp = namespace(R)
+        index, values = (xp.reshape(a, (self.source[0], -1)) for a in (xs[1], R))
+        return xp.reshape(xp.add_along_axis(prod(self.source[1:]), index, values), self.source), None
+
+
+@dataclass(frozen=True, eq=False)
 class EachScatter(ScatterSum):
     """A `ScatterSum` within each sample."""
 
@@ -121,11 +138,13 @@ def _op(node: Node, op: Op, two: Op, graph: Graph, shapes: Mapping[str, Value], 
         found: Op = _merged(op, two)
         return _whole(found) if isinstance(found, Slice) else found
     source, target = shapes[node.inputs[0]].shape, shapes[node.output].shape
-    leads = [seen.places[i] == Place(0) for i in (node.inputs[0], node.output)]
-    if isinstance(op, Pick) or not all(leads):
+    leads = [seen.places[i] == Place(0) for i in (*node.inputs, node.output)]
+    if (isinstance(op, Pick) and not op.each) or not all(leads):
         raise refuse(
             f"node {node.name!r} (onnx {node.op_type}) moves entries by their number among all samples'", graph
         )
+    if isinstance(op, Pick):
+        return EachPick(source, each=True)
     if isinstance(op, ScatterSum):
         kept = {f.name: getattr(op, f.name) for f in fields(op) if f.init}
         return EachScatter(**{**kept, "source": source, "target": target})

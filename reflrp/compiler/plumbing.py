@@ -41,7 +41,7 @@ def plumbed(op: Plumbing, xs: list[Array], value: Value, opset: int) -> Array | 
         return None
     trace, function = symbolic.term.trace, op.function
     dtype = trace.real if value.dtype.kind == "f" else value.dtype
-    if isinstance(getattr(function, "__self__", function), FORMULAS):
+    if isinstance(function, FORMULAS):
         return function(*xs)
     if isinstance(function, Along):
         found = _run(_call(function.found), function.found.output, xs, value.shape, np.dtype(np.int64), opset, trace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -81,7 +81,12 @@ class LargestOf:
 
 @dataclass(frozen=True, eq=False)
 class TapPlaces:
-    """The numbers of the entries that a GridSample takes; `starts` is where each channel begins."""
+    """The numbers of the entries that a GridSample takes; `starts` is where each channel begins.
+
+    `each` says that each sample's numbers are of its own entries, and follow from its own slice of the grid.
+    """
+
+    each: ClassVar[bool] = True
 
     how: Sampling
     size: tuple[int, ...]
@@ -94,18 +99,20 @@ class TapPlaces:
 
 @dataclass(frozen=True, eq=False)
 class TapWeights:
-    """The weights of the entries that a GridSample takes."""
+    """The weights of the entries that a GridSample takes.
 
+    They are in float64, or `alike` in the dtype of a grid that the network works out: that of the entries they weigh.
+    """
+
+    each: ClassVar[bool] = True
     how: Sampling
     size: tuple[int, ...]
+    alike: bool = False
 
     def __call__(self, grid: Array) -> Array:
         """Return the weights for this grid."""
-        return _for_channels(self.how.taps(grid, self.size).weights)
-
-    def alike(self, grid: Array) -> Array:
-        """Return the weights in the dtype of a grid that the network works out: that of the entries they weigh."""
-        return self(grid).astype(grid.dtype)
+        weights = _for_channels(self.how.taps(grid, self.size).weights)
+        return weights.astype(grid.dtype) if self.alike else weights
 
 
 def _for_channels(x: Array) -> Array:

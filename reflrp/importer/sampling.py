@@ -57,7 +57,9 @@ class Sampling(NamedTuple):
         if self.padding == "reflection":
             places = [_reflected(p, low, high) for p in places]
         if self.padding == "zeros":
-            weights = [w * ((p > -0.5) & (p < n - 0.5)).astype(np.float64) for w, p in zip(weights, places, strict=True)]
+            weights = [
+                w * ((p > -0.5) & (p < n - 0.5)).astype(np.float64) for w, p in zip(weights, places, strict=True)
+            ]
         return [_within(xp.round(p), n) for p in places], weights
 
 

@@ -17,9 +17,13 @@ from reflrp.ops.routing import Plumbing, Routing
 
 @dataclass(frozen=True, eq=False)
 class Pick(Routing):
-    """out = x.flat[index], the numbers being a second input without relevance: TopK, Gather by found indices."""
+    """out = x.flat[index], the numbers being a second input without relevance: TopK, Gather by found indices.
+
+    `each` says that the operator never takes entries of one slice of the first axis to another.
+    """
 
     source: Shape
+    each: bool = field(default=False, kw_only=True)
 
     def forward(self, *xs: Array) -> Array:
         """Return the entries that the numbers name."""

@@ -120,13 +120,13 @@ def grid_sample(site: Site) -> Ref:
     taps = {"linear": 2, "cubic": 4}.get(mode, 1) ** len(size)
     site.room((5, taps, batch, *grid.shape[1:]), (2, taps, channels, batch, *grid.shape[1:-1]))
     starts = np.arange(batch * channels, dtype=np.int64).reshape(batch, channels, 1, *(1,) * len(size)) * inner
-    index, weight = TapPlaces(how, tuple(size), starts), TapWeights(how, tuple(size))
+    index, weight = TapPlaces(how, tuple(size), starts), TapWeights(how, tuple(size), alike=isinstance(grid, Ref))
     if isinstance(grid, np.ndarray):
         taken = site.emit(Index(x.shape, index(grid)), x, part="taps")
         weighed = diagonal(site, taken, weight(grid), None, part="weighed")
     else:
         if grid.value.active:
             site.work.notes.append(f"{site.node.name!r} samples by a grid that is held constant: it gets no relevance")
-        taken = site.emit(Pick(x.shape), x, observed(site, index, (grid,), "index"), part="taps")
-        weighed = multiply(site, taken, observed(site, weight.alike, (grid,), "weights"), part="weighed")
+        taken = site.emit(Pick(x.shape, each=True), x, observed(site, index, (grid,), "index"), part="taps")
+        weighed = multiply(site, taken, observed(site, weight, (grid,), "weights"), part="weighed")
     return site.emit(SumAxes(ONE, ZERO, weighed.shape, axes=(2,), keepdims=False, mean=False), weighed)
