@@ -11,12 +11,13 @@ import numpy as np
 from onnx import helper
 
 from reflrp.arrays import Array, is_symbolic
-from reflrp.arrays.tracing.array import array, term_of
-from reflrp.arrays.tracing.dims import Dim
+from reflrp.arrays.tracing.array import Numbers, array, term_of
+from reflrp.arrays.tracing.dims import Dim, total
+from reflrp.arrays.tracing.moves import reshape
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
 from reflrp.compiler.source import same_since
 from reflrp.importer.node import OnnxNode
-from reflrp.importer.plumbing import Along, Filled, TapPlaces, TapWeights
+from reflrp.importer.plumbing import Along, Filled, Numbered, TapPlaces, TapWeights
 from reflrp.ir import Value
 from reflrp.ops.routing import Plumbing
 from reflrp.passes.plumbing_laws import ENTRYWISE
@@ -43,6 +44,9 @@ def plumbed(op: Plumbing, xs: list[Array], value: Value, opset: int) -> Array | 
     dtype = trace.real if value.dtype.kind == "f" else value.dtype
     if isinstance(function, FORMULAS):
         return function(*xs)
+    if isinstance(function, Numbered):
+        term = _numbered(function, xs, value.shape, opset, trace)
+        return None if term is None else array(term)
     if isinstance(function, Along):
         found = _run(_call(function.found), function.found.output, xs, value.shape, np.dtype(np.int64), opset, trace)
         if found is None:
@@ -51,6 +55,18 @@ def plumbed(op: Plumbing, xs: list[Array], value: Value, opset: int) -> Array | 
         return array(trace.make("onnx:GatherElements", (numbers, found), value.shape, np.int64, axis=function.axis))
     made = _run(_call(function), getattr(function, "output", 0), xs, value.shape, dtype, opset, trace)
     return None if made is None else array(made)
+
+
+def _numbered(function: Numbered, xs: list[Array], shape: Shape, opset: int, trace: Trace) -> Term | None:
+    """Return the numbers of the entries that an operator takes, which it moves itself."""
+    node, rest = function.node, iter(xs)
+    numbers = reshape(term_of(Numbers(total(function.source)), trace), function.source)
+    data = term_of(next(rest), trace) if function.sorted_ else numbers
+    operands = (data, *(term_of(next(rest) if a is None else a, trace) for a in function.args))
+    made = written(node, operands, int(function.sorted_), shape, np.int64, opset)
+    if made is None or not function.sorted_:
+        return made
+    return trace.make("onnx:GatherElements", (numbers, made), shape, np.int64, axis=node.attributes.get("axis", -1))
 
 
 def _call(function: Any) -> Call | None:

@@ -11,7 +11,10 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import Array, namespace
+from reflrp.arrays.tracing.dims import Unsettled
+from reflrp.importer.node import OnnxNode
 from reflrp.importer.sampling import Sampling
+from reflrp.ir import Shape
 from reflrp.ops.selection import MaxPool
 
 
@@ -50,6 +53,24 @@ class Along:
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Return the numbers at these values."""
         return np.take_along_axis(self.numbers, self.found(values), self.axis)
+
+
+@dataclass(frozen=True, eq=False)
+class Numbered:
+    """The numbers of the entries that an operator takes, of data whose shape is left open: the operator moves the numbers, in the run.
+
+    `args` are its operands behind the data, None for what is observed. Of TopK, which is `sorted_` by the data themselves, the numbers
+    are taken along its axis.
+    """
+
+    node: OnnxNode
+    args: tuple[Any, ...]
+    source: Shape
+    sorted_: bool = False
+
+    def __call__(self, *observed: np.ndarray) -> np.ndarray:
+        """Refuse: only a graph has such lengths."""
+        raise Unsettled(f"entries of the shape {self.source} are numbered, which is left open")
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import ZERO
+from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.builders.linear import diagonal, multiply, sum_of
 from reflrp.importer.decompose import call
 from reflrp.importer.node import made_node
-from reflrp.importer.observed import observed
-from reflrp.importer.plumbing import Along, Filled, TapPlaces, TapWeights
+from reflrp.importer.lengths import Shown
+from reflrp.importer.observed import found_late, observed
+from reflrp.importer.plumbing import Along, Filled, Numbered, TapPlaces, TapWeights
 from reflrp.importer.sampling import Sampling
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 from reflrp.ops.picking import Index, Pick, ScatterSum
@@ -28,8 +30,13 @@ def top_k(site: Site) -> Any:
     x, count = site.ref(), site.const(1) if site.opset >= 10 else np.asarray([site.needed("k")])
     axis = site.axis(site.attr("axis", -1), x.ndim)
     rest = [np.asarray(count, dtype=np.int64).reshape(1)] if site.opset >= 10 else []
-    numbers = site.numbers(x.shape)
     found = Filled(site.node.evaluate, (None, *rest), (0,), 1, np.int64)
+    if is_open(x.shape):
+        y = found_late(site, Numbered(site.node, tuple(rest), x.shape, sorted_=True))
+        if len(site.node.outputs) < 2 or not site.node.outputs[1]:
+            return y
+        return y, site.work.plumbing(site.node, 1, (x,), found, Shown(y.shape, np.dtype(np.int64)))
+    numbers = site.numbers(x.shape)
     y = site.emit(Pick(x.shape), x, observed(site, Along(numbers, found, axis), (x,), "index"))
     if len(site.node.outputs) < 2 or not site.node.outputs[1]:
         return y
