@@ -29,7 +29,9 @@ def picked(site: Site) -> Ref:
     """
     x = site.ref(0)
     if is_open(x.shape):
-        return found_late(site, Numbered(site.node, tuple(None if isinstance(a, Ref) else a for a in site.args[1:]), x.shape))
+        return found_late(
+            site, Numbered(site.node, tuple(None if isinstance(a, Ref) else a for a in site.args[1:]), x.shape)
+        )
     numbers = site.numbers(x.shape)
     places = tuple(i for i, a in enumerate(site.args) if isinstance(a, Ref) and i > 0)
     given = (numbers, *(None if isinstance(a, Ref) else a for a in site.args[1:]))
