@@ -57,10 +57,10 @@ class Along:
 
 @dataclass(frozen=True, eq=False)
 class Numbered:
-    """The numbers of the entries that an operator takes, of data whose shape is left open: the operator moves the numbers, in the run.
+    """The numbers of the entries that an operator takes of data whose shape is left open: it moves the numbers itself, in the run.
 
-    `args` are its operands behind the data, None for what is observed. Of TopK, which is `sorted_` by the data themselves, the numbers
-    are taken along its axis.
+    `args` are its operands behind the data, None for what is observed. Of TopK, which is `sorted_` by the data themselves, the
+    numbers are taken along its axis.
     """
 
     node: OnnxNode

@@ -11,8 +11,8 @@ from reflrp.arrays import ZERO
 from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.builders.linear import diagonal, multiply, sum_of
 from reflrp.importer.decompose import call
-from reflrp.importer.node import made_node
 from reflrp.importer.lengths import Shown
+from reflrp.importer.node import made_node
 from reflrp.importer.observed import found_late, observed
 from reflrp.importer.plumbing import Along, Filled, Numbered, TapPlaces, TapWeights
 from reflrp.importer.sampling import Sampling
