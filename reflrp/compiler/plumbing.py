@@ -11,7 +11,8 @@ import numpy as np
 from onnx import helper
 
 from reflrp.arrays import Array, is_symbolic
-from reflrp.arrays.tracing.array import Numbers, array, term_of
+from reflrp.arrays.symbolic import arange
+from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import Dim, total
 from reflrp.arrays.tracing.moves import reshape
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
@@ -60,7 +61,7 @@ def plumbed(op: Plumbing, xs: list[Array], value: Value, opset: int) -> Array | 
 def _numbered(function: Numbered, xs: list[Array], shape: Shape, opset: int, trace: Trace) -> Term | None:
     """Return the numbers of the entries that an operator takes, which it moves itself."""
     node, rest = function.node, iter(xs)
-    numbers = reshape(term_of(Numbers(total(function.source)), trace), function.source)
+    numbers = reshape(term_of(arange(total(function.source)), trace), function.source)
     data = term_of(next(rest), trace) if function.sorted_ else numbers
     operands = (data, *(term_of(next(rest) if a is None else a, trace) for a in function.args))
     made = written(node, operands, int(function.sorted_), shape, np.int64, opset)

@@ -208,10 +208,6 @@ class Construction:
         """Return whether a value depends on what the network computes, and not on its inputs as they are given."""
         return ref.name in self.derived
 
-    def follows(self, ref: Ref) -> bool:
-        """Return whether a value follows from open lengths alone."""
-        return ref.name in self.late
-
     def observe(self, ref: Ref) -> np.ndarray:
         """Return a value at the observed input, in float64: what leads to it is run. Raises NeedsData without an input."""
         if self.feeds is None:

@@ -47,7 +47,7 @@ def found_late(site: Site, index: Numbered) -> Ref:
     """Return the entries of data of an open shape that are found in the run."""
     x, whole = site.ref(0), shown(site.node, site.args)[0]
     inputs = (x,) if index.sorted_ else tuple(a for a in site.args[1:] if isinstance(a, Ref))
-    if whole is None or any(site.work.follows(i) for i in inputs):
+    if whole is None or any(i.name in site.work.late for i in inputs):
         raise Unbuildable(f"it moves entries by their number among those of the shape {x.shape}, which is left open")
     found = site.work.plumbing(site.node, 0, inputs, index, Shown(whole.shape, np.dtype(np.int64)), "index")
     return site.emit(Pick(x.shape), x, found)
