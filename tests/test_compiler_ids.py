@@ -199,6 +199,10 @@ MOVED = {
         "i = Transpose<perm = [1, 0]>(ids) z = Transpose<perm = [1, 0]>(i)",
         lambda f, n, t: [("ids", (n, t), 1)],
     ),
+    "by the order of others": (
+        "v, i = TopK<axis = 1>(pos, three) z = GatherElements<axis = 1>(ids, i)",
+        lambda f, n, t: [("ids", (n, largest({"ids": f["pos"]}, n, t)), 1)],
+    ),
     "masked, then moved": (
         "m = Mul(ids, mask) z = GatherElements<axis = 1>(m, at)",
         lambda f, n, t: [

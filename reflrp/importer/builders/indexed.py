@@ -123,7 +123,9 @@ def grid_sample(site: Site) -> Ref:
     mode = {"bilinear": "linear", "bicubic": "cubic"}.get(site.attr("mode", "linear"), site.attr("mode", "linear"))
     how = Sampling(mode, site.attr("padding_mode", "zeros"), bool(site.attr("align_corners", 0)))
     if is_open((*x.shape, *grid.shape)):
-        raise Unbuildable(f"it samples the shape {x.shape} by a grid of the shape {tuple(grid.shape)}, which are left open")
+        raise Unbuildable(
+            f"it samples the shape {x.shape} by a grid of the shape {tuple(grid.shape)}, which are left open"
+        )
     batch, channels, *size = x.shape
     inner = prod(size)
     taps = {"linear": 2, "cubic": 4}.get(mode, 1) ** len(size)
