@@ -68,6 +68,16 @@ def test_samples_at_places_that_a_layer_finds(mode, padding, aligned, preset):
         check(proto, {"x": draw(n, 2, 5, 4), "f": draw(n, 4, seed=n)}, preset)
 
 
+@pytest.mark.parametrize(("mode", "padding", "aligned"), MODES)
+def test_samples_far_away(mode, padding, aligned):
+    proto = sampled(mode, padding, aligned, "N")
+    g = reflrp.compile(proto, "lrp_0", target=1)
+    for size in (1e3, 1e6):  # from 1e7 on onnxruntime's own output is off, as its places are in float32
+        feeds = {"x": draw(2, 2, 5, 4), "grid": (draw(2, 3, 2, 2, seed=1) * size).astype(np.float32)}
+        exact = reflrp.explain(proto, feeds, "lrp_0", target=1).relevances["x"]
+        np.testing.assert_allclose(run(g, feeds)["relevance/x"], exact, atol=1e-5 * max(np.abs(exact).max(), 1e-3))
+
+
 def test_samples_in_space():
     body = 'v = GridSample<mode = "linear", padding_mode = "border">(x, grid) r = Flatten(v) y = MatMul(r, W)'
     proto = model(body, "float[N,1,2,3,4] x, float[N,2,1,1,3] grid", opset=20, W=(2, 3))

@@ -97,6 +97,6 @@ def _reflected(x: Array, low: float, high: float) -> Array:
     xp, width = namespace(x), high - low
     if width <= 0:
         return xp.zeros_like(x)
-    away = abs(x - low) % (2 * width)
+    away = xp.fmod(abs(x - low), 2 * width)
     mirrored = low + xp.where(away > width, 2 * width - away, away)
     return xp.where((x < low) | (x > high), mirrored, x)

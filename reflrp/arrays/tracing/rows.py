@@ -1,4 +1,4 @@
-"""Entries that each row takes, or is given, by numbers of its own."""
+"""Entries that each row takes, or is given, by numbers of its own; and remainders."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import numpy as np
 from reflrp.arrays.namespaces import Array
 from reflrp.arrays.tracing.arithmetic import cast
 from reflrp.arrays.tracing.array import array, term_of, trace_of
+
+
+def fmod(x: Array, y: float) -> Array:
+    """Return the exact remainder of x by a number, with the sign of x."""
+    by = x.term.trace.constant(np.asarray(y, dtype=x.dtype))
+    return array(x.term.trace.make("Mod", (x.term, by), x.shape, x.dtype, x.term.nonneg, fmod=1))
 
 
 def take_along_axis(x: Array, index: Array, *, axis: int) -> Array:
