@@ -21,6 +21,7 @@ from reflrp.arrays.tracing.array import Numbers, SymbolicArray, array, combined,
 from reflrp.arrays.tracing.counts import laid, numbers, ones_of, running  # noqa: F401 (twins)
 from reflrp.arrays.tracing.dims import Dim, Unsettled
 from reflrp.arrays.tracing.reductions import Axes
+from reflrp.arrays.tracing.rows import add_along_axis, fmod, take_along_axis  # noqa: F401 (twins)
 from reflrp.arrays.tracing.tallies import inner, magnitude, total  # noqa: F401 (twins)
 from reflrp.arrays.tracing.terms import Shape, Term, Trace, still
 from reflrp.arrays.tracing.twins import (

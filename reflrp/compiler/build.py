@@ -58,12 +58,19 @@ def compiled(source: Given, order: Order, shapes: Any = None, **settings: Any) -
         return _compiled(source, order, lengths.marks, lengths, settings)
     try:
         return _compiled(source, order, marks, {}, settings)
-    except InputError:
+    except InputError as error:
         first = any(s and s[0] == BATCH for s in marks.values())
-        if not first or order.init == "signs" or order.ledger or not recurrent(source.proto):
+        loops = recurrent(source.proto) and not order.ledger  # the first axis may be that of the time
+        if not first or order.init == "signs" or not (loops or numbered(source.proto)):
             raise
-    del source.proto.metadata_props[known:]  # the first axis may be that of the time
-    return _compiled(source, order, marks, _opened(source, marks, shapes, order, settings), settings)
+        refused = error
+    del source.proto.metadata_props[known:]
+    try:
+        return _compiled(source, order, marks, _opened(source, marks, shapes, order, settings), settings)
+    except InputError:
+        if loops:
+            raise
+        raise refused from None
 
 
 def _opened(source: Given, marks: Marks, shapes: Any, order: Order, settings: dict[str, Any]) -> Opened:
@@ -142,6 +149,14 @@ def _traced(
 def recurrent(proto: ModelProto) -> bool:
     """Return whether a model has recurrent nodes, or loops."""
     return any(node.op_type in ("GRU", "LSTM", "Loop", "RNN", "Scan") for node in proto.graph.node)
+
+
+def numbered(proto: ModelProto) -> bool:
+    """Return whether a model may take entries by numbers of the data, which can be counted among those of all samples."""
+    fixed = {t.name for t in proto.graph.initializer}
+    fixed.update(o for node in proto.graph.node if fixed.issuperset(node.input) for o in node.output)
+    takers = (node for node in proto.graph.node if node.op_type in ("Gather", "GatherElements", "GatherND", "TopK"))
+    return any(n.op_type == "TopK" or fixed.isdisjoint(n.input[:2]) for n in takers)
 
 
 def _dtypes(source: Given) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from reflrp.arrays import Array, namespace, scatter_add
-from reflrp.arrays.tracing.dims import Dim, dim
+from reflrp.arrays.tracing.dims import Dim, dim, total
 from reflrp.errors import InputError, ReflrpError
 from reflrp.ir import Graph, Node, Op, Shape, Value
 from reflrp.ops.picking import Index, Pick, ScatterSum
@@ -91,6 +91,34 @@ class EachIndex(Index):
 
 
 @dataclass(frozen=True, eq=False)
+class EachPick(Pick):
+    """A `Pick` within each sample: the numbers are those of a sample's own entries, which lie one after another.
+
+    `rows` is how many samples there are; 1 where the numbers are among the entries of all.
+    """
+
+    rows: int = field(kw_only=True)
+
+    def forward(self, *xs: Array) -> Array:
+        """Return the entries that the numbers name."""
+        xp, (x, index) = namespace(xs[0]), xs
+        rows = [xp.reshape(a, (self.rows, -1)) for a in (x, index)]
+        return xp.reshape(xp.take_along_axis(*rows, axis=1), index.shape)
+
+    def transpose(self, R: Array, *xs: Array) -> tuple[Array, ...]:
+        """Return R added up at the entries it came from, and nothing for the numbers."""
+        xp = namespace(R)
+        index, values = (xp.reshape(a, (self.rows, -1)) for a in (xs[1], R))
+        size = total(self.source) if self.rows == 1 else prod(self.source[1:])
+        return xp.reshape(xp.add_along_axis(size, index, values), self.source), None
+
+
+def among_all(name: str, op: Op) -> Op:
+    """Return a `Pick` as one that open lengths do not stop; any other op as it is."""
+    return EachPick(op.source, rows=1) if isinstance(op, Pick) else op
+
+
+@dataclass(frozen=True, eq=False)
 class EachScatter(ScatterSum):
     """A `ScatterSum` within each sample."""
 
@@ -121,11 +149,13 @@ def _op(node: Node, op: Op, two: Op, graph: Graph, shapes: Mapping[str, Value], 
         found: Op = _merged(op, two)
         return _whole(found) if isinstance(found, Slice) else found
     source, target = shapes[node.inputs[0]].shape, shapes[node.output].shape
-    leads = [seen.places[i] == Place(0) for i in (node.inputs[0], node.output)]
-    if isinstance(op, Pick) or not all(leads):
+    leads = [seen.places[i] == Place(0) for i in (*node.inputs, node.output)]
+    if (isinstance(op, Pick) and not op.each) or not all(leads):
         raise refuse(
             f"node {node.name!r} (onnx {node.op_type}) moves entries by their number among all samples'", graph
         )
+    if isinstance(op, Pick):
+        return EachPick(source, rows=source[0])
     if isinstance(op, ScatterSum):
         kept = {f.name: getattr(op, f.name) for f in fields(op) if f.init}
         return EachScatter(**{**kept, "source": source, "target": target})

@@ -11,12 +11,14 @@ import numpy as np
 from onnx import helper
 
 from reflrp.arrays import Array, is_symbolic
+from reflrp.arrays.symbolic import arange
 from reflrp.arrays.tracing.array import array, term_of
-from reflrp.arrays.tracing.dims import Dim
+from reflrp.arrays.tracing.dims import Dim, total
+from reflrp.arrays.tracing.moves import reshape
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
 from reflrp.compiler.source import same_since
 from reflrp.importer.node import OnnxNode
-from reflrp.importer.plumbing import Along, Filled
+from reflrp.importer.plumbing import Along, Filled, Numbered, TapPlaces, TapWeights
 from reflrp.ir import Value
 from reflrp.ops.routing import Plumbing
 from reflrp.passes.plumbing_laws import ENTRYWISE
@@ -26,6 +28,9 @@ OURS = {"op", "inputs", "shape", "dtype", "nonneg", "outputs"}
 
 TYPED = {"Cast": "to", "EyeLike": "dtype"}
 """The attributes that say of which type an operator's output is."""
+
+FORMULAS = TapPlaces | TapWeights
+"""Functions that are written as formulas of arrays, so that they write the graph themselves."""
 
 Call = tuple[OnnxNode, tuple[Any, ...]]
 """An operator of the file, and its operands; None stands for what is observed."""
@@ -38,6 +43,11 @@ def plumbed(op: Plumbing, xs: list[Array], value: Value, opset: int) -> Array | 
         return None
     trace, function = symbolic.term.trace, op.function
     dtype = trace.real if value.dtype.kind == "f" else value.dtype
+    if isinstance(function, FORMULAS):
+        return function(*xs)
+    if isinstance(function, Numbered):
+        term = _numbered(function, xs, value.shape, opset, trace)
+        return None if term is None else array(term)
     if isinstance(function, Along):
         found = _run(_call(function.found), function.found.output, xs, value.shape, np.dtype(np.int64), opset, trace)
         if found is None:
@@ -46,6 +56,18 @@ def plumbed(op: Plumbing, xs: list[Array], value: Value, opset: int) -> Array | 
         return array(trace.make("onnx:GatherElements", (numbers, found), value.shape, np.int64, axis=function.axis))
     made = _run(_call(function), getattr(function, "output", 0), xs, value.shape, dtype, opset, trace)
     return None if made is None else array(made)
+
+
+def _numbered(function: Numbered, xs: list[Array], shape: Shape, opset: int, trace: Trace) -> Term | None:
+    """Return the numbers of the entries that an operator takes, which it moves itself."""
+    node, rest = function.node, iter(xs)
+    numbers = reshape(term_of(arange(total(function.source)), trace), function.source)
+    data = term_of(next(rest), trace) if function.sorted_ else numbers
+    operands = (data, *(term_of(next(rest) if a is None else a, trace) for a in function.args))
+    made = written(node, operands, int(function.sorted_), shape, np.int64, opset)
+    if made is None or not function.sorted_:
+        return made
+    return trace.make("onnx:GatherElements", (numbers, made), shape, np.int64, axis=node.attributes.get("axis", -1))
 
 
 def _call(function: Any) -> Call | None:
@@ -67,11 +89,20 @@ def _run(
         return None
     node, given = call
     is_open = any(isinstance(n, Dim) for n in shape)
-    count, fits = sum(o is None for o in given), node.domain == "" and same_since(node.op_type, node.opset, opset)
-    if not fits or count != len(xs) or (is_open and node.op_type not in ENTRYWISE):
+    if sum(o is None for o in given) != len(xs) or (is_open and node.op_type not in ENTRYWISE):
         return None
     rest = iter(xs)
     operands = tuple(term_of(next(rest) if o is None else o, trace) for o in given)
+    return written(node, operands, output, shape, dtype, opset)
+
+
+def written(
+    node: OnnxNode, operands: tuple[Term, ...], output: int, shape: Shape, dtype: Any, opset: int
+) -> Term | None:
+    """Return an output of an operator of the file at other operands; None where the graph's opset has not the same operator."""
+    if node.domain != "" or not same_since(node.op_type, node.opset, opset):
+        return None
+    trace = operands[0].trace
     if any(t.is_float and t.dtype != trace.real for t in operands):
         return None
     attributes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in node.attributes.items()}

@@ -14,7 +14,7 @@ from reflrp.arrays.tracing.polynomials import at_most
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.batches import Feeds
 from reflrp.compiler.conditions import check_matchers
-from reflrp.compiler.lift import lifted
+from reflrp.compiler.lift import among_all, lifted
 from reflrp.compiler.matching import alike, as_plain, matched
 from reflrp.compiler.observe import confirmed
 from reflrp.compiler.opening import Opened
@@ -117,7 +117,7 @@ def with_lengths(
                 term = trace.named(name, value.shape, value.dtype)
                 trace.shows(symbol, term, axis, found.plus.get(symbol, 0), found.times.get(symbol, 1))
     own = opset_of(source.proto)
-    return tracer(program, program.graph, lambda name, op: op, own, ledger, real), trace, named
+    return tracer(program, program.graph, among_all, own, ledger, real), trace, named
 
 
 def _same_rules(explainer: Explainer, graph: Graph, plain: Program) -> dict[str, Rule]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,15 @@ from reflrp.arrays import ZERO, Array, is_symbolic
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing import affine
 from reflrp.arrays.tracing.array import array, term_of
-from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, dim, example, total
+from reflrp.arrays.tracing.dims import Unsettled, broadcast
 from reflrp.arrays.tracing.terms import CURRENT, Trace
-from reflrp.compiler import recurrent
+from reflrp.compiler import ids, recurrent
 from reflrp.compiler.joining import joined
-from reflrp.compiler.lift import added
 from reflrp.compiler.matching import LateDiagonal
 from reflrp.compiler.plumbing import plumbed
 from reflrp.compiler.source import OLDEST
 from reflrp.engine import Program, Values, rule_name
 from reflrp.errors import InputError, ReflrpError
-from reflrp.importer.tokens import ENTRYWISE, Sharing
 from reflrp.ir import Graph, Node, Op, Shape, arrays_of
 from reflrp.ledger import Row
 from reflrp.ops.conv import Conv
@@ -59,8 +56,7 @@ class Tracer(Program):
                 parts = recurrent.backward(self, node, [values[i] for i in node.inputs], values[node.output], r)
                 return parts, Row(node.name, node.kind, "transpose", 0.0, 0.0)
             if isinstance(node.op, MovedIds):
-                shapes = [self.graph.values[i].shape for i in node.inputs]
-                parts = moved(node.op, shapes, self.graph.values[node.output].shape, r)
+                parts = ids.moved(node, self.graph, [values[i] for i in node.inputs], r, self.opset)
                 return parts, Row(node.name, node.kind, "transpose", 0.0, 0.0)
             return super()._share(node, values, r)
         except (Unsettled, NotImplementedError, TypeError, AttributeError) as error:
@@ -201,44 +197,6 @@ class Missing:
             f"it reads what node {self.node.name!r} (onnx {self.node.op_type}) works out of the data on the way, which no "
             "value of the file holds"
         )
-
-
-def moved(op: MovedIds, shapes: list[Shape], out: Shape, R: Array) -> tuple[Array | None, ...]:
-    """Return the relevance of token ids that were moved, cast or shifted, where it does not depend on the ids how."""
-    how = op.shares
-    if not isinstance(how, Sharing) or not how.by_shapes:
-        raise NotImplementedError("where the ids come from depends on the data")
-    found: list[Array | None] = [None] * len(shapes)
-    if not all(n == dim(example(n)) for s in (*shapes, out) for n in s if isinstance(n, Dim)):  # else of one sample
-        return _in_place(how, shapes, out, R)
-    for share in how(*(np.zeros(tuple(map(example, s)), dtype=np.int64) for s in shapes)):
-        weight = (share.index >= 0) * (1.0 if share.weight is None else share.weight)
-        part, source = R * weight.astype(np.float32), shapes[share.place]
-        numbers = np.maximum(np.ravel(share.index), 0)
-        if np.array_equal(numbers, np.arange(prod(map(example, source)))):
-            found[share.place] = xp.reshape(part, source)
-        elif not any(isinstance(n, Dim) for n in (*source, *out)):
-            sums = xp.scatter_add(prod(source), numbers, xp.reshape(part, (-1,)))
-            found[share.place] = xp.reshape(sums, source)
-        elif source[0] == out[0] == dim(1) and not any(isinstance(n, Dim) for n in (*source[1:], *out[1:])):
-            found[share.place] = added(part, numbers, out, source)
-        else:
-            raise NotImplementedError("the ids of all samples are moved at once")
-    return tuple(found)
-
-
-STAYS = frozenset(["Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", *ENTRYWISE])
-"""Operators that leave each id, and nothing but these, in its place."""
-
-
-def _in_place(how: Sharing, shapes: list[Shape], out: Shape, R: Array) -> tuple[Array | None, ...]:
-    """Return the relevance of token ids, of which there is an open number, that stay one after another as they were."""
-    places = [how.places.index(t) for t in how.tokens]
-    alike = (shapes[p] == out or (len(places) == 1 and total(shapes[p]) == total(out)) for p in places)
-    if how.node.op_type not in STAYS or not all(alike):
-        raise NotImplementedError("ids are moved whose number is left open")
-    part = R if len(places) == 1 else R * np.float32(1 / len(places))
-    return tuple(xp.reshape(part, s) if i in places else None for i, s in enumerate(shapes))
 
 
 def _finite(program: Program) -> set[str]:

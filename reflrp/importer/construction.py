@@ -182,8 +182,9 @@ class Construction:
         sample = sample if isinstance(sample, Shown) else np.asarray(sample)
         label = f":{part}" if part else f":{i}" if i else ""
         output = self.prefix + (f"{node.outputs[i]}:{part}" if part else node.outputs[i])
-        value, made = Value(sample.shape, sample.dtype, active=False), bool(label or self.origin)
-        name, output = self.free_name(self.prefix + node.name + label, made), self.free_value(output, made)
+        value, inner = Value(sample.shape, sample.dtype, active=False), bool(self.origin)
+        name = self.free_name(self.prefix + node.name + label, bool(label) or inner)
+        output = self.free_value(output, bool(part) or inner)
         if isinstance(sample, np.ndarray):
             self.samples[output] = sample
             limits.hold_array(f"node {self.prefix + node.name!r}", sample)

@@ -18,6 +18,8 @@ from reflrp.arrays.tracing.dims import Dim, Undecided, Unsettled, bounds, broadc
 from reflrp.arrays.tracing.spans import check_room, entries
 from reflrp.importer.dtypes import dtype_of
 from reflrp.importer.node import OnnxNode
+from reflrp.importer.openshapes import JOINED
+from reflrp.importer.openshapes import numbers as _numbers
 from reflrp.importer.site import Arg, Items, Ref, Unbuildable
 from reflrp.ir import Shape
 
@@ -216,12 +218,6 @@ def _dim(d: Any, formulas: Mapping[str, Dim]) -> int:
     raise Unbuildable("its shape does not follow from open lengths")
 
 
-def _numbers(a: Arg) -> tuple[int, ...]:
-    if not isinstance(a, np.ndarray):
-        raise Unbuildable("its size is found in the data")
-    return tuple(whole(n) for n in np.ravel(a))
-
-
 def _range_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
     (start,), (stop,), (step,) = (_numbers(a) for a in args)
     if step != 1:
@@ -288,6 +284,7 @@ JOINT = (
 
 SHAPES: Mapping[str, Callable[[OnnxNode, tuple[Arg, ...]], Shape]] = {
     **dict.fromkeys(JOINT, _joint_shape),
+    **JOINED,
     "ConstantOfShape": lambda node, args: _numbers(args[0]),
     "Expand": lambda node, args: broadcast_shapes(getattr(args[0], "shape", ()), _numbers(args[1])),
     "Flatten": _flatten_shape,

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.decompose import call, one
-from reflrp.importer.plumbing import Filled
+from reflrp.importer.lengths import Shown, shown
+from reflrp.importer.plumbing import Filled, Numbered
 from reflrp.importer.site import Ref, Site, Unbuildable
 from reflrp.importer.sizes import sized_by_data
 from reflrp.ops.picking import Pick
@@ -26,6 +28,10 @@ def picked(site: Site) -> Ref:
     The operator is run on the numbers of its input's entries, to see where each comes from.
     """
     x = site.ref(0)
+    if is_open(x.shape):
+        return found_late(
+            site, Numbered(site.node, tuple(None if isinstance(a, Ref) else a for a in site.args[1:]), x.shape)
+        )
     numbers = site.numbers(x.shape)
     places = tuple(i for i, a in enumerate(site.args) if isinstance(a, Ref) and i > 0)
     given = (numbers, *(None if isinstance(a, Ref) else a for a in site.args[1:]))
@@ -34,6 +40,16 @@ def picked(site: Site) -> Ref:
     found = observed(site, index, inputs, "index")
     if sized_by_data(site.node, places):
         site.work.sized_by_data.add(found.name)
+    return site.emit(Pick(x.shape), x, found)
+
+
+def found_late(site: Site, index: Numbered) -> Ref:
+    """Return the entries of data of an open shape that are found in the run."""
+    x, whole = site.ref(0), shown(site.node, site.args)[0]
+    inputs = (x,) if index.sorted_ else tuple(a for a in site.args[1:] if isinstance(a, Ref))
+    if whole is None or any(i.name in site.work.late for i in inputs):
+        raise Unbuildable(f"it moves entries by their number among those of the shape {x.shape}, which is left open")
+    found = site.work.plumbing(site.node, 0, inputs, index, Shown(whole.shape, np.dtype(np.int64)), "index")
     return site.emit(Pick(x.shape), x, found)
 
 

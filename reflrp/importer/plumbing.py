@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays import Array, namespace
+from reflrp.arrays.tracing.dims import Unsettled
+from reflrp.importer.node import OnnxNode
 from reflrp.importer.sampling import Sampling
+from reflrp.ir import Shape
 from reflrp.ops.selection import MaxPool
 
 
@@ -52,6 +56,24 @@ class Along:
 
 
 @dataclass(frozen=True, eq=False)
+class Numbered:
+    """The numbers of the entries that an operator takes of data whose shape is left open: it moves the numbers itself, in the run.
+
+    `args` are its operands behind the data, None for what is observed. Of TopK, which is `sorted_` by the data themselves, the
+    numbers are taken along its axis.
+    """
+
+    node: OnnxNode
+    args: tuple[Any, ...]
+    source: Shape
+    sorted_: bool = False
+
+    def __call__(self, *observed: np.ndarray) -> np.ndarray:
+        """Refuse: only a graph has such lengths."""
+        raise Unsettled(f"entries of the shape {self.source} are numbered, which is left open")
+
+
+@dataclass(frozen=True, eq=False)
 class Winners:
     """Where the maxima of a MaxPool lie: the number of each winner's entry."""
 
@@ -80,28 +102,39 @@ class LargestOf:
 
 @dataclass(frozen=True, eq=False)
 class TapPlaces:
-    """The numbers of the entries that a GridSample takes; `starts` is where each channel begins."""
+    """The numbers of the entries that a GridSample takes; `starts` is where each channel begins.
+
+    `each` says that each sample's numbers are of its own entries, and follow from its own slice of the grid.
+    """
+
+    each: ClassVar[bool] = True
 
     how: Sampling
     size: tuple[int, ...]
     starts: np.ndarray
 
-    def __call__(self, grid: np.ndarray) -> np.ndarray:
+    def __call__(self, grid: Array) -> Array:
         """Return the numbers for this grid."""
-        return np.asarray(self.starts + self.how.taps(grid, self.size).places[:, None])
+        return self.starts + _for_channels(self.how.taps(grid, self.size).places)
 
 
 @dataclass(frozen=True, eq=False)
 class TapWeights:
-    """The weights of the entries that a GridSample takes."""
+    """The weights of the entries that a GridSample takes.
 
+    They are in float64, or `alike` in the dtype of a grid that the network works out: that of the entries they weigh.
+    """
+
+    each: ClassVar[bool] = True
     how: Sampling
     size: tuple[int, ...]
+    alike: bool = False
 
-    def __call__(self, grid: np.ndarray) -> np.ndarray:
+    def __call__(self, grid: Array) -> Array:
         """Return the weights for this grid."""
-        return self.how.taps(grid, self.size).weights[:, None]
+        weights = _for_channels(self.how.taps(grid, self.size).weights)
+        return weights.astype(grid.dtype) if self.alike else weights
 
-    def alike(self, grid: np.ndarray) -> np.ndarray:
-        """Return the weights in the dtype of a grid that the network works out: that of the entries they weigh."""
-        return self(grid).astype(grid.dtype)
+
+def _for_channels(x: Array) -> Array:
+    return namespace(x).reshape(x, (x.shape[0], 1, *x.shape[1:]))

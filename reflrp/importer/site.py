@@ -128,7 +128,7 @@ class Work(Protocol):
         i: int,
         inputs: tuple[Ref, ...],
         function: Callable[..., Any] | Op,
-        sample: np.ndarray,
+        sample: Any,
         part: str = "",
     ) -> Ref:
         """Add one plumbing node."""

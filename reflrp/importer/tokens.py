@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from reflrp.arrays import namespace
 from reflrp.importer.node import OnnxNode
 from reflrp.ops.picking import Share
 
@@ -33,6 +34,12 @@ ENTRYWISE = frozenset(
     ["Abs", "Add", "Cast", "Ceil", "Clip", "Div", "Floor", "Max", "Min", "Mod", "Mul", "Neg", "Round", "Sub", "Sum"]
 )
 """Operators that leave each id in its place."""
+
+BOUNDS = frozenset(["Clip", "Max", "Min"])
+"""Those among them that replace ids by one another, or by a bound."""
+
+STAYS = ENTRYWISE | {"Where"}
+"""Operators of which each entry is worked out of the entries in its place, but for broadcasting."""
 
 Evaluate = Callable[..., tuple[Any, ...]]
 
@@ -64,23 +71,29 @@ class Sharing:
     output: int
 
     @property
-    def by_shapes(self) -> bool:
-        """Whether the shares depend on the shapes of what is observed alone."""
-        if self.node.op_type in ENTRYWISE:
-            return self.node.op_type not in ("Clip", "Max", "Min", "Mul")
-        return set(self.places) == set(self.tokens)
+    def asked(self) -> tuple[int, ...]:
+        """Which of what is observed the shares depend on by its numbers, and not by its shape alone."""
+        op_type = self.node.op_type
+        if op_type in ENTRYWISE:
+            known = () if op_type in BOUNDS else self.tokens if op_type != "Mul" or len(self.tokens) == 1 else ()
+            return self._observed(known) if op_type in BOUNDS or op_type == "Mul" else ()
+        data = () if op_type == "TopK" else DATA[op_type]
+        return () if data is None else self._observed(data)
+
+    def _observed(self, besides: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(i for i, place in enumerate(self.places) if place not in besides)
 
     def __call__(self, *observed: np.ndarray) -> list[Share]:
-        """Return the shares, by the numbers of what is observed."""
+        """Return the shares, by the numbers of what is observed; what stays in its place may be symbolic arrays."""
         operands = list(self.args)
         for place, array in zip(self.places, observed, strict=True):
             operands[place] = array
         return [s._replace(place=self.places.index(s.place)) for s in self._shares(tuple(operands))]
 
     def _shares(self, operands: tuple[Any, ...]) -> list[Share]:
+        if self.node.op_type in STAYS:
+            return _in_place(self.node, operands, self.tokens)
         run = partial(self.evaluate, self.node)
-        if self.node.op_type in ENTRYWISE:
-            return _in_place(self.node.op_type, operands, run(*operands)[self.output], self.tokens)
         if self.node.op_type == "TopK":
             return [Share(0, _along(operands[0], run(*operands)[1], self.node.attributes.get("axis", -1)))]
         data = DATA[self.node.op_type]
@@ -109,26 +122,42 @@ def _origins(
     return tuple(None if out is None else np.asarray(out, dtype=np.int64) - 1 for out in evaluate(*given))
 
 
-def _in_place(op_type: str, operands: tuple[Any, ...], out: np.ndarray, tokens: tuple[int, ...]) -> list[Share]:
-    """Return each id's share in the entries of an arithmetic operator's output."""
-    weights = _weights(op_type, operands, out, tokens)
-    whole = sum(weights)
-    found = []
-    for t, weight in zip(tokens, weights, strict=True):
-        shape = np.shape(operands[t])
-        numbers = np.broadcast_to(np.arange(prod(shape)).reshape(shape), out.shape)
-        found.append(Share(t, numbers, weight / np.where(whole == 0, 1, whole)))
-    return found
+def _in_place(node: OnnxNode, operands: tuple[Any, ...], tokens: tuple[int, ...]) -> list[Share]:
+    """Return each id's share in the entry in its place: all that have a part in it get as much."""
+    parts = _parts(node, operands, tokens)
+    if parts is None:
+        return [Share(t, None, None if len(tokens) == 1 else np.asarray(1 / len(tokens))) for t in tokens]
+    if len(parts) == 1:
+        return [Share(tokens[0], None, parts[0])]
+    counted = [part.astype(np.int64) for part in parts]
+    whole = sum(counted[1:], counted[0])
+    each = namespace(whole).maximum(whole, 1)
+    return [Share(t, None, part / each) for t, part in zip(tokens, counted, strict=True)]
 
 
-def _weights(op_type: str, operands: tuple[Any, ...], out: np.ndarray, tokens: tuple[int, ...]) -> list[np.ndarray]:
-    """Return 1 where an operand has a part in the output, else 0."""
-    ones = np.ones(out.shape)
-    if op_type in ("Clip", "Max", "Min"):
-        return [ones * (operands[t] == out) for t in tokens if op_type != "Clip" or t == 0]
-    if op_type != "Mul":
-        return [ones for _ in tokens]
+def _parts(node: OnnxNode, operands: tuple[Any, ...], tokens: tuple[int, ...]) -> list[Any] | None:
+    """Return where each of the operands `tokens` has a part in the output; None where all have one everywhere."""
+    if node.op_type == "Where":
+        chosen = {1: operands[0], 2: ~operands[0]}
+        return [chosen[t] for t in tokens]
+    if node.op_type in BOUNDS:
+        out = _bounded(node, operands)
+        return [operands[t] == out for t in tokens]
+    if node.op_type != "Mul":
+        return None
     others = {t: operands[1 - t] for t in tokens}
     if len(tokens) == 1:
-        return [ones * (others[t] != 0) for t in tokens]
-    return [ones * ((others[t] != 0) & ((operands[t] != 1) | (others[t] == 1))) for t in tokens]
+        return [others[t] != 0 for t in tokens]
+    return [(others[t] != 0) & ((operands[t] != 1) | (others[t] == 1)) for t in tokens]
+
+
+def _bounded(node: OnnxNode, operands: tuple[Any, ...]) -> Any:
+    """Return the output of an operator among BOUNDS."""
+    xp = namespace(*(x for x in operands if x is not None))
+    if node.op_type != "Clip":
+        return reduce(xp.maximum if node.op_type == "Max" else xp.minimum, operands)
+    low, high = ((*operands[1:], None, None)[i] for i in range(2))
+    low = node.attributes.get("min") if low is None else low
+    high = node.attributes.get("max") if high is None else high
+    out = operands[0] if low is None else xp.maximum(operands[0], low)
+    return out if high is None else xp.minimum(out, high)

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from reflrp.arrays import Array, namespace, scatter_add, to_host
+from reflrp.arrays import Array, namespace, scatter_add, to_host, unbroadcast
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap
 from reflrp.ops.routing import Plumbing, Routing
@@ -17,9 +17,13 @@ from reflrp.ops.routing import Plumbing, Routing
 
 @dataclass(frozen=True, eq=False)
 class Pick(Routing):
-    """out = x.flat[index], the numbers being a second input without relevance: TopK, Gather by found indices."""
+    """out = x.flat[index], the numbers being a second input without relevance: TopK, Gather by found indices.
+
+    `each` says that the operator never takes entries of one slice of the first axis to another.
+    """
 
     source: Shape
+    each: bool = field(default=False, kw_only=True)
 
     def forward(self, *xs: Array) -> Array:
         """Return the entries that the numbers name."""
@@ -50,13 +54,23 @@ class Pick(Routing):
 class Share(NamedTuple):
     """What an input without relevance of its own, an id, gets of an output's relevance.
 
-    `index` holds for each entry of the output the number of the input's entry that it comes from, or -1; `weight` the part
-    of the relevance that goes there (None: all of it).
+    `index` holds for each entry of the output the number of the input's entry that it comes from, or -1; None where each id
+    stays in its place, but for broadcasting. `weight` is the part of the relevance that goes there (None: all of it).
     """
 
     place: int
     index: Array
     weight: Array | None = None
+
+    def of(self, R: Array, shape: Shape) -> Array:
+        """Return the part of the relevance R of the output that goes to an input of a shape."""
+        xp = namespace(R)
+        part = R if self.weight is None else R * xp.asarray(self.weight, dtype=R.dtype)
+        if self.index is None:
+            return unbroadcast(part, shape)
+        part = part * xp.asarray(self.index >= 0, dtype=R.dtype)
+        numbers = xp.asarray(np.maximum(np.ravel(self.index), 0))
+        return xp.reshape(scatter_add(prod(shape), numbers, xp.reshape(part, (-1,))), shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +93,8 @@ class MovedIds(Plumbing):
         """Return R added up at the entries it came from."""
         found: list[Array | None] = [None] * len(xs)
         for share in self.shares(*(np.asarray(to_host(x)) for x in xs)):
-            found[share.place] = _gathered(R, share, xs[share.place].shape)
+            found[share.place] = share.of(R, xs[share.place].shape)
         return tuple(found)
-
-
-def _gathered(R: Array, share: Share, shape: Shape) -> Array:
-    xp = namespace(R)
-    weight = (share.index >= 0) * (1.0 if share.weight is None else share.weight)
-    part = R * xp.asarray(weight.astype(np.float64), dtype=R.dtype)
-    index = xp.asarray(np.maximum(np.ravel(share.index), 0))
-    return xp.reshape(scatter_add(prod(shape), index, xp.reshape(part, (-1,))), shape)
 
 
 @dataclass(frozen=True, eq=False)

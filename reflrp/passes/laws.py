@@ -215,9 +215,11 @@ def _embedding(op: Embedding, see: Sight) -> Place:
 
 @law.register
 def _pick(op: Pick, see: Sight) -> Place:
-    if see.places[0] is not None:
+    if see.places[0] is None:
+        return see.one(1)
+    if not op.each or set(see.places) != {Place(0)}:
         raise Meeting("it moves entries by numbers that are found in the run")
-    return see.one(1)
+    return Place(0)
 
 
 @law.register

@@ -56,6 +56,8 @@ def recipe(op: Plumbing) -> Recipe | None:
 @law.register
 def _plumbing(op: Plumbing, see: Sight) -> Place:
     known = recipe(op)
+    if getattr(op.function, "each", False) and see.places == (Place(0),):
+        return Place(0)
     if known is None:
         raise Meeting("no law says how it treats samples")
     if known.op_type in ENTRYWISE:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import ZERO
+from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.builders.linear import diagonal, multiply, sum_of
 from reflrp.importer.decompose import call
+from reflrp.importer.lengths import Shown
 from reflrp.importer.node import made_node
-from reflrp.importer.observed import observed
-from reflrp.importer.plumbing import Along, Filled, TapPlaces, TapWeights
+from reflrp.importer.observed import found_late, observed
+from reflrp.importer.plumbing import Along, Filled, Numbered, TapPlaces, TapWeights
 from reflrp.importer.sampling import Sampling
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 from reflrp.ops.picking import Index, Pick, ScatterSum
@@ -28,8 +30,13 @@ def top_k(site: Site) -> Any:
     x, count = site.ref(), site.const(1) if site.opset >= 10 else np.asarray([site.needed("k")])
     axis = site.axis(site.attr("axis", -1), x.ndim)
     rest = [np.asarray(count, dtype=np.int64).reshape(1)] if site.opset >= 10 else []
-    numbers = site.numbers(x.shape)
     found = Filled(site.node.evaluate, (None, *rest), (0,), 1, np.int64)
+    if is_open(x.shape):
+        y = found_late(site, Numbered(site.node, tuple(rest), x.shape, sorted_=True))
+        if len(site.node.outputs) < 2 or not site.node.outputs[1]:
+            return y
+        return y, site.work.plumbing(site.node, 1, (x,), found, Shown(y.shape, np.dtype(np.int64)))
+    numbers = site.numbers(x.shape)
     y = site.emit(Pick(x.shape), x, observed(site, Along(numbers, found, axis), (x,), "index"))
     if len(site.node.outputs) < 2 or not site.node.outputs[1]:
         return y
@@ -115,18 +122,22 @@ def grid_sample(site: Site) -> Ref:
     x, grid = site.ref(0), site.arg(1)
     mode = {"bilinear": "linear", "bicubic": "cubic"}.get(site.attr("mode", "linear"), site.attr("mode", "linear"))
     how = Sampling(mode, site.attr("padding_mode", "zeros"), bool(site.attr("align_corners", 0)))
+    if is_open((*x.shape, *grid.shape)):
+        raise Unbuildable(
+            f"it samples the shape {x.shape} by a grid of the shape {tuple(grid.shape)}, which are left open"
+        )
     batch, channels, *size = x.shape
     inner = prod(size)
     taps = {"linear": 2, "cubic": 4}.get(mode, 1) ** len(size)
     site.room((5, taps, batch, *grid.shape[1:]), (2, taps, channels, batch, *grid.shape[1:-1]))
     starts = np.arange(batch * channels, dtype=np.int64).reshape(batch, channels, 1, *(1,) * len(size)) * inner
-    index, weight = TapPlaces(how, tuple(size), starts), TapWeights(how, tuple(size))
+    index, weight = TapPlaces(how, tuple(size), starts), TapWeights(how, tuple(size), alike=isinstance(grid, Ref))
     if isinstance(grid, np.ndarray):
         taken = site.emit(Index(x.shape, index(grid)), x, part="taps")
         weighed = diagonal(site, taken, weight(grid), None, part="weighed")
     else:
         if grid.value.active:
             site.work.notes.append(f"{site.node.name!r} samples by a grid that is held constant: it gets no relevance")
-        taken = site.emit(Pick(x.shape), x, observed(site, index, (grid,), "index"), part="taps")
-        weighed = multiply(site, taken, observed(site, weight.alike, (grid,), "weights"), part="weighed")
+        taken = site.emit(Pick(x.shape, each=True), x, observed(site, index, (grid,), "index"), part="taps")
+        weighed = multiply(site, taken, observed(site, weight, (grid,), "weights"), part="weighed")
     return site.emit(SumAxes(ONE, ZERO, weighed.shape, axes=(2,), keepdims=False, mean=False), weighed)
