@@ -66,6 +66,8 @@ GELU_TANH = {
         a = Add(one, t) m = Mul(x, a) y = Mul(half, m)""",
     "cube factored": """q = Mul(x, x) k = Mul(q, cubic) o = Add(k, one) r = Mul(x, slope) s = Mul(r, o) t = Tanh(s)
         a = Add(t, one) h = Mul(x, half) y = Mul(a, h)""",
+    "Bloom": """k = Mul(x, cubic) q = Mul(k, x) o = Add(q, one) r = Mul(x, slope) s = Mul(r, o) t = Tanh(s)
+        a = Add(t, one) h = Mul(x, half) y = Mul(h, a)""",
     "by a sigmoid": """c = Pow(x, three) k = Mul(c, cubic) i = Add(x, k) s = Mul(i, slope) d = Mul(s, two)
         g = Sigmoid(d) y = Mul(x, g)""",
 }

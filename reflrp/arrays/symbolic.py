@@ -25,6 +25,7 @@ from reflrp.arrays.tracing.rows import add_along_axis, fmod, take_along_axis  # 
 from reflrp.arrays.tracing.tallies import inner, magnitude, total  # noqa: F401 (twins)
 from reflrp.arrays.tracing.terms import Shape, Term, Trace, still
 from reflrp.arrays.tracing.twins import (
+    channel_sum,
     conv,
     conv_transpose,
     erf,
@@ -41,21 +42,10 @@ from reflrp.arrays.tracing.twins import (
 
 float32, float64, int32, int64, bool_ = np.float32, np.float64, np.int32, np.int64, np.bool_
 
-__all__ = [  # the twins, beside what is defined here
-    "SymbolicArray",
-    "conv",
-    "conv_transpose",
-    "erf",
-    "pad",
-    "placed",
-    "pool",
-    "pool_picked",
-    "pool_unpicked",
-    "pool_winners",
-    "scatter_add",
-    "window_spread",
-    "window_sum",
-]
+__all__ = [
+    "SymbolicArray", "channel_sum", "conv", "conv_transpose", "erf", "pad", "placed", "pool", "pool_picked", "pool_unpicked",
+    "pool_winners", "scatter_add", "window_spread", "window_sum",
+]  # the twins, beside what is defined here  # fmt: skip
 
 UNARY = {
     "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "tanh": "Tanh", "sin": "Sin", "cos": "Cos", "tan": "Tan", "asin": "Asin",

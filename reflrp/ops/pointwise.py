@@ -90,7 +90,8 @@ def _gelu_tanh(x: Array) -> Array:
 
 def _gelu_tanh_slope(x: Array) -> Array:
     t = _tanh(_gelu_inner(x))
-    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * sqrt(2 / pi) * (1 + 3 * 0.044715 * x * x)
+    steep = (1 - t * t) * sqrt(2 / pi) * (1 + 3 * 0.044715 * x * x)
+    return 0.5 * (1 + t + x * steep)  # 0.5 x alone would be the file's own node, which onnxruntime fuses away
 
 
 def _hard_sigmoid(x: Array, alpha: float, beta: float) -> Array:
