@@ -444,3 +444,16 @@ def test_functions_that_are_said_to_keep_a_sign_keep_it(op):
     x = np.linspace(0, 9, 91, dtype=np.float32)
     proto = model(f"y = {op}(x)", "float[N] x")
     assert (onnx.reference.ReferenceEvaluator(proto).run(None, {"x": x})[0] >= 0).all()
+
+
+@pytest.mark.parametrize("pads", ["2, 0", "1, 3", "0, 0"])
+@pytest.mark.parametrize("outputs", [1, 6])
+def test_a_shift_that_is_none_of_a_channel_stays_beside_the_convolution(pads, outputs):
+    """A box's lower end, seen through windows that reach into the padding, is a number for each place."""
+    body = f"r = Relu(x) c = Conv<pads = [{pads}]>(r, w, b) y = Identity(c)"
+    proto = model(body, "float[N,1,4] x", w=np.ones((outputs, 1, 1), np.float32), b=np.ones(outputs, np.float32))
+    x = np.random.default_rng(0).standard_normal((2, 1, 4)).astype(np.float32)
+    init = np.random.default_rng(1).standard_normal(reflrp.load(proto).run(x)["y"].shape).astype(np.float32)
+    given = {"c": "zbox(low=-4,high=4)", "*": "pass"}
+    found = run(reflrp.compile(proto, given, init="input"), {"x": x, "init": init}, ["relevance/x"])["relevance/x"]
+    np.testing.assert_allclose(found, reflrp.explain(proto, x, given, init=init).relevance, atol=1e-5)

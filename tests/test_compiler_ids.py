@@ -45,6 +45,8 @@ CASES = {
     "OPT's positions": (OPT, lambda f, n, t: {"mask": float(f["mask"][n, : t + 1].any())}),
     "masked by a product": ("z = Mul(ids, mask)", lambda f, n, t: product({k: f[k][n, t] for k in ("ids", "mask")})),
     "a product of two": ("z = Mul(ids, pos)", lambda f, n, t: product(pair(f, n, t))),
+    "kinds of tokens that are all one": ("z = Mul(ids, zero)", lambda f, n, t: {}),
+    "a choice that is known": ("b = Less(two, one) m = Min(ids, nine) z = Where(b, m, nine)", lambda f, n, t: {}),
     "masked by a choice": ("b = Cast<to = 9>(mask) z = Where(b, ids, two)", lambda f, n, t: {"ids": kept(f, n, t)}),
     "one of two": (
         "b = Cast<to = 9>(mask) z = Where(b, ids, pos)",

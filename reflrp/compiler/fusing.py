@@ -39,7 +39,9 @@ def fused(term: Term, users: Counter[int]) -> Term | None:
         return None
     own = np.zeros((), term.dtype) if bias is None or bias.value is None else bias.value
     axes = (1,) * (len(term.shape) - 2)
-    row = np.broadcast_to(own.reshape(-1, *axes) if own.size > 1 else own.reshape(1, *axes), (term.shape[1], *axes))
+    if own.size > 1 and own.shape[-len(axes) - 1 :] != (own.size, *axes):
+        return None  # it varies along more than the channels, as a box's lower end where windows reach into the padding
+    row = np.broadcast_to(own.reshape(-1, *axes), (term.shape[1], *axes))
     made = term.trace.make("Add", (layer, term.trace.constant(row + term.dtype.type(step))), term.shape)
     if inner is biased:
         return made

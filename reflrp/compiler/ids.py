@@ -42,6 +42,8 @@ def moved(node: Node, graph: Graph, xs: Sequence[Any], R: Array, opset: int) -> 
     missing = next((xs[i] for i in how.asked if not is_symbolic(xs[i])), None)
     if missing is not None:
         raise NotImplementedError(str(missing))
+    if not is_symbolic(R) and not np.any(R):
+        return (None,) * len(xs)
     if how.node.op_type in STAYS:
         return _placed(how(*xs), shapes, R)
     place = how.places.index(how.tokens[0])
@@ -62,7 +64,8 @@ def moved(node: Node, graph: Graph, xs: Sequence[Any], R: Array, opset: int) -> 
 def _placed(shares: list[Share], shapes: list[Shape], R: Array) -> tuple[Array | None, ...]:
     found: list[Array | None] = [None] * len(shapes)
     for share in shares:
-        found[share.place] = share.of(R, shapes[share.place])
+        nothing = share.weight is not None and not is_symbolic(share.weight) and not np.any(share.weight)
+        found[share.place] = None if nothing else share.of(R, shapes[share.place])
     return tuple(found)
 
 

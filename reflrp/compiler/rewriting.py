@@ -18,6 +18,10 @@ class Lasting(Exception):
     """A node means what no node of the next opset does; the message says what."""
 
 
+Kind = tuple[int, tuple[int, ...] | None]
+"""A value's element type, and the lengths of its axes, 0 for those that are open."""
+
+
 class Facts:
     """What is known of a model's values: types, ranks, numbers, who reads them.
 
@@ -57,17 +61,22 @@ class Facts:
         """Return the element type of a value, where it is known."""
         return self._types.get(name, (None, None))[0]
 
-    def rank(self, name: str) -> int | None:
-        """Return the rank of a value, where it is known."""
+    def lengths(self, name: str) -> tuple[int, ...] | None:
+        """Return the lengths of a value's axes, 0 for those that are open, where their number is known."""
         return self._types.get(name, (None, None))[1]
 
+    def rank(self, name: str) -> int | None:
+        """Return the rank of a value, where it is known."""
+        lengths = self.lengths(name)
+        return None if lengths is None else len(lengths)
+
     @cached_property
-    def _types(self) -> dict[str, tuple[int, int | None]]:
+    def _types(self) -> dict[str, Kind]:
         try:
             graph = onnx.shape_inference.infer_shapes(self._slim).graph
         except Exception:  # it says nothing then, as of operators that it does not know
             graph = self._slim.graph
-        found: dict[str, list[tuple[int, int | None]]] = {}
+        found: dict[str, list[Kind]] = {}
         for one in _graphs(graph):
             for name, kind in _kinds(one).items():
                 found.setdefault(name, []).append(kind)
@@ -161,11 +170,12 @@ def _made(graph: GraphProto) -> Iterator[str]:
     yield from (o for n in graph.node for o in n.output if o)
 
 
-def _kinds(graph: GraphProto) -> dict[str, tuple[int, int | None]]:
-    """Return element type and rank of the values of which a graph says the type."""
-    found: dict[str, tuple[int, int | None]] = {}
+def _kinds(graph: GraphProto) -> dict[str, Kind]:
+    """Return element type and lengths of the values of which a graph says the type."""
+    found: dict[str, Kind] = {}
     for info in (*graph.input, *graph.value_info, *graph.output):
         tensor = info.type.tensor_type
         if tensor.elem_type:
-            found[info.name] = tensor.elem_type, len(tensor.shape.dim) if tensor.HasField("shape") else None
-    return found | {t.name: (t.data_type, len(t.dims)) for t in graph.initializer}
+            lengths = tuple(d.dim_value for d in tensor.shape.dim) if tensor.HasField("shape") else None
+            found[info.name] = tensor.elem_type, lengths
+    return found | {t.name: (t.data_type, tuple(t.dims)) for t in graph.initializer}

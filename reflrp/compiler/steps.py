@@ -137,6 +137,10 @@ def _resize(d: Rewrite) -> None:
         d.reads(d.x, "", scales)
         d.keep()
         return
+    if known is None or not _grows(known, d.facts.lengths(d.x) or (0,) * known.size):
+        raise Lasting(
+            "where it shrinks one axis and leaves all others as they were, runtimes copy these, whatever their scales"
+        )
     one = d.constant(1.0, "one")
     less, more = (d.add(op, (scales, one), op.lower()) for op in ("Min", "Max"))
     attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil"}
@@ -145,6 +149,13 @@ def _resize(d: Rewrite) -> None:
     d.reads(shrunk, "", more)
     d.node.output[0] = y
     d.keep()
+
+
+def _grows(scales: np.ndarray, lengths: tuple[int, ...]) -> bool:
+    """Return whether an axis is longer afterwards, of single or double precision; 0 is a length that is open."""
+    products = (np.float32(s) * np.float32(n) for s, n in zip(scales, lengths, strict=True))
+    pairs = zip(scales.tolist(), lengths, products, strict=True)
+    return any(s >= 2 or (p >= n + 1 and s * n >= n + 1) for s, n, p in pairs)
 
 
 def _scatter(d: Rewrite) -> None:
