@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import onnx
 import pytest
+from compiled import run
 from models import draw, ints, model
 from onnx import helper
 
@@ -243,3 +244,22 @@ def test_a_table_of_positions_is_one_in_any_spelling(spelling):
     e = reflrp.explain(model(TABLE[spelling], "float[N,5,4] x", **named), x, "epsilon", target=0)
     assert np.allclose(e.relevance, reflrp.explain(plain, x, "epsilon", target=0).relevance, rtol=1e-5, atol=1e-6)
     assert not any("preprocessing" in note for note in e.notes)
+
+
+@pytest.mark.parametrize("rules", ["epsilon", "epsilon_plus_flat"])
+def test_a_shift_that_the_file_repeats_for_each_sample(rules):
+    """By Expand to the shape of the input: a sample is explained as it is in a batch, and the compiled graph does the same."""
+    proto = model(f"d = Shape(x) k = Expand(mean, d) s = Sub(x, k) {NET}", mean=MEAN, **WEIGHTS)
+    whole = reflrp.explain(proto, X, rules, target=0).relevance
+    alone = np.concatenate([reflrp.explain(proto, x[None], rules, target=0).relevance for x in X])
+    np.testing.assert_allclose(alone, whole, rtol=1e-12)
+    compiled = reflrp.compile(proto, rules, target=0)
+    for size in (1, 2, 3):
+        found = run(compiled, {"x": X[:size].astype(np.float32)})["relevance/x"]
+        np.testing.assert_allclose(found, whole[:size], atol=1e-5 * np.abs(whole).max())
+
+
+def test_a_shift_of_its_own_for_each_sample_is_no_preprocessing():
+    proto = model(f"s = Sub(x, mean) {NET}", "float[2,4] x", mean=np.stack([MEAN, MEAN + 1]), **WEIGHTS)
+    loaded = reflrp.load(proto)
+    assert found_in(loaded.graph(loaded.example_shapes())) == ()

@@ -61,7 +61,8 @@ def _varies(node: Node, graph: Graph) -> int:
     """Return along how many axes a node's constants vary at most."""
     op = node.op
     constants = (op.w, op.b) if isinstance(op, Diagonal) else op.args if isinstance(op, Pointwise) else ()
-    return max((sum(n > 1 for n in np.shape(c)) for c in constants if c is not ZERO), default=0)
+    shape = graph.values[node.output].shape
+    return max((sum(n > 1 for n in _own(c, shape)) for c in constants if c is not ZERO), default=0)
 
 
 def origins(graph: Graph) -> dict[str, str]:
@@ -100,10 +101,19 @@ def _along_features(constant: Array, shape: Shape) -> bool:
     """Return whether a constant that broadcasts to a shape is the same for all samples and, in sequences, on all axes but one."""
     if constant is ZERO:
         return True
-    own = np.shape(constant)
+    own = _own(constant, shape)
     if len(own) == len(shape) > 1 and own[0] != 1:
         return False
     along = sum(
         n == m for n, m in zip(own[::-1], shape[:0:-1], strict=False)
     )  # of a single place, too, it may be a table
     return len(shape) != 3 or along < 2
+
+
+def _own(constant: Array, shape: Shape) -> Shape:
+    """Return the shape of a constant: of one that is repeated for each sample, as by Expand, that of a sample."""
+    own = np.shape(constant)
+    if len(own) != len(shape) or len(own) < 2 or own[0] == 1:
+        return own
+    rows = np.asarray(constant)
+    return (1, *own[1:]) if np.array_equal(rows, np.broadcast_to(rows[:1], own)) else own
