@@ -19,7 +19,7 @@ from reflrp.passes.recognise import recognise
 BYTES = np.ones((1, 1, 40, 40), np.uint8)
 WEIGHTS: dict[str, Any] = {
     "m": np.eye(600, dtype=np.float32), "image": (1, 1, 60, 60), "pixels": BYTES, "kernel": (1, 1, 20, 20),
-    "big": (1, 1, 80, 80), "grid": (1, 20, 20, 2), "square": (200, 200), "zeros": np.zeros((200, 200), np.int64),
+    "big": (1, 1, 80, 80), "grid": (1, 300, 300, 2), "square": (200, 200), "zeros": np.zeros((200, 200), np.int64),
     "pairs": np.zeros((50_000, 2), np.int64), "series": (400, 1, 8), "w": (1, 32, 8), "r": (1, 32, 8),
     "sizes": ints(1, 1, 900, 900), "nan": np.full((1, 1, 9, 9), np.nan, np.float32), "zero": np.float32(0),
     "one": ints(1), "huge": np.int64(2**62), "wide": (1, 1, 300, 300), "holes": np.full((200, 200), np.nan, np.float32),

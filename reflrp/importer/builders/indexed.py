@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import ZERO
 from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.builders.linear import diagonal, multiply, sum_of
@@ -113,6 +114,10 @@ def trilu(site: Site) -> Made:
     return call(site, "Where", kept, x, np.zeros((), np.float32))
 
 
+TAP_TURNS = 20
+"""How many steps the number and the weight of one entry take that a GridSample reads, for each axis."""
+
+
 @builds("GridSample")
 def grid_sample(site: Site) -> Ref:
     """Entries at places between the entries: a sum of a few, by weights that the grid says.
@@ -133,6 +138,7 @@ def grid_sample(site: Site) -> Ref:
     starts = np.arange(batch * channels, dtype=np.int64).reshape(batch, channels, 1, *(1,) * len(size)) * inner
     index, weight = TapPlaces(how, tuple(size), starts), TapWeights(how, tuple(size), alike=isinstance(grid, Ref))
     if isinstance(grid, np.ndarray):
+        limits.spend(f"node {site.node.name!r} (GridSample)", TAP_TURNS * taps * grid.size)
         taken = site.emit(Index(x.shape, index(grid)), x, part="taps")
         weighed = diagonal(site, taken, weight(grid), None, part="weighed")
     else:
