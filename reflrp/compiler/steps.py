@@ -113,7 +113,10 @@ def _upsample_scales(d: Rewrite) -> None:
 
 
 def _upsample(d: Rewrite) -> None:
+    """No scale of an Upsample is below 1: that is what the attribute says to `_resize`, which Resize has from opset 11 on."""
     d.node.op_type = "Resize"
+    if d.says("mode", "nearest") == "nearest":
+        d.say("nearest_mode", "floor")
     d.keep()
 
 
@@ -132,6 +135,7 @@ def _resize(d: Rewrite) -> None:
         return
     known = d.facts.number(scales)
     shrinks, grows = known is None or bool((known < 1).any()), known is None or bool((known > 1).any())
+    shrinks &= not d.says("nearest_mode")
     if not (shrinks and grows):
         d.say("nearest_mode", "ceil" if shrinks else "floor")
         d.reads(d.x, "", scales)
