@@ -42,8 +42,6 @@ def moved(node: Node, graph: Graph, xs: Sequence[Any], R: Array, opset: int) -> 
     missing = next((xs[i] for i in how.asked if not is_symbolic(xs[i])), None)
     if missing is not None:
         raise NotImplementedError(str(missing))
-    if not is_symbolic(R) and not np.any(R):
-        return (None,) * len(xs)
     if how.node.op_type in STAYS:
         return _placed(how(*xs), shapes, R)
     place = how.places.index(how.tokens[0])

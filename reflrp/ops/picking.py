@@ -64,7 +64,7 @@ class Share(NamedTuple):
 
     def of(self, R: Array, shape: Shape) -> Array:
         """Return the part of the relevance R of the output that goes to an input of a shape."""
-        xp = namespace(R, *(x for x in (self.index, self.weight) if x is not None))
+        xp = namespace(R)
         part = R if self.weight is None else R * xp.asarray(self.weight, dtype=R.dtype)
         if self.index is None:
             return unbroadcast(part, shape)
