@@ -142,6 +142,73 @@ def test_states_of_other_widths_and_a_mask_of_the_data(masked):
             agrees(run(g, feeds), proto, feeds, preset)
 
 
+TWO = """(int64 k, bool go, int64 i, float[M,5] s, float[M,5] q) =>
+    (bool on, int64 j, float[M,5] r, float[M,5] z, float[M,5] out)"""
+ONE_WEIGHT = {
+    "lstm": (
+        """xs = Concat <axis = -1>(xi, s) m = MatMul(xs, four) c = Add(m, b4) gi, gj, gf, gg = Split <axis = 1>(c)
+        f1 = Add(gf, forget) f2 = Sigmoid(f1) kept = Mul(q, f2) i1 = Sigmoid(gi) j1 = Tanh(gj) new = Mul(i1, j1)
+        z = Add(kept, new) zt = Tanh(z) o1 = Sigmoid(gg) r = Mul(zt, o1) out = Identity(r)""",
+        {"states": TWO, "start": "i0, h0, h0", "made": "n, h, g, all", "tail": "l = Add(h, g) y = MatMul(l, v)"},
+    ),
+    "gru": (
+        """xs = Concat <axis = 1>(s, xi) m = MatMul(xs, pair) rz = Sigmoid(m) gr, gz = Split <axis = 1>(rz) held = Mul(gr, s)
+        xh = Concat <axis = 1>(xi, held) a = MatMul(xh, both) c = Tanh(a) off = Sub(forget, gz) o = Mul(gz, s) p = Mul(off, c)
+        r = Add(o, p) out = Identity(r)""", {},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", ONE_WEIGHT)
+def test_one_weight_for_entry_and_state(cell):
+    """TensorFlow's own cells: what a turn reads stands beside its state, which begins with zeros for all samples."""
+    nodes, more = ONE_WEIGHT[cell]
+    proto = net(
+        body=f"xi = Gather(xt, i) {nodes} {ENDS}", four=(9, 20), b4=(20,), pair=(9, 10), both=(9, 5),
+        forget=np.ones((), np.float32), **more,
+    )  # fmt: skip
+    for preset in PRESETS if cell == "gru" else ("epsilon_plus_flat", "attnlrp"):
+        g = reflrp.compile(proto, preset)
+        for n, t in SIZES:
+            if t >= shortest(g):
+                agrees(run(g, drawn(n, t)), proto, drawn(n, t), preset)
+
+
+def test_a_decoder_that_attends_to_the_states_of_an_encoder():
+    """Each of two inputs has a length of its own."""
+    loops = [
+        f"""{x}t = Transpose <perm = [1, 0, 2]>({x}) sh{x} = Shape({x}) t1{x} = Slice(sh{x}, one, more) t{x} = Squeeze(t1{x}, zero)
+        n1{x} = Slice(sh{x}, zero, one) dims{x} = Concat <axis = 0>(n1{x}, five) h0{x} = Expand(nought, dims{x})
+        h{x}, all{x} = Loop (t{x}, yes, {start}) <body = turn{x} {PLAIN} {{
+            xi = Gather({x}t, k) xs = Concat <axis = 1>(xi, s) a = MatMul(xs, both) r = Tanh(a)
+            on = Identity(go) out = Identity(r) }}>
+        e{x} = Transpose <perm = [1, 0, 2]>(all{x})"""
+        for x, start in (("u1", "h0u1"), ("u2", "hu1"))
+    ]
+    attends = """keys = Transpose <perm = [0, 2, 1]>(eu1) scores = MatMul(eu2, keys) p = Softmax <axis = 2>(scores)
+        c = MatMul(p, eu1) d = Add(c, eu2) m = ReduceMean <axes = [1], keepdims = 0>(d) y = MatMul(m, v)"""
+    proto = models.model(
+        f"{' '.join(loops)} {attends}", "float[N,S,4] u1, float[M,T,4] u2", more=ids(2), both=(9, 5), **WEIGHTS
+    )
+    for preset in ("epsilon", "attnlrp"):
+        g = reflrp.compile(proto, preset)
+        for n, s, t in ((1, 1, 1), (2, 1, 3), (1, 5, 1), (3, 2, 2), (2, 9, 4)):
+            feeds = {"u1": models.draw(n, s, 4, seed=1), "u2": models.draw(n, t, 4, seed=2)}
+            agrees(run(g, feeds), proto, feeds, preset)
+
+
+def test_a_constant_of_one_sample_stands_for_no_others():
+    """Beside the entries of an open number of samples the file must have one for each; only a state that it fills has."""
+    proto = net(
+        body=f"xi = Gather(xt, i) xs = Concat <axis = 1>(xi, own) a = MatMul(xs, both) "
+        f"b = MatMul(s, u) r = Add(a, b) {ENDS} out = Identity(r)",
+        own=(1, 5),
+        both=(9, 5),
+    )
+    with pytest.raises(reflrp.ReflrpError, match=r"Concat.*do not fit"):
+        reflrp.compile(proto, "epsilon")
+
+
 SCAN = "(float[M,5] s, float[M,4] xi) => (float[M,5] r, float[M,5] out)"
 
 
