@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reflrp.arrays.tracing.dims import TooShort, example, symbols_of
+from reflrp.arrays.tracing.dims import BATCH, TooShort, example, symbols_of
 from reflrp.compiler.matching import alike
 from reflrp.compiler.moving import as_fixed
 from reflrp.compiler.unrolled import Places, first_two, loops
@@ -27,18 +27,23 @@ FEW = (3, 2, 1)
 """How large the symbols of lengths are; in three turns each layer has acted again, so that these must be as all longer."""
 
 
-def check_turns(build: Build, shapes: Callable[[int], dict[str, Shape]], graph: Graph, composite: Composite) -> None:
+def check_turns(build: Build, shapes: Callable[..., dict[str, Shape]], graph: Graph, composite: Composite) -> None:
     """Raise TooShort where a graph of one turn or two has other layers in them than the open one, or other rules.
 
-    InputError where one of three has. `shapes` are formulas whose symbols are so large at their example.
+    InputError where one of three has. `shapes` are formulas whose symbols are so large at their example, and the batch size.
     """
     turns = [op for op in loops(graph).values() if op.turns]
     if not turns:
         return
-    usual = _rules(build(_numbers(shapes(MANY))), build(shapes(MANY)), composite)
+    first = BATCH in symbols_of(tuple(op.count for op in turns))
+
+    def sized(n: int) -> dict[str, Shape]:
+        return shapes(n, batch=n if first else 2)
+
+    usual = _rules(build(_numbers(sized(MANY))), build(sized(MANY)), composite)
     for few in FEW:
-        found = build(shapes(few))
-        plain = build(_numbers(shapes(few)))
+        found = build(sized(few))
+        plain = build(_numbers(sized(few)))
         rules = _rules(plain, found, composite)
         unlike = _unlike(plain, found) or next((name for name, rule in rules.items() if usual.get(name) != rule), "")
         if unlike and few == max(FEW):

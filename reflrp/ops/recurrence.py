@@ -1,11 +1,31 @@
-"""Steps of a recurrence whose number is left open: what one step does stands beside, as the nodes of the second step."""
+"""Steps of a recurrence: which sequences run on at each; and those of an open number, whose second stands beside as nodes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reflrp.arrays import Array, namespace
+from reflrp.arrays.counting import numbers
 from reflrp.arrays.tracing.dims import total, whole
 from reflrp.ir import Op, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Running(Op):
+    """Which sequences run on at each of `count` steps, by their lengths: lengths[n] > t, (count, batch, 1). It has no relevance."""
+
+    kind = "routing"
+    count: int
+
+    def forward(self, *xs: Array) -> Array:
+        """Return whether each sequence runs on."""
+        (lengths,), xp = xs, namespace(xs[0])
+        steps = xp.reshape(numbers(lengths, self.count), (self.count, 1, 1))
+        return xp.reshape(lengths, (1, lengths.shape[0], 1)) > steps
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return (count, batch, 1)."""
+        return self.count, shapes[0][0], 1
 
 
 @dataclass(frozen=True)
