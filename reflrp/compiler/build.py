@@ -19,6 +19,7 @@ from reflrp.arrays.tracing.terms import Term, Trace, still
 from reflrp.batches import Batch
 from reflrp.compiler.accounts import accounts
 from reflrp.compiler.bodies import LoopWriter
+from reflrp.compiler.copied import check_copied
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.firstturns import check_turns
 from reflrp.compiler.marks import marks_of
@@ -107,6 +108,8 @@ def _compiled(
         check_conditions(list(order.conditions), explainer.program(feeds).graph, program.graph)
     else:
         program, trace, named = program_of(explainer, source, feeds, is_open, order.ledger)
+    if order.init != "signs":  # whose output is ours
+        check_copied(source, program.graph)
     name = _batch_name(source.proto, trace)
     said = lengths.limits(name) if isinstance(lengths, Opened) else ", ".join(equal(lengths, name))
     if said:

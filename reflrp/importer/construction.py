@@ -256,7 +256,7 @@ def _free(name: str, taken: Collection[str], reserved: Collection[str]) -> str:
 
 def evaluated(node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:
     """Return a node's outputs for arrays in place of its inputs."""
-    return evaluate(node, {k: a for k, a in zip(node.inputs, arrays, strict=True) if k and a is not None})
+    return evaluate(node.apart, node.apart.bound(arrays))
 
 
 def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:

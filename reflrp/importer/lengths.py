@@ -169,7 +169,8 @@ def shown(node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Shown | None, ...]:
     if any(isinstance(a, Items) for a in args):
         raise Unbuildable("it reads a sequence, and lengths are left open")
     formulas: dict[str, Dim] = {}
-    given = {name: a for name, a in zip(node.inputs, args, strict=True) if a is not None}
+    node = node.apart
+    given = node.bound(args)
     inputs = [_info(name, a, formulas) for name, a in given.items()]
     numbers = {name: a for name, a in given.items() if isinstance(a, np.ndarray) and a.dtype != object and a.size < 64}
     constants = [onnx.numpy_helper.from_array(np.asarray(a), name) for name, a in numbers.items()]
