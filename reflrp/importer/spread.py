@@ -50,7 +50,7 @@ def check_spread(nodes: Iterable[OnnxNode], spread: Mapping[str, tuple[int, ...]
             continue
         kinds = {(wide[i], getattr(known[i], "ndim", None)) for i in read}
         axes, rank = kinds.pop()
-        if kinds or not _along_others(node, axes, rank, wide, known):
+        if kinds or not along_others(node, axes, rank, wide, known):
             raise Unbuildable(
                 f"its node {node.name!r} ({node.op_type}) works on a state that is filled with one number, "
                 "for an open number of samples"
@@ -58,7 +58,7 @@ def check_spread(nodes: Iterable[OnnxNode], spread: Mapping[str, tuple[int, ...]
         wide.update({o: axes for o in node.outputs if isinstance(known.get(o), np.ndarray)})
 
 
-def _along_others(
+def along_others(
     node: OnnxNode, axes: tuple[int, ...], rank: Any, wide: Mapping[str, Any], known: Mapping[str, Arg]
 ) -> bool:
     """Return whether a node works along other axes than these."""
