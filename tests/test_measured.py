@@ -94,10 +94,10 @@ PAIRS = [(s, u) for s in STATES for u in USES if not ("column" in s and u in NAR
 @pytest.mark.parametrize("use", USES)
 def test_one_sample_is_explained_as_it_is_among_others(use):
     x = draw(1, 4, seed=7)
-    for state in STATES:
+    for state, text in STATES.items():
         if (state, use) not in PAIRS:
             continue
-        network = reflrp.load(net(STATES[state], USES[use]))
+        network = reflrp.load(net(text, USES[use]))
         one, named = answers(network, EVERYWHERE, x)
         for n in (2, 3):
             several, also = answers(network, EVERYWHERE, np.repeat(x, n, axis=0))
