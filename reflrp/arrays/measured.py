@@ -7,6 +7,8 @@ What is decided by the shape or the numbers of a constant is to come out alike f
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -61,7 +63,7 @@ def plain(x: Any) -> Any:
 def how(x: Any) -> int:
     """Return what of a constant depends on open lengths, as SHAPE and ENTRIES say it; of a sequence, of all in it."""
     if isinstance(x, tuple):
-        return int(np.bitwise_or.reduce([how(a) for a in x], initial=0))
+        return reduce(or_, map(how, x), 0)
     if not isinstance(x, Measured):
         return 0
     entries, axes = marks(x)

@@ -34,11 +34,7 @@ def build(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarra
 def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarray] | None) -> Graph:
     feeds = None if x is None else {k: a.astype(np.float64) if a.dtype.kind == "f" else a for k, a in x.items()}
     work = Construction(
-        frozenset(source.inputs),
-        feeds,
-        known=dict(source.constants),
-        reserved=_names(source),
-        ports=_open(source, shapes),
+        frozenset(source.inputs), feeds, known=dict(source.constants), reserved=_names(source), source=source
     )
     for name, port in source.inputs.items():
         value = Value(tuple(shapes[name]), port.dtype, active=name in source.active)

@@ -25,6 +25,7 @@ from reflrp.importer.plumbing import Filled
 from reflrp.importer.read import FREE, NODE
 from reflrp.importer.site import BUILDERS, Arg, NeedsData, Oversized, Ref, Site, Unbuildable, sized
 from reflrp.importer.sizes import sized_by_data
+from reflrp.importer.source import Source
 from reflrp.importer.tokens import Sharing, sharing
 from reflrp.ir import Node, Op, Value, arrays_of
 from reflrp.ops.picking import MovedIds
@@ -47,7 +48,7 @@ class Construction:
     (`NODE:part`, `NODE/inner`) keep clear of both.
 
     Inside a loop, a branch or a function, `prefix` is put before the names of what is built; `origin` names the ONNX node that
-    stands in the file, `scope` its module path. `late` values follow from open lengths alone; `ports` are the inputs' open axes.
+    stands in the file, `scope` its module path. `late` values follow from open lengths alone; `source` is the file that is built.
     """
 
     tokens: frozenset[str] = frozenset()
@@ -70,7 +71,7 @@ class Construction:
     origin: tuple[str, ...] = ()
     scope: str = ""
     late: set[str] = field(default_factory=set)
-    ports: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
+    source: Source | None = None
 
     def inside(self, node: OnnxNode, label: str = "", prefix: str | None = None) -> Construction:
         """Return the same construction as seen inside a node: its own names, and those outside."""
@@ -101,10 +102,6 @@ class Construction:
         active = any(i.value.active for i in inputs) or op.kind == "embedding"
         nonneg = op.nonneg(*(i.value.nonneg for i in inputs))
         return self._add(name, op, inputs, output, node, Value(shape, np.dtype(float), active, nonneg), measured)
-
-    def open_axes(self, ref: Ref) -> tuple[bool, ...]:
-        """Return for each axis of a value whether the file leaves its length open: of an inner value, whether it does of any."""
-        return self.ports.get(ref.name, (any(map(any, self.ports.values())),) * ref.ndim)
 
     def _add(
         self, name: str, op: Op, inputs: tuple[Ref, ...], output: str, node: OnnxNode, value: Value, measured: int = 0

@@ -14,14 +14,8 @@ from reflrp.arrays.measured import Marks, how, marks, measured, plain
 from reflrp.importer.allowed import BUILT, ENTRYWISE
 from reflrp.importer.branches import runs_through
 from reflrp.importer.node import OnnxNode
-from reflrp.importer.site import Arg, Items, Ref
+from reflrp.importer.site import Arg, Items, Ref, Work
 from reflrp.importer.spread import along_others
-
-Lengths = Callable[[Ref], tuple[bool, ...]]
-"""Returns for each axis of a value whether its length is left open."""
-
-Evaluate = Callable[..., tuple[Any, ...]]
-"""Returns a node's outputs at arrays in place of its inputs."""
 
 MOVED = frozenset(
     ["Concat", "Flatten", "Gather", "GatherElements", "GatherND", "Reshape", "Slice", "Split", "Squeeze", "Tile"]
@@ -30,48 +24,58 @@ MOVED = frozenset(
 """Operators that move the entries of their first operand, or of all, as the others say."""
 
 
-def marked(node: OnnxNode, args: tuple[Arg, ...], made: Any, lengths: Lengths, evaluate: Evaluate) -> Any:
+def marked(node: OnnxNode, args: tuple[Arg, ...], made: Any, work: Work) -> Any:
     """Return what a node makes, its constants marked by how far they depend on open lengths."""
     if node.op_type in ("Shape", "Size") and node.domain == "" and made is not None:
         (x,) = made if isinstance(made, tuple) else (made,)
-        return (measured(x, _of_shape(node, args[0], lengths)) if isinstance(x, np.ndarray | np.generic) else x,)
-    if not any(map(how, args)) and not _turns(node, args, lengths):
+        return (measured(x, _of_shape(node, args[0], work)) if isinstance(x, np.ndarray | np.generic) else x,)
+    if not any(map(how, args)) and not _turns(node, args, work):
         return made
     if not isinstance(made, tuple):
-        return _one(node, args, 0, made, lengths, evaluate)
-    return tuple(_one(node, args, i, a, lengths, evaluate) for i, a in enumerate(made))
+        return _one(node, args, 0, made, work)
+    return tuple(_one(node, args, i, a, work) for i, a in enumerate(made))
 
 
-def _one(node: OnnxNode, args: tuple[Arg, ...], i: int, made: Any, lengths: Lengths, evaluate: Evaluate) -> Any:
+def _one(node: OnnxNode, args: tuple[Arg, ...], i: int, made: Any, work: Work) -> Any:
     if isinstance(made, Items):
-        return Items(_one(node, args, i, a, lengths, evaluate) for a in made)
+        return Items(_one(node, args, i, a, work) for a in made)
     if not isinstance(made, np.ndarray | np.generic):
         return made
     if node.op_type in BUILT:
-        return measured(made, None) if _turns(node, args, lengths) else made  # what is inside was marked there
+        return measured(made, None) if _turns(node, args, work) else made  # what is inside was marked there
     constants = [a for a in args if a is not None]
     if node.domain != "" or not all(isinstance(a, np.ndarray) for a in constants):
         return measured(made, None)
-    return measured(made, _law(node, args, i, np.asarray(made), evaluate))
+    return measured(made, _law(node, args, i, np.asarray(made), work))
 
 
-def _turns(node: OnnxNode, args: tuple[Arg, ...], lengths: Lengths) -> bool:
+def _turns(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> bool:
     """Return whether open lengths may say which branch is taken, or how many turns are made."""
     if node.op_type == "Loop":
         return bool(how(args[:2])) or not runs_through(node.bodies["body"])
     if node.op_type == "Scan":
-        return any(how(a) or (isinstance(a, Ref) and any(lengths(a))) for a in args)
+        return work.source is not None and work.source.is_open
     return node.op_type in BUILT and node.op_type not in ("SequenceConstruct", "SequenceEmpty") and bool(how(args))
 
 
-def _of_shape(node: OnnxNode, x: Any, lengths: Lengths) -> Marks:
-    along = lengths(x) if isinstance(x, Ref) else tuple(i in marks(x)[1] for i in range(x.ndim))
+def _lengths(node: OnnxNode, x: Ref, work: Work) -> tuple[bool, ...]:
+    """Return for each axis of what a node reads first whether the file leaves its length open; within a body, any may be."""
+    every = (True,) * x.ndim
+    if work.source is None or not work.source.is_open:
+        return (False,) * x.ndim
+    if x.name in work.source.inputs:
+        return work.source.inputs[x.name].open_axes or every
+    return every if work.origin else work.source.open_axes.get(node.inputs[0], every)
+
+
+def _of_shape(node: OnnxNode, x: Any, work: Work) -> Marks:
+    along = _lengths(node, x, work) if isinstance(x, Ref) else tuple(i in marks(x)[1] for i in range(x.ndim))
     if node.op_type == "Size":
         return np.asarray(any(along)), frozenset()
     return np.asarray(along[node.attributes.get("start", 0) : node.attributes.get("end")], bool), frozenset()
 
 
-def _law(node: OnnxNode, args: tuple[Any, ...], i: int, made: np.ndarray, evaluate: Evaluate) -> Marks | None:
+def _law(node: OnnxNode, args: tuple[Any, ...], i: int, made: np.ndarray, work: Work) -> Marks | None:
     """Return the marks of an output of a node on constants; None for all."""
     if node.op_type in ENTRYWISE:
         return _entrywise([marks(a) for a in args if a is not None], made.shape)
@@ -81,7 +85,7 @@ def _law(node: OnnxNode, args: tuple[Any, ...], i: int, made: np.ndarray, evalua
         return _expanded(args[0], args[1], made)
     seen = [marks(a) for a in args if a is not None]
     if not any(axes for _, axes in seen):
-        return _moved(node, args, i, evaluate)
+        return _moved(node, args, i, work)
     if any(entries.any() for entries, _ in seen):
         return None
     axes = _along(node, args)
@@ -119,13 +123,13 @@ def _expanded(x: np.ndarray, shape: np.ndarray, made: np.ndarray) -> Marks | Non
     return np.broadcast_to(entries, made.shape), axes | {a + lead for a in own}
 
 
-def _moved(node: OnnxNode, args: tuple[Any, ...], i: int, evaluate: Evaluate) -> Marks | None:
+def _moved(node: OnnxNode, args: tuple[Any, ...], i: int, work: Work) -> Marks | None:
     """Return the marks of entries that are moved by known numbers: they are moved along."""
     first = len(args) if node.op_type == "Concat" else 1
     if node.op_type not in MOVED or any(map(how, args[first:])):
         return None
     moved = (marks(a)[0].astype(np.int64) if k < first else a for k, a in enumerate(args))
-    return np.asarray(evaluate(node, *moved)[i]) != 0, frozenset()
+    return np.asarray(work.evaluated(node, *moved)[i]) != 0, frozenset()
 
 
 def _along(node: OnnxNode, args: tuple[Any, ...]) -> frozenset[int] | None:

@@ -93,7 +93,7 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
     read_shapes(node, args, work)
     settled = _by_lengths(node, args, work)
     made = _made(node, args, work) if settled is None else settled
-    return marked(node, args, made, work.open_axes, work.evaluated)
+    return marked(node, args, made, work)
 
 
 def _made(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:

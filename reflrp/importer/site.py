@@ -15,6 +15,7 @@ from reflrp.arrays.provenance import own
 from reflrp.arrays.tracing.dims import example, is_open, whole
 from reflrp.errors import TooLarge
 from reflrp.importer.node import Body, OnnxNode
+from reflrp.importer.source import Source
 from reflrp.ir import Node, Op, Shape, Value
 
 
@@ -110,6 +111,7 @@ class Work(Protocol):
     reserved: tuple[frozenset[str], frozenset[str]]
     prefix: str
     origin: tuple[str, ...]
+    source: Source | None
 
     def inside(self, node: OnnxNode, label: str = "", prefix: str | None = None) -> Work:
         """Return the same construction as seen inside a node: its own names, and those outside."""
@@ -119,9 +121,6 @@ class Work(Protocol):
 
     def emit(self, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], part: str, measured: int = 0) -> Ref:
         """Add a node and return its output; `measured` says how its constants depend on open lengths."""
-
-    def open_axes(self, ref: Ref) -> tuple[bool, ...]:
-        """Return for each axis of a value whether the file leaves its length open."""
 
     def plumb(self, node: OnnxNode, args: tuple[Arg, ...], only: tuple[int, ...] | None = None) -> tuple[Arg, ...]:
         """Add plumbing nodes: one for each output (or only for some) of an ONNX node that carries no relevance."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
-from reflrp.arrays.measured import ENTRIES, SHAPE
+from reflrp.arrays.measured import ENTRIES
 from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ir import Node, Op, Shape, arrays_of
 from reflrp.ops.linear import Diagonal
@@ -198,10 +198,10 @@ class _Reader:
 
 
 def _check_measured(node: Node) -> None:
-    """Raise Unproven for constants whose shape depends on open lengths, but one number repeated: that is one for all lengths."""
-    constants = arrays_of(node.op) if node.measured & SHAPE else ()
-    if any(node.measured & ENTRIES or single(c) is None for c in constants):
-        raise Unproven("a constant whose shape depends on the batch size, or on another length that is left open")
+    """Raise Unproven for constants that depend on open lengths, but one number repeated: that is one for all lengths."""
+    constants = arrays_of(node.op) if node.measured else ()
+    if node.measured & ENTRIES or any(single(c) is None for c in constants):
+        raise Unproven("a constant that depends on the batch size, or on another length that is left open")
 
 
 def _diagonal(r: _Reader, op: Diagonal, x: Form) -> Form:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from reflrp.arrays.measured import ENTRIES
 from reflrp.arrays.namespaces import fits
 from reflrp.importer.builders.linear import widened
 from reflrp.importer.dtypes import is_float
@@ -77,7 +78,7 @@ def power(site: Site) -> Ref:
     x, y = (site.const(i) if isinstance(a := site.arg(i), Ref) and not a.value.active else a for i in (0, 1))
     if isinstance(y, np.ndarray) and isinstance(x, Ref):
         x = widened(site, x, y.shape)
-        if site.is_number(y) and float(y.item()) == 1:
+        if site.is_number(y) and float(y.item()) == 1 and not site.measured & ENTRIES:
             return x
         exponent = float(y.item()) if site.is_number(y) else y.astype(np.float64)
         return site.emit(Pointwise("power", (exponent,)), x)
