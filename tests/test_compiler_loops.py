@@ -186,7 +186,7 @@ MASKS = {
         " out = Where(mu, e, none)", SOME,
     ),
     "compared inside": (
-        f"mi = Gather(some, i) mu = Unsqueeze(mi, one) mw = Slice(mu, zero, one, one) ms = Greater(mw, nought) {FREE}"
+        f"mi = Gather(some, i) mu = Unsqueeze(mi, one) mw = Greater(mu, nought) ms = Slice(mw, zero, one, one) {FREE}"
         " r = Where(ms, e, s) out = Identity(r)", SOME,
     ),
     "of the entry": (
@@ -203,6 +203,14 @@ def test_masks_that_the_body_works_out(case):
         g = reflrp.compile(proto, preset)
         for n, t in SIZES:
             agrees(run(g, drawn(n, t)), proto, drawn(n, t), preset)
+
+
+def test_a_mask_that_is_cut_by_a_length_is_refused_by_name():
+    """The body's own node holds a formula, which only the file's nodes work out."""
+    body = f"mi = Gather(there, i) cut = Slice(mi, zero, n1, zero) mu = Unsqueeze(cut, one) {FREE} r = Where(mu, e, s)"
+    proto = net(body=f"xi = Gather(xt, i) {body} {ENDS} out = Identity(r)", before=SOME)
+    with pytest.raises(reflrp.InputError, match="cannot be compiled: it reads what node 'Loop"):
+        reflrp.compile(proto, "epsilon")
 
 
 ENDED = {
