@@ -296,6 +296,30 @@ def test_a_decoder_that_attends_to_the_states_of_an_encoder():
             agrees(run(g, feeds), proto, feeds, preset)
 
 
+TURNED = "st = Transpose(s) su = Unsqueeze(st, zero) sn = Transpose <perm = [2, 0, 1]>(su)"
+
+
+def test_a_convolution_of_the_state():
+    """As Keras' ConvLSTM: the state, which begins with zeros for all samples, is laid out anew on its way to the kernel."""
+    conv = f"""{TURNED} c = Conv <pads = [1, 1]>(sn, kernel) ct = Transpose <perm = [0, 2, 1]>(c) m = MatMul(ct, col)
+        q = Squeeze(m, below) a = MatMul(xi, w) z = Add(a, q) r = Tanh(z) out = Identity(r)"""
+    proto = net(body=f"xi = Gather(xt, i) {conv} {ENDS}", kernel=(3, 1, 3), col=(3, 1), below=ids(-1))
+    for preset in ("epsilon_plus_flat", "attnlrp"):
+        g = reflrp.compile(proto, preset)
+        for n, t in SIZES:
+            agrees(run(g, drawn(n, t)), proto, drawn(n, t), preset)
+
+
+@pytest.mark.parametrize("node", ["far = Concat <axis = 2>(su, su)", "far = Squeeze(st, one)"])
+def test_what_works_along_the_samples_of_a_filled_state_is_refused(node):
+    """The samples lie on the last axis of `st` and `su`."""
+    proto = net(
+        body=f"xi = Gather(xt, i) {TURNED} {node} sum = ReduceSum <keepdims = 0>(far) {CELL} {ENDS} out = Mul(r, sum)"
+    )
+    with pytest.raises(reflrp.InputError, match=r"\((Concat|Squeeze)\) works on a state that is filled"):
+        reflrp.compile(proto, "epsilon")
+
+
 def test_a_constant_of_one_sample_stands_for_no_others():
     """Beside the entries of an open number of samples the file must have one for each; only a state that it fills has."""
     proto = net(
