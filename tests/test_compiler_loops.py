@@ -174,6 +174,105 @@ def test_one_weight_for_entry_and_state(cell):
                 agrees(run(g, drawn(n, t)), proto, drawn(n, t), preset)
 
 
+FREE = CELL.replace("r = Tanh(d)", "e = Tanh(d)")
+SOME = "top = ReduceMax <axes = [2], keepdims = 0>(x) some = Transpose(top) there = Greater(some, nought)"
+MASKS = {
+    "cast inside": (
+        f"mi = Gather(there, i) m1 = Cast <to = 1>(mi) on1 = Unsqueeze(m1, one) off1 = Sub(unit, on1) {FREE}"
+        " f = Mul(on1, e) g = Mul(off1, s) r = Add(f, g) out = Identity(r)", SOME,
+    ),
+    "unsqueezed inside": (
+        f"mi = Gather(there, i) mu = Unsqueeze(mi, one) {FREE} r = Where(mu, e, s) fill = Shape(e) none = ConstantOfShape(fill)"
+        " out = Where(mu, e, none)", SOME,
+    ),
+    "compared inside": (
+        f"mi = Gather(some, i) mu = Unsqueeze(mi, one) mw = Greater(mu, nought) ms = Slice(mw, zero, one, one) {FREE}"
+        " r = Where(ms, e, s) out = Identity(r)", SOME,
+    ),
+    "of the entry": (
+        f"ms = ReduceMax <axes = [1]>(xi) mu = Greater(ms, nought) {FREE} r = Where(mu, e, s) out = Identity(r)", "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MASKS)
+def test_masks_that_the_body_works_out(case):
+    body, before = MASKS[case]
+    proto = net(body=f"xi = Gather(xt, i) {body} {ENDS}", before=before, unit=np.ones((), np.float32))
+    for preset in ("epsilon_plus_flat", "attnlrp"):
+        g = reflrp.compile(proto, preset)
+        for n, t in SIZES:
+            agrees(run(g, drawn(n, t)), proto, drawn(n, t), preset)
+
+
+def test_a_mask_that_is_cut_by_a_length_is_refused_by_name():
+    """The body's own node holds a formula, which only the file's nodes work out."""
+    body = f"mi = Gather(there, i) cut = Slice(mi, zero, n1, zero) mu = Unsqueeze(cut, one) {FREE} r = Where(mu, e, s)"
+    proto = net(body=f"xi = Gather(xt, i) {body} {ENDS} out = Identity(r)", before=SOME)
+    with pytest.raises(reflrp.InputError, match="cannot be compiled: it reads what node 'Loop"):
+        reflrp.compile(proto, "epsilon")
+
+
+ENDED = {
+    "greater": "on1 = Greater(lens, i) mu = Unsqueeze(on1, one) r = Where(mu, e, s) out = Where(mu, e, nought)",
+    "less": "on1 = Less(i, lens) mu = Unsqueeze(on1, one) r = Where(mu, e, s) out = Where(mu, e, nought)",
+    "not after": "ends = GreaterOrEqual(i, lens) mu = Unsqueeze(ends, one) r = Where(mu, s, e) out = Where(mu, nought, e)",
+    "by the next": "on1 = GreaterOrEqual(lens, j) mu = Unsqueeze(on1, one) r = Where(mu, e, s) out = Where(mu, e, nought)",
+    "by an axis": "ia = Unsqueeze(i, zero) off1 = LessOrEqual(lens, ia) mu = Unsqueeze(off1, one) r = Where(mu, s, e)"
+    " out = Where(mu, nought, e)",
+}
+
+
+@pytest.mark.parametrize("case", ENDED)
+def test_lengths_of_sequences_in_a_loop(case):
+    """As TensorFlow's dynamic_rnn: the number of the turn is compared with data. The same network as an RNN with its lengths."""
+    proto = net(port="float[N,T,4] x, int64[N] lens", body=f"xi = Gather(xt, i) {FREE} {ENDS} {ENDED[case]}", tail="""
+        mean = ReduceMean <axes = [0], keepdims = 0>(all) both = Add(mean, h) y = MatMul(both, v)""")  # fmt: skip
+    values = {k: models.draw(*v) if isinstance(v, tuple) else v for k, v in WEIGHTS.items()}
+    same = models.model(
+        """xt = Transpose <perm = [1, 0, 2]>(x) l32 = Cast <to = 6>(lens) s, h = RNN <hidden_size = 5>(xt, w, r, b, l32)
+        f = Squeeze(s, one) mean = ReduceMean <axes = [0], keepdims = 0>(f) h1 = Squeeze(h, zero) both = Add(mean, h1)
+        y = MatMul(both, v)""", "float[N,T,4] x, int64[N] lens", w=values["w"].T[None], r=values["u"].T[None], zero=ids(0),
+        one=ids(1), v=values["v"], b=np.concatenate([values["bias"], np.zeros(5, np.float32)])[None],
+    )  # fmt: skip
+    one, two = (reflrp.compile(p, "gradient") for p in (proto, same))
+    g = reflrp.compile(proto, "attnlrp")
+    for n, t in SIZES:
+        lengths = [t, 0, *np.random.default_rng(t).integers(1, t + 1, size=n)]
+        feeds = {**drawn(n, t), "lens": np.array(lengths[:n])}
+        agrees(run(g, feeds), proto, feeds, "attnlrp")
+        found = [run(c, feeds) for c in (one, two)]
+        for value in ("y", "relevance/x"):
+            np.testing.assert_allclose(found[0][value], found[1][value], rtol=1e-4, atol=1e-6)
+
+
+UNREAD = {
+    "stacked": {"tail": "y = MatMul(h, v)", "out": "wide = MatMul(r, v) out = Sigmoid(wide)"},
+    "stacked, with entries of its own": {
+        "tail": "y = MatMul(h, v)",
+        "before": "x2 = Sigmoid(xt)",
+        "out": "x2i = Gather(x2, i) out = MatMul(x2i, v4)",
+    },
+    "a state": {
+        "states": TWO.replace("float[M,5] q", "float[M,3] q").replace("float[M,5] z", "float[M,3] z"),
+        "start": "i0, h0, g0",
+        "made": "n, h, g, all",
+        "before": "wide = Concat <axis = 0>(n1, three) g0 = Expand(nought, wide)",
+        "out": "q1 = MatMul(r, v) q2 = Add(q, q1) z = Tanh(q2) out = Identity(r)",
+    },
+}
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_what_nobody_reads_of_a_loop(case):
+    more = dict(UNREAD[case])
+    proto = net(body=f"xi = Gather(xt, i) {CELL} {more.pop('out')} {ENDS}", v4=(4, 3), three=ids(3), **more)
+    for preset in ("epsilon_plus_flat", "attnlrp"):
+        g = reflrp.compile(proto, preset)
+        for n, t in SIZES:
+            agrees(run(g, drawn(n, t)), proto, drawn(n, t), preset)
+
+
 def test_a_decoder_that_attends_to_the_states_of_an_encoder():
     """Each of two inputs has a length of its own."""
     loops = [
@@ -195,6 +294,30 @@ def test_a_decoder_that_attends_to_the_states_of_an_encoder():
         for n, s, t in ((1, 1, 1), (2, 1, 3), (1, 5, 1), (3, 2, 2), (2, 9, 4)):
             feeds = {"u1": models.draw(n, s, 4, seed=1), "u2": models.draw(n, t, 4, seed=2)}
             agrees(run(g, feeds), proto, feeds, preset)
+
+
+TURNED = "st = Transpose(s) su = Unsqueeze(st, zero) sn = Transpose <perm = [2, 0, 1]>(su)"
+
+
+def test_a_convolution_of_the_state():
+    """As Keras' ConvLSTM: the state, which begins with zeros for all samples, is laid out anew on its way to the kernel."""
+    conv = f"""{TURNED} c = Conv <pads = [1, 1]>(sn, kernel) ct = Transpose <perm = [0, 2, 1]>(c) m = MatMul(ct, col)
+        q = Squeeze(m, below) a = MatMul(xi, w) z = Add(a, q) r = Tanh(z) out = Identity(r)"""
+    proto = net(body=f"xi = Gather(xt, i) {conv} {ENDS}", kernel=(3, 1, 3), col=(3, 1), below=ids(-1))
+    for preset in ("epsilon_plus_flat", "attnlrp"):
+        g = reflrp.compile(proto, preset)
+        for n, t in SIZES:
+            agrees(run(g, drawn(n, t)), proto, drawn(n, t), preset)
+
+
+@pytest.mark.parametrize("node", ["far = Concat <axis = 2>(su, su)", "far = Squeeze(st, one)"])
+def test_what_works_along_the_samples_of_a_filled_state_is_refused(node):
+    """The samples lie on the last axis of `st` and `su`."""
+    proto = net(
+        body=f"xi = Gather(xt, i) {TURNED} {node} sum = ReduceSum <keepdims = 0>(far) {CELL} {ENDS} out = Mul(r, sum)"
+    )
+    with pytest.raises(reflrp.InputError, match=r"\((Concat|Squeeze)\) works on a state that is filled"):
+        reflrp.compile(proto, "epsilon")
 
 
 def test_a_constant_of_one_sample_stands_for_no_others():

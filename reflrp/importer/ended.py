@@ -33,8 +33,13 @@ def running(site: Site, x: Ref) -> Ref | None:
         raise Unbuildable("the lengths of its sequences follow from lengths that are left open, and are other ones")
     if lengths.value.active or lengths.value.dtype.kind not in "iu":
         raise Unbuildable("the lengths of its sequences are worked out by the network")
-    made = Running(x.shape[0])
-    return put(site, made, lengths, "running", Shown(made.shape(lengths.shape), np.dtype(bool)))
+    column = put(site, Reshape(lengths.shape, (*lengths.shape, 1)), lengths, "running.lengths")
+    return compared(site, Running(x.shape[0]), column, "running")
+
+
+def compared(site: Site, op: Running, x: Ref, part: str) -> Ref:
+    """Add a comparison of data with the numbers of all steps."""
+    return put(site, op, x, part, Shown(op.shape(x.shape), np.dtype(bool)))
 
 
 def at(site: Site, mask: Ref, t: int, cell: Cell) -> Ref:

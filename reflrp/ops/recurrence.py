@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from reflrp.arrays import Array, namespace
@@ -9,23 +11,35 @@ from reflrp.arrays.counting import numbers
 from reflrp.arrays.tracing.dims import total, whole
 from reflrp.ir import Op, Shape
 
+RELATIONS: Mapping[str, Callable[[Array, Array], Array]] = {
+    "Less": operator.lt, "LessOrEqual": operator.le, "Greater": operator.gt, "GreaterOrEqual": operator.ge, "Equal": operator.eq,
+}  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class Running(Op):
-    """Which sequences run on at each of `count` steps, by their lengths: lengths[n] > t, (count, batch, 1). It has no relevance."""
+    """A comparison with the number of the step, as which sequences run on: a > start + slope t, (count, *shape of a).
+
+    It carries no relevance. `relation` is ONNX's operator, whose first operand is a.
+    """
 
     kind = "routing"
     count: int
+    relation: str = "Greater"
+    start: int = 0
+    slope: int = 1
 
     def forward(self, *xs: Array) -> Array:
-        """Return whether each sequence runs on."""
-        (lengths,), xp = xs, namespace(xs[0])
-        steps = xp.reshape(numbers(lengths, self.count), (self.count, 1, 1))
-        return xp.reshape(lengths, (1, lengths.shape[0], 1)) > steps
+        """Return what holds at each step."""
+        (a,), xp = xs, namespace(xs[0])
+        steps = self.slope * numbers(a, self.count) + self.start
+        return RELATIONS[self.relation](
+            xp.reshape(a, (1, *a.shape)), xp.reshape(steps, (self.count, *(1 for _ in a.shape)))
+        )
 
     def shape(self, *shapes: Shape) -> Shape:
-        """Return (count, batch, 1)."""
-        return self.count, shapes[0][0], 1
+        """Return (count, *shape of a)."""
+        return self.count, *shapes[0]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def _local_response(op: LocalResponse, see: Sight) -> Place:
 @law.register
 def _running(op: Running, see: Sight) -> Place:
     place = see.one()
-    return Place(1, place.before, place.after)
+    return Place(place.axis + 1, place.before, place.after)
 
 
 @law.register
