@@ -235,7 +235,8 @@ def _closed(x: Term, windows: Windows, value: float) -> tuple[Term, Windows]:
 
 
 def picked(x: Term, places: Term, windows: Windows) -> Term:
-    """Return the entries of x with these numbers."""
+    """Return the entries of x with these numbers; a constant has one for all along an axis of an open length."""
+    x = expand(x, (*places.shape[: len(places.shape) - len(windows.size)], *windows.size))
     x, _ = _closed(x, windows, -np.inf)
     pool = places.inputs[0].inputs[0] if places.op == "output" else None
     if pool is x:
