@@ -197,10 +197,11 @@ def moveaxis(x: Array, source: int, destination: int) -> Array:
     return permute_dims(x, order)
 
 
-@_mixed
 def broadcast_to(x: Array, shape: Shape) -> Array:
-    """Return x broadcast to a shape."""
-    return _moved(moves.expand, x, tuple(shape))
+    """Return x broadcast to a shape; a constant keeps one entry for all along an axis of an open length."""
+    if isinstance(x, Symbolic):
+        return _moved(moves.expand, x, tuple(shape))
+    return np.broadcast_to(x, np.broadcast_shapes(x.shape, still(tuple(shape))))
 
 
 @_mixed

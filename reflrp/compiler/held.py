@@ -89,7 +89,7 @@ def bare(model: Model, dtype: str) -> Given:
     types = {k: _type(port.dtype, dtype) for k, port in source.inputs.items()}
     for name, port in source.inputs.items():
         proto.graph.input.append(helper.make_tensor_value_info(name, types[name], port.dims))
-    return Given(proto, model, "", types, frozenset(source.inputs), {})
+    return Given(proto, model, "", types, frozenset(source.inputs), {}, {})
 
 
 def _type(own: np.dtype[Any], real: str) -> int:

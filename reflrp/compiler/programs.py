@@ -22,7 +22,7 @@ from reflrp.compiler.source import Given, opset_of
 from reflrp.compiler.tracing import Tracer, tracer
 from reflrp.compiler.trimming import trimmed
 from reflrp.compiler.unrolled import check_steps, first_two, loops, with_third
-from reflrp.compiler.values import shared, strayed
+from reflrp.compiler.values import misread, shared, strayed
 from reflrp.engine import Program, prepare
 from reflrp.engine.witness import compare
 from reflrp.errors import InputError
@@ -83,7 +83,7 @@ def _plain(explainer: Explainer, source: Given, feeds: Feeds) -> tuple[Program, 
     _sized_by_shapes(plain.graph)
     if plain.graph.notes:
         source.proto.metadata_props.add(key="reflrp.notes", value="\n".join(plain.graph.notes))
-    named = shared(plain.graph, source.model.source, source.named)
+    named = shared(plain.graph, source.model.source, source.named) - misread(plain.graph, source.shapes)
     return plain, confirmed(source.proto, plain, feeds, named, source.outside or {})
 
 

@@ -47,6 +47,8 @@ class Given:
         The element type of each value of the graph, as far as it can be inferred.
     named : set of str
         The values that both the proto and the imported model have under these names.
+    shapes : dict of tuple
+        The shape of each value of the graph, as far as it can be inferred; None stands for a length that is open.
     outside : dict of array, optional
         Weights that are not in the proto, as whoever runs the graph has them; None where all are.
 
@@ -57,6 +59,7 @@ class Given:
     digest: str
     types: Mapping[str, int]
     named: frozenset[str]
+    shapes: Mapping[str, tuple[int | None, ...]]
     outside: dict[str, np.ndarray] | None = None
 
 
@@ -78,7 +81,8 @@ def sourced(
     names = frozenset(i.name for i in own.graph.input) | {o for n in own.graph.node for o in n.output if o}
     proto = _at_opset(own, opset, loaded)
     proto.ir_version = min(max(proto.ir_version, 8), NEWEST_IR)
-    return Given(proto, loaded, digest, _types(proto), names, outside)
+    types, shapes = _inferred(proto)
+    return Given(proto, loaded, digest, types, names, shapes, outside)
 
 
 def _outside(proto: ModelProto, loaded: Model, opset: int | None) -> dict[str, np.ndarray] | None:
@@ -172,18 +176,22 @@ def slim(proto: ModelProto) -> ModelProto:
     return found
 
 
-def _types(proto: ModelProto) -> dict[str, int]:
-    """Return the element type of each value that ONNX can infer."""
+def _inferred(proto: ModelProto) -> tuple[dict[str, int], dict[str, tuple[int | None, ...]]]:
+    """Return the element types and the shapes of values that ONNX can infer."""
     found = {i.name: i.type.tensor_type.elem_type for i in proto.graph.input}
     found |= {t.name: t.data_type for t in proto.graph.initializer}
     try:
         inferred = onnx.shape_inference.infer_shapes(slim(proto))
     except Exception:  # it says nothing then, as of operators that it does not know
         inferred = proto
+    shapes = {}
     for info in (*inferred.graph.value_info, *inferred.graph.output):
         if info.type.tensor_type.elem_type:
             found[info.name] = info.type.tensor_type.elem_type
-    return found
+        if info.type.tensor_type.HasField("shape"):
+            dims = info.type.tensor_type.shape.dim
+            shapes[info.name] = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
+    return found, shapes
 
 
 def check(proto: ModelProto, nodes: int) -> None:

@@ -7,7 +7,7 @@ the file's: each ONNX node that it was made of must be one that the file's value
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from reflrp.ir import Graph
@@ -37,6 +37,20 @@ def shared(graph: Graph, source: Source, named: Collection[str]) -> set[str]:
         if ours.output in named and ours.output in before and parts >= 0 and not parts & ~before[ours.output]:
             found.add(ours.output)
     return found
+
+
+def misread(graph: Graph, shapes: Mapping[str, tuple[int | None, ...]]) -> set[str]:
+    """Return the values that have another shape than ONNX infers: nodes of ours behind them would not pass its check.
+
+    Before opset 22 it counts a last window of a pool that starts behind the input, which no runtime makes; and it puts
+    output_padding beside an `auto_pad` of a ConvTranspose.
+    """
+    found = {k: (shapes[k], value.shape) for k, value in graph.values.items() if k in shapes}
+    return {
+        k
+        for k, (said, own) in found.items()
+        if len(said) != len(own) or any(s not in (None, n) for s, n in zip(said, own, strict=True))
+    }
 
 
 def strayed(source: Source) -> set[str]:

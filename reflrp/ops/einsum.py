@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from reflrp.arrays import Array, namespace
+from reflrp.arrays.counting import Extent, laid
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap
 from reflrp.ops.product import Product
@@ -28,6 +29,7 @@ class Equation(NamedTuple):
 
 def contract(letters: str, other: str, out: str, x: Array, y: Array, sizes: dict[str, int]) -> Array:
     """Return the sum over all letters of x and y that are not in `out`; letters of `out` alone are broadcast."""
+    x = laid(x, Extent(tuple(n if c in out else sizes[c] for c, n in zip(letters, x.shape, strict=True))))
     xp = namespace(x)
     known = "".join(c for c in out if c in letters or c in other)
     found = _einsum(f"{letters},{other}->{known}", x, y)

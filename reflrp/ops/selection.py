@@ -104,7 +104,7 @@ class MaxAxes(Selection):
 
     def apply(self, x: Array, w: Array) -> Array:
         """Return the entries of x at the winners."""
-        return namespace(x).sum(x * self.winners * w, axis=self.axes, keepdims=self.keepdims)
+        return namespace(self.winners).sum(x * self.winners * w, axis=self.axes, keepdims=self.keepdims)
 
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return s at the winners."""
@@ -162,7 +162,7 @@ class MaxOf(Selection):
 
     def apply(self, x: Array, w: Array) -> Array:
         """Return the entries of x at the winners."""
-        return namespace(x).sum(x * self.winners * w, axis=0)
+        return namespace(self.winners).sum(x * self.winners * w, axis=0)
 
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return s at the winners."""

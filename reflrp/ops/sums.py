@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from reflrp.arrays import ZERO, Array, add, finite, namespace, unbroadcast
+from reflrp.arrays.counting import Extent, laid
 from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ir import Shape
 from reflrp.ops.linear import LinearMap, at_least_zero
@@ -104,8 +105,13 @@ class SumAxes(LinearMap):
 
     def apply(self, x: Array, w: Array) -> Array:
         """Return the sum or mean."""
+        x = laid(x, self._summed(x.shape))
         out = namespace(x).sum(x * w, axis=self.axes, keepdims=self.keepdims)
         return out / self.count if self.mean else out
+
+    def _summed(self, shape: Shape) -> Extent:
+        """Return a shape with the lengths of the axes that it sums, of which a constant has one entry where they are open."""
+        return Extent(tuple(self.source[i] if i in self.axes else n for i, n in enumerate(shape)))
 
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return s for each input that it sums."""

@@ -55,7 +55,8 @@ def placed(x: Array, key: Any, shape: Shape) -> Array:
 
 def window_sum(x: Array, frame: Windows) -> Array:
     """Return the sum over each window."""
-    return array(windows.window_sum(x.term, frame))
+    trace = trace_of(x)
+    return array(windows.window_sum(term_of(x, trace, trace.real), frame))
 
 
 def window_spread(s: Array, frame: Windows) -> Array:

@@ -217,8 +217,6 @@ def max_pool(x: Term, windows: Windows) -> tuple[Term, Term]:
     rows, lead = x, x.shape[: len(x.shape) - len(windows.size)]
     if len(lead) != 2:
         rows = reshape(x, (total(lead), 1, *windows.size))
-    if not _small_frame(windows) or (not _open_frame(windows) and min((*windows.begin, *windows.end)) < 0):
-        raise NotImplementedError("its padding is wider than its window")
     shape = (*rows.shape[:2], *windows.out)
     found = same(rows, "MaxPool", shape, **_lying(windows))
     places = rows.trace.make("output", (found,), shape, np.int64, True, i=1)
@@ -226,16 +224,24 @@ def max_pool(x: Term, windows: Windows) -> tuple[Term, Term]:
 
 
 def _closed(x: Term, windows: Windows, value: float) -> tuple[Term, Windows]:
-    """Return x in its frame, and windows without one, where that depends on lengths and no operator makes it by itself."""
-    if not _open_frame(windows) or _mode(windows) is not None:
+    """Return x in its frame, and windows without one, where no operator makes it by itself."""
+    if not _own_frame(windows):
         return x, windows
     found, zeros = framed(x, windows, value), (0,) * len(windows.size)
     found.finite = x.finite  # each window has an entry of x, which is above -inf
     return found, type(windows)(windows.padded, windows.kernel, windows.strides, windows.dilations, zeros, zeros)
 
 
+def _own_frame(windows: Windows) -> bool:
+    """Return whether no MaxPool makes the frame: it depends on lengths, or is as wide as the kernel, or cuts entries off."""
+    if _open_frame(windows):
+        return _mode(windows) is None
+    return not _small_frame(windows) or min((*windows.begin, *windows.end), default=0) < 0
+
+
 def picked(x: Term, places: Term, windows: Windows) -> Term:
-    """Return the entries of x with these numbers."""
+    """Return the entries of x with these numbers; a constant has one for all along an axis of an open length."""
+    x = expand(x, (*places.shape[: len(places.shape) - len(windows.size)], *windows.size))
     x, _ = _closed(x, windows, -np.inf)
     pool = places.inputs[0].inputs[0] if places.op == "output" else None
     if pool is x:
@@ -248,7 +254,7 @@ def picked(x: Term, places: Term, windows: Windows) -> Term:
 
 def unpicked(s: Term, places: Term, windows: Windows, shape: Shape) -> Term:
     """Return s added up at the entries with these numbers: the transpose of `picked`."""
-    if _open_frame(windows) and _mode(windows) is None:
+    if _own_frame(windows):
         _, closed = _closed(s, windows, 0)
         found = unpicked(s, places, closed, (*shape[: len(shape) - len(windows.size)], *closed.size))
         return index(found, (Ellipsis, *(slice(b, b + n) for b, n in zip(windows.begin, windows.size, strict=True))))
