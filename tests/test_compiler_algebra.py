@@ -316,7 +316,7 @@ def test_a_maximum_behind_a_rectifier_is_a_gate():
     """The gradient of a maximum gives to the winner, which is its output: where that is 0, no relevance arrives."""
     proto, x = build(POOLED), np.random.default_rng(0).standard_normal((3, 2, 6, 6)).astype(np.float32)
     composite = zennit.EpsilonGammaBox(-4.0, 4.0)
-    assert convolutions(reflrp.compile(proto, composite)) == (1 + 1) + 3  # ZBox: L(a, w) is there already
+    assert convolutions(reflrp.compile(proto, composite)) == (1 + 1) + 2  # ZBox: L(a, w) is there already, and w = w+ + w-
     check(proto, {"x": x}, composite, layers=True)
 
 
