@@ -183,6 +183,9 @@ def shown(node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Shown | None, ...]:
         raise Unbuildable(f"its shape does not follow from open lengths ({str(error)[:200]})") from error
     types = {o.name: o.type.tensor_type for o in inferred.graph.output}
     own = SHAPES[node.op_type](node, args) if node.op_type in SHAPES else None
+    if node.op_type == "Dropout":  # before opset 10, inference says nothing of its mask, which has the type of the data
+        for kind in types.values():
+            kind.elem_type = kind.elem_type or inputs[0].type.tensor_type.elem_type
     return tuple(_shown(types[o], own, formulas) if o else None for o in node.outputs)
 
 

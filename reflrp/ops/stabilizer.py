@@ -181,5 +181,5 @@ def _check(denominator: Array, R: Array) -> None:
         denominator.term.trace.denominators.append((denominator.term, R.term))
     if is_symbolic(denominator) or denominator.dtype == object or bool(xp.isfinite(xp.sum(denominator))):
         return
-    if bool(xp.any(~xp.isfinite(denominator) & (R != 0))):
+    if bool(xp.any(~xp.isfinite(denominator) & (is_symbolic(R) or R != 0))):
         raise Overflow("an infinity arose in a denominator")
