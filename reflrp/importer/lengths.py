@@ -169,13 +169,12 @@ def shown(node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Shown | None, ...]:
     if any(isinstance(a, Items) for a in args):
         raise Unbuildable("it reads a sequence, and lengths are left open")
     formulas: dict[str, Dim] = {}
-    node = node.apart
-    given = node.bound(args)
+    given = node.apart.bound(args)
     inputs = [_info(name, a, formulas) for name, a in given.items()]
     numbers = {name: a for name, a in given.items() if isinstance(a, np.ndarray) and a.dtype != object and a.size < 64}
     constants = [onnx.numpy_helper.from_array(np.asarray(a), name) for name, a in numbers.items()]
     outputs = [onnx.ValueInfoProto(name=o) for o in node.outputs if o]
-    graph = helper.make_graph([node.proto], "node", inputs, outputs, constants)
+    graph = helper.make_graph([node.apart.proto], "node", inputs, outputs, constants)
     opsets = [helper.make_opsetid(domain, version) for domain, version in (node.opsets or {"": node.opset}).items()]
     try:
         inferred = onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=opsets), strict_mode=False)
