@@ -266,7 +266,7 @@ def test_a_power_of_two_goes_back_in_the_kernel(alpha, left):
     numbers = {t.name: onnx.numpy_helper.to_array(t) for t in written.graph.initializer if not t.dims}
     factors = [abs(numbers[i]) for n in written.graph.node if n.op_type == "Mul" for i in n.input if i in numbers]
     negatives = [n for n in written.graph.node if n.op_type == "Neg"]
-    assert len([f for f in factors if f != 1 - choices.APART]) + len(negatives) == left
+    assert len([f for f in factors if f != 1 - choices.APART and f > 1e-20]) + len(negatives) == left
     check(proto, {"x": x}, composite, layers=True)
 
 
@@ -385,7 +385,10 @@ def test_channels_are_summed_by_a_convolution_with_ones():
     body = "c = Conv<kernel_shape = [3, 3]>(x, w, b) r = Relu(c) y = ReduceMean<axes = [2, 3], keepdims = 0>(r)"
     proto = model(body, "float[N,3,9,8] x", w=(8, 3, 3, 3), b=(8,))
     written = reflrp.compile(proto, Composite(((kind("conv"), rules.Flat()), *uniform(rules.Epsilon()).pairs)))
-    assert not any(n.op_type == "ReduceSum" for n in written.graph.node)
+    summed = {n.input[0] for n in written.graph.node if n.op_type == "ReduceSum"}
+    assert all(
+        name in ("x", "r", "y") or name.startswith("reflrp/Reduce") for name in summed
+    )  # what is looked at for an overflow
     empty = np.zeros((0, 3, 9, 8), np.float32)
     assert run(written, {"x": empty}, ["relevance/x"])["relevance/x"].shape == empty.shape
 

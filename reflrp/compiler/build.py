@@ -18,6 +18,7 @@ from reflrp.arrays.tracing.polynomials import at_most
 from reflrp.arrays.tracing.terms import Term, Trace, still
 from reflrp.batches import Batch
 from reflrp.compiler.accounts import accounts
+from reflrp.compiler.alarm import heard
 from reflrp.compiler.bodies import LoopWriter
 from reflrp.compiler.copied import check_copied
 from reflrp.compiler.emit import Writer
@@ -144,6 +145,8 @@ def _traced(
         masks[value] = xp.argument(trace, MASK + value, shape, trace.real, finite=True)
         added.append((MASK + value, trace.real, shape))
     found, rows = backward(program, values, R, keep, masks)
+    if not order.ledger:  # whose sums say it
+        found = heard(found, program, values, trace)
     if order.init == "signs":
         found[EXPLAINED] = y
     return _written(source, program, trace, found, rows, added, keep, explainer, order)

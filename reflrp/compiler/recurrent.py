@@ -194,7 +194,7 @@ def backward(program: Stepper, node: Node, xs: list[Any], y: Array, R: Array) ->
     rest, first = (slice(0, -1), slice(-1, None)) if op.backwards else (slice(1, None), slice(0, 1))
     none = trace.make("Zeros", (), (1, *whole.shape[1:]), trace.real, True)
     seeds = concat([none, index(whole, rest)] if op.backwards else [index(whole, rest), none], 0)
-    body = _back_body(step, whole)
+    body = _back_body(step, whole, after)
     shared = [name for name in step.kept if known[name].active]
     carried = [*op.shapes[: op.states], *(known[name].shape for name in shared)]
     zeros = [trace.make("Zeros", (), s, trace.real, True) for s in carried]
@@ -211,10 +211,11 @@ def backward(program: Stepper, node: Node, xs: list[Any], y: Array, R: Array) ->
     return (*read, *given, *(None for _ in op.after), *map(kept.get, step.kept))
 
 
-def _back_body(step: Second, whole: Term) -> ScanBody:
+def _back_body(step: Second, whole: Term, after: Term) -> ScanBody:
     op, trace, known = step.op, step.trace, step.program.graph.values
     rows = step.read("back")
     packed, seed = (step.leaf("back", what, whole, whole.shape[1:]) for what in ("states", "seed"))
+    trace.shown |= {id(r.term): t for r, t in zip(rows, step.given.others, strict=True)} | {id(packed.term): after}
     shared = [name for name in step.kept if known[name].active]
     pairs = enumerate((*op.shapes[: op.states], *(known[name].shape for name in shared)))
     carried = [step.leaf("back", f"carry{k}", whole, shape) for k, shape in pairs]
