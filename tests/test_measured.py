@@ -37,6 +37,7 @@ STATES = {
     "a table's rows": "c = Slice(table, nought, n, nought)",
     "gathered rows": "ids = Range(i0, m, i1) c = Gather(table, ids)",
     "counted": f"{COUNTED} g1 = Add(g, one) c = Mul(g1, row)",
+    "counted from nought": f"{COUNTED} c = Mul(g, row)",
     "a mask": f"{COUNTED} k = Less(g, half) z = Cast <to = 1>(k) c = Mul(z, row)",
     "in a branch": """yes = Less(i0, m) c = If (yes) <then_branch = a () => (float[M,5] p) { p = Expand(row, dims) },
         else_branch = b () => (float[M,5] q) { q = Identity(row) }>""",
@@ -155,6 +156,35 @@ def test_a_loop_that_starts_with_a_computed_state(state):
     if state in SAME:
         found = run(reflrp.compile(proto, EVERYWHERE, target=0), {"x": x})["relevance/x"]
         np.testing.assert_allclose(found, one, rtol=1e-3, atol=2e-5 * np.abs(one).max())
+
+
+CELLS = {
+    "LSTM": "h0 = Unsqueeze(c, nought) o, a0, p = LSTM <hidden_size = 5>(xt, w4, r4, , , h0, h0)",
+    "LSTM with peepholes": "h0 = Unsqueeze(c, nought) o, a0, p = LSTM <hidden_size = 5>(xt, w4, r4, , , h0, h0, peep)",
+    "GRU": "h0 = Unsqueeze(c, nought) o, a0 = GRU <hidden_size = 5>(xt, w3, r3, , , h0)",
+    "RNN": "h0 = Unsqueeze(c, nought) o, a0 = RNN <hidden_size = 5>(xt, w1, r1, , , h0)",
+    "scatter": "x0 = Gather <axis = 1>(x, i0) h = MatMul(x0, w) places = ConstantOfShape <value = int64[1] {1}>(dims) "
+    "b1 = ScatterElements <axis = 1, reduction = \"add\">(c, places, h) a0 = Identity(b1)",
+}  # fmt: skip
+GATES = {f"{k}{n}": (1, 5 * n, size) for n in (1, 3, 4) for k, size in (("w", 4), ("r", 5))} | {"peep": (1, 15)}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_nodes_that_start_with_a_computed_state(cell):
+    x = draw(1, 2, 4, seed=5)
+    for state, text in STATES.items():
+        if "column" in state:
+            continue
+        body = (
+            f"{SIZES} xt = Transpose <perm = [1, 0, 2]>(x) {text} {CELLS[cell]} a = Reshape(a0, dims) y = MatMul(a, v)"
+        )
+        weights = {k: a for k, a in {**WEIGHTS, **GATES}.items() if k in body}
+        network = reflrp.load(model(body, "float[N,2,4] x", **weights))
+        one, named = answers(network, EVERYWHERE, x)
+        for n in (2, 3):
+            several, also = answers(network, EVERYWHERE, np.repeat(x, n, axis=0))
+            np.testing.assert_allclose(several[:1], one, rtol=1e-9, atol=1e-12, err_msg=state)
+            assert also == named, state
 
 
 ROWS = """d = Shape(x) n = Gather(d, nought) t = Gather(d, unit) ts = Gather(d, i1) dims = Concat <axis = 0>(n, t, five)
