@@ -37,6 +37,7 @@ STATES = {
     "a table's rows": "c = Slice(table, nought, n, nought)",
     "gathered rows": "ids = Range(i0, m, i1) c = Gather(table, ids)",
     "counted": f"{COUNTED} g1 = Add(g, one) c = Mul(g1, row)",
+    "counted from nought": f"{COUNTED} c = Mul(g, row)",
     "a mask": f"{COUNTED} k = Less(g, half) z = Cast <to = 1>(k) c = Mul(z, row)",
     "in a branch": """yes = Less(i0, m) c = If (yes) <then_branch = a () => (float[M,5] p) { p = Expand(row, dims) },
         else_branch = b () => (float[M,5] q) { q = Identity(row) }>""",
@@ -108,6 +109,15 @@ def test_one_sample_is_explained_as_it_is_among_others(use):
             assert also == named, state
 
 
+@pytest.mark.parametrize("state", [s for s in STATES if "column" not in s])
+def test_what_counts_the_samples_is_no_preprocessing(state):
+    """The preset lets relevance pass what preprocesses the input: one sample tells it as several do."""
+    network, x = reflrp.load(net(STATES[state], USES["preprocessing"])), draw(1, 4, seed=7)
+    one, several = (answers(network, "epsilon", np.repeat(x, n, axis=0)) for n in (1, 3))
+    np.testing.assert_allclose(several[0][:1], one[0], rtol=1e-9, atol=1e-12)
+    assert several[1] == one[1]
+
+
 SAME = ("expanded", "worked out", "in a branch", "a column")
 """States that are the same for all samples."""
 
@@ -157,6 +167,46 @@ def test_a_loop_that_starts_with_a_computed_state(state):
         np.testing.assert_allclose(found, one, rtol=1e-3, atol=2e-5 * np.abs(one).max())
 
 
+def test_ones_for_each_sample_within_a_loop():
+    """What does nothing is left out of loops; ones for each sample are one number for one sample alone."""
+    body = f"""{SIZES} c = Expand(row, dims) ones = ConstantOfShape <value = float[1] {{1}}>(column)
+        {LOOP.replace("Tanh(l4)", "Mul(l4, ones)")} y = MatMul(a, v)"""
+    named = {"turns": np.int64(2), "square": (5, 5), **WEIGHTS}
+    network = reflrp.load(model(body, "float[N,2,4] x", **{k: a for k, a in named.items() if k in body}))
+    one, several = (answers(network, EVERYWHERE, np.repeat(draw(1, 2, 4), n, axis=0)) for n in (1, 2))
+    np.testing.assert_allclose(several[0][:1], one[0], rtol=1e-9, atol=1e-12)
+    assert several[1] == one[1]
+
+
+CELLS = {
+    "LSTM": "h0 = Unsqueeze(c, nought) o, a0, p = LSTM <hidden_size = 5>(xt, w4, r4, , , h0, h0)",
+    "LSTM with peepholes": "h0 = Unsqueeze(c, nought) o, a0, p = LSTM <hidden_size = 5>(xt, w4, r4, , , h0, h0, peep)",
+    "GRU": "h0 = Unsqueeze(c, nought) o, a0 = GRU <hidden_size = 5>(xt, w3, r3, , , h0)",
+    "RNN": "h0 = Unsqueeze(c, nought) o, a0 = RNN <hidden_size = 5>(xt, w1, r1, , , h0)",
+    "scatter": "x0 = Gather <axis = 1>(x, i0) h = MatMul(x0, w) places = ConstantOfShape <value = int64[1] {1}>(dims) "
+    "b1 = ScatterElements <axis = 1, reduction = \"add\">(c, places, h) a0 = Identity(b1)",
+}  # fmt: skip
+GATES = {f"{k}{n}": (1, 5 * n, size) for n in (1, 3, 4) for k, size in (("w", 4), ("r", 5))} | {"peep": (1, 15)}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_nodes_that_start_with_a_computed_state(cell):
+    x = draw(1, 2, 4, seed=5)
+    for state, text in STATES.items():
+        if "column" in state:
+            continue
+        body = (
+            f"{SIZES} xt = Transpose <perm = [1, 0, 2]>(x) {text} {CELLS[cell]} a = Reshape(a0, dims) y = MatMul(a, v)"
+        )
+        weights = {k: a for k, a in {**WEIGHTS, **GATES}.items() if k in body}
+        network = reflrp.load(model(body, "float[N,2,4] x", **weights))
+        one, named = answers(network, EVERYWHERE, x)
+        for n in (2, 3):
+            several, also = answers(network, EVERYWHERE, np.repeat(x, n, axis=0))
+            np.testing.assert_allclose(several[:1], one, rtol=1e-9, atol=1e-12, err_msg=state)
+            assert also == named, state
+
+
 ROWS = """d = Shape(x) n = Gather(d, nought) t = Gather(d, unit) ts = Gather(d, i1) dims = Concat <axis = 0>(n, t, five)
     some = Concat <axis = 0>(t, five)"""
 ALONG = {
@@ -170,6 +220,7 @@ READS = {
     "Add": "h = MatMul(x, w) a = Add(h, c)",
     "BatchNormalization": "h = MatMul(x, w) b = Mul(h, gamma) b1 = Mul(b, gamma) a = Add(b1, c)",
     "gate": "h0 = MatMul(x, w) h = Add(h0, bias) s0 = Sigmoid(h) s1 = Mul(s0, c) s2 = Sub(c, s1) a = Mul(h, s2)",
+    "power": "h0 = MatMul(x, w) h = Add(h0, bias) k0 = Softplus(h) a = Pow(k0, c)",
     "LayerNorm's bias": USES["LayerNorm's bias"].replace("[1]", "[2]").replace("Gemm(x, w, bias)", "MatMul(x, w)"),
 }
 
@@ -186,7 +237,7 @@ def test_other_open_lengths_count_as_the_batch_size_does(along, reads):
     try:
         compiled = reflrp.compile(proto, EVERYWHERE, target=0)
     except reflrp.InputError as error:
-        assert "for other lengths" in str(error)  # noqa: PT017 - refused by name, where the node is another one with open lengths
+        assert "cannot be compiled for any length" in str(error)  # noqa: PT017 - refused by name, where an operand is late
         return
     least = [1 + ("T > 1" in p.value) for p in compiled.metadata_props if p.key == "reflrp.lengths"] or [1]
     for x, (R, _) in zip(drawn, found, strict=True):

@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 
 from reflrp.arrays import ZERO
-from reflrp.arrays.measured import SHAPE
 from reflrp.ir import Graph, Node
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.normaliser import Softmax
@@ -62,7 +61,6 @@ def _stays_a_weight(node: Node) -> bool:
 def _looked_through(node: Node, graph: Graph) -> str | None:
     """Return the value that a node hands on as it is, up to its place, a mask, a scale and a shift."""
     if isinstance(node.op, Diagonal):
-        single = np.size(node.op.w) == 1 and (np.ndim(node.op.w) == 0 or not node.measured & SHAPE)
-        return node.inputs[0] if single or node.op.b is ZERO else None
+        return node.inputs[0] if np.size(node.op.w) == 1 or node.op.b is ZERO else None
     sources = [name for name in node.inputs if graph.values[name].active]
     return sources[0] if isinstance(node.op, Routing | Multiply | Units) and len(sources) == 1 else None

@@ -9,6 +9,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO
+from reflrp.arrays.measured import ENTRIES, how
 from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.builders.linear import diagonal, multiply, sum_of
 from reflrp.importer.decompose import call
@@ -97,7 +98,7 @@ def _added(site: Site, data: Any, updates: Any, index: np.ndarray) -> Ref:
         spread = np.zeros(size)
         np.add.at(spread, target.ravel(), updates.ravel())
         return diagonal(site, data, None, spread.reshape(data.shape))
-    alone = isinstance(data, np.ndarray) and not np.any(data)
+    alone = isinstance(data, np.ndarray) and not np.any(data) and not how(site.args[0]) & ENTRIES
     op = ScatterSum(ONE, ZERO, updates.shape, index=target, target=data.shape)
     spread_ = site.emit(op, updates, part="" if alone else "sums")
     if alone:
