@@ -12,7 +12,7 @@ import reflrp
 from reflrp import rules
 from reflrp.composites import Composite
 from reflrp.composites.composite import defaults
-from reflrp.composites.matchers import kind, name
+from reflrp.composites.matchers import first, kind, name
 
 SIZES = ((1, 1), (3, 1), (1, 2), (2, 3), (1, 7), (3, 17))
 """(samples, steps)"""
@@ -436,6 +436,43 @@ def test_rules_that_tell_turns_apart_are_refused():
     agrees(run(reflrp.compile(proto, composite), drawn(2, 5)), proto, drawn(2, 5), composite)
     with pytest.raises(reflrp.InputError, match="one step among an open number"):
         reflrp.compile(proto, "epsilon", conditions={"*/r": [1]})
+
+
+def delayed(turns):
+    """A loop in which what an entry gives is handed on from state to state, and read again so many turns later."""
+    numbers = range(turns)
+    hands = " ".join(f"r{k} = Tanh(s{k - 1})" for k in numbers[1:])
+    ins, outs = (", ".join(f"float[M,5] {x}{k}" for k in numbers) for x in "sr")
+    begins, ends = (", ".join(f"{x}{k}" for k in numbers) for x in "gz")
+    return net(
+        port="float[N,T,4] x, " + ", ".join(f"float[N,5] g{k}" for k in numbers),
+        body=f"xi = Gather(xt, i) r0 = MatMul(xi, w) {hands} out = MatMul(s{turns - 1}, u) {ENDS}",
+        states=f"(int64 k, bool go, int64 i, {ins}) => (bool on, int64 j, {outs}, float[M,5] out)",
+        start=f"i0, {begins}", made=f"n, {ends}, all",
+        tail=f"e = ReduceSum <keepdims = 0>(all, zero) ee = Sum(e, {ends}) y = MatMul(ee, v)",
+    )  # fmt: skip
+
+
+def test_rules_that_change_after_more_turns_than_were_looked_at_are_refused():
+    """`first` holds of the layer behind the delay as long as no entry has come through."""
+    composite = Composite([(first("dense") & name("*MatMul*"), rules.Flat()), *EPSILON])
+    for turns, why in ((3, "in other steps of"), (13, "still another thing after 8")):
+        with pytest.raises(reflrp.InputError, match=why):
+            reflrp.compile(delayed(turns), composite)
+    g = reflrp.compile(delayed(3), "epsilon")
+    for t in (1, 2, 3, 4, 11):
+        feeds = {**drawn(2, t), **{f"g{k}": models.draw(2, 5, seed=k) for k in range(3)}}
+        agrees(run(g, feeds), delayed(3), feeds, "epsilon")
+
+
+def test_the_shortest_loops_with_the_time_first():
+    """`auto` sees weights act again from three turns on, of which the batch size of an example has fewer."""
+    body, port, feeds = OTHERS["no samples"]
+    proto = models.model(body, port, more=ids(2), g=np.zeros(5, np.float32), **WEIGHTS)
+    g = reflrp.compile(proto, "auto")
+    assert shortest(g) == 3
+    for t in (3, 4, 9):
+        agrees(run(g, feeds(1, t)), proto, feeds(1, t), "auto")
 
 
 def test_layers_and_lengths_that_are_said():
