@@ -197,7 +197,7 @@ def backward(program: Stepper, node: Node, xs: list[Any], y: Array, R: Array) ->
     rest, first = (slice(0, -1), slice(-1, None)) if op.backwards else (slice(1, None), slice(0, 1))
     none = trace.make("Zeros", (), (1, *whole.shape[1:]), trace.real, True)
     seeds = concat([none, index(whole, rest)] if op.backwards else [index(whole, rest), none], 0)
-    flag = None if _everywhere(step.program.graph) else _real(trace, index(whole, rest).shape[0], op.backwards)
+    flag = _real(trace, whole.shape[0]) if op.turns and not _everywhere(step.program.graph) else None
     body = _back_body(step, whole, flag)
     shared = [name for name in step.kept if known[name].active]
     carried = [*op.shapes[: op.states], *(known[name].shape for name in shared)]
@@ -233,11 +233,10 @@ def _everywhere(graph: Graph) -> bool:
     return all(n.kind in PLAIN or getattr(n.op, "name", "") in TOTAL for n in graph.nodes)
 
 
-def _real(trace: Trace, steps: int, backwards: bool) -> Term:
-    """Return which steps are none too many, in the order of the entries, (steps + 1, 1)."""
-    there = trace.make("Expand", (trace.constant(np.ones((1, 1), bool)),), (steps, 1))
-    none = trace.constant(np.zeros((1, 1), bool))
-    return concat([none, there] if backwards else [there, none], 0)
+def _real(trace: Trace, steps: int) -> Term:
+    """Return which of the turns from the second on are none too many, (steps, 1): all but the last."""
+    there = trace.make("Expand", (trace.constant(np.ones((1, 1), bool)),), (steps - 1, 1))
+    return concat([there, trace.constant(np.zeros((1, 1), bool))], 0)
 
 
 def _back_body(step: Second, whole: Term, flag: Term | None) -> ScanBody:
