@@ -10,9 +10,11 @@ from test_compiler_lengths import PRESETS, agrees, ids
 
 import reflrp
 from reflrp import rules
+from reflrp.compiler.recurrent import TOTAL
 from reflrp.composites import Composite
 from reflrp.composites.composite import defaults
-from reflrp.composites.matchers import kind, name
+from reflrp.composites.matchers import first, kind, name
+from reflrp.ops.pointwise import Pointwise
 
 SIZES = ((1, 1), (3, 1), (1, 2), (2, 3), (1, 7), (3, 17))
 """(samples, steps)"""
@@ -436,6 +438,83 @@ def test_rules_that_tell_turns_apart_are_refused():
     agrees(run(reflrp.compile(proto, composite), drawn(2, 5)), proto, drawn(2, 5), composite)
     with pytest.raises(reflrp.InputError, match="one step among an open number"):
         reflrp.compile(proto, "epsilon", conditions={"*/r": [1]})
+
+
+BEYOND = {"root": "q = Sqrt(r)", "logarithm": "q = Log(r)", "quotient": "q = Div(a, r)"}
+
+
+@pytest.mark.parametrize("case", BEYOND)
+def test_the_turn_too_many_may_leave_a_domain(case):
+    """The state runs out with the last turn: the loop's own turn beyond it finds no root, and nothing of it is seen."""
+    proto = net(
+        port="float[N,T,4] x, float[N,5] g", start="i0, g", w=np.ones((4, 5), np.float32), small=np.float32(0.5),
+        body=f"xi = Gather(xt, i) a = MatMul(xi, w) r = Sub(s, a) {BEYOND[case]} out = MatMul(q, u) {ENDS}",
+        tail="e = ReduceMean <axes = [0], keepdims = 0>(all) y = MatMul(e, v)",
+    )  # fmt: skip
+    for preset in ("epsilon", "gradient"):
+        g = reflrp.compile(proto, preset)
+        for n, t in SIZES:
+            x = np.ceil(abs(drawn(n, t)["x"]))  # whole numbers, whose sums are exact
+            x[:, -1] = 1
+            whole = x.sum((1, 2)) + (4 if case == "quotient" else 1)
+            feeds = {"x": x, "g": np.repeat(whole[:, None], 5, axis=1)}
+            agrees(run(g, feeds), proto, feeds, preset)
+
+
+def test_functions_that_are_defined_everywhere():
+    x = np.linspace(-9, 9, 145)
+    with np.errstate(all="raise"):
+        for function in TOTAL:
+            more = {
+                "clip": (-1, 1),
+                "prelu": (0.1,),
+                "leaky_relu": (0.1,),
+                "thresholded_relu": (1.0,),
+                "elu": (1.0,),
+                "hard_sigmoid": (0.2, 0.5),
+                "swish": (1.0,),
+                "shrink": (0.5, 0.0),
+            }
+            op = Pointwise(function, more.get(function, ()))
+            assert np.isfinite(op.forward(x)).all()
+            assert np.isfinite(op.derivative(x)).all()
+
+
+def delayed(turns):
+    """A loop in which what an entry gives is handed on from state to state, and read again so many turns later."""
+    numbers = range(turns)
+    hands = " ".join(f"r{k} = Tanh(s{k - 1})" for k in numbers[1:])
+    ins, outs = (", ".join(f"float[M,5] {x}{k}" for k in numbers) for x in "sr")
+    begins, ends = (", ".join(f"{x}{k}" for k in numbers) for x in "gz")
+    return net(
+        port="float[N,T,4] x, " + ", ".join(f"float[N,5] g{k}" for k in numbers),
+        body=f"xi = Gather(xt, i) r0 = MatMul(xi, w) {hands} out = MatMul(s{turns - 1}, u) {ENDS}",
+        states=f"(int64 k, bool go, int64 i, {ins}) => (bool on, int64 j, {outs}, float[M,5] out)",
+        start=f"i0, {begins}", made=f"n, {ends}, all",
+        tail=f"e = ReduceSum <keepdims = 0>(all, zero) ee = Sum(e, {ends}) y = MatMul(ee, v)",
+    )  # fmt: skip
+
+
+def test_rules_that_change_after_more_turns_than_were_looked_at_are_refused():
+    """`first` holds of the layer behind the delay as long as no entry has come through."""
+    composite = Composite([(first("dense") & name("*MatMul*"), rules.Flat()), *EPSILON])
+    for turns, why in ((3, "in other steps of"), (13, "still another thing after 8")):
+        with pytest.raises(reflrp.InputError, match=why):
+            reflrp.compile(delayed(turns), composite)
+    g = reflrp.compile(delayed(3), "epsilon")
+    for t in (1, 2, 3, 4, 11):
+        feeds = {**drawn(2, t), **{f"g{k}": models.draw(2, 5, seed=k) for k in range(3)}}
+        agrees(run(g, feeds), delayed(3), feeds, "epsilon")
+
+
+def test_the_shortest_loops_with_the_time_first():
+    """`auto` sees weights act again from three turns on, of which the batch size of an example has fewer."""
+    body, port, feeds = OTHERS["no samples"]
+    proto = models.model(body, port, more=ids(2), g=np.zeros(5, np.float32), **WEIGHTS)
+    g = reflrp.compile(proto, "auto")
+    assert shortest(g) == 3
+    for t in (3, 4, 9):
+        agrees(run(g, feeds(1, t)), proto, feeds(1, t), "auto")
 
 
 def test_layers_and_lengths_that_are_said():

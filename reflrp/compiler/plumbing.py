@@ -67,7 +67,9 @@ def _filled(op: Plumbing, value: Value) -> Array | None:
     if call is None or call[0].domain != "" or call[0].op_type != "ConstantOfShape":
         return None
     (one,) = call[0].evaluate(np.ones(1, np.int64))
-    number = trace.constant(one.reshape((1,) * len(value.shape)), trace.real if value.dtype.kind == "f" else value.dtype)
+    number = trace.constant(
+        one.reshape((1,) * len(value.shape)), trace.real if value.dtype.kind == "f" else value.dtype
+    )
     return array(trace.make("Expand", (number,), value.shape, nonneg=number.nonneg))
 
 
