@@ -267,7 +267,7 @@ class ZBox(LinearRule):
         """Return the relevance of the input."""
         low, high = self.box(a)
         wp, wn = L.weights(pos), L.weights(neg)
-        s = L.ratio(R, add(L(a, L.w), -L(low, wp), -L(high, wn)), self.stabilizer)
+        s = L.ratio(R, add(L(a, L.w), -add(L(low, wp), L(high, wn))), self.stabilizer)
         return add(L.pull(a - low, s, wp), L.pull(a - high, s, wn))
 
 
