@@ -168,16 +168,16 @@ class Bounds:
             return self._named(term)
         if term.op in SAME:
             return None if _turns(term.inputs[0]) else self.of(term.inputs[0])
-        if term.op == "Pad":  # an infinite frame is that of maxima, none of which is one of its entries
-            value = abs(float(term.get("value")))
-            return self.of(term.inputs[0]) | Bound(rest=value if isfinite(value) else 0.0)
         if term.op in MOST or term.dtype.kind == "b":
             return Bound(rest=MOST.get(term.op, 1.0))
-        if term.op in ("Concat", "Max", "Min", "Where", "If"):
+        if term.op in ("Concat", "If", "Max", "Min", "Pad", "Where"):
             return self._either(term)
         return self._worked_out(term)
 
     def _either(self, term: Term) -> Bound:
+        if term.op == "Pad":  # an infinite frame is that of maxima, none of which is one of its entries
+            value = abs(float(term.get("value")))
+            return self.of(term.inputs[0]) | Bound(rest=value if isfinite(value) else 0.0)
         parts = {"Where": term.inputs[1:], "If": term.get("branches")}.get(term.op, term.inputs)
         found = self.of(parts[0])
         for part in parts[1:]:
