@@ -41,6 +41,18 @@ CASES = {
         {"c": np.int64(3), "pad": np.int64(11)},
         {"ids": every(1, lambda n, t: IDS[n, t] <= 3)},
     ),
+    "one of two, by constants": (
+        "u = Mul(ids, c) v = Mul(d, pos) z = Add(v, u)",
+        {"pos": POS},
+        {"c": KEEP, "d": 1 - KEEP},
+        {"ids": every(1, lambda n, t: KEEP[n, t]), "pos": every(1, lambda n, t: not KEEP[n, t])},
+    ),
+    "of two by constants that both are 0 somewhere": (
+        "u = Mul(ids, c) v = Mul(d, pos) z = Add(v, u)",
+        {"pos": POS},
+        {"c": KEEP, "d": (1 - KEEP) * [[1, 1, 0], [1, 1, 1]]},
+        {"ids": every(0.5, lambda n, t: KEEP[n, t]), "pos": every(0.5, lambda n, t: (n, t) == (1, 1))},
+    ),
     "masked by a product": ("z = Mul(ids, c)", {}, {"c": KEEP}, {"ids": every(1, lambda n, t: KEEP[n, t])}),
     "clipped": (
         "z = Clip(ids, low, high)",
@@ -133,6 +145,25 @@ def test_relevance_of_ids(name):
         assert np.allclose(e.relevances[key], found, atol=1e-9)
     totals = e.conservation.totals
     assert np.isclose(totals["inputs"] + totals["bias"], totals["seed"], atol=1e-9)
+
+
+def test_keras_embedding_gives_all_of_it_to_the_ids():
+    """Negative ids, 0 and others, as tf2onnx writes them: an id has all that its row has, and no node of the mask any."""
+    body = """f = Cast<to = 1>(ids) less = Less(f, none) no = Not(less) a = Cast<to = 7>(less) b = Cast<to = 7>(no)
+        shifted = Add(ids, size) c = Mul(a, shifted) d = Mul(ids, b) z = Add(c, d) e = Gather(E, z)
+        s = ReduceSum<keepdims = 0>(e, places) y = MatMul(s, W)"""
+    proto = model(
+        body, "int64[N,T] ids", E=TABLE, W=LAST, places=ints(1), none=np.float32(0), size=np.int64(len(TABLE))
+    )
+    ids = np.array([[-13, 0, 12, -1], [0, 0, 0, 0], [-1, -2, 3, 4]])
+    e = reflrp.explain(proto, ids, "lrp_0", target=1, layers=["e"])
+    assert np.allclose(e.output, onnxruntime(proto, {"ids": ids})["y"], atol=1e-5)
+    assert np.allclose(e.relevance, rows(ids % len(TABLE)), atol=1e-9)
+    assert np.allclose(e.relevance, e.layers["e"].sum(-1), atol=1e-9)
+    assert all(abs(np.sum(row.bias)) < 1e-12 for row in e.conservation.rows)
+    for n in range(3):
+        alone = reflrp.explain(proto, ids[n : n + 1], "lrp_0", target=1)
+        assert np.allclose(alone.relevance, e.relevance[n : n + 1], atol=1e-12)
 
 
 @pytest.mark.parametrize("node", ["GatherElements <axis = 1>(ids, ids)", "ScatterElements <axis = 1>(ids, ids, ids)"])
