@@ -64,6 +64,10 @@ CASES = {
         f"{KEPT} no = Not(m) b = Cast<to = 7>(no) c = Mul(ids, a) d = Mul(b, nine) z = Add(c, d)",
         lambda f, n, t: {"ids": kept(f, n, t)},
     ),
+    "an id or a length, by a product": (
+        f"{KEPT} b = Sub(one, a) l = Shape(ids) k = Gather(l, one) c = Mul(ids, a) d = Mul(b, k) z = Add(c, d)",
+        lambda f, n, t: {"ids": kept(f, n, t)},
+    ),
     "one of three, by products": (
         NESTED,
         lambda f, n, t: {"ids": float(f["ids"][n, t] > 2), "pos": (f["ids"][n, t] <= 2) * (1 - kept(f, n, t))},

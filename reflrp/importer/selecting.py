@@ -22,6 +22,9 @@ from reflrp.importer.site import Arg, Ref
 ORDERS = {"Less": (0, 1, False), "Greater": (1, 0, False), "LessOrEqual": (1, 0, True), "GreaterOrEqual": (0, 1, True)}
 """Comparisons -> which operands are the lesser and the greater one in `Less`, and whether it is the opposite of that."""
 
+INTEGERS = ("i", "u", "O")
+"""Kinds of integers in NumPy's words; formulas of open lengths are objects."""
+
 
 class Scope(Protocol):
     """What is looked up: the values that are known by name, and the nodes of the same scope that make them."""
@@ -52,10 +55,10 @@ def selection(node: OnnxNode, args: tuple[Arg, ...], scope: Scope) -> tuple[Onnx
     """Return a sum of integers that is a choice as the Where that it is, with its operands; any other node as it is."""
     if node.domain or node.op_type != "Add" or node.opset < 7:
         return node, args
-    if not all(_kind(a) in ("i", "u") for a in args):
+    if not all(_kind(a) in INTEGERS for a in args):
         return node, args
     given = next(_choices(node, scope), None)
-    if given is None or any(_kind(a) not in ("b", "i", "u") for a in given):
+    if given is None or any(_kind(a) not in INTEGERS for a in given[1:]):
         return node, args
     proto = onnx.helper.make_node("Where", ["condition", "chosen", "other"], node.outputs)
     where = node_of(proto, node.name, {**node.opsets, "": max(node.opset, 9)})
