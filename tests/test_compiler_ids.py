@@ -53,7 +53,7 @@ CASES = {
     "Keras' negative ids": (SELECT, lambda f, n, t: {"ids": 1}),
     "as tf2onnx compares": (TF, lambda f, n, t: {"ids": 1}),
     "one of two, by a product": (
-        f"{KEPT} no = Not(m) b = Cast<to = 7>(no) c = Mul(b, ids) d = Mul(pos, a) z = Add(c, d)",
+        f"{KEPT} no = Not(m) b = Cast<to = 7>(no) i = Identity(b) c = Mul(i, ids) d = Mul(pos, a) z = Add(c, d)",
         lambda f, n, t: {"ids": 1 - kept(f, n, t), "pos": kept(f, n, t)},
     ),
     "one of two, by 1 - m": (
