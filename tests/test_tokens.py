@@ -60,10 +60,11 @@ CASES = {
         {"ids": every(0.5, lambda n, t: KEEP[n, t]), "pos": every(0.5, lambda n, t: not KEEP[n, t])},
     ),
     "of two in floats, of which one might be NaN": (
-        "i = Cast<to = 1>(ids) j = Cast<to = 1>(pos) u = Mul(i, c) v = Mul(d, j) w = Add(v, u) z = Cast<to = 7>(w)",
+        """less = Less(ids, three) no = Not(less) c = Cast<to = 1>(less) d = Cast<to = 1>(no) i = Cast<to = 1>(ids)
+            j = Cast<to = 1>(pos) u = Mul(i, c) v = Mul(d, j) w = Add(v, u) z = Cast<to = 7>(w)""",
         {"pos": POS},
-        {"c": KEEP.astype(np.float32), "d": 1 - KEEP.astype(np.float32)},
-        {"ids": every(0.5, lambda n, t: KEEP[n, t]), "pos": every(0.5, lambda n, t: not KEEP[n, t])},
+        {"three": np.int64(3)},
+        {"ids": every(0.5, lambda n, t: IDS[n, t] < 3), "pos": every(0.5, lambda n, t: IDS[n, t] >= 3)},
     ),
     "of two by a condition that gets an axis": (
         """less = Less(ids, c) a = Cast<to = 7>(less) b = Sub(one, a) u = Mul(ids, a) v = Mul(b, pos) w = Add(v, u)
