@@ -17,6 +17,15 @@ TABLE, LAST = draw(40, 4, seed=5), draw(4, 3, seed=6)
 
 SELECT = """less = Less(ids, zero) no = Not(less) a = Cast<to = 7>(less) b = Cast<to = 7>(no) shifted = Add(ids, forty)
     c = Mul(a, shifted) d = Mul(ids, b) z = Add(c, d)"""
+TF = """f = Cast<to = 1>(ids) less = Less(f, none) no = Not(less) a = Cast<to = 6>(less) b = Cast<to = 6>(no) i = Cast<to = 6>(ids)
+    v = Cast<to = 6>(forty) shifted = Add(i, v) c = Mul(i, b) d = Mul(a, shifted) k = Add(d, c) z = Cast<to = 7>(k)"""
+KEPT = "m = Cast<to = 9>(mask) a = Cast<to = 7>(m)"
+NESTED = f"""{KEPT} no = Not(m) b = Cast<to = 7>(no) c = Mul(nine, a) d = Mul(b, pos) inner = Add(c, d)
+    big = Greater(ids, two) f = Cast<to = 7>(big) g = Sub(one, f) h = Mul(ids, f) k = Mul(inner, g) z = Add(k, h)"""
+LATE = """shape = Shape(ids) t = Gather(shape, one) r = Range(zero, t, one) m = Less(r, two) no = Not(m)
+    a = Cast<to = 7>(m) b = Cast<to = 7>(no) c = Mul(ids, a) d = Mul(pos, b) z = Add(c, d)"""
+TWICE = """m = Less(ids, two) more = Less(ids, dos) no = Not(more) a = Cast<to = 7>(m) b = Cast<to = 7>(no)
+    c = Mul(ids, a) d = Mul(pos, b) z = Add(c, d)"""
 OPT = "count = CumSum(mask, one) m = Mul(count, mask) start = Sub(m, one) z = Add(start, two)"
 
 
@@ -41,7 +50,53 @@ def kept(f, n, t):
 
 
 CASES = {
-    "Keras' negative ids": (SELECT, lambda f, n, t: {"ids": 0.5}),
+    "Keras' negative ids": (SELECT, lambda f, n, t: {"ids": 1}),
+    "as tf2onnx compares": (TF, lambda f, n, t: {"ids": 1}),
+    "one of two, by a product": (
+        f"{KEPT} no = Not(m) b = Cast<to = 7>(no) i = Identity(b) c = Mul(i, ids) d = Mul(pos, a) z = Add(c, d)",
+        lambda f, n, t: {"ids": 1 - kept(f, n, t), "pos": kept(f, n, t)},
+    ),
+    "one of two, by 1 - m": (
+        f"{KEPT} b = Sub(one, a) c = Mul(ids, a) d = Mul(b, pos) z = Add(c, d)",
+        lambda f, n, t: {"ids": kept(f, n, t), "pos": 1 - kept(f, n, t)},
+    ),
+    "an id or a constant, by a product": (
+        f"{KEPT} no = Not(m) b = Cast<to = 7>(no) c = Mul(ids, a) d = Mul(b, nine) z = Add(c, d)",
+        lambda f, n, t: {"ids": kept(f, n, t)},
+    ),
+    "an id or a length, by a product": (
+        f"{KEPT} b = Sub(one, a) l = Shape(ids) k = Gather(l, one) c = Mul(ids, a) d = Mul(b, k) z = Add(c, d)",
+        lambda f, n, t: {"ids": kept(f, n, t)},
+    ),
+    "one of three, by products": (
+        NESTED,
+        lambda f, n, t: {"ids": float(f["ids"][n, t] > 2), "pos": (f["ids"][n, t] <= 2) * (1 - kept(f, n, t))},
+    ),
+    "by opposite comparisons": (
+        "m = Less(ids, two) no = LessOrEqual(two, ids) " + TWICE[TWICE.index("a = ") :],
+        lambda f, n, t: {"ids": float(f["ids"][n, t] < 2), "pos": float(f["ids"][n, t] >= 2)},
+    ),
+    "by one comparison written twice": (
+        TWICE,
+        lambda f, n, t: {"ids": float(f["ids"][n, t] < 2), "pos": float(f["ids"][n, t] >= 2)},
+    ),
+    "by the place": (LATE, lambda f, n, t: {"ids": float(t < 2), "pos": float(t >= 2)}),
+    "no choice: one condition for both": (
+        f"{KEPT} c = Mul(ids, a) d = Mul(a, pos) z = Add(c, d)",
+        lambda f, n, t: {"ids": kept(f, n, t) / 2, "pos": kept(f, n, t) / 2},
+    ),
+    "no choice: two conditions": (
+        "m = Less(ids, two) no = LessOrEqual(nine, ids) " + TWICE[TWICE.index("a = ") :],
+        lambda f, n, t: {"ids": (f["ids"][n, t] < 2) / 2, "pos": (f["ids"][n, t] >= 9) / 2},
+    ),
+    "no choice: 2 - m": (
+        f"{KEPT} b = Sub(two, a) c = Mul(ids, a) d = Mul(b, pos) z = Add(c, d)",
+        lambda f, n, t: {"ids": kept(f, n, t) / 2, "pos": 0.5},
+    ),
+    "no choice: comparisons of floats, which may be NaN": (
+        "f = Cast<to = 1>(ids) m = Less(f, none) no = GreaterOrEqual(f, none) " + TWICE[TWICE.index("a = ") :],
+        lambda f, n, t: {"ids": (f["ids"][n, t] < 0) / 2, "pos": (f["ids"][n, t] >= 0) / 2},
+    ),
     "OPT's positions": (OPT, lambda f, n, t: {"mask": float(f["mask"][n, : t + 1].any())}),
     "masked by a product": ("z = Mul(ids, mask)", lambda f, n, t: product({k: f[k][n, t] for k in ("ids", "mask")})),
     "a product of two": ("z = Mul(ids, pos)", lambda f, n, t: product(pair(f, n, t))),
@@ -72,7 +127,15 @@ CASES = {
 }
 """Nodes that make z of the inputs, and which parts of the relevance of a place the inputs have, by the feeds and the place."""
 
-SMALL = {"zero": np.int64(0), "one": np.int64(1), "two": np.int64(2), "nine": np.int64(9), "forty": np.int64(40)}
+SMALL = {
+    "none": np.float32(0),
+    "dos": np.int64(2),
+    "zero": np.int64(0),
+    "one": np.int64(1),
+    "two": np.int64(2),
+    "nine": np.int64(9),
+    "forty": np.int64(40),
+}
 
 SIZES = {"N": 3, "T": 5, "K": 2}
 """What is fixed where nothing stays open."""

@@ -41,6 +41,38 @@ CASES = {
         {"c": np.int64(3), "pad": np.int64(11)},
         {"ids": every(1, lambda n, t: IDS[n, t] <= 3)},
     ),
+    "one of two, by constants": (
+        "u = Mul(ids, c) v = Mul(d, pos) z = Add(v, u)",
+        {"pos": POS},
+        {"c": KEEP, "d": 1 - KEEP},
+        {"ids": every(1, lambda n, t: KEEP[n, t]), "pos": every(1, lambda n, t: not KEEP[n, t])},
+    ),
+    "of two by constants that both are 0 somewhere": (
+        "u = Mul(ids, c) v = Mul(d, pos) z = Add(v, u)",
+        {"pos": POS},
+        {"c": KEEP, "d": (1 - KEEP) * [[1, 1, 0], [1, 1, 1]]},
+        {"ids": every(0.5, lambda n, t: KEEP[n, t]), "pos": every(0.5, lambda n, t: (n, t) == (1, 1))},
+    ),
+    "of two by numbers that are no conditions": (
+        "u = Mul(ids, c) v = Mul(d, pos) z = Add(v, u)",
+        {"pos": POS},
+        {"c": 2 * KEEP, "d": 1 - KEEP},
+        {"ids": every(0.5, lambda n, t: KEEP[n, t]), "pos": every(0.5, lambda n, t: not KEEP[n, t])},
+    ),
+    "of two in floats, of which one might be NaN": (
+        """less = Less(ids, three) no = Not(less) c = Cast<to = 1>(less) d = Cast<to = 1>(no) i = Cast<to = 1>(ids)
+            j = Cast<to = 1>(pos) u = Mul(i, c) v = Mul(d, j) w = Add(v, u) z = Cast<to = 7>(w)""",
+        {"pos": POS},
+        {"three": np.int64(3)},
+        {"ids": every(0.5, lambda n, t: IDS[n, t] < 3), "pos": every(0.5, lambda n, t: IDS[n, t] >= 3)},
+    ),
+    "of two by a condition that gets an axis": (
+        """less = Less(ids, c) a = Cast<to = 7>(less) b = Sub(one, a) u = Mul(ids, a) v = Mul(b, pos) w = Add(v, u)
+            z = Squeeze(w, zero)""",
+        {"pos": POS},
+        {"c": np.int64(3), "one": np.ones((1, 1, 1), np.int64), "zero": ints(0)},
+        {"ids": every(0.5, lambda n, t: IDS[n, t] < 3), "pos": every(0.5, lambda n, t: IDS[n, t] >= 3)},
+    ),
     "masked by a product": ("z = Mul(ids, c)", {}, {"c": KEEP}, {"ids": every(1, lambda n, t: KEEP[n, t])}),
     "clipped": (
         "z = Clip(ids, low, high)",
@@ -133,6 +165,38 @@ def test_relevance_of_ids(name):
         assert np.allclose(e.relevances[key], found, atol=1e-9)
     totals = e.conservation.totals
     assert np.isclose(totals["inputs"] + totals["bias"], totals["seed"], atol=1e-9)
+
+
+def test_keras_embedding_gives_all_of_it_to_the_ids():
+    """Negative ids, 0 and others, as tf2onnx writes them: an id has all that its row has, and no node of the mask any."""
+    body = """f = Cast<to = 1>(ids) less = Less(f, none) no = Not(less) a = Cast<to = 7>(less) b = Cast<to = 7>(no)
+        shifted = Add(ids, size) c = Mul(a, shifted) d = Mul(ids, b) z = Add(c, d) e = Gather(E, z)
+        s = ReduceSum<keepdims = 0>(e, places) y = MatMul(s, W)"""
+    proto = model(
+        body, "int64[N,T] ids", E=TABLE, W=LAST, places=ints(1), none=np.float32(0), size=np.int64(len(TABLE))
+    )
+    ids = np.array([[-13, 0, 12, -1], [0, 0, 0, 0], [-1, -2, 3, 4]])
+    e = reflrp.explain(proto, ids, "lrp_0", target=1, layers=["e"])
+    assert np.allclose(e.output, onnxruntime(proto, {"ids": ids})["y"], atol=1e-5)
+    assert np.allclose(e.relevance, rows(ids % len(TABLE)), atol=1e-9)
+    assert np.allclose(e.relevance, e.layers["e"].sum(-1), atol=1e-9)
+    assert all(abs(np.sum(row.bias)) < 1e-12 for row in e.conservation.rows)
+    for n in range(3):
+        alone = reflrp.explain(proto, ids[n : n + 1], "lrp_0", target=1)
+        assert np.allclose(alone.relevance, e.relevance[n : n + 1], atol=1e-12)
+
+
+def test_a_choice_is_none_for_what_only_these_lengths_say():
+    """Of 5 places `T < 6` is 1 and `T < 4` is 0, of 3 both are 1: so the two are no opposites at any length."""
+    body = """shape = Shape(ids) t = Gather(shape, one) p = Less(t, six) q = Less(t, four) a = Cast<to = 7>(p)
+        b = Cast<to = 7>(q) c = Mul(ids, a) d = Mul(pos, b) z = Add(c, d) e = Gather(E, z)
+        s = ReduceSum<keepdims = 0>(e, places) y = MatMul(s, W)"""
+    sizes = {"one": np.int64(1), "four": np.int64(4), "six": np.int64(6)}
+    proto = model(body, "int64[N,T] ids, int64[N,T] pos", E=TABLE, W=LAST, places=ints(1), **sizes)
+    for length in (3, 5):
+        ids, pos = np.arange(2 * length).reshape(2, -1) % 7, np.ones((2, length), np.int64)
+        e = reflrp.explain(proto, {"ids": ids, "pos": pos}, "lrp_0", target=1)
+        assert np.allclose(e.relevances["ids"], rows(ids + pos * (length < 4)) / 2, atol=1e-9)
 
 
 @pytest.mark.parametrize("node", ["GatherElements <axis = 1>(ids, ids)", "ScatterElements <axis = 1>(ids, ids, ids)"])

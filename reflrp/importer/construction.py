@@ -23,6 +23,7 @@ from reflrp.importer.node import Arrays, Body, OnnxNode
 from reflrp.importer.placing import PLACED, as_array, does_nothing, free, place
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.read import FREE, NODE
+from reflrp.importer.selecting import selection
 from reflrp.importer.site import BUILDERS, Arg, NeedsData, Oversized, Ref, Site, Unbuildable, sized
 from reflrp.importer.sizes import sized_by_data
 from reflrp.importer.source import Source
@@ -38,9 +39,8 @@ class Construction:
 
     It starts with the inputs and constants, and grows by one ONNX node after the other (`placing.place`); `build` then
     freezes it into a Graph. A name is known as an array (a constant, or what follows from shapes), as a Ref, or as a
-    sequence of these. `feeds` are the inputs and what was observed of other values, None where only the inputs'
-    shapes are given; `order` says which value came when.
-
+    sequence of these; `written` is the node that made it here, in this scope. `feeds` are the inputs and what was observed
+    of other values, None where only the inputs' shapes are given; `order` says which value came when.
     `tokens` are the graph's inputs, whose integers may be ids that relevance leads back to; `samples` are arrays that show
     the shape and dtype of values without relevance; `derived` are those that the network works out itself,
     `sized_by_data` those whose shape depends on the data; `bounds` says how small and large quantised integers can be.
@@ -55,6 +55,7 @@ class Construction:
     feeds: dict[str, np.ndarray] | None = None
     order: dict[str, int] = field(default_factory=dict)
     known: MutableMapping[str, Arg] = field(default_factory=dict)
+    written: dict[str, OnnxNode] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Construction:
         """Return the same construction as seen inside a node: its own names, and those outside."""
         prefix = self.prefix + (f"{node.name}{label}/" if prefix is None else prefix)
         origin, scope = self.origin or (node.name,), self.scope or node.scope
-        return replace(self, known=ChainMap({}, self.known), prefix=prefix, origin=origin, scope=scope)
+        return replace(self, known=ChainMap({}, self.known), written={}, prefix=prefix, origin=origin, scope=scope)
 
     def run(self, body: Body, args: Mapping[str, Arg]) -> list[Arg]:
         """Build the nodes of a body for the given inputs, and return its outputs."""
@@ -130,6 +131,7 @@ class Construction:
 
     def plumb(self, node: OnnxNode, args: tuple[Arg, ...], only: tuple[int, ...] | None = None) -> tuple[Arg, ...]:
         """Add plumbing nodes: one for each output (or only for some) of an ONNX node that carries no relevance."""
+        node, args = selection(node, args, self) if any(map(self._is_token, args)) else (node, args)
         inputs = tuple(a for a in args if isinstance(a, Ref))
         places = tuple(i for i, a in enumerate(args) if isinstance(a, Ref))
         given = tuple(None if isinstance(a, Ref) else plain(a) for a in args)

@@ -76,7 +76,7 @@ def place(node: OnnxNode, work: Work) -> None:
     work.hold(node, made)
     for output, value in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False):
         if output and value is not None:
-            work.known[output] = as_array(value)
+            work.known[output], work.written[output] = as_array(value), node
             name = work.prefix + output
             if isinstance(value, Ref) and value.name != name and not (work.prefix and name in work.reserved[1]):
                 work.aliases[name] = value.name

@@ -99,6 +99,7 @@ class Work(Protocol):
     """
 
     known: MutableMapping[str, Arg]
+    written: dict[str, OnnxNode]
     nodes: list[Node]
     values: dict[str, Value]
     aliases: dict[str, str]

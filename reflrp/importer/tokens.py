@@ -6,6 +6,7 @@
 - TopK moves ids as it finds them.
 - Of several ids that are added (a token and its field's offset, as inputs) none comes before the other: equal parts. The
   same holds for a product; but a factor of 1 changes nothing, and gets nothing.
+- A choice that is written as a sum of products, `m*u + (1 - m)*v`, is a Where before it comes here (`selecting.py`).
 """
 
 from __future__ import annotations
