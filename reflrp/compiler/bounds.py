@@ -167,7 +167,7 @@ class Bounds:
         if term.op == "value":
             return self._named(term)
         if term.op in SAME:
-            return self.of(term.inputs[0])
+            return None if _turns(term.inputs[0]) else self.of(term.inputs[0])
         if term.op in MOST or term.dtype.kind == "b":
             return Bound(rest=MOST.get(term.op, 1.0))
         if term.op in ("Concat", "Max", "Min", "Where", "If"):
@@ -244,6 +244,11 @@ class Bounds:
 def _within(term: Term) -> bool:
     """Return whether a term is what the body of a loop reads."""
     return term.op == "value" and str(term.get("name")).startswith("reflrp/")
+
+
+def _turns(term: Term) -> bool:
+    """Return whether a term is what the turns of a loop make, of which the last may be one too many, and anything."""
+    return (term.inputs[0] if term.op == "output" else term).op == "Scan"
 
 
 def _largest(array: Any) -> float:
