@@ -20,8 +20,8 @@ from reflrp.arrays.kernels import Ints, Windows
 from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.site import Site, Unbuildable
 
-Laid = tuple[int, int, int]
-"""Padding before an axis, how many windows there are along it, and where a mean stops to count."""
+Laid = tuple[int, int, tuple[int, ...]]
+"""Padding before an axis, how many windows there are along it, and how many entries a mean counts in each of the last ones."""
 
 
 def check_pool(site: Site, windows: Windows) -> None:
@@ -35,7 +35,7 @@ def check_pool(site: Site, windows: Windows) -> None:
     def differs(n: int, k: int, s: int, d: int) -> bool:
         missing = 0 if mode == "VALID" else _missing(n, k, s)
         text = 0 if mode == "VALID" else max(0, _missing(n, d * (k - 1) + 1, s))
-        found = (_laid(site, n, s, d * (k - 1) + 1, total, rounded) for total, rounded in ((missing, up), (text, False)))
+        found = (_laid(site, (n, k, s, d), total, rounded) for total, rounded in ((missing, up), (text, False)))
         return (served or missing >= 0) and len(set(found)) > 1
 
     _refuse(site, windows, differs)
@@ -104,11 +104,14 @@ def _cut(missing: int, mode: str) -> bool:
     return missing < 0 and _before(missing + 1, mode) < 0
 
 
-def _laid(site: Site, n: int, s: int, span: int, total: int, up: bool) -> Laid:
-    begin, rest = _before(total, _mode(site)), n + total - span
+def _laid(site: Site, axis: tuple[int, int, int, int], total: int, up: bool) -> Laid:
+    n, k, s, d = axis
+    span, begin = d * (k - 1) + 1, _before(total, _mode(site))
+    rest = n + total - span
     count = int((rest + up * (s - 1)) / s) + 1
     count -= up and (count - 1) * s >= n + begin
-    if site.op_type != "AveragePool":
-        return begin, count, 0
-    end = total - begin if site.attr("count_include_pad", 0) else min(0, total - begin)
-    return begin, count, min((count - 1) * s + span - begin, n + end)
+    if site.op_type != "AveragePool" or d == 1:
+        return begin, count, ()
+    end = n + total - begin if site.attr("count_include_pad", 0) else n + min(0, total - begin)
+    last = range(max(0, count - 2 * span // s - 2), count)  # all that reach the end
+    return begin, count, tuple(min(k, max(0, -((i * s - begin - end) // d))) for i in last)
