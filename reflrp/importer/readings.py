@@ -57,7 +57,7 @@ def check_transposed(site: Site, strides: Ints, span: Ints, extra: Ints) -> None
     axis = next(i for i, n in enumerate(short) if n > 0)
     raise Unbuildable(
         f"its auto_pad {mode} makes, by ONNX's text, {strides[axis]} entries of each along axis {axis + 2}, and in onnxruntime "
-        f"{short[axis]} fewer in all, as the strides are larger than the kernel; write pads, and output_padding for the longer output"
+        f"{short[axis]} fewer in all, as the strides are larger than the kernel; write pads, with output_padding for the longer one"
     )
 
 
