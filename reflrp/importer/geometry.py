@@ -11,6 +11,7 @@ from reflrp.arrays.kernels import Ints, Windows
 from reflrp.arrays.provenance import over
 from reflrp.arrays.tracing.dims import bounds, is_open
 from reflrp.arrays.tracing.spans import check_room
+from reflrp.importer import readings
 from reflrp.importer.site import Site, Unbuildable, sized
 
 
@@ -55,7 +56,9 @@ def conv_windows(site: Site, size: Ints, kernel: Ints) -> Windows:
     strides, dilations = ints(site, "strides", n), ints(site, "dilations", n)
     begin, end = _pads(site, size, _span(kernel, dilations), strides)
     _check_room(size, _span(kernel, dilations), begin, end)
-    return _checked(Windows(tuple(size), tuple(kernel), strides, dilations, begin, end))
+    windows = _checked(Windows(tuple(size), tuple(kernel), strides, dilations, begin, end))
+    readings.check_conv(site, windows)
+    return windows
 
 
 def _check_room(size: Ints, span: Ints, begin: Ints, end: Ints) -> None:
@@ -76,6 +79,7 @@ def transposed_windows(site: Site, inputs: Ints, kernel: Ints) -> Windows:
     strides, dilations = ints(site, "strides", n), ints(site, "dilations", n)
     extra = ints(site, "output_padding", n, default=0, least=0)
     span = _span(kernel, dilations)
+    readings.check_transposed(site, strides, span, extra)
     full = tuple(s * (m - 1) + p + k for s, m, p, k in zip(strides, inputs, extra, span, strict=True))
     begin, end = _transposed_pads(site, inputs, strides, full)
     for f, b, e in zip(full, begin, end, strict=True):
@@ -123,6 +127,7 @@ def pool_windows(site: Site, size: Ints) -> Windows:
         end = tuple(_ceil_end(*axis) for axis in geometry)
     _check_room(size, span, begin, end)
     windows = _checked(Windows(tuple(size), kernel, strides, dilations, begin, end))
+    readings.check_pool(site, windows)
     if is_open(windows.out):
         return windows
     counts(windows, (0,) * n, windows.size)
