@@ -547,9 +547,7 @@ def test_what_a_runtime_makes_otherwise_for_some_lengths_needs_a_fixed_length(po
         w=(2, 3),
         k=(2, 2, 1),
     )
-    with pytest.raises(
-        reflrp.InputError, match=r"auto_pad .* otherwise than ONNX's text along axis 2 of length T"
-    ):
+    with pytest.raises(reflrp.InputError, match=r"auto_pad .* otherwise than ONNX's text along axis 2 of length T"):
         reflrp.compile(proto, "epsilon_plus_flat", target=1)
     x = {"x": models.draw(2, 2, 6)}
     g = reflrp.compile(proto, "epsilon_plus_flat", target=1, shapes={"x": ("N", 2, 6)})
