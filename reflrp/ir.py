@@ -151,6 +151,8 @@ class Node:
     """One equation, `output = op(*inputs)`, with where it came from.
 
     `joined` holds the two nodes that import made this one of, a layer and its split bias, where they can be parted again.
+    `measured` says what of its constants depends on lengths that the file leaves open, as the batch size (`arrays/measured.py`):
+    these are no parameters.
     """
 
     name: str
@@ -161,6 +163,7 @@ class Node:
     onnx: tuple[str, ...] = ()
     scope: str = ""
     joined: tuple[Node, ...] = ()
+    measured: int = 0
 
     @property
     def kind(self) -> str:

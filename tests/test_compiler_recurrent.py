@@ -234,9 +234,57 @@ def test_rules_for_all_steps_alike():
             reflrp.compile(proto, composite)
 
 
-def test_lengths_of_sequences_are_refused_by_name():
+def padded(t, n):
+    """Sequences of their own lengths, one of each sort first: the longest, none, and such that end on the way."""
+    lengths = [t, 0, *np.random.default_rng([t, n]).integers(1, t + 1, size=n)]
+    return {**drawn(t, n), "lens": np.array(lengths[:n], np.int32)}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("op", GATES)
+def test_lengths_of_sequences(op, turn):
+    """As inputs, for any number of steps: outputs are onnxruntime's, and relevance is that of each sequence without its padding."""
+    proto, alone = net(op, "float[T,N,4] x, int32[M] lens", states="lens", **TURNS[turn]), net(op, **TURNS[turn])
+    for preset in ("epsilon_plus_flat", "attnlrp"):
+        g = reflrp.compile(proto, preset)
+        for t, n in SIZES:
+            agrees(run(g, padded(t, n)), proto, padded(t, n), preset)
+    feeds = padded(6, 4)
+    models.assert_same_as_onnxruntime(proto, feeds)
+    for rule, tolerance in (
+        ("gradient", 1e-9),
+        ("epsilon", 1e-4),
+    ):  # where a state is zero, epsilon stabilises one sum more
+        found = reflrp.explain(proto, feeds, rule, target=1).relevance if "last" in turn else None
+        for i, length in enumerate(feeds["lens"]) if found is not None else ():
+            own = (
+                reflrp.explain(alone, {"x": feeds["x"][:length, i : i + 1]}, rule, target=1).relevance if length else 0
+            )
+            assert not found[length:, i].any()
+            np.testing.assert_allclose(found[:length, i : i + 1], own, rtol=tolerance, atol=1e-9)
+
+
+def test_lengths_that_are_the_number_of_steps():
+    """As converters write them for sequences without padding."""
+    lines = (
+        "sh = Shape(x) t = Slice(sh, zero, one) n = Slice(sh, one, two) all = Expand(t, n) lens = Cast <to = 6>(all)"
+    )
+    proto = net("LSTM", states="lens", two=ids(2))
+    made = models.model(f"{lines} y = Identity(lens)", "float[T,N,4] x", "int32[N] y").graph.node
+    nodes = [*list(made)[:-1], *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    g = reflrp.compile(proto, "epsilon")
+    for t, n in SIZES:
+        agrees(run(g, drawn(t, n)), proto, drawn(t, n), "epsilon")
+
+
+def test_other_lengths_of_sequences_are_refused_by_name():
     proto = net("LSTM", "float[T,2,4] x", states="lens", lens=np.array([2, 5], np.int32))
     with pytest.raises(reflrp.InputError, match=r"LSTM.*lengths of its sequences"):
         reflrp.compile(proto, "epsilon")
     g = reflrp.compile(proto, "epsilon", shapes={"x": (5, 2, 4)})
     agrees(run(g, drawn(5, 2)), proto, drawn(5, 2), "epsilon")
+    proto = net("LSTM", "float[5,N,4] x, int32[N] lens", states="lens", **TURNS["last"])
+    g, feeds = reflrp.compile(proto, "epsilon"), padded(5, 3)
+    agrees(run(g, feeds), proto, feeds, "epsilon")

@@ -229,6 +229,16 @@ def test_shares_block_by_block_are_the_quotients(epsilon, dtype, monkeypatch):
     assert np.isclose(given, (z.astype(float) * s).sum(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [float, np.float32])
+def test_signs_set_by_bits_are_those_of_copysign(dtype):
+    tiny, huge = np.finfo(dtype).smallest_subnormal, np.finfo(dtype).max / 4
+    z = np.array([0.0, -0.0, tiny, -tiny, 1e-6, -1e-6, huge, -huge], dtype)
+    R = np.full_like(z, 1e-3)
+    s, given = shares(R, z, 1e-6)
+    assert s.tobytes() == (R / (z + np.copysign(dtype(1e-6), z + 0))).tobytes()
+    assert np.isclose(given, (z * s).sum(), rtol=1e-5)
+
+
 def test_what_is_not_finite_is_divided_the_plain_way():
     R, z = np.array([0.0, 1.0]), np.array([np.inf, 2.0])
     s, given = shares(R, z, 1e-6)

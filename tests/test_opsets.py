@@ -249,7 +249,7 @@ OUT_OF_REACH = {
     "statistics of training": ("y, a, c = BatchNormalization(x, g, b, m, v)", 9, "BatchNormalization.*of training"),
     "a mask": ("d, m = Dropout(x) y = Mul(d, m)", 9, "Dropout.*its mask is read"),
     "odd padding": (
-        "y = ConvTranspose <output_shape = [18, 16], strides = [2, 2]>(x, w)",
+        "y = ConvTranspose <output_shape = [17, 16], strides = [2, 2]>(x, w)",
         10,
         "ConvTranspose.*odd padding",
     ),

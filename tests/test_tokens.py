@@ -135,6 +135,23 @@ def test_relevance_of_ids(name):
     assert np.isclose(totals["inputs"] + totals["bias"], totals["seed"], atol=1e-9)
 
 
+@pytest.mark.parametrize("node", ["GatherElements <axis = 1>(ids, ids)", "ScatterElements <axis = 1>(ids, ids, ids)"])
+def test_operands_that_are_one_value(node):
+    """Ids that say themselves which of them is taken: each operand is bound by its place, not by its name."""
+    ids = np.array([[1, 2, 0], [2, 0, 1]])
+    proto = model(
+        f"z = {node} e = Gather(E, z) s = ReduceSum<keepdims = 0>(e, places) y = MatMul(s, W)", "int64[2,3] ids",
+        E=TABLE, W=LAST, places=ints(1),
+    )  # fmt: skip
+    moved = np.take_along_axis(ids, ids, 1) if "Gather" in node else np.argsort(ids, axis=1)
+    r, wanted = rows(moved if "Gather" in node else np.take_along_axis(ids, moved, 1)), np.zeros((2, 3))
+    for n, place in np.ndindex(2, 3):
+        wanted[n, ids[n, place] if "Gather" in node else moved[n, place]] += r[n, place]
+    e = reflrp.explain(proto, {"ids": ids}, "lrp_0", target=1)
+    assert np.allclose(e.output, onnxruntime(proto, {"ids": ids})["y"], atol=1e-5)
+    assert np.allclose(e.relevances["ids"], wanted, atol=1e-9)
+
+
 def observed(body, further, constants):
     """The ids that choose the rows, by onnxruntime."""
     inputs = ", ".join(["int64[2,3] ids", *(f"int64[2,3] {k}" for k in further)])

@@ -11,6 +11,9 @@ import numpy as np
 CHUNK = 1 << 14
 """How many entries a block has: three of them in float64 fit into a processor's cache of half a MiB."""
 
+DOT = 1 << 13
+"""How many entries one dot product has: so few are multiplied by the thread that asks, which waits for none of BLAS's others."""
+
 
 def blocks(size: int) -> Iterator[slice]:
     """Yield the blocks of so many entries."""
@@ -18,12 +21,12 @@ def blocks(size: int) -> Iterator[slice]:
 
 
 def flat(*arrays: Any) -> list[np.ndarray] | None:
-    """Return arrays as rows of entries, without a copy; None unless all are NumPy's, of one shape and one type of float."""
+    """Return arrays as rows of entries, without a copy; None unless all are NumPy's, of one shape, all float64 or all float32."""
     one = arrays[0]
     for x in arrays:
         if not isinstance(x, np.ndarray) or (x.shape, x.dtype) != (one.shape, one.dtype) or not x.flags.c_contiguous:
             return None
-    return [x.reshape(-1) for x in arrays] if one.dtype.kind == "f" else None
+    return [x.reshape(-1) for x in arrays] if one.dtype in (np.float64, np.float32) else None
 
 
 def signed_shares(R: Any, z: Any, epsilon: Any) -> tuple[np.ndarray, float] | None:
@@ -36,15 +39,24 @@ def signed_shares(R: Any, z: Any, epsilon: Any) -> tuple[np.ndarray, float] | No
     if rows is None:
         return None
     s, kept = np.empty(R.shape, R.dtype), 0.0
-    out, step = s.reshape(-1), R.dtype.type(epsilon)
+    out = s.reshape(-1)
+    bits = out.view(f"u{s.itemsize}")
+    sign, step = bits.dtype.type(1 << (8 * s.itemsize - 1)), R.dtype.type(epsilon).view(bits.dtype)
     for i in blocks(R.size):
-        r, y, d = rows[0][i], rows[1][i], out[i]
+        r, y, d, b = rows[0][i], rows[1][i], out[i], bits[i]
         np.add(y, 0, out=d)  # +0 of -0
-        np.copysign(step, d, out=d)
+        b &= sign  # by bits: np.copysign takes one number at a time
+        b |= step
         d += y
         np.divide(r, d, out=d)
-        kept += float(np.einsum("i,i->", y, d))
+        kept += dot(y, d)
     return (s, kept) if isfinite(kept) else None
+
+
+def dot(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the sum of x y of two rows, which need not be finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return sum(float(np.dot(x[i : i + DOT], y[i : i + DOT])) for i in range(0, x.size, DOT))
 
 
 def sum_of_magnitudes(x: np.ndarray) -> float:

@@ -18,7 +18,9 @@ from reflrp.arrays.tracing.polynomials import at_most
 from reflrp.arrays.tracing.terms import Term, Trace, still
 from reflrp.batches import Batch
 from reflrp.compiler.accounts import accounts
+from reflrp.compiler.alarm import heard
 from reflrp.compiler.bodies import LoopWriter
+from reflrp.compiler.copied import check_copied
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.firstturns import check_turns
 from reflrp.compiler.marks import marks_of
@@ -107,6 +109,8 @@ def _compiled(
         check_conditions(list(order.conditions), explainer.program(feeds).graph, program.graph)
     else:
         program, trace, named = program_of(explainer, source, feeds, is_open, order.ledger)
+    if order.init != "signs":  # whose output is ours
+        check_copied(source, program.graph)
     name = _batch_name(source.proto, trace)
     said = lengths.limits(name) if isinstance(lengths, Opened) else ", ".join(equal(lengths, name))
     if said:
@@ -141,6 +145,8 @@ def _traced(
         masks[value] = xp.argument(trace, MASK + value, shape, trace.real, finite=True)
         added.append((MASK + value, trace.real, shape))
     found, rows = backward(program, values, R, keep, masks)
+    if not order.ledger:  # whose sums say it
+        found = heard(found, program, values, trace)
     if order.init == "signs":
         found[EXPLAINED] = y
     return _written(source, program, trace, found, rows, added, keep, explainer, order)

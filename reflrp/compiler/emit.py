@@ -15,7 +15,7 @@ from reflrp.arrays.tracing.dims import Dim, symbols_of
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
 from reflrp.compiler.constants import Constants
 from reflrp.compiler.extents import Lengths
-from reflrp.compiler.fusing import fused, users_of
+from reflrp.compiler.fusing import fused, side_by_side, users_of
 from reflrp.errors import ReflrpError
 
 PREFIX = "reflrp/"
@@ -53,8 +53,10 @@ class Writer(Lengths):
         return f"{PREFIX}{op}_{self.count}"
 
     def expect(self, terms: Iterable[Term]) -> None:
-        """Say which terms will be written: what only one of them reads can be fused with it."""
-        self.users = users_of(terms)
+        """Say which terms will be written: what only one of them reads, or all of one value, can be fused."""
+        roots = list(terms)
+        self.users = users_of(roots)
+        self.fusions.update(side_by_side(roots))
 
     def _fused(self, term: Term) -> Term | None:
         if id(term) not in self.fusions:

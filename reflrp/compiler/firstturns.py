@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reflrp.arrays.tracing.dims import TooShort, example, symbols_of
+from reflrp.arrays.tracing.dims import BATCH, TooShort, example, symbols_of
 from reflrp.compiler.matching import alike
 from reflrp.compiler.moving import as_fixed
-from reflrp.compiler.unrolled import Places, first_two, loops
+from reflrp.compiler.settled import settled_after
+from reflrp.compiler.unrolled import Places, check_steps, first_two, loops
 from reflrp.composites import Composite
 from reflrp.errors import InputError
 from reflrp.ir import UNRULED, Graph, Node, Shape
@@ -23,33 +24,41 @@ from reflrp.rules.base import Rule
 Build = Callable[[dict[str, Shape]], Graph]
 """Returns the graph at shapes, after all passes."""
 
-FEW = (3, 2, 1)
-"""How large the symbols of lengths are; in three turns each layer has acted again, so that these must be as all longer."""
+SURE = 3
+"""In so many turns each layer has acted again, so that these must be as all longer; shorter ones are left out if they are not."""
+
+MANY = 8
+"""Of so many turns is the graph whose rules are those of all longer ones."""
 
 
-def check_turns(build: Build, shapes: Callable[[int], dict[str, Shape]], graph: Graph, composite: Composite) -> None:
+def check_turns(build: Build, shapes: Callable[..., dict[str, Shape]], graph: Graph, composite: Composite) -> None:
     """Raise TooShort where a graph of one turn or two has other layers in them than the open one, or other rules.
 
-    InputError where one of three has. `shapes` are formulas whose symbols are so large at their example.
+    InputError where a longer one has. `shapes` are formulas whose symbols are so large at their example, and the batch size.
+    What rules see of a turn is settled some turns from either end (`settled.py`); graphs of at least twice as many are looked at,
+    and so all longer ones are known.
     """
     turns = [op for op in loops(graph).values() if op.turns]
     if not turns:
         return
-    usual = _rules(build(_numbers(shapes(MANY))), build(shapes(MANY)), composite)
-    for few in FEW:
-        found = build(shapes(few))
-        plain = build(_numbers(shapes(few)))
+    first = BATCH in symbols_of(tuple(op.count for op in turns))
+
+    def built(n: int) -> tuple[Graph, Graph, list[int]]:
+        sized = shapes(n, batch=n if first else 2)
+        found = build(sized)
+        return build(_numbers(sized)), found, [example(op.count) for op in loops(found).values() if op.turns]
+
+    plain, found, counts = built(MANY)
+    usual, ends = _rules(plain, found, composite), settled_after(plain, found, counts)
+    for few in range(max(SURE, 2 * ends + 2) if min(counts) == MANY else MANY, 0, -1):
+        plain, found, _ = built(few)
         rules = _rules(plain, found, composite)
         unlike = _unlike(plain, found) or next((name for name, rule in rules.items() if usual.get(name) != rule), "")
-        if unlike and few == max(FEW):
+        if unlike and few >= SURE:
             raise InputError(f"node {unlike!r} is another one, or has another rule, in graphs of few turns")
         if unlike:
             for symbol in symbols_of(tuple(op.count for op in turns)):
                 raise TooShort(f"the graph of {few} turns is another one", symbol, few)
-
-
-MANY = 6
-"""Of so many turns is the graph whose rules are those of all longer ones."""
 
 
 def _numbers(shapes: dict[str, Shape]) -> dict[str, Shape]:
@@ -57,10 +66,12 @@ def _numbers(shapes: dict[str, Shape]) -> dict[str, Shape]:
 
 
 def _rules(plain: Graph, found: Graph, composite: Composite) -> dict[str, Rule]:
-    """Return the rules of a plain graph, by the names of the open one, of the turns that this has."""
+    """Return the rules of a plain graph, by the names of the open one, of the turns that this has; all others must be alike."""
     two, renamed = first_two(plain, found)
-    kept = {n.name for n in two.nodes}
-    return {renamed(name): rule for name, rule in composite.assign(plain).items() if renamed(name) in kept}
+    kept, rules = {n.name for n in two.nodes}, composite.assign(plain)
+    if min(example(op.count) for op in loops(found).values()) >= SURE:
+        check_steps(plain, rules, found, alike)
+    return {renamed(name): rule for name, rule in rules.items() if renamed(name) in kept}
 
 
 def _unlike(plain: Graph, found: Graph) -> str:

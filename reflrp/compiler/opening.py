@@ -51,9 +51,9 @@ class Opened:
     times: Mapping[str, int]
     joined: Mapping[str, str]
 
-    def shapes(self, start: int = 5, step: int = 2) -> dict[str, Shape]:
-        """Return the inputs' shapes as formulas; symbols have distinct examples, from `start` on."""
-        return shapes_of(self.marks, self.plus, self.most, self.times, start, step)
+    def shapes(self, start: int = 5, step: int = 2, batch: int = 3) -> dict[str, Shape]:
+        """Return the inputs' shapes as formulas; symbols have distinct examples, from `start` on, and the batch size `batch`."""
+        return shapes_of(self.marks, self.plus, self.most, self.times, start, step, batch)
 
     def limits(self, batch: str) -> str:
         """Return in words which lengths there may be; "" where all may. The batch size has a name in the file."""
@@ -89,19 +89,27 @@ class OneBatch(Exception):
 
 
 def shapes_of(
-    marks: Marks, plus: Mapping[str, int], most: Mapping[str, int], times: Mapping[str, int], start: int, step: int
+    marks: Marks,
+    plus: Mapping[str, int],
+    most: Mapping[str, int],
+    times: Mapping[str, int],
+    start: int = 5,
+    step: int = 2,
+    batch: int = 3,
 ) -> dict[str, Shape]:
     """Return shapes as formulas, whose symbols have distinct examples where these are not too large."""
     symbols = list(dict.fromkeys(n for shape in marks.values() for n in shape if isinstance(n, str)))
     at = {s: min(start + step * i, most.get(s, start + step * i)) for i, s in enumerate(symbols)}
-    at[BATCH] = 2
+    at[BATCH] = min(
+        batch, most.get(BATCH, batch)
+    )  # three, as it may be a number of steps, the last of which is another one
     return {
         k: tuple(length(n, at[n], plus.get(n, 0), times.get(n, 1)) if isinstance(n, str) else n for n in s)
         for k, s in marks.items()
     }
 
 
-Check = Callable[[Callable[[dict[str, Shape]], Graph], Callable[[int], dict[str, Shape]], Graph, Composite], None]
+Check = Callable[[Callable[[dict[str, Shape]], Graph], Callable[..., dict[str, Shape]], Graph, Composite], None]
 """A check of the shortest lengths (`firstturns.check_turns`)."""
 
 
@@ -116,7 +124,7 @@ def opened(
     for _ in range(TURNS):
         try:
             with at_most(most):
-                graph = passes(built(source, shapes_of(marks, plus, most, times, 5, 2)))
+                graph = passes(built(source, shapes_of(marks, plus, most, times)))
                 check_rules(composite, graph)
                 check_biases(graph)
                 shapes = partial(shapes_of, marks, plus, most, times, step=0)

@@ -15,19 +15,22 @@ from reflrp.arrays.symbolic import arange
 from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import Dim, total
 from reflrp.arrays.tracing.moves import reshape
-from reflrp.arrays.tracing.terms import Shape, Term, Trace
+from reflrp.arrays.tracing.terms import CURRENT, Shape, Term, Trace
 from reflrp.compiler.source import same_since
 from reflrp.importer.node import OnnxNode
 from reflrp.importer.plumbing import Along, Filled, Numbered, TapPlaces, TapWeights
 from reflrp.ir import Value
 from reflrp.ops.routing import Plumbing
-from reflrp.passes.plumbing_laws import ENTRYWISE
+from reflrp.passes.plumbing_laws import ENTRYWISE, FLAT, REDUCES
 
 OURS = {"op", "inputs", "shape", "dtype", "nonneg", "outputs"}
 """Names of attributes that say something else of a term; no operator here has one of them."""
 
 TYPED = {"Cast": "to", "EyeLike": "dtype"}
 """The attributes that say of which type an operator's output is."""
+
+ANY_LENGTH = ENTRYWISE | FLAT | REDUCES | {"Slice", "Transpose"}
+"""Operators that are the same nodes for any length; of those that only bring entries into another shape, that is a formula."""
 
 FORMULAS = TapPlaces | TapWeights
 """Functions that are written as formulas of arrays, so that they write the graph themselves."""
@@ -40,7 +43,7 @@ def plumbed(op: Plumbing, xs: list[Array], value: Value, opset: int) -> Array | 
     """Return what a node without relevance makes of its inputs; None where no operator is known to stand for it."""
     symbolic = next((x for x in xs if is_symbolic(x)), None)
     if symbolic is None:
-        return None
+        return None if xs else _filled(op, value)
     trace, function = symbolic.term.trace, op.function
     dtype = trace.real if value.dtype.kind == "f" else value.dtype
     if isinstance(function, FORMULAS):
@@ -56,6 +59,18 @@ def plumbed(op: Plumbing, xs: list[Array], value: Value, opset: int) -> Array | 
         return array(trace.make("onnx:GatherElements", (numbers, found), value.shape, np.int64, axis=function.axis))
     made = _run(_call(function), getattr(function, "output", 0), xs, value.shape, dtype, opset, trace)
     return None if made is None else array(made)
+
+
+def _filled(op: Plumbing, value: Value) -> Array | None:
+    """Return what an operator fills with one number, of a shape that follows from open lengths alone; None for any other."""
+    call, trace = _call(op.function), CURRENT.get()
+    if call is None or call[0].domain != "" or call[0].op_type != "ConstantOfShape":
+        return None
+    (one,) = call[0].evaluate(np.ones(1, np.int64))
+    number = trace.constant(
+        one.reshape((1,) * len(value.shape)), trace.real if value.dtype.kind == "f" else value.dtype
+    )
+    return array(trace.make("Expand", (number,), value.shape, nonneg=number.nonneg))
 
 
 def _numbered(function: Numbered, xs: list[Array], shape: Shape, opset: int, trace: Trace) -> Term | None:
@@ -89,10 +104,14 @@ def _run(
         return None
     node, given = call
     is_open = any(isinstance(n, Dim) for n in shape)
-    if sum(o is None for o in given) != len(xs) or (is_open and node.op_type not in ENTRYWISE):
+    if sum(o is None for o in given) != len(xs) or (is_open and node.op_type not in ANY_LENGTH):
         return None
+    if any(isinstance(o, np.ndarray) and o.dtype == object for o in given):
+        return None  # numbers that follow from lengths
     rest = iter(xs)
     operands = tuple(term_of(next(rest) if o is None else o, trace) for o in given)
+    if is_open and node.op_type in FLAT:
+        return reshape(operands[0], shape) if node.domain == "" else None
     return written(node, operands, output, shape, dtype, opset)
 
 

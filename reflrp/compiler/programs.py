@@ -20,6 +20,7 @@ from reflrp.compiler.observe import confirmed
 from reflrp.compiler.opening import Opened
 from reflrp.compiler.source import Given, opset_of
 from reflrp.compiler.tracing import Tracer, tracer
+from reflrp.compiler.trimming import trimmed
 from reflrp.compiler.unrolled import check_steps, first_two, loops, with_third
 from reflrp.compiler.values import misread, shared, strayed
 from reflrp.engine import Program, prepare
@@ -68,7 +69,7 @@ def program_of(
 
 def passed(graph: Graph, explainer: Explainer) -> Graph:
     """Return a graph after the passes that an explainer runs."""
-    whole = graph.restricted_to(explainer.output)
+    whole = trimmed(graph.restricted_to(explainer.output))
     return canonize(strip_output(whole) if explainer.strip else whole, explainer.passes)
 
 
@@ -92,10 +93,10 @@ def with_lengths(
     """Return the program to trace where lengths other than the batch size are open, and the values that it has of the file."""
     plain, confirmed_ones = _plain(explainer, source, feeds)
     with at_most(found.most):
-        again = passed(built(source.model.source, found.shapes(8, 3)), explainer)
+        again = passed(built(source.model.source, found.shapes(8, 3, 4)), explainer)
         graph = matched(found, plain.graph, again)
         other = passed(
-            built(source.model.source, {k: tuple(map(example, s)) for k, s in found.shapes(8, 3).items()}), explainer
+            built(source.model.source, {k: tuple(map(example, s)) for k, s in found.shapes(8, 3, 4).items()}), explainer
         )
         for graph_, rules in (
             ((plain.graph, plain.rules), (other, explainer.composite.assign(other))) if loops(graph) else ()

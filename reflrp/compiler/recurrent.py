@@ -11,8 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from reflrp.arrays import ZERO, Array, is_symbolic
 from reflrp.arrays import symbolic as xp
+from reflrp.arrays.tracing.arithmetic import where
 from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.moves import concat, expand, index, reshape
 from reflrp.arrays.tracing.terms import Term, Trace
@@ -194,13 +197,16 @@ def backward(program: Stepper, node: Node, xs: list[Any], y: Array, R: Array) ->
     rest, first = (slice(0, -1), slice(-1, None)) if op.backwards else (slice(1, None), slice(0, 1))
     none = trace.make("Zeros", (), (1, *whole.shape[1:]), trace.real, True)
     seeds = concat([none, index(whole, rest)] if op.backwards else [index(whole, rest), none], 0)
-    body = _back_body(step, whole)
+    flag = _real(trace, whole.shape[0]) if op.turns and not _everywhere(step.program.graph) else None
+    body = _back_body(step, whole, after, flag)
     shared = [name for name in step.kept if known[name].active]
     carried = [*op.shapes[: op.states], *(known[name].shape for name in shared)]
     zeros = [trace.make("Zeros", (), s, trace.real, True) for s in carried]
     active = [i for i, name in enumerate(step.sources) if known[name].active]
     made = scan(
-        body, (*zeros, *step.given.others, after, seeds), [*carried, *(step.given.others[i].shape for i in active)]
+        body,
+        (*zeros, *step.given.others, after, seeds, *(() if flag is None else (flag,))),
+        [*carried, *(step.given.others[i].shape for i in active)],
     )
     own = step.parts(reshape(index(whole, first), whole.shape[1:]))
     last = [array(r) for r in made[: len(carried)]]
@@ -211,10 +217,33 @@ def backward(program: Stepper, node: Node, xs: list[Any], y: Array, R: Array) ->
     return (*read, *given, *(None for _ in op.after), *map(kept.get, step.kept))
 
 
-def _back_body(step: Second, whole: Term) -> ScanBody:
+TOTAL = frozenset([
+    "abs", "atan", "ceil", "celu", "clip", "cos", "elu", "erf", "floor", "gelu", "gelu_tanh", "hard_sigmoid", "hard_swish",
+    "leaky_relu", "log_sigmoid", "mish", "prelu", "relu", "round", "selu", "shrink", "sigmoid", "sign", "sin", "softplus",
+    "softsign", "swish", "tanh", "tanhshrink", "thresholded_relu",
+])  # fmt: skip
+"""Functions that are defined everywhere, and so are their slopes."""
+
+PLAIN = frozenset(["dense", "conv", "diagonal", "sum", "pool", "max", "product", "routing"])
+"""Kinds of nodes that are, all of them."""
+
+
+def _everywhere(graph: Graph) -> bool:
+    """Return whether a step is defined at all that it may read: the one too many reads what no step does."""
+    return all(n.kind in PLAIN or getattr(n.op, "name", "") in TOTAL for n in graph.nodes)
+
+
+def _real(trace: Trace, steps: int) -> Term:
+    """Return which of the turns from the second on are none too many, (steps, 1): all but the last."""
+    there = trace.make("Expand", (trace.constant(np.ones((1, 1), bool)),), (steps - 1, 1))
+    return concat([there, trace.constant(np.zeros((1, 1), bool))], 0)
+
+
+def _back_body(step: Second, whole: Term, after: Term, flag: Term | None) -> ScanBody:
     op, trace, known = step.op, step.trace, step.program.graph.values
     rows = step.read("back")
     packed, seed = (step.leaf("back", what, whole, whole.shape[1:]) for what in ("states", "seed"))
+    trace.shown |= {id(r.term): t for r, t in zip(rows, step.given.others, strict=True)} | {id(packed.term): after}
     shared = [name for name in step.kept if known[name].active]
     pairs = enumerate((*op.shapes[: op.states], *(known[name].shape for name in shared)))
     carried = [step.leaf("back", f"carry{k}", whole, shape) for k, shape in pairs]
@@ -232,8 +261,16 @@ def _back_body(step: Second, whole: Term) -> ScanBody:
         *(expand(term_of(r, trace, trace.real), known[name].shape) for r, name in zip(summed, shared, strict=True)),
         *(_full(found.get(name), trace, known[name].shape) for name in active),
     ]
-    leaves = (*(c.term for c in carried), *(r.term for r in rows), packed.term, seed.term)
-    return ScanBody(leaves, tuple(made), len(carried), not op.backwards)
+    leaves = [*(c.term for c in carried), *(r.term for r in rows), packed.term, seed.term]
+    if flag is not None:
+        real = step.leaf("back", "real", flag, (1,)).term
+        before = [None] * op.states + [c.term for c in carried[op.states :]] + [None] * len(active)
+        made = [
+            where(real, t, trace.make("Zeros", (), t.shape, trace.real, True) if b is None else b)
+            for b, t in zip(before, made, strict=True)
+        ]
+        leaves.append(real)
+    return ScanBody(tuple(leaves), tuple(made), len(carried), not op.backwards)
 
 
 def _full(R: Any, trace: Trace, shape: Shape) -> Term:

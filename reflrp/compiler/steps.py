@@ -177,10 +177,25 @@ def _one_hot(d: Rewrite) -> None:
 
 
 def _conv_transpose(d: Rewrite) -> None:
-    """An odd padding that follows from `output_shape` goes to the other side than before."""
-    if d.says("output_shape") and not d.says("auto_pad", "NOTSET").startswith("SAME"):
+    """An odd padding that follows from `output_shape` goes to the other side than before; an even one has equal sides."""
+    if d.says("output_shape") and not d.says("auto_pad", "NOTSET").startswith("SAME") and not _evenly_padded(d):
         raise Lasting("its output_shape may leave an odd padding, which went to the other side before opset 11")
     d.keep()
+
+
+def _evenly_padded(d: Rewrite) -> bool:
+    """Return whether a ConvTranspose with `output_shape` pads certainly as much before as behind, on every axis."""
+    sizes, kernel = ((d.facts.lengths(name) or ())[2:] for name in d.node.input[:2])
+    ones, target = (1,) * len(sizes), d.says("output_shape")
+    if not sizes or 0 in (*sizes, *kernel) or not len(sizes) == len(kernel) == len(target):
+        return False
+    given = (
+        d.says(key, default)
+        for key, default in (("strides", ones), ("dilations", ones), ("output_padding", (0,) * len(ones)))
+    )
+    axes = zip(sizes, kernel, target, *given, strict=True)
+    whole = [step * (n - 1) + more + (k - 1) * apart + 1 - t for n, k, t, step, apart, more in axes]
+    return all(n >= 0 and n % 2 == 0 for n in whole)
 
 
 def _fourier(d: Rewrite) -> None:

@@ -117,8 +117,8 @@ def first_two(plain: Graph, found: Graph) -> tuple[Graph, Callable[[str], str]]:
         if key is None or where is None or where.loop:
             return name
         step = where.step - counts[key] * made[key].backwards
-        if step == _kept(made[key])[1] and _read(name, where):
-            return made[key].sources[0]
+        if step == _kept(made[key])[1] and (entry := name[where.span[1] + 1 :]) in ENTRIES:
+            return made[key].sources[ENTRIES.index(entry)]
         return f"{name[: where.span[0]]}{step}{name[where.span[1] :]}"
 
     names = {name for name, _ in made}
@@ -176,13 +176,11 @@ def _spelled(name: tuple[str, str], step: int, down: bool, count: int) -> str:
     return f"{name[0]}{count - 1 - step if down else step}{name[1]}"
 
 
-READ = ("slice", "x")
-"""What the nodes of a step are called that read its entry, the last of which makes it; the open graph reads it from longer ones."""
+ENTRIES = ("x", "running")
+"""What the entries are called that a step reads, in the order of its sources; the open graph reads them from longer values."""
 
-
-def _read(name: str, where: Place) -> bool:
-    """Return whether the name of a step's part is that of the entry that it reads."""
-    return name[where.span[1] + 1 :] == READ[-1]
+READ = ("slice", "x", "running.slice", "running")
+"""What the nodes of a step are called that read its entries."""
 
 
 def _stays(
@@ -245,7 +243,7 @@ def check_steps(plain: Graph, rules: Mapping[str, Any], found: Graph, alike: Ali
         else:
             entries = {}
         for i, (one, two) in enumerate(pairwise(ordered[1:]), 1):
-            if op.turns and i == count - 2:  # what only a state needs has no reader in the last turn
+            if i == count - 2:  # what only a state needs has no reader in the last step
                 one = {part: one[part] for part in one if part in two}
             states = (after if i > 1 else before, after)
             read = [{name: what for name, (t, what) in entries.items() if t == step} for step in (i, i + 1)]

@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 from reflrp import rules as r
 from reflrp.arrays import ZERO, Array, add, namespace, neg, pos, where
 from reflrp.arrays.kernels import pad, unpad
+from reflrp.arrays.measured import SHAPE
 from reflrp.composites import Composite, Pairs, kind, name, op_type
 from reflrp.composites.matchers import Matcher, Survey
 from reflrp.errors import RuleError
@@ -173,7 +174,8 @@ class _Normalizer(Matcher):
 
     def __call__(self, node: Node, survey: Survey) -> bool:
         before = survey.graph.producers().get(node.inputs[0]) if node.inputs else None
-        scales = node.op_type in ("Mul", "Div") and node.kind == "diagonal" and node.op.w.size == 1  # type: ignore[attr-defined]
+        one = node.kind == "diagonal" and node.op.w.size == 1 and not node.measured & SHAPE  # type: ignore[attr-defined]
+        scales = node.op_type in ("Mul", "Div") and one
         return bool(scales and node.op.b is ZERO and before and isinstance(before.op, WindowMean | SumAxes))  # type: ignore[attr-defined]
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays.measured import plain
 from reflrp.errors import DependsOnData, InputError, ModelError, Offender, TooLarge, UnsupportedOperator
 from reflrp.importer.byhand import by_hand
 from reflrp.importer.construction import Construction
@@ -32,7 +33,9 @@ def build(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarra
 
 def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarray] | None) -> Graph:
     feeds = None if x is None else {k: a.astype(np.float64) if a.dtype.kind == "f" else a for k, a in x.items()}
-    work = Construction(frozenset(source.inputs), feeds, known=dict(source.constants), reserved=_names(source))
+    work = Construction(
+        frozenset(source.inputs), feeds, known=dict(source.constants), reserved=_names(source), source=source
+    )
     for name, port in source.inputs.items():
         value = Value(tuple(shapes[name]), port.dtype, active=name in source.active)
         work.values[name], work.known[name] = value, Ref(name, value)
@@ -64,6 +67,12 @@ def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarr
     return _finish(source, work, lost)
 
 
+def _open(source: Source, shapes: Mapping[str, Shape]) -> dict[str, tuple[bool, ...]]:
+    """Return for each axis of the inputs whether the file leaves its length open."""
+    dims = {name: port.dims or (None,) * len(shapes[name]) for name, port in source.inputs.items()}
+    return {name: tuple(not isinstance(n, int) for n in own) for name, own in dims.items()}
+
+
 def _names(source: Source) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names of the file's nodes, and of its values."""
     values = {*source.inputs, *source.constants, *(o for n in source.nodes for o in n.outputs)}
@@ -80,7 +89,7 @@ def _finish(source: Source, work: Construction, lost: Mapping[str, str]) -> Grap
         elif isinstance(found, Items):
             raise ModelError(f"output {name!r} is a sequence; reflrp explains tensors only")
         elif found is not None:
-            constants[name] = found
+            constants[name] = plain(found)
         else:
             cause = lost.get(name, name)
             raise ModelError(

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from reflrp.arrays import ZERO
+from reflrp.arrays.measured import SHAPE
 from reflrp.importer.dequantise import same_number
 from reflrp.ir import Graph, Node
 from reflrp.ops.linear import Diagonal
@@ -63,7 +64,9 @@ def _rounds(node: Node) -> bool:
 def _end(node: Node, kind: Kind, graph: Graph) -> End | None:
     """Return what a node takes off or puts in; None for one that does something else."""
     op = node.op
-    if isinstance(op, Diagonal) and (number := _number(op, kind, graph.values[node.output].shape)) is not None:
+    shape = graph.values[node.output].shape
+    own = isinstance(op, Diagonal) and not node.measured & SHAPE
+    if own and (number := _number(op, kind, shape)) is not None:  # type: ignore[arg-type]
         return End(node.inputs[0], -number if kind == "zero" else number)
     if isinstance(op, Dequantise) and kind == "zero" and len(node.inputs) == 1:
         single = op.zero is not None and op.zero.ndim == 0 and op.zero != 0

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from reflrp.arrays import ZERO
+from reflrp.arrays.measured import ENTRIES
 from reflrp.arrays.tracing.terms import still
 from reflrp.importer.builders.linear import diagonal, multiply, sum_of
 from reflrp.importer.site import Ref, Site
@@ -72,6 +73,10 @@ class Cell:
         """Return the biases of input and state together."""
         return self.once(f"{what}.b", lambda: self.biases[0][rows] + self.biases[1][rows])
 
+    def is_zero(self, state: np.ndarray) -> bool:
+        """Return whether a known state is zero, for all lengths that the file leaves open."""
+        return not np.any(state) and not self.site.measured & ENTRIES
+
     def label(self, what: str) -> str:
         """Return a name for a part of this step."""
         return f"d{self.direction}.t{self.step}.{what}"
@@ -121,7 +126,7 @@ class Cell:
             return multiply(self.site, a, b, part)
         value, constant = (a, b) if isinstance(a, Ref) else (b, a)
         assert isinstance(value, Ref)
-        if not np.any(np.asarray(constant)):
+        if self.is_zero(np.asarray(constant)):
             return np.zeros(still(value.shape))
         return diagonal(self.site, value, np.asarray(constant), None, part)
 
@@ -135,10 +140,10 @@ class Cell:
             return known
         if isinstance(b, np.ndarray):
             assert isinstance(a, Ref)
-            same = signs[0] == 1 and not np.any(b)
+            same = signs[0] == 1 and self.is_zero(b)
             return a if same else diagonal(self.site, a, np.asarray(float(signs[0])), signs[1] * b, part)
         assert isinstance(a, np.ndarray)
-        same = signs[1] == 1 and not np.any(a)
+        same = signs[1] == 1 and self.is_zero(a)
         return b if same else diagonal(self.site, b, np.asarray(float(signs[1])), signs[0] * a, part)
 
 
@@ -161,7 +166,7 @@ def lstm_step(cell: Cell, x: Ref, state: State) -> State:
 
 
 def _peep(cell: Cell, z: Ref, p: np.ndarray, c: Made, what: str) -> Ref:
-    if not np.any(p) or (isinstance(c, np.ndarray) and not np.any(c)):
+    if not np.any(p) or (isinstance(c, np.ndarray) and cell.is_zero(c)):
         return z
     found = cell.plus(z, cell.times(p, c, what) if isinstance(c, Ref) else p * c, f"{what}.sum")
     assert isinstance(found, Ref)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays.measured import plain
 from reflrp.arrays.tracing.dims import is_open, whole
 from reflrp.errors import ModelError, TooLarge
 from reflrp.importer.branches import RUN, run_subgraphs
@@ -19,11 +20,12 @@ from reflrp.importer.estimate import check_outputs
 from reflrp.importer.lengths import Shown, concerns, shown
 from reflrp.importer.misread import FLAT, MISREAD, flat, reread
 from reflrp.importer.node import Arrays, Body, OnnxNode
-from reflrp.importer.placing import PLACED, as_array, does_nothing, place
+from reflrp.importer.placing import PLACED, as_array, does_nothing, free, place
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.read import FREE, NODE
 from reflrp.importer.site import BUILDERS, Arg, NeedsData, Oversized, Ref, Site, Unbuildable, sized
 from reflrp.importer.sizes import sized_by_data
+from reflrp.importer.source import Source
 from reflrp.importer.tokens import Sharing, sharing
 from reflrp.ir import Node, Op, Value, arrays_of
 from reflrp.ops.picking import MovedIds
@@ -46,7 +48,7 @@ class Construction:
     (`NODE:part`, `NODE/inner`) keep clear of both.
 
     Inside a loop, a branch or a function, `prefix` is put before the names of what is built; `origin` names the ONNX node that
-    stands in the file, `scope` its module path. `late` are the values that follow from open lengths alone.
+    stands in the file, `scope` its module path. `late` values follow from open lengths alone; `source` is the file that is built.
     """
 
     tokens: frozenset[str] = frozenset()
@@ -69,6 +71,7 @@ class Construction:
     origin: tuple[str, ...] = ()
     scope: str = ""
     late: set[str] = field(default_factory=set)
+    source: Source | None = None
 
     def inside(self, node: OnnxNode, label: str = "", prefix: str | None = None) -> Construction:
         """Return the same construction as seen inside a node: its own names, and those outside."""
@@ -88,9 +91,9 @@ class Construction:
                 raise type(error)(f"its node {node.name!r} ({node.op_type}): {error}") from error
         return [self.known.get(o) for o in body.outputs]  # a function leaves out what the node does not ask for
 
-    def emit(self, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], part: str) -> Ref:
+    def emit(self, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], part: str, measured: int = 0) -> Ref:
         """Add a node and return its output; of what an operator is made of, parts that do nothing are left out."""
-        if self.origin and does_nothing(op, inputs):
+        if self.origin and does_nothing(op, inputs, measured):
             return inputs[0]
         made = bool(part or self.origin)
         name = self.free_name(self.prefix + (f"{node.name}:{part}" if part else node.name), made)
@@ -98,12 +101,14 @@ class Construction:
         shape = sized(tuple(whole(n) for n in op.shape(*(i.shape for i in inputs))))
         active = any(i.value.active for i in inputs) or op.kind == "embedding"
         nonneg = op.nonneg(*(i.value.nonneg for i in inputs))
-        return self._add(name, op, inputs, output, node, Value(shape, np.dtype(float), active, nonneg))
+        return self._add(name, op, inputs, output, node, Value(shape, np.dtype(float), active, nonneg), measured)
 
-    def _add(self, name: str, op: Op, inputs: tuple[Ref, ...], output: str, node: OnnxNode, value: Value) -> Ref:
+    def _add(
+        self, name: str, op: Op, inputs: tuple[Ref, ...], output: str, node: OnnxNode, value: Value, measured: int = 0
+    ) -> Ref:
         origin, scope = self.origin or (node.name,), node.scope or self.scope
         limits.step(f"node {name!r} ({node.op_type})", PLACED)
-        made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, origin, scope)
+        made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, origin, scope, measured=measured)
         if len(self.nodes) >= limits.NODES:
             raise Oversized(f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES)")
         limits.hold(f"node {name!r}", (NODE if len(self.nodes) > FREE else 0) + max(0, 4 * len(name) - NODE))
@@ -127,7 +132,7 @@ class Construction:
         """Add plumbing nodes: one for each output (or only for some) of an ONNX node that carries no relevance."""
         inputs = tuple(a for a in args if isinstance(a, Ref))
         places = tuple(i for i, a in enumerate(args) if isinstance(a, Ref))
-        given = tuple(None if isinstance(a, Ref) else a for a in args)
+        given = tuple(None if isinstance(a, Ref) else plain(a) for a in args)
         is_late = concerns(args) or (bool(inputs) and all(i.name in self.late for i in inputs))
         samples = shown(node, args) if is_late else self._sampled(node, args)
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
@@ -154,7 +159,7 @@ class Construction:
     def _sampled(self, node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Any, ...]:
         """Return a node's outputs at what is observed, or at a sample of zeros, where that an error says nothing."""
         try:
-            return evaluated(node, *(self.sample(a) if isinstance(a, Ref) else a for a in args))
+            return evaluated(node, *(self.sample(a) if isinstance(a, Ref) else plain(a) for a in args))
         except ModelError as error:
             if self.feeds is not None:
                 raise
@@ -193,11 +198,11 @@ class Construction:
 
     def free_name(self, name: str, made: bool) -> str:
         """Return a name that no node has; one that is made up also avoids the names of the file's nodes."""
-        return _free(name, self.taken, self.reserved[0] if made else frozenset())
+        return free(name, self.taken, self.reserved[0] if made else frozenset())
 
     def free_value(self, name: str, made: bool) -> str:
         """Return a name that no value has; one that is made up also avoids the names of the file's values."""
-        return _free(name, self.values, self.reserved[1] if made else frozenset())
+        return free(name, self.values, self.reserved[1] if made else frozenset())
 
     def hold(self, node: OnnxNode, arrays: Any) -> None:
         """Count the arrays among what a node makes: constants stay as long as the construction does."""
@@ -246,17 +251,9 @@ class Construction:
         return self.samples[ref.name]
 
 
-def _free(name: str, taken: Collection[str], reserved: Collection[str]) -> str:
-    """Return the name, or one like it that nothing has yet."""
-    n, found = len(taken), name
-    while found in taken or found in reserved:
-        found, n = f"{name}'{n}", n + 1
-    return found
-
-
 def evaluated(node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:
     """Return a node's outputs for arrays in place of its inputs."""
-    return evaluate(node, {k: a for k, a in zip(node.inputs, arrays, strict=True) if k and a is not None})
+    return evaluate(node.apart, node.apart.bound(arrays))
 
 
 def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:

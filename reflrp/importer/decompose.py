@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from reflrp.importer.geometry import conv_windows, window_places
+from reflrp.importer.measuring import inherited
 from reflrp.importer.node import node_of
 from reflrp.importer.placing import make
 from reflrp.importer.site import Arg, Made, Ref, Site, Unbuildable
@@ -25,7 +26,9 @@ def call(
 
     Numbers and lists become constants; None is an input that is left out.
     """
-    given: tuple[Arg, ...] = tuple(a if a is None or isinstance(a, Ref | np.ndarray) else constant(a) for a in args)
+    given: tuple[Arg, ...] = tuple(
+        inherited(a, site.args) if a is None or isinstance(a, Ref | np.ndarray) else constant(a) for a in args
+    )
     while given and given[-1] is None:
         given = given[:-1]
     names = [f"in{i}" if a is not None else "" for i, a in enumerate(given)]

@@ -169,12 +169,12 @@ def shown(node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Shown | None, ...]:
     if any(isinstance(a, Items) for a in args):
         raise Unbuildable("it reads a sequence, and lengths are left open")
     formulas: dict[str, Dim] = {}
-    given = {name: a for name, a in zip(node.inputs, args, strict=True) if a is not None}
+    given = node.apart.bound(args)
     inputs = [_info(name, a, formulas) for name, a in given.items()]
     numbers = {name: a for name, a in given.items() if isinstance(a, np.ndarray) and a.dtype != object and a.size < 64}
     constants = [onnx.numpy_helper.from_array(np.asarray(a), name) for name, a in numbers.items()]
     outputs = [onnx.ValueInfoProto(name=o) for o in node.outputs if o]
-    graph = helper.make_graph([node.proto], "node", inputs, outputs, constants)
+    graph = helper.make_graph([node.apart.proto], "node", inputs, outputs, constants)
     opsets = [helper.make_opsetid(domain, version) for domain, version in (node.opsets or {"": node.opset}).items()]
     try:
         inferred = onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=opsets), strict_mode=False)
@@ -182,6 +182,9 @@ def shown(node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Shown | None, ...]:
         raise Unbuildable(f"its shape does not follow from open lengths ({str(error)[:200]})") from error
     types = {o.name: o.type.tensor_type for o in inferred.graph.output}
     own = SHAPES[node.op_type](node, args) if node.op_type in SHAPES else None
+    if node.op_type == "Dropout":  # before opset 10, inference says nothing of its mask, which has the type of the data
+        for kind in types.values():
+            kind.elem_type = kind.elem_type or inputs[0].type.tensor_type.elem_type
     return tuple(_shown(types[o], own, formulas) if o else None for o in node.outputs)
 
 

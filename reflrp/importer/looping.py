@@ -16,13 +16,14 @@ import numpy as np
 from reflrp.arrays.tracing.dims import Dim, is_open, whole
 from reflrp.arrays.tracing.terms import still
 from reflrp.importer.counting import Count, Turns
+from reflrp.importer.ended import compared
 from reflrp.importer.entries import Reading, Row, reading
 from reflrp.importer.fillings import filled
 from reflrp.importer.node import Body, OnnxNode
 from reflrp.importer.site import Arg, Ref, Site, Unbuildable, Work
 from reflrp.importer.spread import check_spread
 from reflrp.importer.stepping import PART, stacked_steps
-from reflrp.ops.recurrence import Read, Steps
+from reflrp.ops.recurrence import Read, Running, Steps
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def open_loop(site: Site) -> tuple[Arg, ...] | None:
     if not isinstance(count, Dim):
         return None
     ends = body.outputs[1:]
-    rows, counting = _taken(site, turns)
+    rows, counting = _taken(site, turns, count)
     carried = {
         n: a for n, a in zip(body.inputs[2:], states, strict=True) if n not in turns.kept and n not in turns.counters
     }
@@ -109,13 +110,13 @@ def open_scan(site: Site, count: int, rows: list[tuple[str, Ref, int, bool]], st
     return _repeated(site, Repeated(body, kept, states, body.outputs, {}, count))
 
 
-def _taken(site: Site, turns: Turns) -> tuple[tuple[Row, ...], set[str]]:
+def _taken(site: Site, turns: Turns, count: int) -> tuple[tuple[Row, ...], set[str]]:
     """Return which entries the turns of a Loop read, and the values that count; refuse whatever else reads these."""
     rows, counting = list[Row](), set(turns.counters)
     for node in turns.body.nodes:
         if not counting.intersection(turns.same(i) for i in node.reads) and not counting.intersection(node.reads):
             continue
-        row = _row(site, turns, node)
+        row = _row(site, turns, node) or _compared(site, turns, node, count)
         if row is not None:
             rows.append(row)
             continue
@@ -142,6 +143,36 @@ def _row(site: Site, turns: Turns, node: OnnxNode) -> Row | None:
     axis = site.axis(node.attributes.get("axis", 0), x.ndim)
     prefix = f"{site.node.name}["
     return Row(node.outputs[0], x, axis, at, at.rank == 1, (prefix, f"]/{node.name}"), (prefix, f"]/{node.outputs[0]}"))
+
+
+TURNED = {
+    "Less": "Greater",
+    "LessOrEqual": "GreaterOrEqual",
+    "Greater": "Less",
+    "GreaterOrEqual": "LessOrEqual",
+    "Equal": "Equal",
+}
+"""Comparisons, and what each is with its operands exchanged."""
+
+
+def _compared(site: Site, turns: Turns, node: OnnxNode, count: int) -> Row | None:
+    """Return what a comparison of data from outside with the number of the turn is in all turns; None for any other node."""
+    if node.op_type not in TURNED or node.domain != "":
+        return None
+    given = [turns.known(name) for name in node.inputs]
+    first = isinstance(given[0], Ref)
+    x, name = given[not first], node.inputs[first]
+    if not isinstance(x, Ref) or x.value.active or x.name in site.work.late or isinstance(given[first], Ref):
+        return None
+    at = turns.number(name)
+    if not isinstance(at, Count) or isinstance(at.start, Dim) or at.rank is None or at.rank > x.ndim:
+        return None
+    op = Running(count, node.op_type if first else TURNED[node.op_type], at.start, at.slope)
+    whole = compared(site, op, x, f"{PART}.{node.outputs[0]}")
+    prefix = f"{site.node.name}["
+    return Row(
+        node.outputs[0], whole, 0, Count(0, 1), False, (prefix, f"]/{node.name}"), (prefix, f"]/{node.outputs[0]}")
+    )
 
 
 def _live(body: Body, wanted: list[str], apart: set[str]) -> tuple[OnnxNode, ...]:

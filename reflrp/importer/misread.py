@@ -45,16 +45,17 @@ def _squeezed(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
     data = feeds[node.inputs[0]]
     rank = data.ndim + (len(axes) if node.op_type == "Unsqueeze" else 0)
     places = np.sort([a + rank if a < 0 else a for a in axes])
-    return _newer(node, node.op_type, 13, ("data", "axes")), {"data": data, "axes": places}
+    return newer(node, node.op_type, 13, ("data", "axes")), {"data": data, "axes": places}
 
 
 def _one_hot(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
-    """Negative indices are off: only from opset 11 on they count from the end."""
+    """The depth as a scalar, which may be a row of one; before opset 11 negative indices are off, and not from the end."""
     index, depth, values = (feeds[i] for i in node.inputs)
+    depth = depth.reshape(()) if depth.shape == (1,) else depth
     whole = index.astype(np.int64)
-    whole = np.where(whole < 0, depth.astype(np.int64), whole)
+    whole = np.where(whole < 0, depth.astype(np.int64), whole) if node.opset < 11 else whole
     axis = node.attributes.get("axis", -1)
-    return _newer(node, "OneHot", 11, ("i", "d", "v"), axis=axis), {"i": whole, "d": depth, "v": values}
+    return newer(node, "OneHot", 11, ("i", "d", "v"), axis=axis), {"i": whole, "d": depth, "v": values}
 
 
 def _without_mask(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
@@ -64,12 +65,12 @@ def _without_mask(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
 
 
 def _scattered(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
-    return _newer(node, "ScatterElements", 13, node.inputs, axis=node.attributes.get("axis", 0)), feeds
+    return newer(node, "ScatterElements", 13, node.inputs, axis=node.attributes.get("axis", 0)), feeds
 
 
 RESAID = {
     "Dropout": (12, _without_mask),
-    "OneHot": (11, _one_hot),
+    "OneHot": (ALWAYS, _one_hot),
     "Scatter": (11, _scattered),
     "Squeeze": (13, _squeezed),
     "Unsqueeze": (13, _squeezed),
@@ -85,5 +86,6 @@ def reread(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:
     return node.run(feeds)
 
 
-def _newer(node: OnnxNode, op_type: str, opset: int, inputs: tuple[str, ...], **attributes: Any) -> OnnxNode:
+def newer(node: OnnxNode, op_type: str, opset: int, inputs: tuple[str, ...], **attributes: Any) -> OnnxNode:
+    """Return a node of another opset with the name and the outputs of this one."""
     return node_of(onnx.helper.make_node(op_type, inputs, node.outputs, **attributes), node.name, {"": opset})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -133,9 +133,24 @@ class OnnxNode(Brief):
             raise ModelError(f"{what} does not fit its inputs: {error}") from error
         limits.spend(what, cost + cost_of_making(self.op_type, entries))
 
+    @Kept
+    def apart(self) -> OnnxNode:
+        """The node with a name of its own for each operand, so that arrays are bound by their places: it may read a value twice."""
+        names = [f"{name}:{i}" if name and name in self.inputs[:i] else name for i, name in enumerate(self.inputs)]
+        if tuple(names) == self.inputs:
+            return self
+        proto = NodeProto()
+        proto.CopyFrom(self.proto)
+        proto.input[:] = names
+        return replace(self, inputs=tuple(names), proto=proto, reads=tuple(dict.fromkeys([*self.reads, *names])))
+
+    def bound(self, arrays: Iterable[Any]) -> dict[str, Any]:
+        """Return arrays in place of the inputs of a node whose operands are `apart`, by name."""
+        return {name: a for name, a in zip(self.inputs, arrays, strict=True) if name and a is not None}
+
     def evaluate(self, *arrays: np.ndarray | None) -> tuple[Any, ...]:
         """Return the node's outputs for arrays in place of its inputs."""
-        return self.run({name: a for name, a in zip(self.inputs, arrays, strict=True) if name and a is not None})
+        return self.apart.run(self.apart.bound(arrays))
 
     def _array(self, value: Any) -> np.ndarray:
         if not isinstance(value, np.ndarray | np.generic):

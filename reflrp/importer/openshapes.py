@@ -41,7 +41,8 @@ def _pad_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
 
 
 def _top_k_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
-    shape, (count,) = list(getattr(args[0], "shape", ())), numbers(args[1])
+    shape = list(getattr(args[0], "shape", ()))
+    (count,) = numbers(args[1]) if node.opset >= 10 else (node.attributes["k"],)
     axis = node.attributes.get("axis", -1)
     shape[axis] = entries(slice(0, count), shape[axis])
     return tuple(shape)
@@ -49,6 +50,7 @@ def _top_k_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
 
 JOINED: Mapping[str, Callable[[OnnxNode, tuple[Arg, ...]], Shape]] = {
     "Concat": _concat_shape,
+    "Dropout": lambda node, args: tuple(getattr(args[0], "shape", ())),
     "Pad": _pad_shape,
     "TopK": _top_k_shape,
 }

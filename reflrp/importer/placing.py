@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO
+from reflrp.arrays.measured import plain
 from reflrp.arrays.tracing.dims import Unsettled
 from reflrp.errors import ModelError, ReflrpError
 from reflrp.importer.allowed import BUILT, RANDOM
@@ -16,6 +18,7 @@ from reflrp.importer.functions import defined_by_function, function_of
 from reflrp.importer.integers import build_on_integers, is_number, on_integers
 from reflrp.importer.labels import INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
 from reflrp.importer.lengths import concerns, counted
+from reflrp.importer.measuring import marked
 from reflrp.importer.node import OnnxNode
 from reflrp.importer.site import BUILDERS, Arg, Items, Ref, Site, Unbuildable, Work
 from reflrp.importer.sizes import read_shapes
@@ -27,20 +30,28 @@ PLACED = 10
 """What building one node counts for, in turns of a loop."""
 
 
-def does_nothing(op: Op, inputs: tuple[Ref, ...]) -> bool:
-    """Return whether an op returns its one input as it is."""
+def does_nothing(op: Op, inputs: tuple[Ref, ...], measured: int) -> bool:
+    """Return whether an op returns its one input as it is, for all lengths that its constants depend on."""
     if isinstance(op, Reshape | Expand):
         return op.source == op.target
     if isinstance(op, Where) and isinstance(op.condition, np.ndarray) and len(inputs) == 1:
         chosen = op.condition if op.x is None else ~op.condition
         return bool(chosen.all()) and inputs[0].shape == op.target
-    unit = isinstance(op, Diagonal) and op.b is ZERO and op.w.size == 1 and bool(op.w == 1)
+    unit = isinstance(op, Diagonal) and not measured and op.b is ZERO and op.w.size == 1 and bool(op.w == 1)
     return unit and op.shape(inputs[0].shape) == inputs[0].shape
 
 
 def as_array(value: Any) -> Arg:
     """Return a NumPy scalar as an array, so that what is no array is no constant."""
     found: Arg = np.asarray(value) if isinstance(value, np.generic) else value
+    return found
+
+
+def free(name: str, taken: Collection[str], reserved: Collection[str]) -> str:
+    """Return the name, or one like it that nothing has yet."""
+    n, found = len(taken), name
+    while found in taken or found in reserved:
+        found, n = f"{name}'{n}", n + 1
     return found
 
 
@@ -81,7 +92,8 @@ def make(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
         )
     read_shapes(node, args, work)
     settled = _by_lengths(node, args, work)
-    return _made(node, args, work) if settled is None else settled
+    made = _made(node, args, work) if settled is None else settled
+    return marked(node, args, made, work)
 
 
 def _made(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
@@ -131,7 +143,7 @@ def _known(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> Any:
     if node.op_type in ("Shape", "Size") and isinstance(args[0], Ref):
         return node.evaluate(np.broadcast_to(np.float32(0), args[0].shape))
     if not any(isinstance(a, Ref | Items) for a in args):
-        return work.evaluated(node, *(a if isinstance(a, np.ndarray) else None for a in args))
+        return work.evaluated(node, *(plain(a) if isinstance(a, np.ndarray) else None for a in args))
     if node.op_type == "CastLike" and isinstance(args[0], np.ndarray) and isinstance(args[1], Ref):
         return args[0].astype(args[1].value.dtype)
     return None

@@ -110,8 +110,7 @@ def opsets_of(proto: ModelProto, name: str) -> dict[str, int]:
         raise ModelError(f"{name} is invalid: it does not say which opset its operators are of")
     if opsets.get("", newest) < OLDEST_OPSET:
         raise ModelError(
-            f"{name} has opset {opsets['']}; reflrp reads {OLDEST_OPSET} and later: "
-            "convert it with onnx.version_converter, or export it again"
+            f"{name} has opset {opsets['']}; reflrp reads {OLDEST_OPSET} and later: export it again with a newer opset"
         )
     if opsets.get("", newest) > newest:
         raise ModelError(

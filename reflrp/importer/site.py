@@ -10,10 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays.measured import SHAPE, how
 from reflrp.arrays.provenance import own
 from reflrp.arrays.tracing.dims import example, is_open, whole
 from reflrp.errors import TooLarge
 from reflrp.importer.node import Body, OnnxNode
+from reflrp.importer.source import Source
 from reflrp.ir import Node, Op, Shape, Value
 
 
@@ -109,6 +111,7 @@ class Work(Protocol):
     reserved: tuple[frozenset[str], frozenset[str]]
     prefix: str
     origin: tuple[str, ...]
+    source: Source | None
 
     def inside(self, node: OnnxNode, label: str = "", prefix: str | None = None) -> Work:
         """Return the same construction as seen inside a node: its own names, and those outside."""
@@ -116,8 +119,8 @@ class Work(Protocol):
     def run(self, body: Body, args: Mapping[str, Arg]) -> list[Arg]:
         """Build the nodes of a body for the given inputs, and return its outputs."""
 
-    def emit(self, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], part: str) -> Ref:
-        """Add a node and return its output."""
+    def emit(self, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], part: str, measured: int = 0) -> Ref:
+        """Add a node and return its output; `measured` says how its constants depend on open lengths."""
 
     def plumb(self, node: OnnxNode, args: tuple[Arg, ...], only: tuple[int, ...] | None = None) -> tuple[Arg, ...]:
         """Add plumbing nodes: one for each output (or only for some) of an ONNX node that carries no relevance."""
@@ -172,6 +175,11 @@ class Site:
         """The node's operator."""
         return self.node.op_type
 
+    @property
+    def measured(self) -> int:
+        """What of the node's constants depends on lengths that the file leaves open (`arrays/measured.py`)."""
+        return how(self.args)
+
     def attr(self, name: str, default: Any = None) -> Any:
         """Return an attribute."""
         return self.node.attributes.get(name, default)
@@ -223,6 +231,10 @@ class Site:
             raise Unbuildable(f"axis {axis} is out of range for rank {rank}")
         return axis % rank
 
+    def is_number(self, constant: np.ndarray) -> bool:
+        """Return whether a constant of the node is one number, for all lengths that the file leaves open."""
+        return constant.size == 1 and (constant.ndim == 0 or not self.measured & SHAPE)
+
     def room(self, *shapes: Shape) -> None:
         """Say of arrays of numbers that are about to be made how large they are together; raises Oversized."""
         try:
@@ -244,4 +256,4 @@ class Site:
 
         The last node that a builder emits should carry no `part`: it gets the ONNX node's name.
         """
-        return self.work.emit(self.node, op, inputs, part)
+        return self.work.emit(self.node, op, inputs, part, self.measured)

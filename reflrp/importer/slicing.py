@@ -86,6 +86,7 @@ def regrouped(site: Site, x: Ref) -> Ref:
         return site.emit(
             Regrouped(x.shape, (n, c, h // k, k, w // k, k), (0, 3, 5, 1, 2, 4), (n, c * k * k, h // k, w // k)), x
         )
+    check_multiple(c, k * k)
     target = (n, c // (k * k), h * k, w * k)
     if site.attr("mode", "DCR") == "DCR":
         return site.emit(Regrouped(x.shape, (n, k, k, target[1], h, w), (0, 3, 4, 1, 5, 2), target), x)

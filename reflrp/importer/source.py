@@ -11,6 +11,7 @@ import numpy as np
 from reflrp.arrays.looks import block, counted, ended, listed
 from reflrp.ground.caches import Kept
 from reflrp.importer.external import Mapped
+from reflrp.importer.inferring import open_axes
 from reflrp.importer.node import OnnxNode
 
 
@@ -20,6 +21,11 @@ class Port:
 
     dims: tuple[int | str | None, ...] | None
     dtype: np.dtype[Any]
+
+    @property
+    def open_axes(self) -> tuple[bool, ...] | None:
+        """Which axes have a length that the file leaves open; None where it leaves their number open."""
+        return None if self.dims is None else tuple(not isinstance(n, int) for n in self.dims)
 
     def __str__(self) -> str:
         """Return `float32 (N, 1, 8, 8)`."""
@@ -46,6 +52,17 @@ class Source:
     opsets: Mapping[str, int] = field(default_factory=dict)
     made: int = 0
     mapped: Mapped = field(default_factory=Mapped, repr=False)
+
+    @Kept
+    def open_axes(self) -> Mapping[str, tuple[bool, ...]]:
+        """For each value whose rank is known which of its axes have a length that the file leaves open."""
+        ports = {k: (port.dims, port.dtype) for k, port in self.inputs.items()}
+        return open_axes(self.nodes, self.constants, ports, self.opsets)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file leaves any length of its inputs open."""
+        return any(port.open_axes is None or any(port.open_axes) for port in self.inputs.values())
 
     @Kept
     def with_gaps(self) -> frozenset[str]:

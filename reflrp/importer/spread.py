@@ -50,15 +50,34 @@ def check_spread(nodes: Iterable[OnnxNode], spread: Mapping[str, tuple[int, ...]
             continue
         kinds = {(wide[i], getattr(known[i], "ndim", None)) for i in read}
         axes, rank = kinds.pop()
-        if kinds or not _along_others(node, axes, rank, wide, known):
+        moved = _moved(node, axes, rank, known)
+        if kinds or (moved is None and not along_others(node, axes, rank, wide, known)):
             raise Unbuildable(
                 f"its node {node.name!r} ({node.op_type}) works on a state that is filled with one number, "
                 "for an open number of samples"
             )
-        wide.update({o: axes for o in node.outputs if isinstance(known.get(o), np.ndarray)})
+        wide.update({o: axes if moved is None else moved for o in node.outputs if isinstance(known.get(o), np.ndarray)})
 
 
-def _along_others(
+def _moved(node: OnnxNode, axes: tuple[int, ...], rank: Any, known: Mapping[str, Arg]) -> tuple[int, ...] | None:
+    """Return which axes these are in the output of a Transpose, Squeeze or Unsqueeze; None for any other node."""
+    if node.domain != "" or rank is None:
+        return None
+    if node.op_type == "Transpose":
+        order = list(node.attributes.get("perm", range(rank)[::-1]))
+        return tuple(sorted(order.index(a) for a in axes))
+    given = known[node.inputs[1]] if len(node.inputs) > 1 else np.asarray(node.attributes.get("axes", ()))
+    if node.op_type not in ("Squeeze", "Unsqueeze") or not isinstance(given, np.ndarray) or not given.size:
+        return None
+    new = rank + given.size * (node.op_type == "Unsqueeze")
+    apart = {int(a) % new for a in np.ravel(given)}
+    rest = [a for a in range(new) if a not in apart]
+    if node.op_type == "Unsqueeze":
+        return tuple(rest[a] for a in axes)
+    return None if apart.intersection(axes) else tuple(rest.index(a) for a in axes)
+
+
+def along_others(
     node: OnnxNode, axes: tuple[int, ...], rank: Any, wide: Mapping[str, Any], known: Mapping[str, Arg]
 ) -> bool:
     """Return whether a node works along other axes than these."""
@@ -70,6 +89,8 @@ def _along_others(
         other = known[node.inputs[1]]
         plain = node.op_type == "MatMul" or not node.attributes.get("transA", 0)
         return plain and node.inputs[1] not in wide and rank - 1 not in axes and len(getattr(other, "shape", ())) == 2
+    if node.op_type == "Conv":
+        return axes == (0,) and not any(i in wide for i in node.inputs[1:])
     if node.op_type in ("Split", "Concat"):
         return int(node.attributes.get("axis", 0)) % rank not in axes
     return node.op_type == "Slice" and node.opset >= 10 and _sliced(node, axes, rank, known)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reflrp.importer.cells import Cell, State
+from reflrp.importer.lengths import Shown
 from reflrp.importer.site import Ref, Site, Unbuildable
+from reflrp.ir import Op
 from reflrp.ops.pieces import Pieces
 from reflrp.ops.recurrence import Steps
 from reflrp.ops.routing import Concat, Reshape, Slice, Transpose
@@ -20,14 +22,18 @@ PART = "open"
 
 @dataclass(frozen=True)
 class OpenRun:
-    """The first two steps of one direction: all entries and one more, what the second reads, and the states after both."""
+    """The first two steps of one direction: all entries and one more, what the second reads, and what both end in.
+
+    The first is x; behind it, where sequences end, which of them run on. Steps end in the states and, then, in what they put out.
+    """
 
     cell: Cell
     backwards: bool
-    longer: Ref
-    read: Ref
+    longer: tuple[Ref, ...]
+    read: tuple[Ref, ...]
     first: State
     second: State
+    states: int
 
 
 def open_steps(site: Site, x: Ref, runs: list[OpenRun], layout: int) -> tuple[Ref | None, ...]:
@@ -36,42 +42,60 @@ def open_steps(site: Site, x: Ref, runs: list[OpenRun], layout: int) -> tuple[Re
     rows = [_sequence(site, run, packed) for run, packed in zip(runs, states, strict=True)]
     y = _joined(site, rows, 1, (2, 0, 1, 3) if layout else None, "Y")
     outputs: list[Ref | None] = [y]
-    for k in range(len(runs[0].first)):
+    for k in range(runs[0].states):
         last = [_last(site, run, packed, k) for run, packed in zip(runs, states, strict=True)]
         name = f"Y_{'hc'[k]}" + (".0" if len(runs) == 1 else "")  # as where the number of steps is known
         outputs.append(_joined(site, last, 0, (1, 0, 2) if layout else None, name))
     return tuple(outputs)
 
 
-def lengthened(site: Site, x: Ref, direction: int, backwards: bool) -> Ref:
-    """Return all entries, and the one that is read last once more."""
-    whole, last = slice(None), slice(0, 1) if backwards else slice(-1, None)
-    along = ((last, whole) if backwards else (whole, last), *((),) * (x.ndim - 1))
-    return site.emit(Pieces(x.shape, along), x, part=f"{PART}.d{direction}.longer")
-
-
-def second(site: Site, longer: Ref, cell: Cell, backwards: bool) -> Ref:
-    """Return what the second step reads."""
-    at = slice(-2, -1) if backwards else slice(1, 2)
-    row = site.emit(
-        Slice(longer.shape, (at, slice(None), slice(None))), longer, part=f"{PART}.d{cell.direction}.second"
+def read_second(site: Site, values: list[Ref], cell: Cell, backwards: bool) -> tuple[tuple[Ref, ...], tuple[Ref, ...]]:
+    """Return all entries of each value with the one that is read last once more, and what the second step reads."""
+    d, parts = (
+        f"{PART}.d{cell.direction}",
+        (("longer", "second", "read"), ("running", "running.second", "running.read")),
     )
-    return site.emit(Reshape(row.shape, longer.shape[1:]), row, part=f"{PART}.d{cell.direction}.read")
+    longer = tuple(
+        put(site, _lengthened(x, backwards), x, f"{d}.{names[0]}") for x, names in zip(values, parts, strict=False)
+    )
+    at, found = slice(-2, -1) if backwards else slice(1, 2), list[Ref]()
+    for x, names in zip(longer, parts, strict=False):
+        row = put(site, Slice(x.shape, (at, *(slice(None),) * (x.ndim - 1))), x, f"{d}.{names[1]}")
+        found.append(put(site, Reshape(row.shape, x.shape[1:]), row, f"{d}.{names[2]}"))
+    return longer, tuple(found)
+
+
+def _lengthened(x: Ref, backwards: bool) -> Pieces:
+    whole, last = slice(None), slice(0, 1) if backwards else slice(-1, None)
+    return Pieces(x.shape, ((last, whole) if backwards else (whole, last), *((),) * (x.ndim - 1)))
+
+
+def put(site: Site, op: Op, x: Ref, part: str, sample: Shown | None = None) -> Ref:
+    """Add a node that moves entries, of a value with relevance or without; `sample` shows what is of another dtype."""
+    if x.value.active:
+        return site.emit(op, x, part=part)
+    made = site.work.plumbing(site.node, 0, (x,), op, sample or Shown(op.shape(x.shape), x.value.dtype), part)
+    if x.name in site.work.late:
+        site.work.late.add(made.name)
+    return made
 
 
 def _stepped(site: Site, x: Ref, run: OpenRun) -> Ref:
-    """Return the states after each step, side by side, in the order of the entries."""
+    """Return what each step ends in, side by side, in the order of the entries."""
     before, after = (tuple(v for v in state if isinstance(v, Ref)) for state in (run.first, run.second))
     if len(before) < len(run.first) or len(after) < len(run.second):
         raise Unbuildable("a state of its steps is constant, and the number of its steps is left open")
     whole, count = slice(None), x.shape[0]
     rest = (slice(0, -1) if run.backwards else slice(1, None), whole, whole)
-    others = site.emit(Slice(run.longer.shape, rest), run.longer, part=_part(run, "x"))
+    others = [
+        put(site, Slice(v.shape, rest), v, _part(run, what))
+        for v, what in zip(run.longer, ("x", "running.others"), strict=False)
+    ]
     op = Steps(
-        site.node.name, run.cell.direction, (run.read.name,), tuple(v.name for v in before), tuple(v.name for v in after),
-        len(before), (), tuple(v.shape for v in before), count, run.backwards,
+        site.node.name, run.cell.direction, tuple(v.name for v in run.read), tuple(v.name for v in before),
+        tuple(v.name for v in after), run.states, (), tuple(v.shape for v in before), count, run.backwards,
     )  # fmt: skip
-    return site.emit(op, others, *before, *after, part=_part(run, "steps"))
+    return site.emit(op, *others, *before, *after, part=_part(run, "steps"))
 
 
 def stacked_steps(site: Site, packed: Ref, op: Steps, k: int, part: str, last: bool = False) -> Ref:
@@ -82,8 +106,9 @@ def stacked_steps(site: Site, packed: Ref, op: Steps, k: int, part: str, last: b
 
 
 def _sequence(site: Site, run: OpenRun, packed: Ref) -> Ref:
-    """Return the states H of all steps of one direction, (steps, 1, batch, hidden)."""
-    key = (slice(None), slice(None), slice(0, run.cell.hidden))
+    """Return what all steps of one direction put out, (steps, 1, batch, hidden): the states H where no sequence ends."""
+    k = run.states if len(run.first) > run.states else 0
+    key = (slice(None), slice(None), slice(k * run.cell.hidden, (k + 1) * run.cell.hidden))
     y = site.emit(Slice(packed.shape, key), packed, part=_part(run, "h"))
     return site.emit(Reshape(y.shape, (y.shape[0], 1, *y.shape[1:])), y, part=_part(run, "Y.direction"))
 

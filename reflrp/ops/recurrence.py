@@ -1,11 +1,45 @@
-"""Steps of a recurrence whose number is left open: what one step does stands beside, as the nodes of the second step."""
+"""Steps of a recurrence: which sequences run on at each; and those of an open number, whose second stands beside as nodes."""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from reflrp.arrays import Array, namespace
+from reflrp.arrays.counting import numbers
 from reflrp.arrays.tracing.dims import total, whole
 from reflrp.ir import Op, Shape
+
+RELATIONS: Mapping[str, Callable[[Array, Array], Array]] = {
+    "Less": operator.lt, "LessOrEqual": operator.le, "Greater": operator.gt, "GreaterOrEqual": operator.ge, "Equal": operator.eq,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Running(Op):
+    """A comparison with the number of the step, as which sequences run on: a > start + slope t, (count, *shape of a).
+
+    It carries no relevance. `relation` is ONNX's operator, whose first operand is a.
+    """
+
+    kind = "routing"
+    count: int
+    relation: str = "Greater"
+    start: int = 0
+    slope: int = 1
+
+    def forward(self, *xs: Array) -> Array:
+        """Return what holds at each step."""
+        (a,), xp = xs, namespace(xs[0])
+        steps = self.slope * numbers(a, self.count) + self.start
+        return RELATIONS[self.relation](
+            xp.reshape(a, (1, *a.shape)), xp.reshape(steps, (self.count, *(1 for _ in a.shape)))
+        )
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return (count, *shape of a)."""
+        return self.count, *shapes[0]
 
 
 @dataclass(frozen=True)

@@ -172,9 +172,14 @@ def _quotient(R: Array, denominator: Array) -> Array:
 
 
 def _check(denominator: Array, R: Array) -> None:
-    """Raise NonFiniteError where relevance meets a denominator that overflowed, and would vanish without a word."""
+    """Raise NonFiniteError where relevance meets a denominator that overflowed, and would vanish without a word.
+
+    Of what is traced, the graph that it becomes has to look at it.
+    """
     xp = namespace(denominator)
+    if is_symbolic(denominator) and is_symbolic(R):
+        denominator.term.trace.denominators.append((denominator.term, R.term))
     if is_symbolic(denominator) or denominator.dtype == object or bool(xp.isfinite(xp.sum(denominator))):
         return
-    if bool(xp.any(~xp.isfinite(denominator) & (R != 0))):
+    if bool(xp.any(~xp.isfinite(denominator) & (is_symbolic(R) or R != 0))):
         raise Overflow("an infinity arose in a denominator")

@@ -73,7 +73,7 @@ def batchnorms_named(graph: Graph) -> Graph:
 
 def _batchnorm_of(node: Node) -> str:
     """Return the name of the BatchNormalization that a scale or a shift is a part of, or ""."""
-    if not isinstance(node.op, Diagonal):
+    if not isinstance(node.op, Diagonal) or node.measured:
         return ""
     found = {match[1] if match else "" for match in (re.match(r"(.*/batchnorm)/[^/]*$", n) for n in node.onnx)}
     return found.pop() if len(found) == 1 else ""
@@ -113,7 +113,7 @@ def _chain(
 def _part(node: Node, graph: Graph, channels: tuple[int, int]) -> str:
     """Return "m" for a scale a channel, "a" for a shift a channel, "?" for anything else."""
     d, rank = node.op, len(graph.values[node.output].shape)
-    if not isinstance(d, Diagonal) or node.op_type == "BatchNormalization":
+    if not isinstance(d, Diagonal) or node.op_type == "BatchNormalization" or node.measured:
         return "?"
     plain = d.w.ndim == 0 and bool(d.w == 1)
     if plain and d.b is not ZERO and _one_each(d.b, rank, channels):

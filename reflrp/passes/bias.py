@@ -8,7 +8,9 @@ addition behind it makes a difference to most rules, so the two become one only 
 2. its constant has exactly one entry for each feature of the layer, on the features' axis (a number, a map of positions,
    an image is none),
 3. the layer has no bias of its own, not even one of zeros,
-4. where the exporter wrote down modules, both nodes come from one.
+4. where the exporter wrote down modules, both nodes come from one,
+5. the constant does not depend on lengths that the file leaves open: a state for each of N samples, (N, k), is for one sample
+   of the shape of a bias.
 
 All of it is read from the file: no value of a constant has a say.
 """
@@ -82,7 +84,7 @@ def closed(graph: Graph, nodes: list[Any]) -> Graph:
 def _adds(graph: Graph, after: Node) -> bool:
     """Return whether a node is an Add of a constant, and nothing else."""
     d = after.op
-    if not isinstance(d, Diagonal) or after.op_type != "Add" or d.b is ZERO:
+    if not isinstance(d, Diagonal) or after.op_type != "Add" or d.b is ZERO or after.measured:
         return False
     return graph.values[after.inputs[0]].shape == graph.values[after.output].shape and d.w.ndim == 0 and bool(d.w == 1)
 

@@ -20,6 +20,7 @@ from reflrp.ops.picking import Index, Pick, ScatterSum, Take
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import MatrixProduct, Multiply
 from reflrp.ops.quantised import Scaled, Truncate, Units
+from reflrp.ops.recurrence import Running
 from reflrp.ops.routing import Concat, Embedding, Expand, Pad, Reshape, Slice, Transpose, Where
 from reflrp.ops.selection import MaxAxes, MaxOf, MaxPool
 from reflrp.ops.sums import SumAxes, SumOf
@@ -59,6 +60,12 @@ def _standardise(op: Standardise, see: Sight) -> Place:
 @law.register
 def _local_response(op: LocalResponse, see: Sight) -> Place:
     return see.off(see.one(), (1,))
+
+
+@law.register
+def _running(op: Running, see: Sight) -> Place:
+    place = see.one()
+    return Place(place.axis + 1, place.before, place.after)
 
 
 @law.register

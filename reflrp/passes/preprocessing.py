@@ -10,7 +10,8 @@ is the criterion, all of which is proven on the graph:
 4. the constants do not tell the samples (the first axis) apart, and in sequences (three axes) they vary along one axis at most:
    a number for each place and each feature is a table of positions, and a part of the network,
    so they do behind a reshape that adds or drops axes of one entry, and behind any other they are one number,
-5. something else follows: a model that is nothing but a scale and a shift is explained as such.
+5. the constants' numbers do not depend on lengths that the file leaves open: what counts the samples is no scale of a feature,
+6. something else follows: a model that is nothing but a scale and a shift is explained as such.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
+from reflrp.arrays.measured import ENTRIES
 from reflrp.ir import Graph, Node, Shape
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.pointwise import Pointwise
@@ -88,6 +90,8 @@ def _read_by_others(graph: Graph, names: object) -> set[str]:
 def _per_feature(node: Node, graph: Graph) -> bool:
     """Return whether a node is affine for each feature alone, by constants."""
     op, shape = node.op, graph.values[node.output].shape
+    if node.measured & ENTRIES:
+        return False
     if isinstance(op, Pointwise):
         return op.name == "impute" and _along_features(op.args[1], shape)
     if not isinstance(op, Diagonal) or node.op_type == "BatchNormalization":

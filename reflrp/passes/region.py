@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
+from reflrp.arrays.measured import ENTRIES
 from reflrp.arrays.tracing.dims import broadcast_shapes
-from reflrp.ir import Node, Op, Shape
+from reflrp.ir import Node, Op, Shape, arrays_of
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply
@@ -53,7 +54,9 @@ class Region:
         """
         places = {self.entry: 0}
         places |= {node.output: i for i, node in enumerate(self.nodes, 1)}
-        return self.shape, *((tuple(places[i] for i in n.inputs), type(n.op), _fields(n.op)) for n in self.nodes)
+        return self.shape, *(
+            (tuple(places[i] for i in n.inputs), type(n.op), n.measured, _fields(n.op)) for n in self.nodes
+        )
 
     def normal_form(self) -> tuple[Algebra, Sum]:
         """Return what the region computes. Raises Unproven where it has no normal form, or not the input's shape."""
@@ -64,6 +67,7 @@ class Region:
             read = READERS.get(type(node.op))
             if read is None:
                 raise Unproven(f"{node.op_type} has no normal form")
+            _check_measured(node)
             forms[node.output] = read(reader, node.op, *(forms[i] for i in node.inputs))
         whole = forms[self.exit.output]
         if whole.shape != self.shape or any(p not in (i, None) for i, p in enumerate(whole.places)):
@@ -191,6 +195,13 @@ class _Reader:
     def axes(self, form: Form, axes: tuple[int, ...]) -> frozenset[int]:
         """Return the axes of the region's input that some axes of a value are."""
         return frozenset(p for p in (form.places[i] for i in axes) if p is not None)
+
+
+def _check_measured(node: Node) -> None:
+    """Raise Unproven for constants that depend on open lengths, but one number repeated: that is one for all lengths."""
+    constants = arrays_of(node.op) if node.measured else ()
+    if node.measured & ENTRIES or any(single(c) is None for c in constants):
+        raise Unproven("a constant that depends on the batch size, or on another length that is left open")
 
 
 def _diagonal(r: _Reader, op: Diagonal, x: Form) -> Form:

@@ -237,7 +237,7 @@ class ZBox(LinearRule):
     R_j = sum_k (a_j w_jk - low_j w+_jk - high_j w-_jk) / st(sum_j of the same) R_k.
 
     low and high are scalars, or arrays that broadcast against the input (one a channel: shape (C, 1, 1)).
-    The bias cancels (b - b+ - b- = 0). It is iNNvestigate's "Bounded".
+    The bias cancels (b - b+ - b- = 0). With w = w+ + w-, two transposes serve. It is iNNvestigate's "Bounded".
 
     Conserves up to the stabiliser. Raises RuleError where low > high.
     Source: Montavon2017. Clauses: ZB-1, ZB-2.
@@ -267,8 +267,8 @@ class ZBox(LinearRule):
         """Return the relevance of the input."""
         low, high = self.box(a)
         wp, wn = L.weights(pos), L.weights(neg)
-        s = L.ratio(R, add(L(a, L.w), -L(low, wp), -L(high, wn)), self.stabilizer)
-        return add(L.pull(a, s, L.w), -L.pull(low, s, wp), -L.pull(high, s, wn))
+        s = L.ratio(R, add(L(a, L.w), -add(L(low, wp), L(high, wn))), self.stabilizer)
+        return add(L.pull(a - low, s, wp), L.pull(a - high, s, wn))
 
 
 @dataclass(frozen=True)

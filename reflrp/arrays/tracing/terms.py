@@ -80,6 +80,9 @@ class Trace:
 
     `affine` has the values of layers that are known with their weights (`tracing/affine.py`), `known` the same by the id of a
     value's term. `gates` has, by the id of a term, others and a sign: it vanishes where they have not that sign.
+
+    `denominators` has each term by which relevance was divided, and that relevance; `shown` by the id of what the body of a loop
+    reads the term of which it is an entry.
     """
 
     lengths: dict[str, tuple[Term, int, int, int]] = field(default_factory=dict)
@@ -91,6 +94,8 @@ class Trace:
     affine: dict[Hashable, list[Any]] = field(default_factory=dict, repr=False)
     known: dict[int, Any] = field(default_factory=dict, repr=False)
     gates: dict[int, list[tuple[Term, int]]] = field(default_factory=dict, repr=False)
+    denominators: list[tuple[Term, Term]] = field(default_factory=list, repr=False)
+    shown: dict[int, Term] = field(default_factory=dict, repr=False)
 
     def make(
         self,

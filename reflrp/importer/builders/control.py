@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
+from reflrp.arrays.measured import how, measured
 from reflrp.arrays.tracing.dims import Dim
 from reflrp.errors import UnsupportedOperator
 from reflrp.importer.branches import not_run, nothing, runs_through
@@ -140,7 +141,7 @@ def scan(site: Site) -> Any:
         raise Unbuildable("a Scan of opset 8 has a batch axis of its own; export with a later opset")
     body, across = site.node.bodies["body"], site.needed("num_scan_inputs")
     states = len(site.args) - across
-    state, sequences = [site.arg(i) for i in range(states)], [site.arg(states + i) for i in range(across)]
+    state, sequences = [_given(site, i) for i in range(states)], [_given(site, states + i) for i in range(across)]
     axes = [a % len(x.shape) for a, x in zip(_each(site, "scan_input_axes", across), sequences, strict=True)]
     lengths = {x.shape[a] for a, x in zip(axes, sequences, strict=True)}
     if len(lengths) != 1:
@@ -183,6 +184,12 @@ def _open_scan(
     return tuple(open_scan(site, length, read, dict(zip(body.inputs, states, strict=False))))
 
 
+def _given(site: Site, i: int) -> np.ndarray | Ref:
+    """Return input i, a constant or a value, with what is known of where it comes from."""
+    found, whole = site.arg(i), site.args[i]
+    return whole if isinstance(whole, np.ndarray) else found
+
+
 def _each(site: Site, name: str, count: int) -> list[int]:
     return [int(n) for n in site.attr(name) or [0] * count]
 
@@ -190,13 +197,13 @@ def _each(site: Site, name: str, count: int) -> list[int]:
 def _row(site: Site, x: np.ndarray | Ref, axis: int, place: int, part: str) -> np.ndarray | Ref:
     if isinstance(x, Ref):
         return one(call(site, "Gather", x, place, axis=axis, part=part))
-    return np.asarray(np.take(x, place, axis=axis))
+    return measured(np.take(x, place, axis=axis), None) if how(x) else np.asarray(np.take(x, place, axis=axis))
 
 
 @builds("SequenceConstruct", "SequenceEmpty")
 def sequence_construct(site: Site) -> Any:
     """A sequence of tensors."""
-    return (Items(site.arg(i) for i in range(len(site.args))),)
+    return (Items(_given(site, i) for i in range(len(site.args))),)
 
 
 @builds("SplitToSequence")
@@ -252,7 +259,7 @@ def sequence_length(site: Site) -> Made:
 @builds("SequenceInsert")
 def sequence_insert(site: Site) -> Any:
     """A sequence with one more tensor."""
-    items, new = list(_items(site)), site.arg(1)
+    items, new = list(_items(site)), _given(site, 1)
     limits.hold(f"node {site.node.name!r} (SequenceInsert)", limits.WIDEST * len(items))
     items.insert(_place(site, 2, len(items) + 1, len(items)), new)
     return (Items(items),)

@@ -9,10 +9,12 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO
+from reflrp.arrays.measured import ENTRIES, how
 from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.builders.linear import diagonal, multiply, sum_of
 from reflrp.importer.decompose import call
 from reflrp.importer.lengths import Shown
+from reflrp.importer.misread import newer
 from reflrp.importer.node import made_node
 from reflrp.importer.observed import found_late, observed
 from reflrp.importer.plumbing import Along, Filled, Numbered, TapPlaces, TapWeights
@@ -30,10 +32,11 @@ def top_k(site: Site) -> Any:
     """The largest or smallest entries along an axis, by the indices that are observed; the indices are plumbing."""
     x, count = site.ref(), site.const(1) if site.opset >= 10 else np.asarray([site.needed("k")])
     axis = site.axis(site.attr("axis", -1), x.ndim)
-    rest = [np.asarray(count, dtype=np.int64).reshape(1)] if site.opset >= 10 else []
-    found = Filled(site.node.evaluate, (None, *rest), (0,), 1, np.int64)
+    node = site.node if site.opset >= 10 else newer(site.node, "TopK", 11, ("x", "k"), axis=axis)
+    rest = [np.asarray(count, dtype=np.int64).reshape(1)]
+    found = Filled(node.evaluate, (None, *rest), (0,), 1, np.int64)
     if is_open(x.shape):
-        y = found_late(site, Numbered(site.node, tuple(rest), x.shape, sorted_=True))
+        y = found_late(site, Numbered(node, tuple(rest), x.shape, sorted_=True))
         if len(site.node.outputs) < 2 or not site.node.outputs[1]:
             return y
         return y, site.work.plumbing(site.node, 1, (x,), found, Shown(y.shape, np.dtype(np.int64)))
@@ -95,7 +98,7 @@ def _added(site: Site, data: Any, updates: Any, index: np.ndarray) -> Ref:
         spread = np.zeros(size)
         np.add.at(spread, target.ravel(), updates.ravel())
         return diagonal(site, data, None, spread.reshape(data.shape))
-    alone = isinstance(data, np.ndarray) and not np.any(data)
+    alone = isinstance(data, np.ndarray) and not np.any(data) and not how(site.args[0]) & ENTRIES
     op = ScatterSum(ONE, ZERO, updates.shape, index=target, target=data.shape)
     spread_ = site.emit(op, updates, part="" if alone else "sums")
     if alone:

@@ -7,6 +7,7 @@ from functools import reduce
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
+from reflrp.arrays.measured import ENTRIES
 from reflrp.arrays.provenance import over, own, plus, times
 from reflrp.arrays.tracing.dims import broadcast_shapes, check_same
 from reflrp.importer.decompose import convolved_by_values, normalised_by_values
@@ -242,8 +243,9 @@ def diagonal(site: Site, x: Ref, w: np.ndarray | None, b: np.ndarray | None, par
     """Return w * x + b, x being broadcast first where w or b are larger."""
     w = np.ones(()) if w is None else w
     x = widened(site, x, w.shape, () if b is None else b.shape)
-    bias = ZERO if b is None or not np.any(b) else b
-    if bias is ZERO and w.ndim == 0 and w == 1 and not part:
+    settled = not site.measured & ENTRIES  # what is 0 or 1 for this length alone is there for all
+    bias = ZERO if b is None or (settled and not np.any(b)) else b
+    if bias is ZERO and w.ndim == 0 and w == 1 and settled and not part:
         return x
     return site.emit(Diagonal(w, bias, x.shape), x, part=part)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from reflrp.arrays.measured import ENTRIES
 from reflrp.arrays.namespaces import fits
 from reflrp.importer.builders.linear import widened
 from reflrp.importer.dtypes import is_float
@@ -58,7 +59,7 @@ def prelu(site: Site) -> Ref:
     x, slope = site.ref(), site.const(1)
     if not fits(slope.shape, x.shape):
         raise Unbuildable(f"its slope of shape {slope.shape} does not broadcast to {x.shape}")
-    if slope.size == 1:
+    if site.is_number(slope):
         return site.emit(Pointwise("leaky_relu", (float(slope.item()),)), x)
     return site.emit(Pointwise("prelu", (slope,)), x)
 
@@ -77,9 +78,9 @@ def power(site: Site) -> Ref:
     x, y = (site.const(i) if isinstance(a := site.arg(i), Ref) and not a.value.active else a for i in (0, 1))
     if isinstance(y, np.ndarray) and isinstance(x, Ref):
         x = widened(site, x, y.shape)
-        if y.size == 1 and float(y.item()) == 1:
+        if site.is_number(y) and float(y.item()) == 1 and not site.measured & ENTRIES:
             return x
-        exponent = float(y.item()) if y.size == 1 else y.astype(np.float64)
+        exponent = float(y.item()) if site.is_number(y) else y.astype(np.float64)
         return site.emit(Pointwise("power", (exponent,)), x)
     if isinstance(x, np.ndarray) and isinstance(y, Ref):
         if not is_float(x.dtype):
@@ -87,7 +88,7 @@ def power(site: Site) -> Ref:
         if (x <= 0).any():
             raise Unbuildable("its base is not positive everywhere")
         y, rate = widened(site, y, x.shape), np.log(x.astype(np.float64))
-        return site.emit(Pointwise("exponential", (float(rate.item()) if rate.size == 1 else rate,)), y)
+        return site.emit(Pointwise("exponential", (float(rate.item()) if site.is_number(x) else rate,)), y)
     raise Unbuildable("its base and its exponent both carry relevance, and a power of two values has no rule")
 
 

@@ -160,7 +160,7 @@ def extreme_of(site: Site) -> Ref:
     values = [a for a in args if isinstance(a, Ref)]
     constants = [a for a in args if isinstance(a, np.ndarray)]
     least = site.op_type == "Min"
-    if len(values) == 1 and all(c.size == 1 and c.ndim <= values[0].ndim for c in constants):
+    if len(values) == 1 and all(site.is_number(c) and c.ndim <= values[0].ndim for c in constants):
         return _clip(site, values[0], [float(c.item()) for c in constants], least)
     shapes = tuple(v.shape for v in values)
     out = broadcast_shapes(*shapes, *(c.shape for c in constants))

@@ -6,9 +6,6 @@ relevance is shared between input and state in proportion to their contributions
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from reflrp import limits
@@ -16,10 +13,11 @@ from reflrp.arrays.tracing.dims import check_same, is_open
 from reflrp.arrays.tracing.spans import check_room
 from reflrp.arrays.tracing.terms import still
 from reflrp.importer.cells import Cell, Made, State, gru_step, lstm_step, rnn_step
+from reflrp.importer.ended import Advance, advanced, at, chosen, running
 from reflrp.importer.fillings import filled
 from reflrp.importer.site import Oversized, Ref, Site, Unbuildable, builds
-from reflrp.importer.stepping import OpenRun, lengthened, open_steps, second
-from reflrp.ops.routing import Concat, Reshape, Slice, Transpose, Where
+from reflrp.importer.stepping import OpenRun, open_steps, read_second
+from reflrp.ops.routing import Concat, Reshape, Slice, Transpose
 
 DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 PARAMETERS: dict[str, tuple[float, ...]] = {
@@ -27,9 +25,6 @@ PARAMETERS: dict[str, tuple[float, ...]] = {
     "ScaledTanh": (1.0, 1.0), "Relu": (), "Tanh": (), "Sigmoid": (), "Softsign": (), "Softplus": (),
 }  # fmt: skip
 """Activation -> the defaults of its alpha and beta."""
-
-
-Advance = Callable[[Cell, Ref, State], State]
 
 
 STEPS: dict[str, tuple[Advance, int]] = {"LSTM": (lstm_step, 2), "GRU": (gru_step, 1), "RNN": (rnn_step, 1)}
@@ -43,13 +38,11 @@ def recurrent(site: Site) -> tuple[Ref | np.ndarray | None, ...]:
     if site.attr("layout", 0):
         x = site.emit(Transpose((1, 0, 2)), x, part="time_first")
     advance, states = STEPS[site.op_type]
-    directions = _directions(site, x, states)
+    directions, layout = _directions(site, x, states), site.attr("layout", 0)
+    mask = running(site, x)
     if is_open(x.shape[:1]):
-        return open_steps(
-            site, x, [_open_run(site, x, d, advance, states) for d in range(directions)], site.attr("layout", 0)
-        )
-    runs = [_run(site, x, d, advance, states) for d in range(directions)]
-    layout = site.attr("layout", 0)
+        return open_steps(site, x, [_open_run(site, x, d, advance, states, mask) for d in range(directions)], layout)
+    runs = [_run(site, x, d, advance, states, mask) for d in range(directions)]
     outputs: list[Ref | np.ndarray | None] = [_sequence(site, [steps for steps, _ in runs], layout)]
     for k in range(states):
         outputs.append(_last(site, [state[k] for _, state in runs], layout, k))
@@ -91,49 +84,47 @@ def _functions(site: Site, direction: int) -> tuple[tuple[str, tuple[float, ...]
     return tuple(found[direction * n : (direction + 1) * n])
 
 
-def _run(site: Site, x: Ref, d: int, advance: Advance, states: int) -> tuple[list[Made], State]:
+def _run(site: Site, x: Ref, d: int, advance: Advance, states: int, mask: Ref | None) -> tuple[list[Made], State]:
     """Run one direction over time. Returns its output at each time, and its last states."""
     length, batch = x.shape[:2]
     hidden = site.const(2).shape[2]
     cell = Cell(site, d, hidden, _functions(site, d))
     state = tuple(_initial(site, 5 + k, d, (batch, hidden)) for k in range(states))
     backwards = d == 1 or site.attr("direction", "forward") == "reverse"
-    lengths = site.const(4)
+    lengths = site.const(4) if mask is None else None
     before = len(site.work.nodes)
     _check_room(before, 1, length)
     steps: list[Made] = [np.zeros((batch, hidden))] * length
     for t in reversed(range(length)) if backwards else range(length):
         cell.step = str(t)
-        new = advance(cell, _at(site, x, t, cell), state)
+        new = advanced(cell, advance, _at(site, x, t, cell), state, mask and at(site, mask, t, cell))
         if before >= 0:
             _check_room(before, len(site.work.nodes) - before, length)
             before = -1
         alive = None if lengths is None or (lengths > t).all() else (lengths > t)[:, None]
         if alive is not None:
-            steps[t] = _choose(cell, alive, new[0], np.zeros((batch, hidden)), "Y")
-            new = tuple(_choose(cell, alive, a, b, f"S{k}") for k, (a, b) in enumerate(zip(new, state, strict=True)))
+            steps[t] = chosen(cell, alive, new[0], np.zeros((batch, hidden)), "Y")
+            new = tuple(chosen(cell, alive, a, b, f"S{k}") for k, (a, b) in enumerate(zip(new, state, strict=True)))
         else:
-            steps[t] = new[0]
-        state = new
+            steps[t] = new[states if mask else 0]
+        state = new[:states]
     return steps, state
 
 
-def _open_run(site: Site, x: Ref, d: int, advance: Advance, states: int) -> OpenRun:
+def _open_run(site: Site, x: Ref, d: int, advance: Advance, states: int, mask: Ref | None) -> OpenRun:
     """Run the first two steps of one direction, of an open number."""
-    if site.has(4):
-        raise Unbuildable("the lengths of its sequences are given, and the number of its steps is left open")
     count, batch = x.shape[:2]
     check_room(count, 1)
     hidden = site.const(2).shape[2]
     cell = Cell(site, d, hidden, _functions(site, d))
     backwards = d == 1 or site.attr("direction", "forward") == "reverse"
     start: State = tuple(_initial(site, 5 + k, d, (batch, hidden)) for k in range(states))
-    cell.step = str(-1 if backwards else 0)
-    one = advance(cell, _at(site, x, count - 1 if backwards else 0, cell), start)
-    cell.step = str(-2 if backwards else 1)
-    longer = lengthened(site, x, d, backwards)
-    read = second(site, longer, cell, backwards)
-    return OpenRun(cell, backwards, longer, read, one, advance(cell, read, one))
+    cell.step, t = ("-1", count - 1) if backwards else ("0", 0)
+    one = advanced(cell, advance, _at(site, x, t, cell), start, mask and at(site, mask, t, cell))
+    cell.step = "-2" if backwards else "1"
+    longer, read = read_second(site, [x] if mask is None else [x, mask], cell, backwards)
+    two = advanced(cell, advance, read[0], one[:states], None if mask is None else read[1])
+    return OpenRun(cell, backwards, longer, read, one, two, states)
 
 
 def _check_room(before: int, made: int, length: int) -> None:
@@ -145,14 +136,6 @@ def _check_room(before: int, made: int, length: int) -> None:
         raise Oversized(
             f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES): at least {made} for each of {length} steps"
         )
-
-
-def _choose(cell: Cell, alive: np.ndarray, new: Made, old: Made, what: str) -> Made:
-    """Return the new state for the sequences that still run, the old one for those that have ended."""
-    refs = [v for v in (new, old) if isinstance(v, Ref)]
-    constants: list[Any] = [None if isinstance(v, Ref) else v for v in (new, old)]
-    op = Where(alive, constants[0], constants[1], tuple(r.shape for r in refs), new.shape)
-    return cell.site.emit(op, *refs, part=cell.label(what))
 
 
 def _initial(site: Site, i: int, d: int, shape: tuple[int, int]) -> Made:

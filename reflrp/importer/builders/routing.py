@@ -100,14 +100,23 @@ def concat(site: Site) -> Ref:
     args = [site.arg(i) for i in range(len(site.args))]
     values = [a for a in args if isinstance(a, Ref)]
     axis = site.axis(site.attr("axis", 1), values[0].ndim)
-    for a in (b for b in args if b.shape != values[0].shape and len(b.shape) == values[0].ndim):
-        for i, (n, other) in enumerate(zip(a.shape, values[0].shape, strict=True)):
+    shapes = [_beside(a, values[0], axis) for a in args]
+    for shape in (s for s in shapes if s != values[0].shape and len(s) == values[0].ndim):
+        for i, (n, other) in enumerate(zip(shape, values[0].shape, strict=True)):
             if i != axis and n != other:
                 check_same(n, other)
-    if len({(*a.shape[:axis], *a.shape[axis + 1 :]) for a in args}) > 1 or any(len(a.shape) <= axis for a in args):
+    if len({(*s[:axis], *s[axis + 1 :]) for s in shapes}) > 1 or any(len(s) <= axis for s in shapes):
         raise Unbuildable(f"its inputs of shapes {[a.shape for a in args]} do not fit each other")
     parts = tuple(None if isinstance(a, Ref) else a for a in args)
     return site.emit(Concat(axis, parts, tuple(a.shape[axis] for a in args)), *values)
+
+
+def _beside(a: Ref | np.ndarray, x: Ref, axis: int) -> Shape:
+    """Return a shape; of a constant, one entry on another axis stands for all where their number is open (`spread.py`)."""
+    if isinstance(a, Ref) or a.ndim != x.ndim:
+        return a.shape
+    pairs = enumerate(zip(a.shape, x.shape, strict=True))
+    return tuple(other if i != axis and n == 1 and isinstance(other, Dim) else n for i, (n, other) in pairs)
 
 
 @builds("Split")

@@ -1,0 +1,252 @@
+"""How large values may become: proven from weights, and from a few values that the run looks at.
+
+Each value is at most gain * A + rest in every entry, if those that the run looks at are at most A. A layer multiplies what it
+reads by the largest sum of its weights' magnitudes; a rectifier, a pool, a move does nothing. What is not known is looked at
+itself, and so is what many layers in a row might have made larger than FAR times what was looked at before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf, isfinite, prod
+from typing import Any
+
+import numpy as np
+
+from reflrp.arrays import ZERO, is_symbolic
+from reflrp.arrays.tracing.affine import Affine
+from reflrp.arrays.tracing.arithmetic import cast
+from reflrp.arrays.tracing.dims import example
+from reflrp.arrays.tracing.terms import Term, Trace
+from reflrp.engine import Program, Values
+from reflrp.ir import Node
+from reflrp.ops.conv import WindowMean
+from reflrp.ops.linear import Diagonal
+from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.routing import Embedding, Reshape, Slice, Transpose
+from reflrp.ops.selection import Selection
+from reflrp.ops.sums import SumOf
+
+FAR, FEW = {True: 1e6, False: 1e15}, 2**16
+"""By how much layers in a row may multiply what was looked at: up to a value of FEW entries, which takes no time, and others."""
+
+FUSED = 1e4
+"""How much further it goes up to a layer or a sum: runtimes make these in one with the rectifier behind, if nobody looks."""
+
+NEARER = frozenset(["erf", "hard_sigmoid", "relu", "sigmoid", "softplus", "tanh"])
+"""Functions with |f(x)| <= |x| + 1, whatever their parameters."""
+
+SAME = frozenset(
+    [
+        "Abs",
+        "AveragePool",
+        "Cast",
+        "DepthToSpace",
+        "Expand",
+        "Gather",
+        "Identity",
+        "MaxPool",
+        "Neg",
+        "ReduceMax",
+        "ReduceMean",
+    ]
+    + ["ReduceMin", "Relu", "Reshape", "Slice", "SpaceToDepth", "Squeeze", "Transpose", "Unsqueeze"]
+)
+"""Operators whose entries are at most those of their first operand."""
+
+MOST = {"Erf": 1.0, "Sigmoid": 1.0, "Sign": 1.0, "Softmax": 1.0, "Tanh": 1.0, "Zeros": 0.0}
+"""How large the entries of some operators are at most."""
+
+BLOCK = 2**22
+"""So many weights are summed at a time."""
+
+
+class Unseen(Exception):
+    """A term that only the body of a loop has would have to be looked at."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """|x| <= gain * A + rest, if every entry of the terms that are `looked` at is at most A."""
+
+    gain: float = 0.0
+    rest: float = 0.0
+    looked: Mapping[int, Term] = field(default_factory=dict)
+
+    def __add__(self, other: Bound) -> Bound:
+        """Return the bound of a sum."""
+        return Bound(self.gain + other.gain, self.rest + other.rest, {**self.looked, **other.looked})
+
+    def __or__(self, other: Bound) -> Bound:
+        """Return the bound of what may be either."""
+        return Bound(max(self.gain, other.gain), max(self.rest, other.rest), {**self.looked, **other.looked})
+
+    def times(self, factor: float, plus: float = 0.0) -> Bound:
+        """Return the bound of a multiple, and of a number that is added."""
+        return Bound(self.gain * factor, self.rest * factor + plus, self.looked)
+
+
+@dataclass(eq=False)
+class Bounds:
+    """The bounds of the terms of a trace; `program` and `values` say how the values came about that the file computes."""
+
+    program: Program
+    values: Values
+    trace: Trace
+    found: dict[int, Bound] = field(default_factory=dict)
+    sums: dict[tuple[int, int], float] = field(default_factory=dict)
+    bodies: dict[int, bool] = field(default_factory=dict)
+    masks: dict[int, bool] = field(default_factory=dict)
+    makers: dict[str, Node] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Go through the values in their order, so that no term is far from one that is known."""
+        for node in self.program.graph.nodes:
+            value: Any = self.values.get(node.output)
+            if is_symbolic(value) and value.term.is_float:
+                if value.term.get("name") == node.output:
+                    self.makers[node.output] = node
+                self._tried(value.term)
+
+    def _tried(self, term: Term) -> None:
+        try:
+            self.of(term)
+        except Unseen:
+            return
+
+    def of(self, term: Term) -> Bound:
+        """Return the bound of a term. Raises Unseen for what only the body of a loop has, and for which nothing is known."""
+        if id(term) not in self.found:
+            made = self._made(term)
+            if made is None or (term.op == "value" and not self._near(made, term)):
+                made = self._looked(term)
+            self.found[id(term)] = made
+        return self.found[id(term)]
+
+    def _near(self, bound: Bound, term: Term) -> bool:
+        """Return whether a bound says enough of a value that the run might look at."""
+        node = self.makers.get(term.get("name"))
+        far = FAR[prod(map(example, term.shape)) <= FEW]
+        far *= FUSED if node is not None and node.kind != "pointwise" else 1
+        return bound.gain <= far and isfinite(bound.rest)
+
+    def _looked(self, term: Term) -> Bound:
+        if self.inside(term):
+            raise Unseen
+        if not self.proper(term):
+            return Bound(0.0, inf)
+        whole = cast(term, self.trace.real)
+        return Bound(1.0, 0.0, {id(whole): whole})
+
+    def inside(self, term: Term) -> bool:
+        """Return whether a term hangs on what the body of a loop reads."""
+        return self._some(term, self.bodies, lambda t: id(t) in self.trace.shown or _within(t))
+
+    def proper(self, term: Term) -> bool:
+        """Return whether a term is infinite only where a number overflows, and not by a mask of -inf."""
+        return not self._some(term, self.masks, lambda t: not t.inputs and not t.finite and not _within(t))
+
+    @staticmethod
+    def _some(term: Term, known: dict[int, bool], holds: Callable[[Term], bool]) -> bool:
+        """Return whether something holds of a term, or of one that it is made of."""
+        waiting = [term]
+        while waiting:
+            now = waiting[-1]
+            parts = [*now.inputs, *now.get("branches", ())]
+            rest = [t for t in parts if id(t) not in known]
+            waiting.extend(rest)
+            if not rest:
+                known[id(waiting.pop())] = holds(now) or any(known[id(t)] for t in parts)
+        return known[id(term)]
+
+    def _made(self, term: Term) -> Bound | None:
+        """Return what follows from how a term is made; None where nothing does."""
+        if term.value is not None:
+            return Bound(rest=_largest(term.value))
+        if term.op == "value":
+            return self._named(term)
+        if term.op in SAME:
+            return self.of(term.inputs[0])
+        if term.op in MOST or term.dtype.kind == "b":
+            return Bound(rest=MOST.get(term.op, 1.0))
+        if term.op in ("Concat", "Max", "Min", "Where", "If"):
+            return self._either(term)
+        return self._worked_out(term)
+
+    def _either(self, term: Term) -> Bound:
+        parts = {"Where": term.inputs[1:], "If": term.get("branches")}.get(term.op, term.inputs)
+        found = self.of(parts[0])
+        for part in parts[1:]:
+            found |= self.of(part)
+        return found
+
+    def _worked_out(self, term: Term) -> Bound | None:
+        """Return the bound of what is added up or multiplied."""
+        if term.op in ("Add", "Sub"):
+            return self.of(term.inputs[0]) + self.of(term.inputs[1])
+        if term.op in ("Conv", "MatMul") and term.inputs[1].value is not None:
+            plus = _largest(term.inputs[2].value) if len(term.inputs) > 2 and term.inputs[2].value is not None else 0.0
+            known = len(term.inputs) < 3 or term.inputs[2].value is not None
+            return self.of(term.inputs[0]).times(self._sum(term.op, term.inputs[1].value), plus) if known else None
+        if term.op == "Div" and term.inputs[1].value is not None and term.inputs[1].value.size:
+            least = float(np.abs(term.inputs[1].value).min())
+            return self.of(term.inputs[0]).times(1 / least) if least else None
+        if term.op != "Mul":
+            return None
+        one, two = (self.of(t) for t in term.inputs)
+        one, two = (one, two) if one.gain == 0 else (two, one)
+        return two.times(one.rest) if one.gain == 0 and isfinite(one.rest) else None
+
+    def _sum(self, op: str, w: np.ndarray) -> float:
+        """Return the largest sum of magnitudes of the weights that make one entry."""
+        if (id(w), w.ndim) not in self.sums:
+            rows = w.reshape(len(w), -1) if op == "Conv" else np.moveaxis(w, -2, -1).reshape(-1, w.shape[-2])
+            step = max(1, BLOCK // max(rows.shape[1], 1))
+            parts = (np.abs(rows[i : i + step]).sum(axis=1, dtype=float) for i in range(0, len(rows), step))
+            self.sums[id(w), w.ndim] = max((float(p.max()) for p in parts), default=0.0)
+        return self.sums[id(w), w.ndim]
+
+    def _named(self, term: Term) -> Bound | None:
+        """Return the bound of a value that the file computes, or that the body of a loop reads."""
+        if id(term) in self.trace.shown:
+            return self.of(self.trace.shown[id(term)])
+        known, node = self.trace.known.get(id(term)), self.makers.get(term.get("name"))
+        if isinstance(known, Affine):
+            layer = known.layer
+            return self.of(layer.inputs[0]).times(self._sum(layer.op, known.w), _largest(known.b))
+        return None if node is None else self._by_op(node)
+
+    def _by_op(self, node: Node) -> Bound | None:
+        """Return the bound of what an op makes; None where it is not among those that are known here."""
+        op = self.program.ops[node.name]
+        if isinstance(op, Embedding):
+            return Bound(rest=_largest(op.table))
+        if isinstance(op, SumOf):
+            parts = [self._read(i).times(float(np.abs(w).max())) for i, w in zip(node.inputs, op.w, strict=True)]
+            return sum(parts, Bound())
+        if isinstance(op, Diagonal):
+            return self._read(node.inputs[0]).times(_largest(op.w), 0.0 if op.b is ZERO else _largest(op.b))
+        if isinstance(op, Selection):
+            first, *others = map(self._read, node.inputs)
+            for other in others:
+                first |= other
+            return first
+        if isinstance(op, Pointwise):
+            return self._read(node.inputs[0]).times(1.0, 1.0) if op.name in NEARER else None
+        return self._read(node.inputs[0]) if isinstance(op, WindowMean | Reshape | Slice | Transpose) else None
+
+    def _read(self, name: str) -> Bound:
+        value: Any = self.values[name]
+        return self.of(value.term) if is_symbolic(value) else Bound(rest=_largest(np.asarray(value)))
+
+
+def _within(term: Term) -> bool:
+    """Return whether a term is what the body of a loop reads."""
+    return term.op == "value" and str(term.get("name")).startswith("reflrp/")
+
+
+def _largest(array: Any) -> float:
+    """Return the largest magnitude in an array."""
+    found = np.asarray(array)
+    return max(abs(float(found.max())), abs(float(found.min()))) if found.size else 0.0

@@ -1,0 +1,47 @@
+"""Which axes of a file's values have a length that it leaves open: of the inputs as it says, of others by ONNX's own inference.
+
+What ONNX infers from the inputs' shapes alone, no claim of the file about inner values among it, is a number for all inputs. Of
+what it does not infer, each axis may be open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from reflrp.importer.node import Arrays, OnnxNode
+
+Dims = tuple[int | str | None, ...] | None
+
+LARGE = 64
+"""Constants of more entries say no shape, and are told to the inference by their own shape alone."""
+
+
+def open_axes(
+    nodes: Iterable[OnnxNode], constants: Arrays, inputs: Mapping[str, tuple[Dims, np.dtype]], opsets: Mapping[str, int]
+) -> dict[str, tuple[bool, ...]]:
+    """Return for each value whose rank is known which of its axes have an open length."""
+    ports = [_port(name, dims, dtype) for name, (dims, dtype) in inputs.items()]
+    arrays = {k: np.asarray(a) for k, a in constants.items() if np.asarray(a).dtype.kind in "fiub"}
+    small = [onnx.numpy_helper.from_array(a, k) for k, a in arrays.items() if a.size <= LARGE]
+    ports += [_port(k, a.shape, a.dtype) for k, a in arrays.items() if a.size > LARGE]
+    protos = [node.proto for node in nodes]
+    outputs = [onnx.ValueInfoProto(name=o) for proto in protos for o in proto.output if o]
+    graph = helper.make_graph(protos, "lengths", ports, outputs, small)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid(k, v) for k, v in opsets.items()])
+    try:
+        found = onnx.shape_inference.infer_shapes(proto, strict_mode=False, data_prop=True).graph
+    except Exception:  # it says nothing then, as of operators that it does not know
+        return {}
+    return {v.name: _axes(v) for v in (*found.input, *found.output) if v.type.tensor_type.HasField("shape")}
+
+
+def _port(name: str, dims: Dims, dtype: np.dtype) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims)
+
+
+def _axes(info: onnx.ValueInfoProto) -> tuple[bool, ...]:
+    return tuple(not d.HasField("dim_value") for d in info.type.tensor_type.shape.dim)
