@@ -167,14 +167,17 @@ class Bounds:
         if term.op == "value":
             return self._named(term)
         if term.op in SAME:
-            return self.of(term.inputs[0])
+            return None if _turns(term.inputs[0]) else self.of(term.inputs[0])
         if term.op in MOST or term.dtype.kind == "b":
             return Bound(rest=MOST.get(term.op, 1.0))
-        if term.op in ("Concat", "Max", "Min", "Where", "If"):
+        if term.op in ("Concat", "If", "Max", "Min", "Pad", "Where"):
             return self._either(term)
         return self._worked_out(term)
 
     def _either(self, term: Term) -> Bound:
+        if term.op == "Pad":  # an infinite frame is that of maxima, none of which is one of its entries
+            value = abs(float(term.get("value")))
+            return self.of(term.inputs[0]) | Bound(rest=value if isfinite(value) else 0.0)
         parts = {"Where": term.inputs[1:], "If": term.get("branches")}.get(term.op, term.inputs)
         found = self.of(parts[0])
         for part in parts[1:]:
@@ -244,6 +247,11 @@ class Bounds:
 def _within(term: Term) -> bool:
     """Return whether a term is what the body of a loop reads."""
     return term.op == "value" and str(term.get("name")).startswith("reflrp/")
+
+
+def _turns(term: Term) -> bool:
+    """Return whether a term is what the turns of a loop make, of which the last may be one too many, and anything."""
+    return (term.inputs[0] if term.op == "output" else term).op == "Scan"
 
 
 def _largest(array: Any) -> float:

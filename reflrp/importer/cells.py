@@ -9,7 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from reflrp.arrays import ZERO
-from reflrp.arrays.measured import ENTRIES
+from reflrp.arrays.measured import ENTRIES, how
 from reflrp.arrays.tracing.terms import still
 from reflrp.importer.builders.linear import diagonal, multiply, sum_of
 from reflrp.importer.site import Ref, Site
@@ -75,7 +75,7 @@ class Cell:
 
     def is_zero(self, state: np.ndarray) -> bool:
         """Return whether a known state is zero, for all lengths that the file leaves open."""
-        return not np.any(state) and not self.site.measured & ENTRIES
+        return not np.any(state) and not how((self.site.args[0], *self.site.args[5:7])) & ENTRIES
 
     def label(self, what: str) -> str:
         """Return a name for a part of this step."""

@@ -5,7 +5,6 @@ Proven operator by operator, from what the operator does with entries and axes; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from reflrp.importer.allowed import BUILT, ENTRYWISE
 from reflrp.importer.branches import runs_through
 from reflrp.importer.node import OnnxNode
 from reflrp.importer.site import Arg, Items, Ref, Work
-from reflrp.importer.spread import along_others
+from reflrp.importer.spread import ROUTED, along_others, routed
 
 MOVED = frozenset(
     ["Concat", "Flatten", "Gather", "GatherElements", "GatherND", "Reshape", "Slice", "Split", "Squeeze", "Tile"]
@@ -136,9 +135,12 @@ def _along(node: OnnxNode, args: tuple[Any, ...]) -> frozenset[int] | None:
     """Return the open axes of what a node makes by work along others; None where it may not."""
     if not how(args[0]):
         return None
-    if node.op_type in AXES:
-        return None if any(map(how, args[1:])) else AXES[node.op_type](node, args, marks(args[0])[1])
-    known = dict(zip(node.inputs, args, strict=True))
+    known, own = dict(zip(node.inputs, args, strict=True)), tuple(sorted(marks(args[0])[1]))
+    if node.op_type in ROUTED:
+        found = None if any(map(how, args[1:])) else routed(node, own, args[0].ndim, known)
+        return None if found is None else frozenset(found)
+    if node.op_type == "Gather":
+        return None if any(map(how, args[1:])) else _gathered(node, args, own)
     wide = {k: tuple(sorted(marks(a)[1])) for k, a in known.items() if a is not None and how(a)}
     kinds = {(axes, known[k].ndim) for k, axes in wide.items()}
     if len(kinds) != 1:
@@ -147,38 +149,9 @@ def _along(node: OnnxNode, args: tuple[Any, ...]) -> frozenset[int] | None:
     return frozenset(axes) if along_others(node, axes, rank, wide, known) else None
 
 
-def _given(node: OnnxNode, args: tuple[Any, ...]) -> tuple[int, ...] | None:
-    found = args[1] if len(args) > 1 else node.attributes.get("axes")
-    return None if found is None else tuple(int(a) for a in np.ravel(found))
-
-
-def _transposed(node: OnnxNode, args: tuple[Any, ...], axes: frozenset[int]) -> frozenset[int]:
-    perm = node.attributes.get("perm") or range(args[0].ndim)[::-1]
-    return frozenset(i for i, p in enumerate(perm) if p in axes)
-
-
-def _unsqueezed(node: OnnxNode, args: tuple[Any, ...], axes: frozenset[int]) -> frozenset[int]:
-    new = _given(node, args) or ()
-    rank = args[0].ndim + len(new)
-    kept = [i for i in range(rank) if i not in {a % rank for a in new}]
-    return frozenset(kept[a] for a in axes)
-
-
-def _squeezed(node: OnnxNode, args: tuple[Any, ...], axes: frozenset[int]) -> frozenset[int] | None:
-    gone = {a % args[0].ndim for a in _given(node, args) or range(args[0].ndim)}
-    kept = [i for i in range(args[0].ndim) if i not in gone]
-    return None if axes & gone else frozenset(kept.index(a) for a in axes)
-
-
-def _gathered(node: OnnxNode, args: tuple[Any, ...], axes: frozenset[int]) -> frozenset[int] | None:
+def _gathered(node: OnnxNode, args: tuple[Any, ...], axes: tuple[int, ...]) -> frozenset[int] | None:
     axis = node.attributes.get("axis", 0) % args[0].ndim
     return None if axis in axes else frozenset(a if a < axis else a + args[1].ndim - 1 for a in axes)
-
-
-AXES: dict[str, Callable[..., frozenset[int] | None]] = {
-    "Gather": _gathered, "Squeeze": _squeezed, "Transpose": _transposed, "Unsqueeze": _unsqueezed,
-}  # fmt: skip
-"""Operators -> where the open axes of their first operand go; None where one is worked on."""
 
 
 def inherited(made: Any, args: tuple[Any, ...]) -> Any:

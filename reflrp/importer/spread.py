@@ -35,6 +35,9 @@ ENTRYWISE = frozenset(
 )
 """Operators that work entry by entry."""
 
+ROUTED = frozenset(["Squeeze", "Transpose", "Unsqueeze"])
+"""Operators that say anew where the axes are."""
+
 ENDLESS = 2**31 - 1
 
 
@@ -50,7 +53,7 @@ def check_spread(nodes: Iterable[OnnxNode], spread: Mapping[str, tuple[int, ...]
             continue
         kinds = {(wide[i], getattr(known[i], "ndim", None)) for i in read}
         axes, rank = kinds.pop()
-        moved = _moved(node, axes, rank, known)
+        moved = routed(node, axes, rank, known)
         if kinds or (moved is None and not along_others(node, axes, rank, wide, known)):
             raise Unbuildable(
                 f"its node {node.name!r} ({node.op_type}) works on a state that is filled with one number, "
@@ -59,15 +62,15 @@ def check_spread(nodes: Iterable[OnnxNode], spread: Mapping[str, tuple[int, ...]
         wide.update({o: axes if moved is None else moved for o in node.outputs if isinstance(known.get(o), np.ndarray)})
 
 
-def _moved(node: OnnxNode, axes: tuple[int, ...], rank: Any, known: Mapping[str, Arg]) -> tuple[int, ...] | None:
+def routed(node: OnnxNode, axes: tuple[int, ...], rank: Any, known: Mapping[str, Arg]) -> tuple[int, ...] | None:
     """Return which axes these are in the output of a Transpose, Squeeze or Unsqueeze; None for any other node."""
-    if node.domain != "" or rank is None:
+    if node.op_type not in ROUTED or node.domain != "" or rank is None:
         return None
     if node.op_type == "Transpose":
         order = list(node.attributes.get("perm", range(rank)[::-1]))
         return tuple(sorted(order.index(a) for a in axes))
     given = known[node.inputs[1]] if len(node.inputs) > 1 else np.asarray(node.attributes.get("axes", ()))
-    if node.op_type not in ("Squeeze", "Unsqueeze") or not isinstance(given, np.ndarray) or not given.size:
+    if not isinstance(given, np.ndarray) or not given.size:
         return None
     new = rank + given.size * (node.op_type == "Unsqueeze")
     apart = {int(a) % new for a in np.ravel(given)}
