@@ -20,6 +20,8 @@ from differential.judge import number, smallest, tried
 from differential.shrink import text
 
 from reflrp import rules as r
+from reflrp.arrays import is_symbolic
+from reflrp.ops import einsum, sums
 from reflrp.ops.routing import Transpose
 
 CASES = 150
@@ -37,7 +39,7 @@ def test_random_graphs() -> None:
         compared.update(check for check, end in verdict.ends.items() if end == "same")
         operators.update(verdict.operators)
     assert not found
-    least = dict.fromkeys(CHECKS, CASES // 2) | {"folded": 1, "batch": CASES // 5, "cuts": CASES // 5}
+    least = dict.fromkeys(CHECKS, CASES // 2) | {"folded": 1} | dict.fromkeys(("batch", "cuts", "lengths"), CASES // 5)
     assert {check: compared[check] for check, n in least.items() if compared[check] < n} == {}
     assert len(operators) > 70
 
@@ -142,3 +144,36 @@ def test_faults_are_seen_and_made_small(monkeypatch: pytest.MonkeyPatch, name: s
     assert tried(replace(small, title=case.title)).faults
     assert len(small.nodes) <= min(3, len(case.nodes))
     assert text(small)
+
+
+NORM = r.Norm.__call__
+
+COUNTED_ONCE = 331
+"""Of seed 0, a case with a rule whose constants are summed over an open axis."""
+
+
+def one_more_percent(self: r.Norm, L: Any, a: Any, z: Any, R: Any) -> Any:
+    """The norm rule, which is wrong on what is traced alone."""
+    return NORM(self, L, a, z, R * 1.01 if is_symbolic(R) else R)
+
+
+def test_faults_of_compiled_graphs_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is broken in the graph alone is found by the checks of the graph, and by no other; and is made small."""
+    monkeypatch.setattr(r.Norm, "__call__", one_more_percent)
+    verdicts = (tried(made(0, n), ["nodes", "presets", "single", "compiled", "lengths"]) for n in range(80))
+    found = next(v for v in verdicts if v.faults)
+    assert {f[0] for f in found.faults} <= {"compiled", "lengths"}
+    case = made(*map(int, found.title.split(":")))
+    small = smallest(case, found.faults[0][0])
+    assert len(small.nodes) <= min(3, len(case.nodes))
+    monkeypatch.undo()
+    assert not tried(case, ["compiled", "lengths"]).faults
+
+
+def test_a_constant_that_is_counted_once_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault that was: along an open axis a constant has one entry, which a sum took for all of them."""
+    case = made(0, COUNTED_ONCE)
+    assert tried(case, ["lengths"]).ends == {"lengths": "same"}
+    for room in (sums, einsum):
+        monkeypatch.setattr(room, "laid", lambda x, _: x)
+    assert [f[0] for f in tried(case, ["lengths"]).faults] == ["lengths"]

@@ -13,7 +13,7 @@ from onnx import ModelProto, helper
 from reflrp.arrays import Array, is_symbolic
 from reflrp.arrays import symbolic as xp
 from reflrp.arrays.tracing.array import term_of
-from reflrp.arrays.tracing.dims import BATCH, Dim, example
+from reflrp.arrays.tracing.dims import BATCH, example
 from reflrp.arrays.tracing.polynomials import at_most
 from reflrp.arrays.tracing.terms import Term, Trace, still
 from reflrp.batches import Batch
@@ -24,7 +24,7 @@ from reflrp.compiler.copied import check_copied
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.firstturns import check_turns
 from reflrp.compiler.marks import marks_of
-from reflrp.compiler.opening import Marks, OneBatch, Opened, beyond_batch, equal, leading, opened
+from reflrp.compiler.opening import Marks, OneBatch, Opened, beyond_batch, equal, in_words, leading, opened
 from reflrp.compiler.orders import Compiled, Order
 from reflrp.compiler.programs import example_of, passed, program_of, with_lengths
 from reflrp.compiler.seeding import bounded, check_entries, check_target, seeded, turned
@@ -208,7 +208,7 @@ def _written(
         writer.expect(R.term for R in found.values() if is_symbolic(R))
     batch = _batch_name(proto, trace)
     for name, dtype, shape in added:
-        proto.graph.input.append(_port(name, dtype, shape, batch))
+        proto.graph.input.append(_port(name, dtype, in_words(shape, trace.lengths), batch))
     inputs = [k for k in graph.inputs if k in found or k in program.carriers]
     inner = [
         k
@@ -251,7 +251,7 @@ def _output(writer: Writer, name: str, R: Any, shape: Shape, batch: str) -> None
     if term.shape != shape:
         term = term_of(xp.SymbolicArray(writer.trace.make("Expand", (term,), shape)), writer.trace)
     writer.graph.node.append(helper.make_node("Identity", [writer.write(term)], [name], f"reflrp/output/{name}"))
-    writer.graph.output.append(_port(name, real, shape, batch))
+    writer.graph.output.append(_port(name, real, in_words(shape, writer.trace.lengths), batch))
 
 
 def _batch_name(proto: ModelProto, trace: Trace) -> str:
@@ -263,6 +263,6 @@ def _batch_name(proto: ModelProto, trace: Trace) -> str:
     return (port.type.tensor_type.shape.dim[axis].dim_param if port is not None else "") or "batch"
 
 
-def _port(name: str, dtype: Any, shape: Shape, batch: str) -> Any:
-    dims = [batch if repr(n) == BATCH else str(n) if isinstance(n, Dim) else n for n in shape]
+def _port(name: str, dtype: Any, shape: Sequence[int | str], batch: str) -> Any:
+    dims = [batch if n == BATCH else n for n in shape]
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from reflrp.arrays.tracing.dims import BATCH, Divided, Joined, TooLong, TooShort, Undivided, length, symbols_of
-from reflrp.arrays.tracing.polynomials import at_most
+from reflrp.arrays.tracing.dims import BATCH, Dim, Divided, Joined, TooLong, TooShort, Undivided, length, symbols_of
+from reflrp.arrays.tracing.polynomials import Floor, at_most, written
 from reflrp.compiler.shortest import TURNS, check_biases, check_rules
 from reflrp.composites import Composite
 from reflrp.errors import InputError, UnsupportedOperator
@@ -78,6 +78,35 @@ def equal(joined: Mapping[str, str], batch: str) -> list[str]:
 def called(symbol: str, batch: str) -> str:
     """Return what the file calls a symbol: the batch size, or another length that it calls as we call the batch size."""
     return batch if symbol == BATCH else BATCH if symbol == f"{BATCH}'" else symbol
+
+
+def in_words(shape: Shape, lengths: Mapping[str, Any]) -> list[int | str]:
+    """Return a shape with the file's own lengths in its formulas.
+
+    Where a file's length T is 2 T' + 1, of a symbol that we call T too, another axis of T' entries must not be called T: a runtime
+    takes what is called alike for as long, and gives one's memory to the other. `lengths` says of each symbol what shows it.
+    """
+    shifted = {s: (plus, times) for s, (_, _, plus, times) in lengths.items() if plus or times > 1}
+
+    def word(symbol: str) -> str:
+        if isinstance(symbol, Floor):
+            return Floor(tuple((tuple(map(word, m)), k) for m, k in symbol.terms), symbol.by)
+        plus, times = shifted.get(symbol, (0, 1))
+        part = f"({symbol} - {plus})" if plus else symbol
+        return f"({part}/{times})" if times > 1 else part
+
+    def worded(n: int) -> int | str:
+        if not isinstance(n, Dim):
+            return n
+        own: dict[Any, tuple[str, int]] = {((s,), times): (s, plus) for s, (plus, times) in shifted.items()}
+        *rest, (monomial, k) = sorted(n.terms)
+        symbol, plus = own.get((monomial, k), ("", 0))
+        if symbol and all(m == () for m, _ in rest):
+            more = sum(k for _, k in rest) - plus
+            return f"{symbol} {'+' if more > 0 else '-'} {abs(more)}" if more else symbol
+        return written(tuple((tuple(map(word, m)), k) for m, k in n.terms))
+
+    return [worded(n) for n in shape]
 
 
 class OneBatch(Exception):

@@ -9,6 +9,7 @@
 | `literal`, `words`, `whole` | rules as formulas on dense matrices; relevance from the ONNX nodes alone |
 | `nodes` | relevance of every value, each node of reflrp's graph as the matrix that it is observed to be |
 | `rules`, `folding` | random composites; BatchNormalization folded by hand |
+| `compiled` | the compiled graph, run by onnxruntime, against the engine at several sizes |
 | `trial`, `checks` | a case under test; what must hold of it |
 | `judge`, `shrink` | how a case ends; a failing case made small |
 | `command` | `make differential` |

@@ -10,6 +10,7 @@ import numpy as np
 
 import reflrp
 from differential import folding, forward, literal, nodes, rules, whole
+from differential.compiled import check_compiled, check_lengths
 from differential.evaluate import close
 from differential.forward import Fault
 from differential.trial import Trial, apart, blamed, hangs, prepared, recognised
@@ -22,19 +23,6 @@ SAME = 1e-7
 
 LITERAL = 1e-4
 """How far the oracle of whole graphs may be off: some nodes it computes in float32, and denominators amplify that."""
-
-PRESETS = (
-    *(
-        "epsilon",
-        "epsilon_plus",
-        "epsilon_plus_flat",
-        "epsilon_alpha2_beta1",
-        "epsilon_gamma_box",
-        "excitation_backprop",
-    ),
-    *("auto", "gradient", "guided_backprop", "attnlrp", "cp_lrp", "gamma_attnlrp", "lstm", "sequential_a_flat"),
-    *("until_index", "lrp_0"),
-)
 
 
 def check_forward(t: Trial) -> str:
@@ -156,7 +144,7 @@ def alike(t: Trial, explainer: reflrp.Explainer, check: str, name: str, found: n
 
 def check_presets(t: Trial) -> str:
     """Any preset explains, and every account closes; what arrives is what the accounts say."""
-    name = PRESETS[int(t.rng(8).integers(len(PRESETS)))]
+    name = rules.PRESETS[int(t.rng(8).integers(len(rules.PRESETS)))]
     try:
         e = t.explainer(preset(name))(t.case.feeds, init=t.init)
     except reflrp.NonFiniteError:
@@ -213,4 +201,5 @@ def check_single(t: Trial) -> str:
 CHECKS: dict[str, Callable[[Trial], str]] = {
     "forward": check_forward, "whole": check_whole, "nodes": check_nodes, "batch": check_batch, "cuts": check_cuts,
     "presets": check_presets, "folded": check_folded, "single": check_single,
+    "compiled": check_compiled, "lengths": check_lengths,
 }  # fmt: skip

@@ -62,10 +62,14 @@ class Tally:
             kept = sum(n for end, n in ends.items() if end.startswith(("refused", "no oracle")))
             rest = ends.total() - same - kept - bad
             lines.append(f"{check:9} {same:7,} compared, {rest:6,} not, {kept:4,} refused, {bad:3,} FAULTS")
-        refused = Counter[str]()
-        for ends in self.ends.values():
-            refused.update({end: n for end, n in ends.items() if end.startswith(("refused", "no oracle"))})
-        lines += [f"    {n:5,} {end}" for end, n in refused.most_common(SHOWN)]
+        refused, rest = Counter[str](), Counter[str]()
+        for check, ends in self.ends.items():
+            why = {end: n for end, n in ends.items() if end.startswith(("refused", "no oracle"))}
+            refused.update(why)
+            rest.update({f"{check}: {end}": n for end, n in ends.items() if end not in (*why, "same", "FAULT")})
+        lines += [f"    {n:5,} {end}" for some in (refused, rest) for end, n in some.most_common(SHOWN)]
+        edges = sum(n for end, n in rest.items() if end.startswith(("compiled: on an edge", "lengths: on an edge")))
+        lines.append(f"    {edges:5,} compiled graphs on an edge")
         rare = ", ".join(f"{op} {n:,}" for op, n in sorted(self.graphs.items(), key=lambda p: -p[1]))
         lines.append(f"{len(self.graphs)} operators, in so many graphs: {rare}")
         lines += [f"{len(found):5,} x {found[0][0]} {check} at {op}" for (check, op), found in self.faults.items()]

@@ -12,6 +12,19 @@ from reflrp.composites.composite import defaults
 
 EPSILONS = (0.25, 0.01, 1.0)
 
+PRESETS = (
+    *(
+        "epsilon",
+        "epsilon_plus",
+        "epsilon_plus_flat",
+        "epsilon_alpha2_beta1",
+        "epsilon_gamma_box",
+        "excitation_backprop",
+    ),
+    *("auto", "gradient", "guided_backprop", "attnlrp", "cp_lrp", "gamma_attnlrp", "lstm", "sequential_a_flat"),
+    *("until_index", "lrp_0"),
+)
+
 
 def linear(rng: np.random.Generator, layer: bool = True) -> Any:
     """Return a rule for linear maps; `layer`: of dense layers and convolutions, whose input is one array."""
