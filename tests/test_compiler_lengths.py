@@ -565,3 +565,23 @@ def test_a_pool_of_a_single_window():
         y = run(proto, {"x": x})["y"]
         found = run(g, {"x": x, "init": y}, ["relevance/x"])["relevance/x"]
         np.testing.assert_allclose(found, reflrp.explain(proto, x, "epsilon_plus", init=y).relevance, atol=1e-5)
+
+
+BY_NUMBER = {
+    "Slice": "y = Slice(x, nought, four, nought)",
+    "Min": "h = Shape<end = 1>(x) m = Min(h, four) y = Slice(x, nought, m, nought)",
+    "Less": "h = Shape<end = 1>(x) m = Less(h, four) f = Cast<to = 1>(m) y = Mul(x, f)",
+    "Trilu": "u = Unsqueeze(x, nought) y = Trilu<upper = 1>(u, below)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operator", BY_NUMBER)
+def test_what_depends_on_how_many_samples_there_are_is_refused_by_name(operator):
+    """They are the same graph for one, two and three samples, and another one for more."""
+    body = BY_NUMBER[operator]
+    known = {"nought": np.int64([0]), "four": np.int64([4]), "below": np.int64(-2)}
+    proto = models.model(body, "float[N,6] x", **{k: a for k, a in known.items() if k in body})
+    with pytest.raises(
+        reflrp.InputError, match=rf"any batch size: node '{operator}_\d+'.*(depends|smaller).*shapes="
+    ):
+        reflrp.compile(proto, "epsilon", init="input", strip=False)

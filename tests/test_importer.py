@@ -427,8 +427,11 @@ def documented() -> dict[str, set[str]]:
     """Return operator -> kinds, as the tables say."""
     text = (Path(__file__).parents[1] / "docs" / "operators.md").read_text("utf-8")
     found: dict[str, set[str]] = {}
+    says_kinds = False
     for line in text.splitlines():
-        if line.startswith("| ") and not line.startswith("| operator"):
+        if line.startswith("| operator"):
+            says_kinds = line.startswith("| operator | kind")
+        elif line.startswith("| ") and says_kinds:
             names, kinds_, _ = (cell.strip() for cell in line.strip("|").split("|", 2))
             for name in names.split(", "):
                 found.setdefault(name, set()).update(kinds_.split(", "))

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays.convert import converter
-from reflrp.arrays.tracing.dims import BATCH, example
+from reflrp.arrays.tracing.dims import BATCH, TooLong, TooShort, Undecided, example, length
 from reflrp.arrays.tracing.polynomials import at_most
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.batches import Feeds
 from reflrp.compiler.conditions import check_matchers
-from reflrp.compiler.lift import among_all, lifted
+from reflrp.compiler.lift import among_all, lifted, refuse
 from reflrp.compiler.matching import alike, as_plain, matched
 from reflrp.compiler.observe import confirmed
 from reflrp.compiler.opening import Opened
@@ -25,7 +25,7 @@ from reflrp.compiler.unrolled import check_steps, first_two, loops, with_third
 from reflrp.compiler.values import misread, shared, strayed
 from reflrp.engine import Program, prepare
 from reflrp.engine.witness import compare
-from reflrp.errors import InputError
+from reflrp.errors import InputError, ReflrpError
 from reflrp.explainer import Explainer
 from reflrp.importer.sizes import sized_by_data
 from reflrp.ir import Graph, Shape
@@ -58,6 +58,7 @@ def program_of(
     if not is_open:
         return tracer(plain, plain.graph, lambda name, op: op, own, ledger, real), trace, named
     graph, lift = lifted(built, is_open)
+    _for_any_batch(model, fixed, is_open, graph)
     two = built(2)
     agreed = all(k in is_open for k, s in fixed.items() if s)
     rules = told(two, explainer.composite.assign(two), 2 if agreed else 0)
@@ -65,6 +66,20 @@ def program_of(
     for name in sorted(is_open):
         trace.shows(BATCH, trace.named(name, graph.values[name].shape, graph.values[name].dtype), 0)
     return tracer(plain, graph, lift, own, ledger, real), trace, named
+
+
+def _for_any_batch(model: Any, fixed: Mapping[str, Shape], is_open: Collection[str], graph: Graph) -> None:
+    """Raise InputError where building the graph for N samples asks how large N is: it is another graph for a larger N.
+
+    What such a build does not read says nothing: how samples lie is proven by `lifted`.
+    """
+    shapes = {k: (length(BATCH, 3), *s[1:]) if k in is_open else s for k, s in fixed.items()}
+    try:
+        built(model.source, shapes)
+    except (Undecided, TooLong, TooShort) as error:
+        raise refuse(str(error), graph) from error
+    except ReflrpError:
+        return
 
 
 def passed(graph: Graph, explainer: Explainer) -> Graph:

@@ -18,6 +18,7 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO, Array
 from reflrp.arrays.convert import wide
+from reflrp.arrays.tracing.dims import is_open
 from reflrp.errors import RuleError
 from reflrp.ground.caches import Cache
 from reflrp.ground.checks import shown, texts
@@ -181,9 +182,17 @@ def _scaled_before(op: LinearMap, d: LinearMap) -> LinearMap | None:
     scale = _channel_scale(d.w, 1 if isinstance(op, Dense) else len(op.source) - 1)
     if scale is None:
         return None
-    shift = np.broadcast_to(d.b, (1, *op.source[1:])) if d.b is not ZERO else ZERO
     w = wide(op.w)
-    return replace(op, w=w * _along_inputs(scale, op), b=op(shift, w) + op.b, derived=Cache())
+    shift = ZERO if d.b is ZERO else _shift_behind(op, w, d.b)
+    return None if shift is None else replace(op, w=w * _along_inputs(scale, op), b=shift + op.b, derived=Cache())
+
+
+def _shift_behind(op: LinearMap, w: Array, shift: Array) -> Array | None:
+    """Return what a shift of the inputs adds to each output; None where that is another number for other open lengths."""
+    each = _channel_scale(shift, len(op.source) - 1) if isinstance(op, Conv) else None
+    if isinstance(op, Conv) and each is not None and {*op.windows.begin, *op.windows.end} <= {0}:
+        return (w * _along_inputs(each, op)).sum(axis=tuple(range(1, w.ndim))).reshape(-1, *(1,) * (w.ndim - 2))
+    return None if is_open(op.source[1:]) else op(np.broadcast_to(shift, (1, *op.source[1:])), w)
 
 
 def _over_concat(graph: Graph) -> Graph:

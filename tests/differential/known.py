@@ -27,10 +27,3 @@ KNOWN: dict[tuple[str, str], str] = {
     ("Loop", "reference"): "without a condition it makes no turn",
 }
 """(operator, who is wrong) -> why. `both` in forward.py takes the other's word then, where the two differ."""
-
-OPEN: dict[str, str] = {
-    "0:739": "lengths: the compiled graph fails as it is opened, Mean of incompatible dimensions; or so does the model itself",
-    "0:741": "lengths: a convolution of two constants with open lengths, before the way back is traced, is a bare LookupError",
-    "0:1211": "as 0:741",
-}
-"""Cases of `compiled` and `lengths` whose faults are known and not mended yet: the command prints them, and goes on."""

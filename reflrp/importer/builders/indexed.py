@@ -10,7 +10,7 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO
 from reflrp.arrays.measured import ENTRIES, how
-from reflrp.arrays.tracing.dims import is_open
+from reflrp.arrays.tracing.dims import Undecided, is_open
 from reflrp.importer.builders.linear import diagonal, multiply, sum_of
 from reflrp.importer.decompose import call
 from reflrp.importer.lengths import Shown
@@ -112,7 +112,10 @@ def _added(site: Site, data: Any, updates: Any, index: np.ndarray) -> Ref:
 def trilu(site: Site) -> Made:
     """The upper or lower triangle, zero elsewhere."""
     x, k = site.ref(), int(np.asarray(site.const(1, 0)).item())
-    kept = np.ones(x.shape[-2:], dtype=bool)
+    rows, columns = x.shape[-2:]
+    if is_open((rows, columns)):
+        raise Undecided("which entries it keeps depends on the length", rows, columns)
+    kept = np.ones((rows, columns), dtype=bool)
     kept = np.triu(kept, k) if site.attr("upper", 1) else np.tril(kept, k)
     return call(site, "Where", kept, x, np.zeros((), np.float32))
 
