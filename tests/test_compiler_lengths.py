@@ -581,7 +581,5 @@ def test_what_depends_on_how_many_samples_there_are_is_refused_by_name(operator)
     body = BY_NUMBER[operator]
     known = {"nought": np.int64([0]), "four": np.int64([4]), "below": np.int64(-2)}
     proto = models.model(body, "float[N,6] x", **{k: a for k, a in known.items() if k in body})
-    with pytest.raises(
-        reflrp.InputError, match=rf"any batch size: node '{operator}_\d+'.*(depends|smaller).*shapes="
-    ):
+    with pytest.raises(reflrp.InputError, match=rf"any batch size: node '{operator}_\d+'.*(depends|smaller).*shapes="):
         reflrp.compile(proto, "epsilon", init="input", strip=False)
