@@ -35,6 +35,9 @@ from reflrp.arrays import Array
 from reflrp.arrays.looks import Brief, block, counted, described, listed, shortened
 
 Shape = tuple[int, ...]
+Lengths = tuple[int | str, ...]
+"""How long the axes of a value are for all inputs: a number, or the name of a length that the file leaves open."""
+
 Layout = Mapping[str, int | None]
 """{"sample": axis, "channel": axis} of one array, as far as known. The axis of samples is None where all samples share it."""
 
@@ -137,13 +140,20 @@ def _count(value: Any) -> int:
 class Value:
     """What the graph knows of a value before it runs.
 
-    `active` means that it carries relevance; `nonneg` that it is provably >= 0.
+    `active` means that it carries relevance; `nonneg` that it is provably >= 0. `shape` is that of the input that is explained;
+    `open_as` are the lengths for all inputs, or () where they are the shape.
     """
 
     shape: Shape
     dtype: np.dtype[Any]
     active: bool = True
     nonneg: bool = False
+    open_as: Lengths = ()
+
+    @property
+    def lengths(self) -> Lengths:
+        """The length of each axis for all inputs: what a pass decides by, so that it comes out alike for all of them."""
+        return self.open_as or self.shape
 
 
 @dataclass(frozen=True)

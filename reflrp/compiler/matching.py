@@ -126,10 +126,10 @@ def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph
         own = graph.values[node.inputs[int(first)]].shape
         w, b = (w, shown_as(b, own)) if isinstance(op, SumOf) else (shown_as(w, own), b)
         if isinstance(op, Multiply):
-            return replace(node, op=LateDiagonal(w, b, shape, first=first, adds=False))
+            return replace(node, op=LateDiagonal(w, b, shape, first=first, adds=False), measured=twin.measured)
         signs = [float(w) for w in np.ravel(op.w)]
         mine, other = signs if first else signs[::-1]
-        return replace(node, op=LateDiagonal(w, b, shape, first=first, signs=(mine, other)))
+        return replace(node, op=LateDiagonal(w, b, shape, first=first, signs=(mine, other)), measured=twin.measured)
     same = moves_alike(op, twin.op) or (type(as_fixed(op, twin.op)) is type(twin.op) and any(late))
     if not same and not alike(as_fixed(op, twin.op), twin.op):
         raise _differs(node, marks)

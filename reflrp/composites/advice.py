@@ -137,7 +137,7 @@ class Watch:
         """See what the first convolutions take, and what becomes of it where it is normalised by statistics."""
         origin, consumers = origins(graph), graph.consumers()
         for node in graph.nodes:
-            name = origin.get(node.inputs[0]) if on_images(node) else None
+            name = origin.get(node.inputs[0]) if on_images(node, graph) else None
             if name not in self.pixels:
                 continue
             taken, given = self.firsts.setdefault((name, node.name), (_Seen(), _Seen()))

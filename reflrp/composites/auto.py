@@ -33,62 +33,61 @@ from reflrp.rules.base import Rule
 RECURRENT = ("LSTM", "GRU", "RNN")
 
 
-def axes_slid(node: Node) -> int | None:
+def axes_slid(node: Node, graph: Graph) -> int | None:
     """Return over how many axes the windows of a convolution slide; None for what is no convolution.
 
     Not over an axis that has one entry only, nor over one that a window spans: two axes are an image, one is time, and
     none (a layer behind a global pool, or one that makes a map of a vector) is a dense layer, written as a convolution.
+    Over an axis that the file leaves open they slide, as long or short as it is.
     """
     if not isinstance(node.op, Conv | ConvTranspose):
         return None
-    taken, given = node.op.source[2:], node.op.shape(node.op.source)[2:]
-    return sum(min(pair) > 1 for pair in zip(taken, given, strict=True))
+    taken, given = (graph.values[name].lengths[2:] for name in (node.inputs[0], node.output))
+    return sum(1 not in pair for pair in zip(taken, given, strict=True))
 
 
-def slides(node: Node) -> bool:
+def slides(node: Node, graph: Graph) -> bool:
     """Return whether a node is a convolution over any axis."""
-    return bool(axes_slid(node))
+    return bool(axes_slid(node, graph))
 
 
-def on_images(node: Node) -> bool:
+def on_images(node: Node, graph: Graph) -> bool:
     """Return whether a node is a convolution over two axes or more."""
-    return (axes_slid(node) or 0) > 1
+    return (axes_slid(node, graph) or 0) > 1
 
 
-def cuts_patches(node: Node) -> bool:
+def cuts_patches(node: Node, graph: Graph) -> bool:
     """Return whether a node is a convolution on images whose windows stand side by side: it cuts them into patches."""
     op = node.op
     ones = (1,) * len(op.windows.kernel) if isinstance(op, Conv) else ()
-    return on_images(node) and isinstance(op, Conv) and op.windows.strides == op.windows.kernel != ones
+    return on_images(node, graph) and isinstance(op, Conv) and op.windows.strides == op.windows.kernel != ones
 
 
-def attends(node: Node) -> bool:
+def attends(node: Node, graph: Graph) -> bool:
     """Return whether a node weighs values by what comes out of a Softmax."""
     return isinstance(node.op, MatrixProduct | EinsumProduct) and node.op.gate(3) is not None
 
 
-def gates_channels(node: Node) -> bool:
+def gates_channels(node: Node, graph: Graph) -> bool:
     """Return whether a node weighs the channels of maps, one number for all places (as squeeze-and-excite does)."""
     op = node.op
-    return (
-        isinstance(op, Multiply)
-        and op.gate(3) is not None
-        and len(op.sources[0]) > 3
-        and op.sources[0] != op.sources[1]
-    )
+    if not isinstance(op, Multiply) or op.gate(3) is None or len(op.sources[0]) < 4:
+        return False
+    one, two = (graph.values[name].lengths for name in node.inputs)
+    return len(one) != len(two) or any((n == 1) != (m == 1) for n, m in zip(one, two, strict=True))
 
 
 @dataclass(frozen=True)
 class _Told(Matcher):
     """The nodes that one of the functions of this file tells."""
 
-    by: Callable[[Node], bool]
+    by: Callable[[Node, Graph], bool]
 
     def __repr__(self) -> str:
         return f"{self.by.__name__}()"
 
     def __call__(self, node: Node, survey: Survey) -> bool:
-        return self.by(node)
+        return self.by(node, survey.graph)
 
 
 @dataclass(frozen=True)
@@ -115,24 +114,26 @@ class Auto(Composite):
         """Return what the graph is made of, in one line, before what every composite says."""
         nodes = [node for node in graph.nodes if node.name in assigned]
         survey = Survey(graph)
-        patches = [node for node in nodes if survey.is_first(node, WEIGHTED) and cuts_patches(node)]
+        patches = [node for node in nodes if survey.is_first(node, WEIGHTED) and cuts_patches(node, graph)]
         again = [node for node in nodes if _ActsAgain()(node, survey)]
         return (
-            f"auto: {'; '.join(_found(nodes, patches, again)) or 'no layers found'}",
+            f"auto: {'; '.join(_found(graph, nodes, patches, again)) or 'no layers found'}",
             *super().remarks(graph, assigned),
         )
 
 
-def _found(nodes: Sequence[Node], patches: Sequence[Node], again: Sequence[Node]) -> Iterator[str]:
+def _found(graph: Graph, nodes: Sequence[Node], patches: Sequence[Node], again: Sequence[Node]) -> Iterator[str]:
     """Yield a few words for each part of a graph: what was found, and which preset's rules stand on how many nodes."""
     recurrent = [n for n in nodes if n.op_type in RECURRENT]
     spelled = [n for n in again if n.op_type not in RECURRENT]
     others = [n for n in nodes if n.op_type not in RECURRENT and n not in spelled]
     layers = [n for n in others if n.kind in WEIGHTED]
-    over_time = [n for n in layers if axes_slid(n) == 1]
-    images = [n for n in layers if on_images(n) and n not in patches]
-    attention = any(map(attends, others))
-    beside = [n for n in others if isinstance(n.op, Softmax) or (isinstance(n.op, Product) and not gates_channels(n))]
+    over_time = [n for n in layers if axes_slid(n, graph) == 1]
+    images = [n for n in layers if on_images(n, graph) and n not in patches]
+    attention = any(attends(n, graph) for n in others)
+    beside = [
+        n for n in others if isinstance(n.op, Softmax) or (isinstance(n.op, Product) and not gates_channels(n, graph))
+    ]
     parts = {
         f"recurrence found ({', '.join(dict.fromkeys(n.op_type for n in recurrent))}), lstm": recurrent,
         "recurrence found (weights that act again), lstm": spelled,
@@ -140,7 +141,7 @@ def _found(nodes: Sequence[Node], patches: Sequence[Node], again: Sequence[Node]
         "patches of images found, flat": patches,
         "convolutions over time found, epsilon_plus": over_time,
         "attention found, attnlrp": beside if attention else [],
-        "dense layers, epsilon": [n for n in layers if not axes_slid(n)],
+        "dense layers, epsilon": [n for n in layers if not axes_slid(n, graph)],
     }
     return (f"{words} on {len(found)} node{'s' * (len(found) != 1)}" for words, found in parts.items() if found)
 

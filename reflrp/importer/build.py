@@ -13,6 +13,7 @@ from reflrp.errors import DependsOnData, InputError, ModelError, Offender, TooLa
 from reflrp.importer.byhand import by_hand
 from reflrp.importer.construction import Construction
 from reflrp.importer.dequantise import dequantised
+from reflrp.importer.inferring import named
 from reflrp.importer.node import OnnxNode
 from reflrp.importer.placing import place
 from reflrp.importer.site import Items, NeedsData, Oversized, Ref, Unbuildable
@@ -37,7 +38,8 @@ def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarr
         frozenset(source.inputs), feeds, known=dict(source.constants), reserved=_names(source), source=source
     )
     for name, port in source.inputs.items():
-        value = Value(tuple(shapes[name]), port.dtype, active=name in source.active)
+        open_as = named(name, port.dims or (None,) * len(shapes[name]))
+        value = Value(tuple(shapes[name]), port.dtype, name in source.active, open_as=open_as or ())
         work.values[name], work.known[name] = value, Ref(name, value)
     failed: list[Offender] = []
     waiting: list[Offender] = []
@@ -65,12 +67,6 @@ def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarr
     for sample in work.samples.values():
         limits.release(sample)
     return _finish(source, work, lost)
-
-
-def _open(source: Source, shapes: Mapping[str, Shape]) -> dict[str, tuple[bool, ...]]:
-    """Return for each axis of the inputs whether the file leaves its length open."""
-    dims = {name: port.dims or (None,) * len(shapes[name]) for name, port in source.inputs.items()}
-    return {name: tuple(not isinstance(n, int) for n in own) for name, own in dims.items()}
 
 
 def _names(source: Source) -> tuple[frozenset[str], frozenset[str]]:

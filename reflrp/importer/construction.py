@@ -13,6 +13,7 @@ from reflrp import limits
 from reflrp.arrays.measured import plain
 from reflrp.arrays.tracing.dims import is_open, whole
 from reflrp.errors import ModelError, TooLarge
+from reflrp.importer import axes
 from reflrp.importer.branches import RUN, run_subgraphs
 from reflrp.importer.computing import computed
 from reflrp.importer.dtypes import in_one_dtype, is_integer, widened
@@ -31,6 +32,8 @@ from reflrp.importer.tokens import Sharing, sharing
 from reflrp.ir import Node, Op, Value, arrays_of
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.routing import Plumbing
+
+OBSERVED = "sizes, branches or counts depend on the data: the graph is that of this input"
 
 
 @dataclass
@@ -102,7 +105,9 @@ class Construction:
         shape = sized(tuple(whole(n) for n in op.shape(*(i.shape for i in inputs))))
         active = any(i.value.active for i in inputs) or op.kind == "embedding"
         nonneg = op.nonneg(*(i.value.nonneg for i in inputs))
-        return self._add(name, op, inputs, output, node, Value(shape, np.dtype(float), active, nonneg), measured)
+        open_as = axes.lengths(self, node, op, inputs, shape, output, not part)
+        value = Value(shape, np.dtype(float), active, nonneg, open_as)
+        return self._add(name, op, inputs, output, node, value, measured)
 
     def _add(
         self, name: str, op: Op, inputs: tuple[Ref, ...], output: str, node: OnnxNode, value: Value, measured: int = 0
@@ -135,8 +140,8 @@ class Construction:
         inputs = tuple(a for a in args if isinstance(a, Ref))
         places = tuple(i for i, a in enumerate(args) if isinstance(a, Ref))
         given = tuple(None if isinstance(a, Ref) else plain(a) for a in args)
-        is_late = concerns(args) or (bool(inputs) and all(i.name in self.late for i in inputs))
-        samples = shown(node, args) if is_late else self._sampled(node, args)
+        late = concerns(args) or (bool(inputs) and all(i.name in self.late for i in inputs))
+        samples = shown(node, args) if late else self._sampled(node, args)
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
 
         ids = tuple(p for p in places if self._is_token(args[p]))
@@ -148,14 +153,11 @@ class Construction:
             share = Sharing(evaluated, node, given, places, tokens, i)
             return MovedIds(run, tuple(map(places.index, tokens)), share) if tokens else run
 
-        found = tuple(
-            self.plumbing(node, i, inputs, function(i), sample) if ok else None
-            for i, (ok, sample) in enumerate(zip(made, samples, strict=True))
-        )
-        if all(i.name in self.late for i in inputs):
-            self.late.update(ref.name for ref in found if ref)
-        elif sized_by_data(node, places):
-            self.sized_by_data.update(ref.name for ref in found if ref)
+        pairs = enumerate(zip(made, samples, strict=True))
+        found = tuple(self.plumbing(node, i, inputs, function(i), sample) if ok else None for i, (ok, sample) in pairs)
+        late = all(i.name in self.late for i in inputs)
+        if late or sized_by_data(node, places):
+            (self.late if late else self.sized_by_data).update(ref.name for ref in found if ref)
         return found
 
     def _sampled(self, node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Any, ...]:
@@ -187,9 +189,10 @@ class Construction:
         `sample` shows the shape and dtype.
         """
         sample = sample if isinstance(sample, Shown) else np.asarray(sample)
-        label = f":{part}" if part else f":{i}" if i else ""
-        output = self.prefix + (f"{node.outputs[i]}:{part}" if part else node.outputs[i])
-        value, inner = Value(sample.shape, sample.dtype, active=False), bool(self.origin)
+        label, output = f":{part}" if part else f":{i}" if i else "", self.prefix + node.outputs[i]
+        output += f":{part}" if part else ""
+        open_as = axes.plumbed(self, node, i, inputs, sample.shape, part)
+        value, inner = Value(sample.shape, sample.dtype, active=False, open_as=open_as), bool(self.origin)
         name = self.free_name(self.prefix + node.name + label, bool(label) or inner)
         output = self.free_value(output, bool(part) or inner)
         if isinstance(sample, np.ndarray):
@@ -220,9 +223,8 @@ class Construction:
         """Return a value at the observed input, in float64: what leads to it is run. Raises NeedsData without an input."""
         if self.feeds is None:
             raise NeedsData(f"what it does depends on the data, by {ref.name!r}; give the input, not its shape alone")
-        note = "sizes, branches or counts depend on the data: the graph is that of this input"
-        if note not in self.notes:
-            self.notes.append(note)
+        if OBSERVED not in self.notes:
+            self.notes.append(OBSERVED)
         if ref.name not in self.feeds:
             for node in self._before(ref.name):
                 self.feeds[node.output] = found = computed(
@@ -235,8 +237,7 @@ class Construction:
         """Return the nodes that lead to a value and have not been observed, in order."""
         needed, waiting = dict[str, Node](), [name]
         while waiting:
-            value = waiting.pop()
-            if value not in needed and value not in (self.feeds or ()):
+            if (value := waiting.pop()) not in needed and value not in (self.feeds or ()):
                 needed[value] = node = self.makers[value]
                 waiting.extend(node.inputs)
         return sorted(needed.values(), key=lambda node: self.order[node.output])

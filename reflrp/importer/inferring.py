@@ -1,7 +1,7 @@
-"""Which axes of a file's values have a length that it leaves open: of the inputs as it says, of others by ONNX's own inference.
+"""How long the axes of a file's values are: of the inputs as it says, of others by ONNX's own inference.
 
-What ONNX infers from the inputs' shapes alone, no claim of the file about inner values among it, is a number for all inputs. Of
-what it does not infer, each axis may be open.
+What ONNX infers from the inputs' shapes alone, no claim of the file about inner values among it, is a number for all inputs, or the
+name of a length that the file leaves open. Of what it does not infer, each axis may be open, and has a name of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import onnx
 from onnx import helper
 
 from reflrp.importer.node import Arrays, OnnxNode
+from reflrp.ir import Lengths
 
 Dims = tuple[int | str | None, ...] | None
 
@@ -20,11 +21,11 @@ LARGE = 64
 """Constants of more entries say no shape, and are told to the inference by their own shape alone."""
 
 
-def open_axes(
+def lengths(
     nodes: Iterable[OnnxNode], constants: Arrays, inputs: Mapping[str, tuple[Dims, np.dtype]], opsets: Mapping[str, int]
-) -> dict[str, tuple[bool, ...]]:
-    """Return for each value whose rank is known which of its axes have an open length."""
-    ports = [_port(name, dims, dtype) for name, (dims, dtype) in inputs.items()]
+) -> dict[str, Lengths]:
+    """Return for each value whose rank is known how long its axes are."""
+    ports = [_port(name, named(name, dims), dtype) for name, (dims, dtype) in inputs.items()]
     arrays = {k: np.asarray(a) for k, a in constants.items() if np.asarray(a).dtype.kind in "fiub"}
     small = [onnx.numpy_helper.from_array(a, k) for k, a in arrays.items() if a.size <= LARGE]
     ports += [_port(k, a.shape, a.dtype) for k, a in arrays.items() if a.size > LARGE]
@@ -36,12 +37,19 @@ def open_axes(
         found = onnx.shape_inference.infer_shapes(proto, strict_mode=False, data_prop=True).graph
     except Exception:  # it says nothing then, as of operators that it does not know
         return {}
-    return {v.name: _axes(v) for v in (*found.input, *found.output) if v.type.tensor_type.HasField("shape")}
+    return {v.name: _read(v) for v in (*found.input, *found.output) if v.type.tensor_type.HasField("shape")}
+
+
+def named(name: str, dims: Dims) -> Lengths | None:
+    """Return the lengths of a value, with a name of its own for each that has none; None where their number is left open."""
+    return None if dims is None else tuple(f"{name}[{i}]" if n is None else n for i, n in enumerate(dims))
 
 
 def _port(name: str, dims: Dims, dtype: np.dtype) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims)
 
 
-def _axes(info: onnx.ValueInfoProto) -> tuple[bool, ...]:
-    return tuple(not d.HasField("dim_value") for d in info.type.tensor_type.shape.dim)
+def _read(info: onnx.ValueInfoProto) -> Lengths:
+    dims = info.type.tensor_type.shape.dim
+    found = named(info.name, tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims))
+    return found or ()

@@ -64,7 +64,8 @@ def _lengths(node: OnnxNode, x: Ref, work: Work) -> tuple[bool, ...]:
         return (False,) * x.ndim
     if x.name in work.source.inputs:
         return work.source.inputs[x.name].open_axes or every
-    return every if work.origin else work.source.open_axes.get(node.inputs[0], every)
+    told = None if work.origin else work.source.lengths.get(node.inputs[0])
+    return every if told is None else tuple(isinstance(n, str) for n in told)
 
 
 def _of_shape(node: OnnxNode, x: Any, work: Work) -> Marks:

@@ -33,7 +33,7 @@ PLACED = 10
 def does_nothing(op: Op, inputs: tuple[Ref, ...], measured: int) -> bool:
     """Return whether an op returns its one input as it is, for all lengths that its constants depend on."""
     if isinstance(op, Reshape | Expand):
-        return op.source == op.target
+        return op.source == op.target and not (measured or any(isinstance(n, str) for n in inputs[0].value.lengths))
     if isinstance(op, Where) and isinstance(op.condition, np.ndarray) and len(inputs) == 1:
         chosen = op.condition if op.x is None else ~op.condition
         return bool(chosen.all()) and inputs[0].shape == op.target

@@ -11,8 +11,9 @@ import numpy as np
 from reflrp.arrays.looks import block, counted, ended, listed
 from reflrp.ground.caches import Kept
 from reflrp.importer.external import Mapped
-from reflrp.importer.inferring import open_axes
+from reflrp.importer.inferring import lengths
 from reflrp.importer.node import OnnxNode
+from reflrp.ir import Lengths
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,10 @@ class Source:
     mapped: Mapped = field(default_factory=Mapped, repr=False)
 
     @Kept
-    def open_axes(self) -> Mapping[str, tuple[bool, ...]]:
-        """For each value whose rank is known which of its axes have a length that the file leaves open."""
+    def lengths(self) -> Mapping[str, Lengths]:
+        """For each value whose rank is known the length of each axis: a number, or the name of one that the file leaves open."""
         ports = {k: (port.dims, port.dtype) for k, port in self.inputs.items()}
-        return open_axes(self.nodes, self.constants, ports, self.opsets)
+        return lengths(self.nodes, self.constants, ports, self.opsets)
 
     @property
     def is_open(self) -> bool:

@@ -72,10 +72,11 @@ class Atom:
 
 @dataclass
 class Algebra:
-    """The normal forms of functions of one x of some shape, and the atoms that they are made of."""
+    """The normal forms of functions of one x of some shape, whose `open` axes have any length, and the atoms of these."""
 
     shape: Shape
     tolerance: float
+    open: frozenset[int] = NOWHERE
     atoms: list[Atom] = field(default_factory=list)
     exponents: list[float] = field(default_factory=lambda: [k / 2 for k in range(-8, 9) if k])
     partial: set[int] = field(default_factory=set)

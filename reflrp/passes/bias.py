@@ -27,7 +27,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.ground.caches import Cache
-from reflrp.ir import Graph, Node
+from reflrp.ir import Graph, Lengths, Node
 from reflrp.ops.conv import Conv, ConvTranspose
 from reflrp.ops.einsum import DenseEinsum
 from reflrp.ops.linear import Dense, Diagonal, LeftDense, LinearMap
@@ -108,11 +108,40 @@ def _split_bias(graph: Graph, after: Node, path: list[Node]) -> Array | None:
         return None
     out = graph.values[layer.output].shape
     axes = _feature_axes(layer.op, len(out))  # type: ignore[arg-type]
-    features = _features(graph, after, path, axes) if axes else None
+    features = _features(graph, after, path, axes) if axes and _apart(graph, path, set(axes)) else None
     if features is None or features.size != bias.size or bias.ndim == 0:
         return None
     shape = [out[i] if i in axes else 1 for i in range(min(axes), len(out))]
     return np.ravel(bias)[features].reshape(shape)
+
+
+def _apart(graph: Graph, path: list[Node], features: set[int]) -> bool:
+    """Return whether what moves entries behind a layer keeps its features clear of open axes, as long or short as these are.
+
+    A reshape of (T, k) to (k, T) leaves each feature where it is for T = 1 only.
+    """
+    for node in reversed(path[:-1]):
+        if isinstance(node.op, Transpose):
+            features = {i for i, axis in enumerate(node.op.axes) if axis in features}
+            continue
+        before, after = (graph.values[name].lengths for name in (node.inputs[0], node.output))
+        lead = _same(before, after)
+        behind = _same(before[lead:][::-1], after[lead:][::-1])
+        first, last = len(before) - behind, len(after) - behind
+        if features & set(range(lead, first)):
+            if any(isinstance(n, str) for n in (*before[lead:first], *after[lead:last])):
+                return False
+            inside = set(range(lead, last))
+        else:
+            inside = set()
+        features = {i for i in features if i < lead} | inside | {i + last - first for i in features if i >= first}
+    return True
+
+
+def _same(one: Lengths, two: Lengths) -> int:
+    """Return how many lengths two values begin with alike."""
+    pairs = enumerate(zip(one, two, strict=False))
+    return next((i for i, (n, m) in pairs if n != m), min(len(one), len(two)))
 
 
 def _features(graph: Graph, after: Node, path: list[Node], axes: tuple[int, ...]) -> np.ndarray | None:

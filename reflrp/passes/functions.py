@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
@@ -64,6 +65,12 @@ def erf(a: Algebra, s: Sum) -> Sum:
 def mean(a: Algebra, s: Sum, axes: frozenset[int]) -> Sum:
     """Return the mean over axes of x: term by term, what does not vary along them before it."""
     return a.add(*(_mean_of(a, m, c, axes) for m, c in s.items())) if s else {}
+
+
+def count(a: Algebra, axes: frozenset[int]) -> Sum:
+    """Return how many entries axes of x have: of an open axis a number that is not known."""
+    known = float(math.prod(a.shape[i] for i in axes - a.open))
+    return reduce(a.mul, (a.atom("count", {}, frozenset([i]), 2) for i in sorted(axes & a.open)), a.number(known))
 
 
 def _mean_of(a: Algebra, m: Product, c: Any, axes: frozenset[int]) -> Sum:

@@ -26,7 +26,8 @@ from reflrp.ops.product import Multiply
 from reflrp.ops.sums import SumAxes, SumOf
 from reflrp.passes import functions
 from reflrp.passes.algebra import Algebra, Sum, Unproven
-from reflrp.passes.region import SINGLE, Region, single
+from reflrp.passes.region import Region
+from reflrp.passes.rounded import SINGLE, single
 
 ACTIVATIONS: tuple[tuple[str, tuple[float, ...]], ...] = (
     ("gelu", ()),
@@ -138,11 +139,10 @@ def _float(c: Array) -> float:
 def _softmax(a: Algebra, form: Sum) -> Op | None:
     """Return a softmax over the axes of one of the sums."""
     for axes in _axes(a):
-        total = functions.mean(a, functions.exp(a, a.x), axes)
-        count = float(prod(a.shape[i] for i in axes))
-        if a.same(a.scale(a.mul(functions.exp(a, a.x), a.power(total, -1.0)), 1 / count), form):
+        total = a.mul(functions.mean(a, functions.exp(a, a.x), axes), functions.count(a, axes))
+        if a.same(a.mul(functions.exp(a, a.x), a.power(total, -1.0)), form):
             return Softmax(tuple(sorted(axes)))
-        if a.same(a.sub(a.x, functions.log(a, a.scale(total, count))), form):
+        if a.same(a.sub(a.x, functions.log(a, total)), form):
             return LogSoftmax(tuple(sorted(axes)))
     return None
 
@@ -184,10 +184,16 @@ def _norms(axes: tuple[int, ...], bounds: list[float]) -> Iterator[Standardise]:
 
 def standardised(a: Algebra, op: Standardise) -> Sum:
     """Return what a normalisation without weight and bias computes."""
-    axes, count = frozenset(op.axes), prod(a.shape[i] for i in op.axes)
+    axes = frozenset(op.axes)
     centered = a.sub(a.x, functions.mean(a, a.x, axes)) if op.center else a.x
-    share = count / (count - op.ddof) if op.mean else count
-    total = a.scale(functions.mean(a, a.mul(centered, centered), axes), share)
+    total = functions.mean(a, a.mul(centered, centered), axes)
+    if not op.mean:
+        total = a.mul(total, functions.count(a, axes))
+    elif op.ddof:
+        size = prod(a.shape[i] for i in axes)
+        if axes & a.open:
+            raise Unproven("how many entries there are is left open")
+        total = a.scale(total, size / (size - op.ddof))
     root = functions.root(a, a.add(total, a.number(op.epsilon)), 2.0)
     root = functions.larger(a, root, a.number(op.floor)) if op.floor else root
     return a.mul(centered, a.power(root, -1.0))

@@ -9,7 +9,8 @@ is the criterion, all of which is proven on the graph:
 3. no scale is zero: what is multiplied with zero is masked, and does not come from the input,
 4. the constants do not tell the samples (the first axis) apart, and in sequences (three axes) they vary along one axis at most:
    a number for each place and each feature is a table of positions, and a part of the network,
-   so they do behind a reshape that adds or drops axes of one entry, and behind any other they are one number,
+   so they do behind a reshape that adds or drops axes of one entry, and behind any other they are one number; an axis that the
+   file leaves open has not one entry where a series is one step long,
 5. the constants' numbers do not depend on lengths that the file leaves open: what counts the samples is no scale of a feature,
 6. something else follows: a model that is nothing but a scale and a shift is explained as such.
 """
@@ -19,8 +20,8 @@ from __future__ import annotations
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
-from reflrp.arrays.measured import ENTRIES
-from reflrp.ir import Graph, Node, Shape
+from reflrp.arrays.measured import ENTRIES, SHAPE
+from reflrp.ir import Graph, Node, Shape, Value
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.routing import Expand, Reshape
@@ -54,17 +55,16 @@ def _reshaped(node: Node, graph: Graph) -> int:
     """Return how a node hides the axes of the input: not at all, by axes of one entry, or altogether."""
     if not isinstance(node.op, Reshape | Expand):
         return AS_IT_IS
-    before, after = (graph.values[name].shape for name in (node.inputs[0], node.output))
+    before, after = (graph.values[name].lengths for name in (node.inputs[0], node.output))
     same = [n for n in before if n != 1] == [n for n in after if n != 1]
     return UNITS if same and isinstance(node.op, Reshape) else HIDDEN
 
 
 def _varies(node: Node, graph: Graph) -> int:
     """Return along how many axes a node's constants vary at most."""
-    op = node.op
+    op, value = node.op, graph.values[node.output]
     constants = (op.w, op.b) if isinstance(op, Diagonal) else op.args if isinstance(op, Pointwise) else ()
-    shape = graph.values[node.output].shape
-    return max((sum(n > 1 for n in _own(c, shape)) for c in constants if c is not ZERO), default=0)
+    return max((sum(n > 1 for n in _own(c, value, node)) for c in constants if c is not ZERO), default=0)
 
 
 def origins(graph: Graph) -> dict[str, str]:
@@ -89,35 +89,44 @@ def _read_by_others(graph: Graph, names: object) -> set[str]:
 
 def _per_feature(node: Node, graph: Graph) -> bool:
     """Return whether a node is affine for each feature alone, by constants."""
-    op, shape = node.op, graph.values[node.output].shape
+    op, value = node.op, graph.values[node.output]
     if node.measured & ENTRIES:
         return False
     if isinstance(op, Pointwise):
-        return op.name == "impute" and _along_features(op.args[1], shape)
+        return op.name == "impute" and _along_features(op.args[1], value, node)
     if not isinstance(op, Diagonal) or node.op_type == "BatchNormalization":
         return False
-    if graph.values[node.inputs[0]].shape != shape or not np.all(np.asarray(op.w) != 0):
+    before = graph.values[node.inputs[0]]
+    longer = any(n == 1 != m for n, m in zip(before.lengths, value.lengths, strict=False))
+    if before.shape != value.shape or longer or not np.all(np.asarray(op.w) != 0):
         return False
-    return all(_along_features(c, shape) for c in (op.w, op.b))
+    return all(_along_features(c, value, node) for c in (op.w, op.b))
 
 
-def _along_features(constant: Array, shape: Shape) -> bool:
-    """Return whether a constant that broadcasts to a shape is the same for all samples and, in sequences, on all axes but one."""
+def _along_features(constant: Array, value: Value, node: Node) -> bool:
+    """Return whether a constant that broadcasts to a value is the same for all samples and, in sequences, on all axes but one."""
     if constant is ZERO:
         return True
-    own = _own(constant, shape)
+    own, shape = _own(constant, value, node), value.shape
     if len(own) == len(shape) > 1 and own[0] != 1:
         return False
-    along = sum(
-        n == m for n, m in zip(own[::-1], shape[:0:-1], strict=False)
-    )  # of a single place, too, it may be a table
+    aligned = zip(own[::-1], shape[:0:-1], value.lengths[:0:-1], strict=False)
+    # of a single place, too, it may be a table, but not of a series that may be longer
+    along = sum(n == m and (n > 1 or length == 1) for n, m, length in aligned)
     return len(shape) != 3 or along < 2
 
 
-def _own(constant: Array, shape: Shape) -> Shape:
-    """Return the shape of a constant: of one that is repeated for each sample, as by Expand, that of a sample."""
-    own = np.shape(constant)
-    if len(own) != len(shape) or len(own) < 2 or own[0] == 1:
-        return own
-    rows = np.asarray(constant)
-    return (1, *own[1:]) if np.array_equal(rows, np.broadcast_to(rows[:1], own)) else own
+def _own(constant: Array, value: Value, node: Node) -> Shape:
+    """Return the shape of a constant: of one that is repeated for each sample, as by Expand, that of a sample.
+
+    One that is computed from open lengths is as long as they are now, and the same all along each: it has one entry there.
+    """
+    x = np.asarray(constant)
+    own, lead = list(x.shape), len(value.shape) - x.ndim
+    if lead < 0 or x.ndim < 2 - bool(node.measured):
+        return tuple(own)
+    for axis in range(x.ndim):
+        mine = axis + lead == 0 or (node.measured & SHAPE and isinstance(value.lengths[axis + lead], str))
+        if mine and own[axis] > 1 and np.array_equal(x, np.broadcast_to(x.take([0], axis=axis), x.shape)):
+            own[axis] = 1
+    return tuple(own)

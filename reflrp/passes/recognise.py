@@ -28,7 +28,8 @@ from reflrp.ops.product import Multiply
 from reflrp.ops.selection import MaxOf
 from reflrp.ops.sums import SumOf
 from reflrp.passes.identify import identified
-from reflrp.passes.region import READERS, SINGLE, Region
+from reflrp.passes.region import READERS, Region
+from reflrp.passes.rounded import SINGLE
 
 LARGEST, FUNCTIONS, CUTS = 24, 5, 6
 """How many nodes a region may have, how many of them functions, and how many of its values all that follows may go through.
@@ -119,7 +120,7 @@ class _View:
             if len(frontier) == 1 and len(inside) > 1:
                 (entry,) = frontier
                 nodes = tuple(sorted(inside, key=lambda n: self.place[n.name]))
-                region = Region(nodes, entry, self.graph.values[entry].shape)
+                region = Region(nodes, entry, self.graph.values)
                 if region.shape == self.graph.values[end.output].shape and self._closed(region):
                     yield region
             makers = [self.makers[v] for v in frontier if v in self.makers]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from math import prod, sqrt
-from struct import pack, unpack
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from reflrp.arrays import ZERO, Array
 from reflrp.arrays.measured import ENTRIES
 from reflrp.arrays.tracing.dims import broadcast_shapes
-from reflrp.ir import Node, Op, Shape, arrays_of
+from reflrp.ir import Lengths, Node, Op, Shape, Value, arrays_of
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply
@@ -22,13 +21,7 @@ from reflrp.ops.selection import MaxAxes, MaxOf
 from reflrp.ops.sums import SumAxes, SumOf
 from reflrp.passes import functions
 from reflrp.passes.algebra import Algebra, Sum, Unproven
-
-EXACT, SINGLE, HALF = 16 * 2.0**-52, 4 * 2.0**-23, 2.0**-7
-"""Up to what numbers of float64 and of float32 are equal, relative to each: what a few roundings leave. HALF is the
-rounding of bfloat16, the coarsest format of constants."""
-
-HALVES: tuple[float, ...] = (sqrt(2), sqrt(1 / 2), sqrt(2 / np.pi), 0.044715, 1 / 6)
-"""Constants that exporters round to float16 or bfloat16: such a rounding is taken for the number itself."""
+from reflrp.passes.rounded import EXACT, HALF, SINGLE, ideal, in_float32, single
 
 Places = tuple[int | None, ...]
 """For each axis of a value the axis of the region's input that it is; None for one of length 1."""
@@ -36,11 +29,16 @@ Places = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Region:
-    """Nodes in topological order with one input value of some shape and one output value."""
+    """Nodes in topological order with one input value and one output value; `values` are the graph's."""
 
     nodes: tuple[Node, ...]
     entry: str
-    shape: Shape
+    values: Mapping[str, Value]
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the input."""
+        return self.values[self.entry].shape
 
     @property
     def exit(self) -> Node:
@@ -48,37 +46,49 @@ class Region:
         return self.nodes[-1]
 
     def spelling(self) -> Hashable:
-        """Return what the region's normal form follows from: its shape, and how its ops hang together.
+        """Return what the region's normal form follows from: its shapes, and how its ops hang together.
 
         Large constants stand there by their identity: the graph keeps them.
         """
         places = {self.entry: 0}
         places |= {node.output: i for i, node in enumerate(self.nodes, 1)}
-        return self.shape, *(
-            (tuple(places[i] for i in n.inputs), type(n.op), n.measured, _fields(n.op)) for n in self.nodes
+        names: dict[int | str, int] = {}
+        lengths = tuple(
+            tuple((names.setdefault(n, len(names)),) if isinstance(n, str) else n for n in self.values[k].lengths)
+            for k in places
+        )
+        return (
+            self.shape,
+            lengths,
+            *((tuple(places[i] for i in n.inputs), type(n.op), n.measured, _fields(n.op)) for n in self.nodes),
         )
 
     def normal_form(self) -> tuple[Algebra, Sum]:
         """Return what the region computes. Raises Unproven where it has no normal form, or not the input's shape."""
-        a = Algebra(self.shape, EXACT)
-        forms = {self.entry: Form(a.x, tuple(range(len(self.shape))), self.shape)}
-        reader = _Reader(a, self.shape, any(isinstance(n.op, SumAxes) for n in self.nodes))
+        own = self.values[self.entry].lengths
+        a = Algebra(self.shape, EXACT, frozenset(i for i, n in enumerate(own) if isinstance(n, str)))
+        forms = {self.entry: Form(a.x, tuple(range(len(self.shape))), self.shape, own)}
+        reader = _Reader(a, own, any(isinstance(n.op, SumAxes) for n in self.nodes))
         for node in self.nodes:
             read = READERS.get(type(node.op))
             if read is None:
                 raise Unproven(f"{node.op_type} has no normal form")
             _check_measured(node)
-            forms[node.output] = read(reader, node.op, *(forms[i] for i in node.inputs))
+            reader.out = self.values[node.output].lengths
+            form = read(reader, node.op, *(forms[i] for i in node.inputs))
+            forms[node.output] = form._replace(lengths=reader.out)
         whole = forms[self.exit.output]
         if whole.shape != self.shape or any(p not in (i, None) for i, p in enumerate(whole.places)):
             raise Unproven("it moves entries")
+        if any((n == 1) != (m == 1) for n, m in zip(own, whole.lengths, strict=True)):
+            raise Unproven("it has the shape of its input for one length only")
         a.check(whole.sum)
         a.tolerance = self.tolerance()
         return a, whole.sum
 
     def tolerance(self) -> float:
         """Return up to what two numbers are equal: to float32's rounding where it holds all of the region's numbers."""
-        return SINGLE if all(map(_in_float32, self.numbers())) else EXACT
+        return SINGLE if all(map(in_float32, self.numbers())) else EXACT
 
     @property
     def rounding(self) -> float:
@@ -114,52 +124,23 @@ def _field(value: Any) -> Hashable:
 
 
 class Form(NamedTuple):
-    """A value inside a region: its normal form, the axes of the input that its axes are, its shape."""
+    """A value inside a region: its normal form, the axes of the input that its axes are, its shape, and that for all inputs."""
 
     sum: Sum
     places: Places
     shape: Shape
-
-
-def single(x: Any) -> float | None:
-    """Return the number that all entries are; 0 for ZERO, None where they differ."""
-    if x is ZERO:
-        return 0.0
-    if isinstance(x, float):
-        return x
-    flat = np.reshape(np.asarray(x), -1)
-    return float(flat[0]) if flat.size == 1 or (flat.size and np.all(flat == flat[0])) else None
-
-
-def _in_float32(c: float) -> bool:
-    """Return whether float32 holds a number, or the one whose inverse it is."""
-    if not 2.0**-100 < abs(c) < 2.0**100:
-        return True
-    held: tuple[float, float] = unpack("ff", pack("ff", c, 1 / c))
-    return held[0] == c or 1 / held[1] == c
-
-
-def ideal(c: float) -> float:
-    """Return the constant of `HALVES` whose rounding to float16 or bfloat16 c is, or 1 / c; else c itself."""
-    return IDEAL.get(c, c)
-
-
-def _rounded(c: float) -> Iterator[float]:
-    """Yield c, rounded to float16 and to bfloat16."""
-    yield float(np.float16(c))
-    bits = int(np.float32(c).view(np.uint32))
-    yield float(np.uint32((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32))
-
-
-IDEAL = {sign * r**e: sign * c**e for sign in (1, -1) for e in (1, -1) for c in HALVES for r in _rounded(c)}
-"""What such roundings, and their inverses, stand for."""
+    lengths: Lengths = ()
 
 
 class _Reader:
-    """Reads nodes: their operation on normal forms. `plain`: numbers are taken as they are, see `ideal`."""
+    """Reads nodes: their operation on normal forms. `plain`: numbers are taken as they are, see `ideal`.
 
-    def __init__(self, algebra: Algebra, shape: Shape, plain: bool) -> None:
-        self.a, self.shape, self.plain = algebra, shape, plain
+    `out` are the lengths of the output of the node that is read.
+    """
+
+    def __init__(self, algebra: Algebra, lengths: Lengths, plain: bool) -> None:
+        self.a, self.shape, self.plain = algebra, algebra.shape, plain
+        self.lengths = self.out = lengths
 
     def coefficient(self, x: Array, form: Form) -> Array:
         """Return a constant that broadcasts to a value as a coefficient: a number, or an array of the input's rank."""
@@ -238,8 +219,13 @@ def _reduced(r: _Reader, op: SumAxes | MaxAxes, x: Form, found: Sum) -> Form:
 
 
 def _sum_over(r: _Reader, op: SumAxes, x: Form) -> Form:
-    count = 1 if op.mean else prod(x.shape[i] for i in op.axes)
-    return _reduced(r, op, x, r.a.scale(functions.mean(r.a, x.sum, r.axes(x, op.axes)), float(count)))
+    axes = r.axes(x, op.axes)
+    found = functions.mean(r.a, x.sum, axes)
+    if not op.mean:
+        if any(x.places[i] is None and x.lengths[i] != 1 for i in op.axes):
+            raise Unproven("it sums along an axis that its input lacks")
+        found = r.a.mul(found, functions.count(r.a, axes))
+    return _reduced(r, op, x, found)
 
 
 def _maximum_over(r: _Reader, op: MaxAxes, x: Form) -> Form:
@@ -247,24 +233,24 @@ def _maximum_over(r: _Reader, op: MaxAxes, x: Form) -> Form:
 
 
 def _expand(r: _Reader, op: Expand, x: Form) -> Form:
-    """An axis of length 1 becomes the axis of the region's input that is at its place."""
+    """An axis of length 1 becomes the axis of the region's input that is at its place; an open one has not that length."""
     lead, before = len(op.target) - len(x.shape), len(r.shape) - len(op.target)
     places: list[int | None] = [*(None for _ in range(lead)), *x.places]
-    for i, n in enumerate(op.target):
-        if n > 1 and (i < lead or x.shape[i - lead] == 1):
+    for i, n in enumerate(r.out):
+        if n != 1 and (i < lead or x.lengths[i - lead] == 1):
             places[i] = before + i
-            if before + i < 0 or r.shape[before + i] != n:
+            if before + i < 0 or r.lengths[before + i] != n:
                 raise Unproven("it is broadcast to another shape")
     return Form(x.sum, *r.joined((Form(x.sum, tuple(places), tuple(op.target)),)))
 
 
 def _reshape(r: _Reader, op: Reshape, x: Form) -> Form:
-    """Axes of length 1 come and go."""
-    held = [p for p, n in zip(x.places, x.shape, strict=True) if n > 1]
-    if [n for n in x.shape if n > 1] != [n for n in op.target if n > 1]:
+    """Axes of length 1 come and go; an open one has not that length."""
+    held = [p for p, n in zip(x.places, x.lengths, strict=True) if n != 1]
+    if [n for n in x.lengths if n != 1] != [n for n in r.out if n != 1]:
         raise Unproven("it moves entries")
     rest = iter(held)
-    return Form(x.sum, tuple(next(rest) if n > 1 else None for n in op.target), tuple(op.target))
+    return Form(x.sum, tuple(next(rest) if n != 1 else None for n in r.out), tuple(op.target))
 
 
 def _pointwise(r: _Reader, op: Pointwise, x: Form) -> Form:
