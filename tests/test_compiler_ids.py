@@ -286,3 +286,30 @@ SMALL |= {"ones": ints(1), "three": ints(3), "ends": ints(2**63 - 1), "frame": i
 def test_ids_that_are_moved(name, open_):
     body, ways = MOVED[name]
     assert_right(body, ways, open_, [s for s in OPEN if s[1] > 2] if open_ else FIXED)
+
+
+TURNED = {
+    "and back": """t = Transpose <perm = [1, 0]>(ids) e = Gather(E, t) u = Transpose <perm = [1, 0, 2]>(e) r = Relu(u)
+        m = ReduceMax <axes = [1], keepdims = 0>(r) y = MatMul(m, w)""",
+    "steps first": """t = Transpose <perm = [1, 0]>(ids) e = Gather(E, t) r = Relu(e) m = ReduceMax <axes = [0], keepdims = 0>(r)
+        y = MatMul(m, w)""",
+    "cut": """c = Reshape(ids, cut) t = Transpose <perm = [2, 0, 1]>(c) f = Reshape(t, flat) e = Gather(E, f) r = Relu(e)
+        m = ReduceMax <axes = [0], keepdims = 0>(r) y = MatMul(m, w)""",
+}
+
+
+@pytest.mark.parametrize("body", TURNED)
+@pytest.mark.parametrize("dims", ["N,6", "N,T"])
+def test_ids_of_several_samples_are_turned(body, dims):
+    """For one sample a transpose of ids leaves them as they lie; for several it does not."""
+    weights = {"E": TABLE, "w": LAST} | ({"cut": ints(0, -1, 2), "flat": ints(2, -1)} if body == "cut" else {})
+    proto = model(TURNED[body], f"int64[{dims}] ids", **weights)
+    if (body, dims) == ("cut", "N,T"):
+        with pytest.raises(reflrp.InputError, match="cannot be compiled"):
+            reflrp.compile(proto, "epsilon", target=1)
+        return
+    compiled = reflrp.compile(proto, "epsilon", target=1)
+    for n in (1, 2, 3):
+        x = np.random.default_rng(n).integers(0, 40, (n, 6))
+        wanted = reflrp.explain(proto, x, "epsilon", target=1).relevance
+        np.testing.assert_allclose(run(compiled, {"ids": x})["relevance/ids"], wanted, rtol=1e-4, atol=1e-6)

@@ -47,6 +47,9 @@ def moved(node: Node, graph: Graph, xs: Sequence[Any], R: Array, opset: int) -> 
     place = how.places.index(how.tokens[0])
     if how.node.op_type in FLAT and len(how.tokens) == 1 and total(shapes[place]) == total(out):
         return tuple(xp.reshape(R, s) if i == place else None for i, s in enumerate(shapes))
+    if how.node.op_type == "Transpose":
+        axes = how.node.attributes.get("perm") or tuple(reversed(range(len(out))))
+        return (xp.permute_dims(R, tuple(np.argsort(axes).tolist())),)
     each = all(n == dim(example(n)) for s in (*shapes, out) for n in s if isinstance(n, Dim))
     if each and not how.asked:  # the operator is that of one sample, or nothing is open
         return _by_shapes(how, shapes, out, R)
@@ -70,15 +73,17 @@ def _placed(shares: list[Share], shapes: list[Shape], R: Array) -> tuple[Array |
 def _by_shapes(how: Sharing, shapes: list[Shape], out: Shape, R: Array) -> tuple[Array | None, ...]:
     """Return the relevance of ids that are moved as the shapes say."""
     found: list[Array | None] = [None] * len(shapes)
+    fixed = not any(isinstance(n, Dim) for s in (*shapes, out) for n in s)
     for share in how(*(np.zeros(tuple(map(example, s)), dtype=np.int64) for s in shapes)):
         source = shapes[share.place]
         part, numbers = R * (share.index >= 0).astype(np.float32), np.maximum(np.ravel(share.index), 0)
-        if np.array_equal(numbers, np.arange(prod(map(example, source)))):
+        leading = source[:1] == out[:1] == (dim(1),) and not any(isinstance(n, Dim) for n in (*source[1:], *out[1:]))
+        if (fixed or leading) and np.array_equal(numbers, np.arange(prod(map(example, source)))):
             found[share.place] = xp.reshape(part, source)
-        elif not any(isinstance(n, Dim) for n in (*source, *out)):
+        elif fixed:
             sums = xp.scatter_add(prod(source), numbers, xp.reshape(part, (-1,)))
             found[share.place] = xp.reshape(sums, source)
-        elif source[0] == out[0] == dim(1) and not any(isinstance(n, Dim) for n in (*source[1:], *out[1:])):
+        elif leading:
             found[share.place] = added(part, numbers, out, source)
         else:
             raise NotImplementedError("the ids of all samples are moved at once")

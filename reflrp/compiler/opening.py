@@ -15,7 +15,7 @@ from typing import Any
 
 from reflrp.arrays.tracing.dims import BATCH, Dim, Divided, Joined, TooLong, TooShort, Undivided, length, symbols_of
 from reflrp.arrays.tracing.polynomials import Floor, at_most, written
-from reflrp.compiler.shortest import TURNS, check_biases, check_rules
+from reflrp.compiler.shortest import TURNS, check_rules
 from reflrp.composites import Composite
 from reflrp.errors import InputError, UnsupportedOperator
 from reflrp.ir import Graph, Shape
@@ -155,7 +155,6 @@ def opened(
             with at_most(most):
                 graph = passes(built(source, shapes_of(marks, plus, most, times)))
                 check_rules(composite, graph)
-                check_biases(graph)
                 shapes = partial(shapes_of, marks, plus, most, times, step=0)
                 check_turns(lambda s: passes(built(source, s)), shapes, graph, composite)
                 return Opened(graph, marks, plus, most, times, joined)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from reflrp.arrays import ZERO
-from reflrp.arrays.tracing.dims import BATCH, Dim, TooShort, Undecided, Unsettled, bounds, is_open, symbols_of, total
+from reflrp.arrays.tracing.dims import Dim, TooShort, Undecided
 from reflrp.arrays.tracing.polynomials import larger_by
 from reflrp.arrays.tracing.spans import check_order, check_room, strided
 from reflrp.composites import Composite
 from reflrp.errors import RuleError
-from reflrp.ir import Graph, Node, Shape
-from reflrp.passes.bias import opened, path_back
+from reflrp.ir import Graph
 
 TURNS = 64
 """How often a least or largest length is found before the search is given up."""
@@ -19,34 +17,6 @@ LITTLE = 8
 
 SMALL = 128
 """The same for lengths that strides make others of: 128 pixels are 4 after five of stride 2."""
-
-
-def check_biases(graph: Graph) -> None:
-    """Raise TooShort where what is added behind a layer is a bias of it at lengths of 1 (`passes/bias.py`): one entry a feature.
-
-    A table of positions that is cut to a length is one; for other lengths it is an addition of its own.
-    """
-    nodes, place, readers = opened(graph)
-    for node in graph.nodes:
-        shapes = [graph.values[i].shape for i in node.inputs if not graph.values[i].active]
-        moved = [i for i in node.inputs if graph.values[i].active]
-        if node.op_type != "Add" or len(moved) != 1 or len(shapes) != 1 or not is_open(shapes[0]):
-            continue
-        path = path_back(moved[0], nodes, place, readers)
-        layer = nodes[path[-1]] if path else None
-        if layer is not None and not layer.op.has_bias and layer.op.b is ZERO:
-            _check_longer(node, shapes[0], graph.values[layer.output].shape)
-
-
-def _check_longer(node: Node, shape: Shape, out: Shape) -> None:
-    """Raise TooShort where a shape may have as many entries as an axis of a layer's output, and not where it has more."""
-    lengths = sorted((n for n in shape if isinstance(n, Dim)), key=lambda n: BATCH in symbols_of((n,)))
-    fixed = total(tuple(n for n in shape if not isinstance(n, Dim)))
-    if fixed not in [n for n in out if not isinstance(n, Dim)] or any(bounds(n, 2)[0] >= 0 for n in lengths):
-        return
-    for n in lengths:
-        check_room(n, 2)
-    raise Unsettled(f"node {node.name!r} (onnx {node.op_type}) adds what is a bias where {lengths[0]} is 1")
 
 
 def check_rules(composite: Composite, graph: Graph) -> None:
