@@ -15,7 +15,7 @@ import numpy as np
 
 from reflrp.arrays.measured import how
 from reflrp.importer.node import OnnxNode
-from reflrp.importer.site import Ref, Work
+from reflrp.importer.site import Items, Ref, Work
 from reflrp.ir import Lengths, Op, Shape
 from reflrp.ops.conv import Conv, ConvTranspose, WindowMean
 from reflrp.ops.linear import Dense, Diagonal
@@ -42,9 +42,10 @@ def lengths(
     own, loose = tuple(i.value.lengths for i in inputs), _loose(work, node, inputs)
     if inferred is None and not loose and all(isinstance(n, int) for each in own for n in each):
         return ()
-    told = inferred or (None,) * len(shape)
+    told: Found = inferred or (None,) * len(shape)
     if isinstance(op, Reshape):
-        law = _reshaped(own[0], tuple(n if isinstance(n, int) or n in own[0] else None for n in told))
+        known = (_asked(work, node, own[0]) if whole and inferred is None else None) or told
+        law = _reshaped(own[0], tuple(n if isinstance(n, int) or n in own[0] else None for n in known))
     else:
         law = (_unknown if loose and isinstance(op, SHAPED) else LAWS.get(type(op), _unknown))(op, own, shape)
     law = law if len(law) == len(shape) else (None,) * len(shape)
@@ -128,6 +129,25 @@ def _concat(op: Concat, own: tuple[Lengths, ...], shape: Shape) -> Found:
     joined = [each[op.axis] for each in own]
     along = shape[op.axis] if all(isinstance(n, int) for n in joined) else None
     return (*own[0][: op.axis], along, *own[0][op.axis + 1 :])
+
+
+def _asked(work: Work, node: OnnxNode, own: Lengths) -> Found | None:
+    """Return what a node that reshapes asks for by constants, where ONNX's inference does not reach, as in a function's body."""
+    given = work.known.get(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
+    numbers = node.attributes.get("axes") if given is None else given
+    if numbers is None or isinstance(numbers, Ref | Items) or how(given):
+        return None
+    asked = [int(n) for n in np.ravel(np.asarray(numbers))]
+    if node.op_type == "Reshape" and not node.attributes.get("allowzero", 0):
+        return tuple(own[i] if n == 0 else None if n < 0 else n for i, n in enumerate(asked))
+    if node.op_type == "Unsqueeze":
+        rank = len(own) + len(asked)
+        new, rest = {a % rank for a in asked}, iter(own)
+        return tuple(1 if i in new else next(rest) for i in range(rank))
+    if node.op_type == "Squeeze":
+        gone = {a % len(own) for a in asked}
+        return tuple(n for i, n in enumerate(own) if i not in gone)
+    return None
 
 
 def _reshaped(own: Lengths, known: Found) -> Found:
