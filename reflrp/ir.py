@@ -148,7 +148,7 @@ class Value:
     dtype: np.dtype[Any]
     active: bool = True
     nonneg: bool = False
-    open_as: Lengths = ()
+    open_as: Lengths = field(default=(), compare=False)
 
     @property
     def lengths(self) -> Lengths:
