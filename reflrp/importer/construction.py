@@ -136,7 +136,7 @@ class Construction:
         places = tuple(i for i, a in enumerate(args) if isinstance(a, Ref))
         given = tuple(None if isinstance(a, Ref) else plain(a) for a in args)
         is_late = concerns(args) or (bool(inputs) and all(i.name in self.late for i in inputs))
-        samples = shown(node, args) if is_late else self._sampled(node, args)
+        samples = shown(node, args, self) if is_late else self._sampled(node, args)
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
 
         ids = tuple(p for p in places if self._is_token(args[p]))
