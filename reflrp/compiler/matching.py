@@ -18,9 +18,9 @@ from reflrp.compiler.moving import as_fixed, moves_alike
 from reflrp.compiler.opening import Marks, Opened, refused
 from reflrp.compiler.unrolled import first_two, glue
 from reflrp.errors import InputError
-from reflrp.ir import Graph, Node, Shape
-from reflrp.ops.linear import Diagonal
-from reflrp.ops.product import Multiply
+from reflrp.ir import Graph, Node, Op, Shape
+from reflrp.ops.linear import Dense, Diagonal, LeftDense, LinearMap
+from reflrp.ops.product import MatrixProduct, Multiply
 from reflrp.ops.routing import Plumbing, Slice
 from reflrp.ops.sums import SumOf
 
@@ -76,6 +76,50 @@ class LateDiagonal(Diagonal):
         return op.forward(a)
 
 
+@dataclass(frozen=True, eq=False)
+class LateDense(Dense):
+    """z = a w, where w is found in the run: the second input, which follows from open lengths alone."""
+
+    def parted(self, xs: tuple[Array, ...]) -> tuple[Array, Dense]:
+        """Return the input that carries relevance, and the map with what is found in its place."""
+        return xs[0], Dense(xs[1], **_kept(self, Dense))
+
+    def forward(self, *xs: Array) -> Array:
+        """Return a w."""
+        a, op = self.parted(xs)
+        return op.forward(a)
+
+
+@dataclass(frozen=True, eq=False)
+class LateLeftDense(LeftDense):
+    """z = w a, where w is found in the run: the first input, as queries that are learned, once for each of N samples."""
+
+    def parted(self, xs: tuple[Array, ...]) -> tuple[Array, LeftDense]:
+        """Return the input that carries relevance, and the map with what is found in its place."""
+        return xs[1], LeftDense(xs[0], **_kept(self, LeftDense))
+
+    def forward(self, *xs: Array) -> Array:
+        """Return w a."""
+        a, op = self.parted(xs)
+        return op.forward(a)
+
+
+LATE = LateDiagonal, LateDense, LateLeftDense
+"""Maps of which a part is found in the run; their own weights are an example's, and say nothing of other lengths."""
+
+
+def _kept(op: LinearMap, kind: type[LinearMap]) -> dict[str, Any]:
+    """Return the fields of a map that do not depend on its weights."""
+    return {f.name: getattr(op, f.name) for f in fields(kind) if f.init and f.name != "w"}
+
+
+def stands_for(op: Op, plain: Op, first: bool) -> bool:
+    """Return whether an op of two values is what a map of its first, or of its second, is where the other was a constant."""
+    if type(plain) is Diagonal:
+        return isinstance(op, SumOf | Multiply)
+    return type(plain) is (Dense if first else LeftDense) and isinstance(op, MatrixProduct) and plain.b is ZERO
+
+
 def matched(found: Opened, plain: Graph, again: Graph) -> Graph:
     """Return the open graph with each node as the plain one has it, checked to be the same.
 
@@ -120,16 +164,8 @@ def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph
     op, late = node.op, [i in extra for i in node.inputs]
     if tuple(i for i, is_late in zip(node.inputs, late, strict=True) if not is_late) != twin.inputs:
         raise _differs(node, marks)
-    if type(twin.op) is Diagonal and isinstance(op, SumOf | Multiply) and sorted(late) == [False, True]:
-        first = not late[0]
-        w, b, shape = twin.op.w, twin.op.b, graph.values[twin.inputs[0]].shape
-        own = graph.values[node.inputs[int(first)]].shape
-        w, b = (w, shown_as(b, own)) if isinstance(op, SumOf) else (shown_as(w, own), b)
-        if isinstance(op, Multiply):
-            return replace(node, op=LateDiagonal(w, b, shape, first=first, adds=False))
-        signs = [float(w) for w in np.ravel(op.w)]
-        mine, other = signs if first else signs[::-1]
-        return replace(node, op=LateDiagonal(w, b, shape, first=first, signs=(mine, other)))
+    if sorted(late) == [False, True] and stands_for(op, twin.op, not late[0]):
+        return replace(node, op=_late(op, twin, not late[0], graph, node), measured=twin.measured)
     same = moves_alike(op, twin.op) or (type(as_fixed(op, twin.op)) is type(twin.op) and any(late))
     if not same and not alike(as_fixed(op, twin.op), twin.op):
         raise _differs(node, marks)
@@ -139,6 +175,20 @@ def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph
     if any(late) and node.kind != "routing" and graph.values[node.output].active:
         raise _differs(node, marks)
     return node
+
+
+def _late(op: Op, twin: Node, first: bool, graph: Graph, node: Node) -> Op:
+    """Return the map that a twin is, with the value in place of its constant; `first` says which input `a` is."""
+    plain: Any = twin.op
+    w, b, shape = plain.w, plain.b, graph.values[twin.inputs[0]].shape
+    own = graph.values[node.inputs[int(first)]].shape
+    if isinstance(op, MatrixProduct):
+        return (LateDense if first else LateLeftDense)(shown_as(w, own), ZERO, shape, has_bias=plain.has_bias)
+    if isinstance(op, Multiply):
+        return LateDiagonal(shown_as(w, own), b, shape, first=first, adds=False)
+    signs = [float(w) for w in np.ravel(op.w)]  # type: ignore[attr-defined]
+    mine, other = signs if first else signs[::-1]
+    return LateDiagonal(w, shown_as(b, own), shape, first=first, signs=(mine, other))
 
 
 def _differs(node: Node, marks: Marks) -> InputError:
