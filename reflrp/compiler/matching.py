@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import ZERO, Array
+from reflrp.arrays import ZERO, Array, is_symbolic
+from reflrp.arrays.products import matmul
+from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import example
+from reflrp.arrays.tracing.terms import CURRENT
 from reflrp.compiler.moving import as_fixed, moves_alike
 from reflrp.compiler.opening import Marks, Opened, refused
 from reflrp.compiler.unrolled import first_two, glue
 from reflrp.errors import InputError
+from reflrp.ground.caches import Cache
 from reflrp.ir import Graph, Node, Op, Shape
-from reflrp.ops.linear import Dense, Diagonal, LeftDense, LinearMap
+from reflrp.ops.linear import Dense, Diagonal, LeftDense
 from reflrp.ops.product import MatrixProduct, Multiply
 from reflrp.ops.routing import Plumbing, Slice
 from reflrp.ops.sums import SumOf
@@ -78,39 +82,66 @@ class LateDiagonal(Diagonal):
 
 @dataclass(frozen=True, eq=False)
 class LateDense(Dense):
-    """z = a w, where w is found in the run: the second input, which follows from open lengths alone."""
+    """z = a w, where w is found in the run: the second input, which follows from open lengths alone and is shaped `late`."""
+
+    late: Shape = field(default=(), kw_only=True)
 
     def parted(self, xs: tuple[Array, ...]) -> tuple[Array, Dense]:
         """Return the input that carries relevance, and the map with what is found in its place."""
-        return xs[0], Dense(xs[1], **_kept(self, Dense))
+        return xs[0], replace(self, w=xs[1], derived=Cache())
 
     def forward(self, *xs: Array) -> Array:
         """Return a w."""
-        a, op = self.parted(xs)
-        return op.forward(a)
+        return matmul(*xs)
+
+    def apply(self, x: Array, w: Array) -> Array:
+        """Return x w."""
+        return super().apply(along(x, -1, self.late[-2]), along(w, -2, self.late[-2]))
+
+    def adjoint(self, s: Array, w: Array) -> Array:
+        """Return s w^T."""
+        whole = along(along(w, -1, self.late[-1]), -2, self.late[-2])
+        return super().adjoint(along(s, -1, self.late[-1]), whole)
 
 
 @dataclass(frozen=True, eq=False)
 class LateLeftDense(LeftDense):
     """z = w a, where w is found in the run: the first input, as queries that are learned, once for each of N samples."""
 
+    late: Shape = field(default=(), kw_only=True)
+
     def parted(self, xs: tuple[Array, ...]) -> tuple[Array, LeftDense]:
         """Return the input that carries relevance, and the map with what is found in its place."""
-        return xs[1], LeftDense(xs[0], **_kept(self, LeftDense))
+        return xs[1], replace(self, w=xs[0], derived=Cache())
 
     def forward(self, *xs: Array) -> Array:
         """Return w a."""
-        a, op = self.parted(xs)
-        return op.forward(a)
+        return matmul(*xs)
+
+    def apply(self, x: Array, w: Array) -> Array:
+        """Return w x."""
+        return super().apply(along(x, -2, self.late[-1]), along(w, -1, self.late[-1]))
+
+    def adjoint(self, s: Array, w: Array) -> Array:
+        """Return w^T s."""
+        whole = along(along(w, -1, self.late[-1]), -2, self.late[-2])
+        return super().adjoint(along(s, -2, self.late[-2]), whole)
+
+
+def along(x: Array, axis: int, n: int) -> Array:
+    """Return an array with n entries along an axis, where a constant has one for all: what is summed must be there."""
+    if x.shape[axis] == n:
+        return x
+    shape, trace = list(x.shape), x.term.trace if is_symbolic(x) else CURRENT.get()
+    shape[axis] = n
+    term = term_of(x, trace, trace.real)
+    found = trace.make("Expand", (term,), tuple(shape), nonneg=term.nonneg)
+    found.finite = term.finite
+    return array(found)
 
 
 LATE = LateDiagonal, LateDense, LateLeftDense
 """Maps of which a part is found in the run; their own weights are an example's, and say nothing of other lengths."""
-
-
-def _kept(op: LinearMap, kind: type[LinearMap]) -> dict[str, Any]:
-    """Return the fields of a map that do not depend on its weights."""
-    return {f.name: getattr(op, f.name) for f in fields(kind) if f.init and f.name != "w"}
 
 
 def stands_for(op: Op, plain: Op, first: bool) -> bool:
@@ -183,7 +214,8 @@ def _late(op: Op, twin: Node, first: bool, graph: Graph, node: Node) -> Op:
     w, b, shape = plain.w, plain.b, graph.values[twin.inputs[0]].shape
     own = graph.values[node.inputs[int(first)]].shape
     if isinstance(op, MatrixProduct):
-        return (LateDense if first else LateLeftDense)(shown_as(w, own), ZERO, shape, has_bias=plain.has_bias)
+        kind = LateDense if first else LateLeftDense
+        return kind(shown_as(w, own), ZERO, shape, has_bias=plain.has_bias, late=own)
     if isinstance(op, Multiply):
         return LateDiagonal(shown_as(w, own), b, shape, first=first, adds=False)
     signs = [float(w) for w in np.ravel(op.w)]  # type: ignore[attr-defined]
