@@ -19,6 +19,7 @@ from reflrp.arrays.tracing.affine import Affine
 from reflrp.arrays.tracing.arithmetic import cast
 from reflrp.arrays.tracing.dims import example
 from reflrp.arrays.tracing.terms import Term, Trace
+from reflrp.compiler.matching import LATE
 from reflrp.engine import Program, Values
 from reflrp.ir import Node
 from reflrp.ops.conv import WindowMean
@@ -228,7 +229,7 @@ class Bounds:
         if isinstance(op, SumOf):
             parts = [self._read(i).times(float(np.abs(w).max())) for i, w in zip(node.inputs, op.w, strict=True)]
             return sum(parts, Bound())
-        if isinstance(op, Diagonal):
+        if isinstance(op, Diagonal) and not isinstance(op, LATE):
             return self._read(node.inputs[0]).times(_largest(op.w), 0.0 if op.b is ZERO else _largest(op.b))
         if isinstance(op, Selection):
             first, *others = map(self._read, node.inputs)

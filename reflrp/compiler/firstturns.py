@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reflrp.arrays.tracing.dims import BATCH, TooShort, example, symbols_of
-from reflrp.compiler.matching import alike
+from reflrp.compiler.matching import alike, stands_for
 from reflrp.compiler.moving import as_fixed
 from reflrp.compiler.settled import settled_after
 from reflrp.compiler.unrolled import Places, check_steps, first_two, loops
 from reflrp.composites import Composite
 from reflrp.errors import InputError
 from reflrp.ir import UNRULED, Graph, Node, Shape
-from reflrp.ops.linear import Diagonal
-from reflrp.ops.product import Multiply
-from reflrp.ops.sums import SumOf
 from reflrp.rules.base import Rule
 
 Build = Callable[[dict[str, Shape]], Graph]
@@ -86,5 +83,5 @@ def _unlike(plain: Graph, found: Graph) -> str:
 
 
 def _alike(node: Node, plain: Node) -> bool:
-    late = type(plain.op) is Diagonal and isinstance(node.op, SumOf | Multiply) and len(plain.inputs) == 1
+    late = len(plain.inputs) == 1 and any(stands_for(node.op, plain.op, first) for first in (True, False))
     return late or alike(as_fixed(node.op, plain.op), plain.op)

@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import ZERO, Array
+from reflrp.arrays import ZERO, Array, is_symbolic
+from reflrp.arrays.products import matmul
+from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import example
+from reflrp.arrays.tracing.terms import CURRENT
 from reflrp.compiler.moving import as_fixed, moves_alike
 from reflrp.compiler.opening import Marks, Opened, refused
 from reflrp.compiler.unrolled import first_two, glue
 from reflrp.errors import InputError
-from reflrp.ir import Graph, Node, Shape
-from reflrp.ops.linear import Diagonal
-from reflrp.ops.product import Multiply
+from reflrp.ground.caches import Cache
+from reflrp.ir import Graph, Node, Op, Shape
+from reflrp.ops.linear import Dense, Diagonal, LeftDense
+from reflrp.ops.product import MatrixProduct, Multiply
 from reflrp.ops.routing import Plumbing, Slice
 from reflrp.ops.sums import SumOf
 
@@ -76,6 +80,77 @@ class LateDiagonal(Diagonal):
         return op.forward(a)
 
 
+@dataclass(frozen=True, eq=False)
+class LateDense(Dense):
+    """z = a w, where w is found in the run: the second input, which follows from open lengths alone and is shaped `late`."""
+
+    late: Shape = field(default=(), kw_only=True)
+
+    def parted(self, xs: tuple[Array, ...]) -> tuple[Array, Dense]:
+        """Return the input that carries relevance, and the map with what is found in its place."""
+        return xs[0], replace(self, w=xs[1], derived=Cache())
+
+    def forward(self, *xs: Array) -> Array:
+        """Return a w."""
+        return matmul(*xs)
+
+    def apply(self, x: Array, w: Array) -> Array:
+        """Return x w."""
+        return super().apply(along(x, -1, self.late[-2]), along(w, -2, self.late[-2]))
+
+    def adjoint(self, s: Array, w: Array) -> Array:
+        """Return s w^T."""
+        whole = along(along(w, -1, self.late[-1]), -2, self.late[-2])
+        return super().adjoint(along(s, -1, self.late[-1]), whole)
+
+
+@dataclass(frozen=True, eq=False)
+class LateLeftDense(LeftDense):
+    """z = w a, where w is found in the run: the first input, as queries that are learned, once for each of N samples."""
+
+    late: Shape = field(default=(), kw_only=True)
+
+    def parted(self, xs: tuple[Array, ...]) -> tuple[Array, LeftDense]:
+        """Return the input that carries relevance, and the map with what is found in its place."""
+        return xs[1], replace(self, w=xs[0], derived=Cache())
+
+    def forward(self, *xs: Array) -> Array:
+        """Return w a."""
+        return matmul(*xs)
+
+    def apply(self, x: Array, w: Array) -> Array:
+        """Return w x."""
+        return super().apply(along(x, -2, self.late[-1]), along(w, -1, self.late[-1]))
+
+    def adjoint(self, s: Array, w: Array) -> Array:
+        """Return w^T s."""
+        whole = along(along(w, -1, self.late[-1]), -2, self.late[-2])
+        return super().adjoint(along(s, -2, self.late[-2]), whole)
+
+
+def along(x: Array, axis: int, n: int) -> Array:
+    """Return an array with n entries along an axis, where a constant has one for all: what is summed must be there."""
+    if x.shape[axis] == n:
+        return x
+    shape, trace = list(x.shape), x.term.trace if is_symbolic(x) else CURRENT.get()
+    shape[axis] = n
+    term = term_of(x, trace, trace.real)
+    found = trace.make("Expand", (term,), tuple(shape), nonneg=term.nonneg)
+    found.finite = term.finite
+    return array(found)
+
+
+LATE = LateDiagonal, LateDense, LateLeftDense
+"""Maps of which a part is found in the run; their own weights are an example's, and say nothing of other lengths."""
+
+
+def stands_for(op: Op, plain: Op, first: bool) -> bool:
+    """Return whether an op of two values is what a map of its first, or of its second, is where the other was a constant."""
+    if type(plain) is Diagonal:
+        return isinstance(op, SumOf | Multiply)
+    return type(plain) is (Dense if first else LeftDense) and isinstance(op, MatrixProduct) and plain.b is ZERO
+
+
 def matched(found: Opened, plain: Graph, again: Graph) -> Graph:
     """Return the open graph with each node as the plain one has it, checked to be the same.
 
@@ -120,16 +195,8 @@ def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph
     op, late = node.op, [i in extra for i in node.inputs]
     if tuple(i for i, is_late in zip(node.inputs, late, strict=True) if not is_late) != twin.inputs:
         raise _differs(node, marks)
-    if type(twin.op) is Diagonal and isinstance(op, SumOf | Multiply) and sorted(late) == [False, True]:
-        first = not late[0]
-        w, b, shape = twin.op.w, twin.op.b, graph.values[twin.inputs[0]].shape
-        own = graph.values[node.inputs[int(first)]].shape
-        w, b = (w, shown_as(b, own)) if isinstance(op, SumOf) else (shown_as(w, own), b)
-        if isinstance(op, Multiply):
-            return replace(node, op=LateDiagonal(w, b, shape, first=first, adds=False), measured=twin.measured)
-        signs = [float(w) for w in np.ravel(op.w)]
-        mine, other = signs if first else signs[::-1]
-        return replace(node, op=LateDiagonal(w, b, shape, first=first, signs=(mine, other)), measured=twin.measured)
+    if sorted(late) == [False, True] and stands_for(op, twin.op, not late[0]):
+        return replace(node, op=_late(op, twin, not late[0], graph, node), measured=twin.measured)
     same = moves_alike(op, twin.op) or (type(as_fixed(op, twin.op)) is type(twin.op) and any(late))
     if not same and not alike(as_fixed(op, twin.op), twin.op):
         raise _differs(node, marks)
@@ -139,6 +206,21 @@ def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph
     if any(late) and node.kind != "routing" and graph.values[node.output].active:
         raise _differs(node, marks)
     return node
+
+
+def _late(op: Op, twin: Node, first: bool, graph: Graph, node: Node) -> Op:
+    """Return the map that a twin is, with the value in place of its constant; `first` says which input `a` is."""
+    plain: Any = twin.op
+    w, b, shape = plain.w, plain.b, graph.values[twin.inputs[0]].shape
+    own = graph.values[node.inputs[int(first)]].shape
+    if isinstance(op, MatrixProduct):
+        kind = LateDense if first else LateLeftDense
+        return kind(shown_as(w, own), ZERO, shape, has_bias=plain.has_bias, late=own)
+    if isinstance(op, Multiply):
+        return LateDiagonal(shown_as(w, own), b, shape, first=first, adds=False)
+    signs = [float(w) for w in np.ravel(op.w)]  # type: ignore[attr-defined]
+    mine, other = signs if first else signs[::-1]
+    return LateDiagonal(w, shown_as(b, own), shape, first=first, signs=(mine, other))
 
 
 def _differs(node: Node, marks: Marks) -> InputError:

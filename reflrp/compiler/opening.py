@@ -15,6 +15,7 @@ from typing import Any
 
 from reflrp.arrays.tracing.dims import BATCH, Dim, Divided, Joined, TooLong, TooShort, Undivided, length, symbols_of
 from reflrp.arrays.tracing.polynomials import Floor, at_most, written
+from reflrp.arrays.tracing.residues import filed_as
 from reflrp.compiler.shortest import TURNS, check_rules
 from reflrp.composites import Composite
 from reflrp.errors import InputError, UnsupportedOperator
@@ -152,7 +153,7 @@ def opened(
     plus, most, times, joined = dict[str, int](), dict[str, int](), dict[str, int](), dict[str, str]()
     for _ in range(TURNS):
         try:
-            with at_most(most):
+            with at_most(most), filed_as({s: (times.get(s, 1), plus.get(s, 0)) for s in (*plus, *times)}):
                 graph = passes(built(source, shapes_of(marks, plus, most, times)))
                 check_rules(composite, graph)
                 shapes = partial(shapes_of, marks, plus, most, times, step=0)

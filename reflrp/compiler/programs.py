@@ -139,7 +139,11 @@ def with_lengths(
 def _same_rules(explainer: Explainer, graph: Graph, plain: Program) -> dict[str, Rule]:
     """Return the rules by the open graph's names; refuse those that are others for other lengths."""
     two, renamed = first_two(plain.graph, graph)
-    rules, kept = explainer.composite.assign(with_third(as_plain(graph, two))), {n.name for n in two.nodes}
+    kept = {n.name for n in two.nodes}
+    try:
+        rules = explainer.composite.assign(with_third(as_plain(graph, two)))
+    except Undecided as error:
+        raise InputError(f"a rule depends on lengths that are left open ({error}); fix them: shapes={{...}}") from error
     given = {renamed(name): rule for name, rule in explainer.composite.assign(plain.graph).items()}
     wrong = next((name for name, rule in given.items() if name in kept and rules.get(name) != rule), None)
     if wrong is not None:

@@ -16,7 +16,7 @@ from reflrp.arrays.tracing.dims import Unsettled, broadcast
 from reflrp.arrays.tracing.terms import CURRENT, Trace
 from reflrp.compiler import ids, recurrent
 from reflrp.compiler.joining import joined
-from reflrp.compiler.matching import LateDiagonal
+from reflrp.compiler.matching import LATE
 from reflrp.compiler.plumbing import plumbed
 from reflrp.compiler.source import OLDEST
 from reflrp.engine import Program, Values, rule_name
@@ -67,11 +67,11 @@ class Tracer(Program):
         op: Op, rule: Rule | None, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any] | None
     ) -> tuple[Array, ...]:
         """Return what a rule gives to each input; a map of which a part is found in the run is put together first."""
-        if not isinstance(op, LateDiagonal):
+        if not isinstance(op, LATE):
             return Program._parts(op, rule, xs, y, r, absorbed)
         a, whole = op.parted(xs)
         (part,) = Program._parts(whole, rule, (a,), y, r, absorbed)
-        return (part, None) if op.first else (None, part)
+        return (part, None) if xs[0] is a else (None, part)
 
     def _account(
         self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any] | None
@@ -91,7 +91,7 @@ class Tracer(Program):
             return
         if getattr(op, "gated", False) and is_symbolic(r):
             z.term.trace.gates.setdefault(id(r.term), []).append((z.term, 1))
-        if isinstance(op, Conv | Dense):
+        if isinstance(op, Conv | Dense) and not isinstance(op, LATE):
             layer = op(op.join(tuple(values[i] for i in node.inputs)), op.w)
             affine.know(z.term, layer.term, np.zeros((), np.float32) if op.b is ZERO else np.asarray(op.b))
 

@@ -140,8 +140,8 @@ class Construction:
         inputs = tuple(a for a in args if isinstance(a, Ref))
         places = tuple(i for i, a in enumerate(args) if isinstance(a, Ref))
         given = tuple(None if isinstance(a, Ref) else plain(a) for a in args)
-        late = concerns(args) or (bool(inputs) and all(i.name in self.late for i in inputs))
-        samples = shown(node, args) if late else self._sampled(node, args)
+        is_late = concerns(args) or (bool(inputs) and all(i.name in self.late for i in inputs))
+        samples = shown(node, args, self) if is_late else self._sampled(node, args)
         made = [o is not None and (only is None or i in only) for i, o in enumerate(samples)]
 
         ids = tuple(p for p in places if self._is_token(args[p]))

@@ -155,6 +155,10 @@ class Outside:
             operands = operands[:1]
         return applied(made, [self.of(part) for part in operands])
 
+    def whole(self, value: Arg) -> int:
+        """Return a value as one whole number, a formula where it follows from lengths."""
+        return _count(self.of(value)).start
+
 
 def constant(value: np.ndarray) -> Number:
     """Return a constant as a number, or as a condition."""

@@ -18,9 +18,9 @@ from reflrp.arrays.tracing.dims import Dim, Undecided, Unsettled, bounds, broadc
 from reflrp.arrays.tracing.spans import check_room, entries
 from reflrp.importer.dtypes import dtype_of
 from reflrp.importer.node import OnnxNode
-from reflrp.importer.openshapes import JOINED
+from reflrp.importer.openshapes import JOINED, told
 from reflrp.importer.openshapes import numbers as _numbers
-from reflrp.importer.site import Arg, Items, Ref, Unbuildable
+from reflrp.importer.site import Arg, Items, Ref, Unbuildable, Work
 from reflrp.ir import Shape
 
 
@@ -161,7 +161,7 @@ INTEGERS: Mapping[str, Callable[..., np.ndarray | None]] = {
 """What operators do to integers some of which are formulas; None where the answer has no formula."""
 
 
-def shown(node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Shown | None, ...]:
+def shown(node: OnnxNode, args: tuple[Arg, ...], work: Work | None = None) -> tuple[Shown | None, ...]:
     """Return the shapes and dtypes of a node's outputs, by ONNX's own inference, with a name for each formula.
 
     Raises Unbuildable where a length does not follow.
@@ -181,7 +181,7 @@ def shown(node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Shown | None, ...]:
     except Exception as error:
         raise Unbuildable(f"its shape does not follow from open lengths ({str(error)[:200]})") from error
     types = {o.name: o.type.tensor_type for o in inferred.graph.output}
-    own = SHAPES[node.op_type](node, args) if node.op_type in SHAPES else None
+    own = SHAPES[node.op_type](node, told(node, args, work)) if node.op_type in SHAPES else None
     if node.op_type == "Dropout":  # before opset 10, inference says nothing of its mask, which has the type of the data
         for kind in types.values():
             kind.elem_type = kind.elem_type or inputs[0].type.tensor_type.elem_type
@@ -219,13 +219,6 @@ def _dim(d: Any, formulas: Mapping[str, Dim]) -> int:
     if d.dim_param in formulas:
         return formulas[d.dim_param]
     raise Unbuildable("its shape does not follow from open lengths")
-
-
-def _range_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
-    (start,), (stop,), (step,) = (_numbers(a) for a in args)
-    if step != 1:
-        raise Unbuildable(f"it counts to an open length in steps of {step}")
-    return (stop - start,)
 
 
 def _slice_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
@@ -291,7 +284,6 @@ SHAPES: Mapping[str, Callable[[OnnxNode, tuple[Arg, ...]], Shape]] = {
     "ConstantOfShape": lambda node, args: _numbers(args[0]),
     "Expand": lambda node, args: broadcast_shapes(getattr(args[0], "shape", ()), _numbers(args[1])),
     "Flatten": _flatten_shape,
-    "Range": _range_shape,
     "Reshape": _reshape_shape,
     "Resize": _resize_shape,
     "Slice": _slice_shape,

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from reflrp.arrays.tracing.dims import broadcast_shapes, is_open, whole
-from reflrp.arrays.tracing.spans import entries
+from reflrp.arrays.tracing.spans import check_reach, entries
+from reflrp.importer.counting import EXACT, Outside
+from reflrp.importer.dtypes import is_float
 from reflrp.importer.node import OnnxNode
-from reflrp.importer.site import Arg, Unbuildable
+from reflrp.importer.site import Arg, Ref, Unbuildable, Work
 from reflrp.ir import Shape
 
 
@@ -18,6 +20,27 @@ def numbers(a: Arg) -> tuple[int, ...]:
     if not isinstance(a, np.ndarray):
         raise Unbuildable("its size is found in the data")
     return tuple(whole(n) for n in np.ravel(a))
+
+
+def told(node: OnnxNode, args: tuple[Arg, ...], work: Work | None) -> tuple[Arg, ...]:
+    """Return a node's operands, those of a Range over floats (positions for sines) as the whole numbers that they are.
+
+    Raises Unbuildable where one is none, and TooLong where float32 may lack it.
+    """
+    kinds = [a.value.dtype if isinstance(a, Ref) else np.asarray(a).dtype for a in args]
+    if node.op_type != "Range" or work is None or not any(map(is_float, kinds)):
+        return args
+    found = tuple(Outside(work).whole(a) for a in args)
+    for n in found:
+        check_reach(n, EXACT)
+    return tuple(np.asarray(n, dtype=object) for n in found)
+
+
+def _range_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
+    (start,), (stop,), (step,) = (numbers(a) for a in args)
+    if step != 1:
+        raise Unbuildable(f"it counts to an open length in steps of {step}")
+    return (stop - start,)
 
 
 def _concat_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
@@ -52,6 +75,7 @@ JOINED: Mapping[str, Callable[[OnnxNode, tuple[Arg, ...]], Shape]] = {
     "Concat": _concat_shape,
     "Dropout": lambda node, args: tuple(getattr(args[0], "shape", ())),
     "Pad": _pad_shape,
+    "Range": _range_shape,
     "TopK": _top_k_shape,
 }
 """Operators -> the shape of their outputs."""

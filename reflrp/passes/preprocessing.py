@@ -21,6 +21,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.arrays.measured import ENTRIES, SHAPE
+from reflrp.arrays.tracing.dims import Dim
 from reflrp.ir import Graph, Node, Shape, Value
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.pointwise import Pointwise
@@ -42,7 +43,7 @@ def preprocessing(graph: Graph) -> tuple[Node, ...]:
         if not sources or not raw.issuperset(sources):
             continue
         how = max(moved[name] for name in sources)
-        if _per_feature(node, graph) and _varies(node, graph) <= ALONG[how]:
+        if _per_feature(node, graph) and _varies_along(node, graph, ALONG[how]):
             found[node.name] = node
         if node.name in found or node.kind == "routing":
             raw.add(node.output)
@@ -60,11 +61,12 @@ def _reshaped(node: Node, graph: Graph) -> int:
     return UNITS if same and isinstance(node.op, Reshape) else HIDDEN
 
 
-def _varies(node: Node, graph: Graph) -> int:
-    """Return along how many axes a node's constants vary at most."""
-    op, value = node.op, graph.values[node.output]
+def _varies_along(node: Node, graph: Graph, most: int) -> bool:
+    """Return whether a node's constants vary along so many axes at most; an open one is asked only where it matters."""
+    op = node.op
     constants = (op.w, op.b) if isinstance(op, Diagonal) else op.args if isinstance(op, Pointwise) else ()
-    return max((sum(n > 1 for n in _own(c, value, node)) for c in constants if c is not ZERO), default=0)
+    shapes = [_own(c, graph.values[node.output], node) for c in constants if c is not ZERO]
+    return all(sum(isinstance(n, Dim) or n > 1 for n in s) <= most or sum(n > 1 for n in s) <= most for s in shapes)
 
 
 def origins(graph: Graph) -> dict[str, str]:

@@ -6,6 +6,8 @@ Whether two sums are alike where a symbol is by * symbol + rest is worked out on
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import product as pairs
 from math import lcm
 
@@ -17,19 +19,41 @@ LARGEST = 1024
 Residue = tuple[int, int]
 """(by, rest): a symbol is by * symbol + rest."""
 
+_FILED: ContextVar[Mapping[str, Residue]] = ContextVar("filed")
+
+
+@contextmanager
+def filed_as(lengths: Mapping[str, Residue]) -> Iterator[None]:
+    """Let the file's own length be by * symbol + rest for some symbols, inside the block."""
+    token = _FILED.set(lengths)
+    try:
+        yield
+    finally:
+        _FILED.reset(token)
+
 
 def residue(one: Terms, two: Terms) -> tuple[str, int, int] | None:
-    """Return a symbol, a number and a rest: that symbol's part in what makes two different sums alike; None where nothing does."""
+    """Return a symbol, a number and a rest: that symbol's part in what makes two different sums alike; None where nothing does.
+
+    Where several rests do, it is that for which the file's own length is a multiple.
+    """
     difference = {m: k for m, k in added(one, scaled(two, -1)).items() if k}
     steps = _steps(difference)
     known = [s for s, by in steps.items() if 1 < by <= LARGEST]
     if not known or len(known) < len(steps):
         return None
-    for rests in pairs(*(range(steps[s]) if len(known) == 1 else (0,) for s in known)):
+    multiples = tuple(_multiple(s, steps[s]) for s in known)
+    for rests in (multiples, *pairs(*(range(steps[s]) if len(known) == 1 else (0,) for s in known))):
         found = {s: (steps[s], rest) for s, rest in zip(known, rests, strict=True)}
         if not any(substituted(difference, found).values()):
             return _coarsest(difference, found, known[0])
     return None
+
+
+def _multiple(symbol: str, by: int) -> int:
+    """Return the rest of a symbol by a number for which the file's own length is the best multiple of it; 0 where none is."""
+    times, plus = _FILED.get({}).get(symbol, (1, 0))
+    return next((rest for rest in range(by) if (times * rest + plus) % (times * by) == 0), 0)
 
 
 def _coarsest(difference: Terms, found: dict[str, Residue], symbol: str) -> tuple[str, int, int] | None:
