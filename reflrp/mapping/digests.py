@@ -104,7 +104,8 @@ def _named(thing: Any) -> str:
 
 def _plain(kind: type) -> bool:
     """Return whether the objects of a class are what stands in their `__dict__`: the class says nothing else of a copy."""
-    return kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
+    own = (vars(base) for base in kind.__mro__ if base is not object)
+    return not any("__reduce_ex__" in part or "__reduce__" in part for part in own)
 
 
 def _state(thing: Any) -> dict[str, Any]:
@@ -118,6 +119,8 @@ def _state(thing: Any) -> dict[str, Any]:
 def _reduced(thing: Any) -> list[Any]:
     """Return what a copy of an object is made of, as its class says it: of a range, a fraction, a `functools.partial`."""
     found = thing.__reduce_ex__(4)
-    if isinstance(found, str) and not type(thing).__module__.startswith("reflrp."):  # a name, as of a function of NumPy's
+    if isinstance(found, str) and not type(thing).__module__.startswith(
+        "reflrp."
+    ):  # a name, as of a function of NumPy's
         raise Unrecognisable(f"a {_named(type(thing))}")
     return [found] if isinstance(found, str) else list(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,8 @@ class Rows:
         """Return the rows of arrays by input name. Raises InputError where they do not have as many each."""
         rows = {name: a for name, a in arrays.items() if a.shape}
         for name, a in rows.items():
-            if any(n != n for n in a.shape):  # NaN, as dask says where it does not know
-                what = "how many samples" if a.shape[0] != a.shape[0] else "which shape"
+            if any(map(isnan, a.shape)):  # as dask says where it does not know
+                what = "how many samples" if isnan(a.shape[0]) else "which shape"
                 raise InputError(f"{what} {name!r} has is not known; call its compute_chunk_sizes() first")
         counts = {name: int(a.shape[0]) for name, a in rows.items()}
         if not rows:
@@ -74,9 +75,10 @@ class Rows:
 def _dtype(name: str, array: Any) -> np.dtype[Any]:
     """Return the dtype that the rows of an array have once they are read; other libraries have words of their own for it."""
     try:
-        return np.dtype(array.dtype)
+        found: np.dtype[Any] = np.dtype(array.dtype)
     except TypeError:
         return read(name, array, 0, 1).dtype
+    return found
 
 
 def read(name: str, array: Any, start: int, stop: int) -> np.ndarray:
@@ -93,7 +95,9 @@ def read(name: str, array: Any, start: int, stop: int) -> np.ndarray:
         )
     if not found.dtype.isnative:
         return found.astype(found.dtype.newbyteorder("="))
-    return found if found.flags.owndata else found.copy()  # what is explained, and what is recorded, are the same numbers
+    return (
+        found if found.flags.owndata else found.copy()
+    )  # what is explained, and what is recorded, are the same numbers
 
 
 @dataclass(frozen=True)
