@@ -93,7 +93,7 @@ def test_a_place_is_the_same_for_workers_that_stand_in_another_folder(
         found = explainer.map(da.from_array(X, (20, 4)), "r.zarr")
     assert np.allclose(found["relevance/x"][:], explainer(X).relevance, rtol=0, atol=1e-12)
     part = Chunk(0, {"x": X[:20]}, None, "output")
-    with pytest.raises(reflrp.InputError, match="elsewhere.zarr is not there for this worker"):
+    with pytest.raises(reflrp.InputError, match=r"elsewhere.zarr is not there for this worker"):
         lazy._written(carried.carried(explainer), Asked(), "elsewhere.zarr", 20, part, False)
 
 
