@@ -271,7 +271,14 @@ def test_what_is_made_of_the_same_has_the_same_digest() -> None:
             digests.of_thing(thing)
 
 
-# ---------------------------------------------------------------- locks
+# ---------------------------------------------------------------- records and locks
+
+
+def test_records_that_are_none(tmp_path: Path, explainer: reflrp.Explainer) -> None:
+    explainer.map(X, tmp_path / "r.zarr", batch_size=4)
+    (tmp_path / "r.zarr" / "sha256" / "zarr.json").write_bytes((tmp_path / "r.zarr" / "output" / "zarr.json").read_bytes())
+    with pytest.raises(reflrp.InputError, match=r"r.zarr is broken: sha256 holds \(3,\) for a chunk"):
+        explainer.map(X, tmp_path / "r.zarr")
 
 
 def test_a_process_that_was_forked_meanwhile_holds_no_lock(tmp_path: Path, explainer: reflrp.Explainer) -> None:
