@@ -276,7 +276,9 @@ def test_what_is_made_of_the_same_has_the_same_digest() -> None:
 
 def test_records_that_are_none(tmp_path: Path, explainer: reflrp.Explainer) -> None:
     explainer.map(X, tmp_path / "r.zarr", batch_size=4)
-    (tmp_path / "r.zarr" / "sha256" / "zarr.json").write_bytes((tmp_path / "r.zarr" / "output" / "zarr.json").read_bytes())
+    (tmp_path / "r.zarr" / "sha256" / "zarr.json").write_bytes(
+        (tmp_path / "r.zarr" / "output" / "zarr.json").read_bytes()
+    )
     with pytest.raises(reflrp.InputError, match=r"r.zarr is broken: sha256 holds \(3,\) for a chunk"):
         explainer.map(X, tmp_path / "r.zarr")
 
