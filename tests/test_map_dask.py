@@ -17,7 +17,8 @@ from dask.distributed import Client, LocalCluster
 from models import draw, model
 
 import reflrp
-from reflrp.mapping import carried
+from reflrp.mapping import carried, lazy
+from reflrp.mapping.work import Asked, Chunk
 
 NET = model("h = MatMul(x, w) r = Relu(h) y = MatMul(r, v)", w=(4, 6), v=(6, 3))
 X = draw(60, 4)
@@ -84,6 +85,18 @@ def test_the_store_is_that_of_an_array(explainer: reflrp.Explainer, tmp_path: Pa
         explainer.map(da.from_array(np.where(np.arange(60)[:, None] < 57, X, 0), 60), tmp_path / "b.zarr", layers="r")
 
 
+def test_a_place_is_the_same_for_workers_that_stand_in_another_folder(
+    cluster: LocalCluster, explainer: reflrp.Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Client(cluster):
+        found = explainer.map(da.from_array(X, (20, 4)), "r.zarr")
+    assert np.allclose(found["relevance/x"][:], explainer(X).relevance, rtol=0, atol=1e-12)
+    part = Chunk(0, {"x": X[:20]}, None, "output")
+    with pytest.raises(reflrp.InputError, match=r"elsewhere.zarr is not there for this worker"):
+        lazy._written(carried.carried(explainer), Asked(), "elsewhere.zarr", 20, part, False)
+
+
 def test_refused_by_name(explainer: reflrp.Explainer) -> None:
     x = da.from_array(X, (10, 4))
     meeting = model("m = ReduceMean <axes = [0], keepdims = 1>(x) d = Sub(x, m) y = MatMul(d, w)", w=(4, 3))
@@ -91,6 +104,8 @@ def test_refused_by_name(explainer: reflrp.Explainer) -> None:
         reflrp.Explainer(meeting, "epsilon").map(x)
     with pytest.raises(reflrp.InputError, match="compute_chunk_sizes"):
         explainer.map(x[x[:, 0] > 0])
+    with pytest.raises(reflrp.InputError, match="which shape 'x' has is not known; call its compute_chunk_sizes"):
+        explainer.map(x[:, da.from_array(np.array([True] * 4))])
     with pytest.raises(reflrp.InputError, match="layers="):
         explainer.map(x, layers=True)
     with pytest.raises(reflrp.InputError, match="progress"):

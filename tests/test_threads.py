@@ -4,15 +4,19 @@ import os
 import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from models import draw, ints, model
 from nets import RESNET, build
+from PIL import Image
 
 import reflrp
+from reflrp.composites.texts import read_rules
 from reflrp.ground.caches import Cache, Kept
+from reflrp.ground.quiet import quiet
 
 THREADS = 8
 
@@ -187,3 +191,52 @@ def test_fork_while_another_thread_holds_the_locks():
     done.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_filters_of_warnings_are_what_they_were(tmp_path):
+    """Each thread comes in while another is inside, and leaves in another order."""
+    for i in range(4):
+        Image.new("RGB", (2, 2)).save(tmp_path / f"{i}.png")
+    net = model("f = Flatten(x) y = MatMul(f, w)", "float[N,3,2,2] x", w=(12, 3))
+    explainer, before = reflrp.Explainer(net, "epsilon"), list(warnings.filters)
+
+    def work(k):
+        for _ in range(10):
+            if k % 2:
+                read_rules("epsilon_gamma_box(low=0, high=1)")
+            else:
+                list(explainer.map(tmp_path, batch_size=1))
+
+    at_once(work)
+    assert warnings.filters == before
+
+
+@pytest.mark.parametrize("order", [("first", "second"), ("second", "first")])
+def test_what_is_kept_quiet_and_what_is_not(order):
+    before = list(warnings.filters)
+    inside = {name: quiet() for name in ("first", "second")}
+    for one in inside.values():
+        one.__enter__()
+    with pytest.warns(UserWarning, match="the caller's own"):
+        warnings.warn("the caller's own", UserWarning, stacklevel=1)
+    with pytest.warns(reflrp.AdviceWarning, match="advice"):
+        warnings.warn("advice", reflrp.AdviceWarning, stacklevel=1)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.warn_explicit("odd metadata", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
+        warnings.warn_explicit("invalid escape sequence", DeprecationWarning, "<unknown>", 1)
+        assert heard == []
+        with pytest.raises(RuntimeWarning, match="exceeds limit"):
+            warnings.warn("Image size (9 pixels) exceeds limit of 8 pixels", RuntimeWarning, stacklevel=1)
+    inside[order[0]].__exit__(None, None, None)
+    assert warnings.filters != before
+    inside[order[1]].__exit__(None, None, None)
+    assert warnings.filters == before
+
+
+def test_a_fork_while_a_thread_keeps_warnings_quiet():
+    before = list(warnings.filters)
+    with quiet():
+        child = os.fork()
+        if not child:
+            os._exit(0 if warnings.filters == before else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

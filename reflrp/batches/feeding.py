@@ -14,9 +14,10 @@ from reflrp.ground import checks
 def checked(name: str, x: Any, port: Any, active: bool, gaps: bool, exact: bool) -> np.ndarray:
     """Return one input as a host array whose numbers fit the port; what carries relevance is of a floating dtype.
 
-    With `gaps`, a NaN is one that the model fills in; with `exact`, fractions are taken too.
+    It is an array of our own: what a caller writes into theirs later changes no explanation. With `gaps`, a NaN is one that the
+    model fills in; with `exact`, fractions are taken too.
     """
-    array = checks.array(f"input {name!r}", x)
+    array = np.array(checks.array(f"input {name!r}", x))
     if (
         exact
         and array.dtype.kind == "O"

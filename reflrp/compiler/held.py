@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from reflrp.compiler.constants import LARGE, kept_outside
 from reflrp.compiler.source import NEWEST_IR, OLDEST, Given, given, opset_of, sourced
 from reflrp.compiler.store import external
 from reflrp.errors import InputError
 from reflrp.explainer.backends import stamp_of
+from reflrp.importer.read import external_attributes
 from reflrp.importer.skeleton import skeleton
 from reflrp.model import Model
 
@@ -50,7 +51,7 @@ def _read(path: Path, model: Model) -> ModelProto | None:
         return None
     data, inside = found
     proto = onnx.load_from_string(data)
-    if opset_of(proto) < OLDEST or external(proto):
+    if opset_of(proto) < OLDEST or external(proto) or any(external_attributes(proto)):
         return None
     for i in inside.pieces:
         tensor = proto.graph.initializer[i]
@@ -68,12 +69,18 @@ def _is_own(tensor: TensorProto, model: Model) -> bool:
 
 
 def _stripped(source: Given, model: Model) -> Given:
-    """Return the source without its large weights, which are taken from the model."""
+    """Return the source without its large weights, which are taken from the model.
+
+    Small ones stand in it, those too that lie in a file beside: the graph is run from memory, where no file is beside it.
+    """
     weights: dict[str, np.ndarray] = {}
     for tensor in source.proto.graph.initializer:
         if _is_own(tensor, model):
             weights[tensor.name] = own = np.ascontiguousarray(model.source.constants[tensor.name])
             tensor.CopyFrom(kept_outside(tensor.name, own))
+        elif source.outside and tensor.name in source.outside:
+            array = np.ascontiguousarray(source.outside[tensor.name])
+            tensor.CopyFrom(numpy_helper.from_array(array.reshape(tuple(tensor.dims)), tensor.name))
     slim = ModelProto()  # the first one holds the memory of all that was ever in it
     slim.CopyFrom(source.proto)
     return replace(source, proto=slim, outside=weights)

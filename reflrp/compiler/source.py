@@ -18,7 +18,8 @@ from reflrp.compiler.store import external
 from reflrp.errors import InputError, ModelError
 from reflrp.ground import checks
 from reflrp.importer.defaults import completed
-from reflrp.importer.read import inlined
+from reflrp.importer.external import Files
+from reflrp.importer.read import inlined, without_external_attributes
 from reflrp.model import Model, load
 
 OLDEST = 17
@@ -114,7 +115,8 @@ def _read(model: Any) -> tuple[ModelProto, str, Model | None]:
     if isinstance(model, str | Path):
         loaded = load(model)  # says in our words what is wrong with the file
         data = Path(model).read_bytes()
-        return onnx.load_from_string(data), hashlib.sha256(data).hexdigest(), loaded
+        proto = without_external_attributes(onnx.load_from_string(data), Files(Path(model).parent))
+        return proto, hashlib.sha256(data).hexdigest(), loaded
     if isinstance(model, bytes | bytearray | memoryview):
         load(bytes(model))
         return onnx.load_from_string(bytes(model)), hashlib.sha256(bytes(model)).hexdigest(), None

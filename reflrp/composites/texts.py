@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -14,6 +13,7 @@ import numpy as np
 
 from reflrp.errors import RuleError
 from reflrp.ground.checks import shown
+from reflrp.ground.quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ def read_rules(text: str) -> Any:
 
 
 def _parsed(text: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # what Python has to say of the style of a text
+    with quiet():
         return ast.parse(text, mode="eval").body
 
 

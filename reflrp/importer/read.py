@@ -183,16 +183,17 @@ def nodes_within(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
 
 
 def without_external_attributes(proto: ModelProto, files: Files) -> ModelProto:
-    """Return the model with all external data, but that of its initializers, put into the tensors themselves.
+    """Return the model with external data of attributes in the tensors themselves: no code of ONNX's opens their files."""
+    for tensor in external_attributes(proto):
+        files.put_in(tensor)
+    return proto
 
-    So no code of ONNX's finds a tensor there whose file it would open, wherever that lies.
-    """
+
+def external_attributes(proto: ModelProto) -> Iterator[TensorProto]:
+    """Yield the tensors among the attributes of nodes, and in their graphs, whose data lie in files."""
     for nodes in (proto.graph.node, *(f.node for f in proto.functions)):
         for node in nodes_within(nodes):
-            for tensor in _tensors_of(node):
-                if uses_external_data(tensor):
-                    files.put_in(tensor)
-    return proto
+            yield from filter(uses_external_data, _tensors_of(node))
 
 
 def _tensors_of(node: NodeProto) -> Iterator[TensorProto]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from functools import cached_property
 from hashlib import sha256
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
+from reflrp.ground.caches import Kept
 from reflrp.model import Model
 
 Part = bytes | memoryview
@@ -74,8 +76,10 @@ def _of_many(thing: Any) -> Iterator[Part]:
         yield from _parts(thing.SerializeToString(deterministic=True))
     elif isinstance(thing, type | FunctionType):
         yield from _text(f"{type(thing).__name__} {_named(thing)}")
-    else:
+    elif _plain(type(thing)):
         yield from _listed(_named(type(thing)), sorted(_state(thing).items()))
+    else:
+        yield from _listed(_named(type(thing)), _reduced(thing))
 
 
 def _listed(kind: str, things: Any) -> Iterator[Part]:
@@ -98,7 +102,25 @@ def _named(thing: Any) -> str:
     return name
 
 
+def _plain(kind: type) -> bool:
+    """Return whether the objects of a class are what stands in their `__dict__`: the class says nothing else of a copy."""
+    own = (vars(base) for base in kind.__mro__ if base is not object)
+    return not any("__reduce_ex__" in part or "__reduce__" in part for part in own)
+
+
 def _state(thing: Any) -> dict[str, Any]:
+    """Return what an object is made of, without what it has worked out and keeps."""
     if not hasattr(thing, "__dict__"):
         raise Unrecognisable(f"a {_named(type(thing))}")
-    return dict(vars(thing))
+    kept = Kept, cached_property
+    return {k: v for k, v in vars(thing).items() if not isinstance(getattr(type(thing), k, None), kept)}
+
+
+def _reduced(thing: Any) -> list[Any]:
+    """Return what a copy of an object is made of, as its class says it: of a range, a fraction, a `functools.partial`."""
+    found = thing.__reduce_ex__(4)
+    if isinstance(found, str) and not type(thing).__module__.startswith(
+        "reflrp."
+    ):  # a name, as of a function of NumPy's
+        raise Unrecognisable(f"a {_named(type(thing))}")
+    return [found] if isinstance(found, str) else list(found)

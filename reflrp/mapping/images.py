@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.errors import InputError, ReflrpError, TooLarge
+from reflrp.ground.quiet import quiet
 from reflrp.storage.files import opened, why
 
 if TYPE_CHECKING:
@@ -133,9 +133,7 @@ def _named(path: Path) -> Iterator[None]:
     from PIL.Image import DecompressionBombError, DecompressionBombWarning
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, which are not used
-            warnings.simplefilter("error", DecompressionBombWarning)
+        with quiet():
             yield
     except ReflrpError:
         raise

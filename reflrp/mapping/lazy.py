@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -163,7 +164,8 @@ def stored(explainer: Explains, asked: Asked, source: Rows, path: Path, size: in
             store.create(identity, words, arrays, source.count)
             store.write(first, arrays)
         task = dask.delayed(_written)
-        dask.compute(*(task(sent, each, str(path), size, chunk, work.contrasts) for chunk in chunks))
+        place = os.path.abspath(path)  # workers may stand in another folder
+        dask.compute(*(task(sent, each, place, size, chunk, work.contrasts) for chunk in chunks))
         store.load()
         store.finish(source.count)
 
@@ -178,5 +180,7 @@ def _written(sent: Carried, asked: Asked, path: str, size: int, part: Chunk, con
     """Explain a chunk and write it, unless it is there."""
     store = Store(Path(path), size)
     store.load()
+    if not store.arrays:
+        raise InputError(f"{path} is not there for this worker: give a place that all workers have under one path")
     if not store.done(part):
         store.write(part, arrays_of(_work(sent.explainer(), asked, part.feeds).explained(part), contrasts))

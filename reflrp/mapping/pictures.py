@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from reflrp.errors import InputError
 from reflrp.ground import checks
 from reflrp.mapping.images import MODES, Pixels, batch, format_of
-from reflrp.storage.files import opened
+from reflrp.storage.files import opened, why
 
 if TYPE_CHECKING:
     from reflrp.importer.source import Port
@@ -124,7 +124,7 @@ def _paths(where: Any) -> tuple[Path, ...]:
         folder = checks.path("where", where)
         if not os.path.isdir(folder):
             raise InputError(f"{folder} is no folder")
-        paths = tuple(sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p.relative_to(folder))))
+        paths = tuple(sorted(_files(folder)))
     if not paths:
         raise InputError(f"there are no images in {checks.shown(where)}")
     for path in paths:
@@ -132,8 +132,23 @@ def _paths(where: Any) -> tuple[Path, ...]:
     return paths
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Yield what a folder and its folders hold beside folders; links are followed, and hidden names left out.
+
+    Raises InputError for a folder that cannot be read, and for a link that leads round: no image is left out unseen.
+    """
+    try:
+        state, names = folder.stat(), sorted(os.listdir(folder))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {why(error)}") from error
+    here = state.st_dev, state.st_ino
+    if here in above:
+        raise InputError(f"{folder} is a link to a folder that it lies in; give the files")
+    for path in (folder / name for name in names if not name.startswith(".")):
+        if os.path.isdir(path):
+            yield from _files(path, above | {here})
+        else:
+            yield path
 
 
 def _check_kind(path: Path) -> None:

@@ -45,7 +45,8 @@ def source_of(data: Any, model: Model) -> Source:
 
 def _is_array(found: Any) -> bool:
     parts = ("shape", "dtype", "__getitem__")
-    return not isinstance(found, type) and all(hasattr(found, part) for part in parts) and len(found.shape) > 0
+    there = not isinstance(found, type) and all(hasattr(found, part) for part in parts)
+    return there and isinstance(found.shape, tuple) and len(found.shape) > 0
 
 
 def _by_name(found: Mapping[Any, Any], names: list[str]) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def _opened(path: Path, names: list[str]) -> Any:
     """Return what lies at a path: an array, a dict of arrays by name, or images; of an HDF5 file `file.h5:name` is one array."""
     where, colon, name = str(path).rpartition(":")
     if colon and not os.path.exists(path) and os.path.isfile(where):
-        return _hdf5(Path(where), [name])[name]
+        return _named(Path(where), name)
     if os.path.isdir(path):
         zarr_there = any(os.path.isfile(path / f) for f in ("zarr.json", ".zarray", ".zgroup"))
         return _zarr(path, names) if zarr_there else Images(path)
@@ -100,17 +101,38 @@ def _zarr(path: Path, names: list[str]) -> Any:
 
 
 def _hdf5(path: Path, names: list[str]) -> Any:
+    return _members(path, _hdf5_file(path), names)
+
+
+def _hdf5_file(path: Path) -> Any:
     h5py = library("h5py")
     try:
-        file = h5py.File(path, "r")
+        return h5py.File(path, "r")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {why(error)}") from error
-    return _members(path, file, names)
+
+
+def _named(path: Path, name: str) -> Any:
+    """Return the array of that very name in an HDF5 file, as `images` or `train/images`."""
+    file = _hdf5_file(path)
+    found = _member(file, name)
+    if found is None:
+        raise InputError(f"{path} holds no array {name!r}, but {sorted(file)[:8]}")
+    return found
+
+
+def _member(group: Any, name: str) -> Any:
+    """Return an array of a group; None for what is none: a group, an array without a shape, a link to nothing."""
+    try:
+        found = group[name]
+    except (KeyError, OSError, ValueError):
+        return None
+    return found if hasattr(found, "dtype") and getattr(found, "shape", None) is not None else None
 
 
 def _members(path: Path, group: Any, names: list[str]) -> dict[str, Any]:
     """Return the arrays of a group that are called like the inputs; of one input alone, the only array there."""
-    arrays = {k: group[k] for k in group if hasattr(group[k], "dtype")}
+    arrays = {k: a for k in group if (a := _member(group, k)) is not None}
     if set(names) <= set(arrays):
         return {k: arrays[k] for k in names}
     if len(names) == 1 and len(arrays) == 1:

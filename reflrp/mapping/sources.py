@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,9 @@ class Rows:
         """Return the rows of arrays by input name. Raises InputError where they do not have as many each."""
         rows = {name: a for name, a in arrays.items() if a.shape}
         for name, a in rows.items():
-            if a.shape[0] != a.shape[0]:  # NaN, as dask says where it does not know
-                raise InputError(f"how many samples {name!r} has is not known; call its compute_chunk_sizes() first")
+            if any(map(isnan, a.shape)):  # as dask says where it does not know
+                what = "how many samples" if isnan(a.shape[0]) else "which shape"
+                raise InputError(f"{what} {name!r} has is not known; call its compute_chunk_sizes() first")
         counts = {name: int(a.shape[0]) for name, a in rows.items()}
         if not rows:
             raise InputError("data has no axis for the samples; give arrays (samples, ...)")
@@ -58,7 +60,7 @@ class Rows:
     @property
     def first(self) -> Feeds:
         """A stand-in for the first sample, of its shapes and dtypes."""
-        return self.shared | {name: np.zeros((1, *a.shape[1:]), a.dtype) for name, a in self.arrays.items()}
+        return self.shared | {name: np.zeros((1, *a.shape[1:]), _dtype(name, a)) for name, a in self.arrays.items()}
 
     def chunks(self, size: int) -> Iterator[Feeds]:
         """Yield the samples in order, so many at a time; the last are as many as are left."""
@@ -68,6 +70,15 @@ class Rows:
     def between(self, start: int, stop: int) -> Feeds:
         """Return the samples from `start` to before `stop` of what has axes."""
         return {name: read(name, a, start, stop) for name, a in self.arrays.items()}
+
+
+def _dtype(name: str, array: Any) -> np.dtype[Any]:
+    """Return the dtype that the rows of an array have once they are read; other libraries have words of their own for it."""
+    try:
+        found: np.dtype[Any] = np.dtype(array.dtype)
+    except TypeError:
+        return read(name, array, 0, 1).dtype
+    return found
 
 
 def read(name: str, array: Any, start: int, stop: int) -> np.ndarray:
@@ -82,7 +93,11 @@ def read(name: str, array: Any, start: int, stop: int) -> np.ndarray:
         raise InputError(
             f"the samples {start} to {stop - 1} of {name!r} have the shape {found.shape}, and not {array.shape[1:]} each"
         )
-    return found if found.dtype.isnative else found.astype(found.dtype.newbyteorder("="))
+    if not found.dtype.isnative:
+        return found.astype(found.dtype.newbyteorder("="))
+    return (
+        found if found.flags.owndata else found.copy()
+    )  # what is explained, and what is recorded, are the same numbers
 
 
 @dataclass(frozen=True)
@@ -126,18 +141,19 @@ class Stream:
 
 
 def _feeds(name: str | None, batch: Any) -> Feeds:
-    """Return one batch by input name."""
+    """Return one batch by input name, in arrays of its own: whoever made it may fill the same ones with the next."""
     if isinstance(batch, list | tuple):
         raise InputError(
             "a batch of data is a list; give an array each, or a dict of arrays by input name: (x for x, label in data)"
         )
     if isinstance(batch, Mapping):
         return {
-            k: checks.array(f"input {k!r}", a) for k, a in checks.mapping("a batch", batch, "a dict of arrays").items()
+            k: np.array(checks.array(f"input {k!r}", a))
+            for k, a in checks.mapping("a batch", batch, "a dict of arrays").items()
         }
     if name is None:
         raise InputError("the model has several inputs; give batches that are dicts of arrays by input name")
-    return {name: checks.array("a batch of data", batch)}
+    return {name: np.array(checks.array("a batch of data", batch))}
 
 
 def _length(feeds: Feeds) -> int:

@@ -60,6 +60,8 @@ class Store:
             group = zarr.open_group(self.path, mode="r+")
             self.arrays = {place: group[place] for place in places(group)}
             self.records = self.arrays[RECORD][:] if RECORD in self.arrays else self.records
+            if self.records.shape[1:] != (2, 32):
+                raise ValueError(f"{RECORD} holds {self.records.shape[1:]} for a chunk, and not two digests")
         except Exception as error:  # whatever zarr and its codecs raise for broken metadata
             raise InputError(f"{self.path} is broken: {error}; remove it, or give another place") from error
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reflrp.errors import InputError, ReflrpError
+from reflrp.ground.quiet import quiet
 from reflrp.storage.files import write_beside
 
 if TYPE_CHECKING:
@@ -30,6 +30,5 @@ def write_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format that the path's ending says."""
     require_matplotlib(path)
     ending = path.suffix.lower().removeprefix(".")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn for what no font has
+    with quiet():
         write_beside(path, lambda file: figure.savefig(file, format=ending, dpi=130))

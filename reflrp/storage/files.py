@@ -244,6 +244,8 @@ def held(path: Path) -> Iterator[None]:
         _lock_folder(handle, path)
         yield
     finally:
+        with suppress(OSError):  # a process that was forked meanwhile has the folder open too
+            fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 
 
