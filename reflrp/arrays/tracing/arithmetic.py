@@ -16,7 +16,7 @@ from reflrp.arrays.tracing import affine, choices
 from reflrp.arrays.tracing.dims import broadcast
 from reflrp.arrays.tracing.moves import bared, expand
 from reflrp.arrays.tracing.operators import BOOLEAN, FOLDED, KEEPS_SIGN, LAID, NONNEG, SIDES
-from reflrp.arrays.tracing.terms import Shape, Term, still
+from reflrp.arrays.tracing.terms import Term, still
 
 
 def unary(op: str, x: Term) -> Term:
