@@ -51,7 +51,9 @@ def test_memory_is_laid_out_by_the_windows_that_there_are(opset):
     for info in ([], [said]):
         proto.graph.value_info.extend(info)
         for rule in (rules.WSquare(stabilizer=0.01), rules.AlphaBeta()):
-            composite = Composite(((kind("conv"), rule), (kind("pointwise"), rules.BetaSmooth(2.0)), *defaults(0.25)), "one")
+            composite = Composite(
+                ((kind("conv"), rule), (kind("pointwise"), rules.BetaSmooth(2.0)), *defaults(0.25)), "one"
+            )
             check(proto, {"x": models.draw(3, 1, 6, 2)}, composite, layers=True, init=models.draw(3, 2, 2, 1))
 
 
@@ -66,4 +68,6 @@ def test_ceil_mode_is_left_out_only_where_it_makes_no_window(kernel, pads):
         onnx.helper.make_graph([node], "pool", proto.graph.input, [onnx.helper.make_empty_tensor_value_info("p")]),
         opset_imports=proto.opset_import, ir_version=8,
     )  # fmt: skip
-    np.testing.assert_array_equal(models.onnxruntime(alone, {"x": x})["p"].reshape(2, -1), models.onnxruntime(proto, {"x": x})["y"])
+    np.testing.assert_array_equal(
+        models.onnxruntime(alone, {"x": x})["p"].reshape(2, -1), models.onnxruntime(proto, {"x": x})["y"]
+    )

@@ -49,7 +49,7 @@ def _attributes(node: NodeProto) -> dict[str, object]:
 
 
 def _same(node: NodeProto, shape: tuple[int | None, ...]) -> bool:
-    """Return whether a pool of an input of a shape has as many windows along each axis without `ceil_mode`, and is misread with it."""
+    """Return whether a pool has as many windows along each axis without `ceil_mode`, and is misread with it."""
     counts = list(_counts(node, shape))
     return bool(counts) and all(kept == less for less, kept, _ in counts) and any(k < said for _, k, said in counts)
 

@@ -71,7 +71,9 @@ class Tracer(Program):
         """Return what a rule gives to each input; a map of which a part is found in the run is put together first."""
         if isinstance(op, OpenAxisMap) and copies(op):
             if absorbed is not None:
-                raise Unsettled("whether it leaves all lengths as they are is known in the run only, and so is its account")
+                raise Unsettled(
+                    "whether it leaves all lengths as they are is known in the run only, and so is its account"
+                )
             (part,) = Program._parts(op, rule, xs, y, r, absorbed)
             return (passed(op, xs[0], r, part),)
         if not isinstance(op, LateDiagonal):
