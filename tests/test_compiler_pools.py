@@ -4,7 +4,7 @@ import models
 import numpy as np
 import onnx
 import pytest
-from compiled import check
+from compiled import check, run
 
 import reflrp
 from reflrp import rules
@@ -71,3 +71,19 @@ def test_ceil_mode_is_left_out_only_where_it_makes_no_window(kernel, pads):
     np.testing.assert_array_equal(
         models.onnxruntime(alone, {"x": x})["p"].reshape(2, -1), models.onnxruntime(proto, {"x": x})["y"]
     )
+
+
+@pytest.mark.parametrize("counts", [0, 1])
+@pytest.mark.parametrize("pool", ["AveragePool", "LpPool", "MaxPool"])
+def test_ceil_mode_on_one_axis_alone(pool, counts):
+    """One axis has a window more by it, the other would have one behind the input: padding stands for the first."""
+    asked = "ceil_mode = 1, kernel_shape = [1, 3], strides = [2, 3]"
+    asked += ", count_include_pad = 1" * (counts and pool == "AveragePool")
+    proto = models.model(f"p = {pool} <{asked}>(x) y = Flatten(p)", "float[N,3,2,4] x", opset=18)
+    x = models.draw(2, 3, 2, 4)
+    graph = reflrp.compile(proto, "epsilon", layers=True)
+    (node,) = [n for n in graph.graph.node if n.output[0] == "p"]
+    stays = counts and pool == "AveragePool"
+    assert ("ceil_mode" in [a.name for a in node.attribute]) == bool(stays)
+    np.testing.assert_allclose(run(graph, {"x": x})["y"], models.onnxruntime(proto, {"x": x})["y"], rtol=1e-6)
+    check(proto, {"x": x}, "epsilon", layers=True)

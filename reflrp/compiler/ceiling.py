@@ -16,16 +16,17 @@ Shapes = Mapping[str, tuple[int | None, ...]]
 
 
 def floored(proto: ModelProto, inferred: Callable[[ModelProto], Shapes]) -> None:
-    """Leave out the `ceil_mode` of each pool of a known size that has no window by it, one after the other."""
+    """Leave out the `ceil_mode` of each pool of a known size that is misread by it, one after the other."""
     done = set[str]()
     while any(_rounds_up(node) and node.output[0] not in done for node in proto.graph.node):
         shapes = inferred(proto)
         node = next(n for n in proto.graph.node if _rounds_up(n) and n.output[0] not in done)
         done.add(node.output[0])
-        if _same(node, shapes.get(node.input[0], ())):
-            kept = [a for a in node.attribute if a.name != "ceil_mode"]
+        pads = _pads(node, shapes.get(node.input[0], ()))
+        if pads is not None:
+            kept = [a for a in node.attribute if a.name not in ("ceil_mode", "pads")]
             del node.attribute[:]
-            node.attribute.extend(kept)
+            node.attribute.extend([*kept, helper.make_attribute("pads", pads)])
             _forget(proto, node.output[0])
 
 
@@ -48,14 +49,26 @@ def _attributes(node: NodeProto) -> dict[str, object]:
     return {a.name: helper.get_attribute_value(a) for a in node.attribute}
 
 
-def _same(node: NodeProto, shape: tuple[int | None, ...]) -> bool:
-    """Return whether a pool has as many windows along each axis without `ceil_mode`, and is misread with it."""
-    counts = list(_counts(node, shape))
-    return bool(counts) and all(kept == less for less, kept, _ in counts) and any(k < said for _, k, said in counts)
+def _pads(node: NodeProto, shape: tuple[int | None, ...]) -> list[int] | None:
+    """Return the padding by which a pool has the same windows without `ceil_mode`; None where it is not misread, or has none.
+
+    A mean that counts its padding does not count what lies behind it.
+    """
+    counts, given = list(_counts(node, shape)), _attributes(node)
+    if not any(kept < said for _, kept, said in counts):
+        return None
+    kernel: list[int] = given["kernel_shape"]  # type: ignore[assignment]
+    pads: list[int] = list(given.get("pads", [0] * 2 * len(kernel)))  # type: ignore[call-overload]
+    more = [max(missing, 0) for missing, _, _ in counts]
+    ends = [e + m for e, m in zip(pads[len(kernel) :], more, strict=True)]
+    counted = bool(given.get("count_include_pad", 0)) and node.op_type == "AveragePool"
+    if any(more) and (counted or any(e >= k for e, k in zip(ends, kernel, strict=True))):
+        return None
+    return [*pads[: len(kernel)], *ends]
 
 
 def _counts(node: NodeProto, shape: tuple[int | None, ...]) -> Iterator[tuple[int, int, int]]:
-    """Yield the numbers of windows along each axis: without `ceil_mode`; with it; and with one that starts behind the input."""
+    """Yield along each axis the padding that its windows lack, their number, and that with one that starts behind the input."""
     given = _attributes(node)
     kernel: list[int] = given["kernel_shape"]  # type: ignore[assignment]
     strides: list[int] = given.get("strides", [1] * len(kernel))  # type: ignore[assignment]
@@ -67,4 +80,5 @@ def _counts(node: NodeProto, shape: tuple[int | None, ...]) -> Iterator[tuple[in
     for n, k, s, d, b, e in zip(sizes, kernel, strides, dilations, pads, pads[len(kernel) :], strict=False):
         room = n + b + e - d * (k - 1) - 1
         said = -(-room // s) + 1
-        yield room // s + 1, said - ((said - 1) * s >= n + b), said
+        kept = said - ((said - 1) * s >= n + b)
+        yield (kept - 1) * s - room, kept, said
