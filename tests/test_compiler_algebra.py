@@ -7,7 +7,7 @@ import onnx
 import onnx.reference
 import pytest
 from compiled import check, off, run
-from models import model
+from models import draw, model
 from nets import build
 
 import reflrp
@@ -18,7 +18,7 @@ from reflrp.arrays.tracing import affine, choices, derived, operators
 from reflrp.arrays.tracing import windows as traced
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.compiler import fusing
-from reflrp.composites import Composite, first, kind, uniform
+from reflrp.composites import Composite, anything, first, kind, uniform
 from reflrp.dialects import zennit
 
 GAMMA = rules.Gamma(0.25, generalized=True)
@@ -492,3 +492,20 @@ def test_a_convolution_with_a_bias_behind_it_stays_apart():
     found = fusing.side_by_side([biased, *layers[1:]])
     assert set(found) == set(map(id, layers[1:]))
     assert {part.inputs[0].shape for part in found.values()} == {(1, 4, 5)}
+
+
+@pytest.mark.parametrize("rule", [rules.Flat(0.25), rules.WSquare(stabilizer=0.25), rules.Norm(0.25)])
+def test_a_broadcast_value_and_a_constant_make_the_shape_that_is_said(rule):
+    """A mean's relevance is one entry for all, and the windows of a constant are all the same: one of both is laid out."""
+    proto = model(
+        "p = AveragePool <kernel_shape = [1]>(x) n = LpNormalization <axis = 2>(p) y = GlobalAveragePool(n)",
+        "float[N,C,4] x",
+    )  # fmt: skip
+    composite = Composite(((kind("pool"), rule), (anything(), rules.Pass())), "one")
+    graph = reflrp.compile(proto, composite, init="input", layers=True)
+    for shape in ((1, 1, 4), (2, 3, 4)):
+        x, init = draw(*shape), draw(*shape[:2], 1, seed=1)
+        wanted = reflrp.explain(proto, x, composite, init=init, layers=True)
+        found = run(graph, {"x": x, "init": init})
+        np.testing.assert_allclose(found["relevance/x"], wanted.relevance, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found["layer/n"], wanted.layers["n"], rtol=1e-4, atol=1e-6)

@@ -442,3 +442,44 @@ def test_slices_that_move_anything_elsewhere_than_the_engine_are_refused(way, mo
     monkeypatch.setattr(Pieces, way, turned)
     with pytest.raises(reflrp.InputError, match=r"Pad|another"):
         reflrp.compile(proto, "epsilon", shapes=shapes)
+
+
+@pytest.mark.parametrize("rule", [rules.Epsilon(0.25), rules.AlphaBeta(), rules.Norm(0.1)])
+@pytest.mark.parametrize("where", ["half_pixel", "asymmetric", "align_corners"])
+def test_a_resize_that_leaves_all_lengths_hands_relevance_on(where, rule):
+    """`explain` has no node there, and zeros keep their relevance."""
+    proto = models.model(
+        f'n = Shape(x) l = Slice(n, z, t) s = Concat <axis = 0>(l, to) p = Resize <mode = "linear", '
+        f'coordinate_transformation_mode = "{where}">(x, , , s) y = Identity(p)',
+        "float[N,2,H,W] x", z=ids(0), t=ids(2), to=ids(6, 9),
+    )  # fmt: skip
+    g = reflrp.compile(proto, Composite(((op_type("Resize"), rule),), "resized"), init="input", layers=True)
+    for h, w in ((6, 9), (6, 8), (5, 9), (3, 12)):
+        x = models.draw(2, 2, h, w)
+        x[x < 0.3] = 0
+        init = models.draw(2, 2, 6, 9, seed=1)
+        wanted = reflrp.explain(proto, x, Composite(((op_type("Resize"), rule),), "resized"), init=init).relevance
+        found = run(g, {"x": x, "init": init})["relevance/x"]
+        assert part(found, wanted) < 2e-3
+        assert (h, w) != (6, 9) or (found == init).all()
+
+
+def test_a_resize_to_another_length_asks_for_no_choice():
+    for scale in ((1, 1, 2, 1.5), (1, 1, 0.5, 0.5), (1, 1, 1, 2)):
+        proto = models.model('y = Resize <mode = "linear">(x, , s)', "float[N,2,H,W] x", s=np.float32(scale))
+        assert "If" not in [n.op_type for n in reflrp.compile(proto, "epsilon", init="input").graph.node]
+
+
+def test_a_part_that_may_be_empty():
+    """Of five rows the slice leaves none: a length of 0 is no copy of another one."""
+    proto = models.model(
+        "l = Slice(x, s, e, a, t) y = MatMul(l, w)", "float[N,C,H,6] x", w=(1, 6, 3),
+        s=ids(1, 5), e=ids(2, FAR), a=ids(1, 2), t=ids(2, 1),
+    )  # fmt: skip
+    g = reflrp.compile(proto, "epsilon", init="input", layers=True)
+    for h in (5, 6, 9):
+        x, init = models.draw(2, 3, h, 6), models.draw(2, 1, h - 5, 3, seed=1)
+        found = run(g, {"x": x, "init": init})
+        assert found["layer/l"].shape == (2, 1, h - 5, 6)
+        wanted = reflrp.explain(proto, x, "epsilon", init=init).relevance
+        assert part(found["relevance/x"], wanted) < 2e-3

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
-from differential import literal
+from differential import byvalues, literal
 from differential.checks import CHECKS
 from differential.generate import MAKERS
 from differential.generate import case as made
@@ -177,3 +177,23 @@ def test_a_constant_that_is_counted_once_is_seen(monkeypatch: pytest.MonkeyPatch
     for room in (sums, einsum):
         monkeypatch.setattr(room, "laid", lambda x, _: x)
     assert [f[0] for f in tried(case, ["lengths"]).faults] == ["lengths"]
+
+
+@pytest.mark.parametrize(
+    ("seed", "n", "check"), [(40, 983, "compiled"), (41, 1183, "lengths"), (0, 348, "lengths"), (42, 82, "presets")]
+)
+def test_rounding_is_no_fault(seed: int, n: int, check: str) -> None:
+    """A sigmoid of onnxruntime that is 0, relevance that cancels to its last digits, an account of what was divided by rounding."""
+    assert not tried(made(seed, n), [check]).faults
+
+
+def test_what_the_engine_says_at_the_values_of_onnxruntime_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sqrt(sigmoid(-80)) has a finite gradient, and none where the sigmoid is 0; a finite number that differs is a fault."""
+    sound = {"x": np.array([1.0]), "y": np.array([2.0, 3.0])}
+    assert byvalues.agree(None, "relevance/x", np.array([np.nan]), 1e-6)
+    assert not byvalues.agree(None, "relevance/x", np.array([1.0]), 1e-6)
+    assert byvalues.agree(sound, "layer/y", np.array([2.0, 3.0 + 1e-7]), 1e-6)
+    assert not byvalues.agree(sound, "layer/y", np.array([2.0, 3.1]), 1e-6)
+    assert not byvalues.agree(sound, "layer/y", np.array([2.0, np.nan]), 1e-6)
+    monkeypatch.setattr(byvalues, "agree", lambda *_: False)
+    assert tried(made(41, 1183), ["lengths"]).faults

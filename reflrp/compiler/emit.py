@@ -11,7 +11,8 @@ from onnx import GraphProto, helper, numpy_helper
 
 from reflrp.arrays.symbolic import argument
 from reflrp.arrays.tracing.array import term_of
-from reflrp.arrays.tracing.dims import Dim, symbols_of
+from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast, symbols_of
+from reflrp.arrays.tracing.moves import ELEMENTWISE
 from reflrp.arrays.tracing.terms import Shape, Term, Trace
 from reflrp.compiler.constants import Constants
 from reflrp.compiler.extents import Lengths
@@ -139,6 +140,8 @@ class Writer(Lengths):
         if term.value is not None:
             source = self._source(term)
             return self.names[id(source)] if source is not None else (self._constant(term.value),)
+        if term.op in ELEMENTWISE and broadcast(*(t.shape for t in term.inputs)) != term.shape:
+            raise Unsettled(f"{term.op} of the shapes {[t.shape for t in term.inputs]} is taken for {term.shape}")
         operands = [self.names[id(t)][0] for t in term.inputs]
         if term.op.startswith("onnx:"):  # one of the file's own operators, as it stands there
             attributes = dict(term.attributes)
@@ -183,7 +186,7 @@ class Writer(Lengths):
 
     def _reshape(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:
         if self._shape_asked(term) is not None:
-            return [*operands, self.lengths(term.shape)], {}
+            return [*operands, self.lengths(term.shape)], {"allowzero": 1}  # a length may be 0, which would be a copy
         return [*operands, self.ints([-1 if isinstance(n, Dim) else n for n in term.shape])], {}
 
     def _expand(self, term: Term, operands: list[str], attributes: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from reflrp.compiler.ceiling import floored
 from reflrp.compiler.opsets import upgrade
 from reflrp.compiler.rewriting import Facts
 from reflrp.compiler.store import external
@@ -82,6 +83,7 @@ def sourced(
     names = frozenset(i.name for i in own.graph.input) | {o for n in own.graph.node for o in n.output if o}
     proto = _at_opset(own, opset, loaded)
     proto.ir_version = min(max(proto.ir_version, 8), NEWEST_IR)
+    floored(proto, _shapes)
     types, shapes = _inferred(proto)
     return Given(proto, loaded, digest, types, names, shapes, outside)
 
@@ -194,6 +196,13 @@ def _inferred(proto: ModelProto) -> tuple[dict[str, int], dict[str, tuple[int | 
             dims = info.type.tensor_type.shape.dim
             shapes[info.name] = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
     return found, shapes
+
+
+def _shapes(proto: ModelProto) -> dict[str, tuple[int | None, ...]]:
+    """Return the shapes of the values that ONNX can infer, and of the inputs."""
+    ports = {i.name: i.type.tensor_type.shape.dim for i in proto.graph.input}
+    own = {k: tuple(d.dim_value if d.HasField("dim_value") else None for d in dims) for k, dims in ports.items()}
+    return {**own, **_inferred(proto)[1]}
 
 
 def check(proto: ModelProto, nodes: int) -> None:

@@ -19,6 +19,7 @@ from reflrp.compiler.joining import joined
 from reflrp.compiler.matching import LATE
 from reflrp.compiler.plumbing import plumbed
 from reflrp.compiler.source import OLDEST
+from reflrp.compiler.unmoved import copies, passed
 from reflrp.engine import Program, Values, rule_name
 from reflrp.errors import InputError, ReflrpError
 from reflrp.ir import Graph, Node, Op, Shape, arrays_of
@@ -26,6 +27,7 @@ from reflrp.ledger import Row
 from reflrp.ops.conv import Conv
 from reflrp.ops.linear import Dense, LinearMap
 from reflrp.ops.normaliser import LogSoftmax, Softmax
+from reflrp.ops.openmaps import OpenAxisMap
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.quantised import Wrap
 from reflrp.ops.recurrence import Steps
@@ -67,6 +69,13 @@ class Tracer(Program):
         op: Op, rule: Rule | None, xs: tuple[Array, ...], y: Array, r: Array, absorbed: list[Any] | None
     ) -> tuple[Array, ...]:
         """Return what a rule gives to each input; a map of which a part is found in the run is put together first."""
+        if isinstance(op, OpenAxisMap) and copies(op):
+            if absorbed is not None:
+                raise Unsettled(
+                    "whether it leaves all lengths as they are is known in the run only, and so is its account"
+                )
+            (part,) = Program._parts(op, rule, xs, y, r, absorbed)
+            return (passed(op, xs[0], r, part),)
         if not isinstance(op, LATE):
             return Program._parts(op, rule, xs, y, r, absorbed)
         a, whole = op.parted(xs)

@@ -9,10 +9,30 @@ from onnx import NodeProto, helper
 
 from differential.case import Case, names_read
 
+BEFORE = frozenset(
+    [
+        "Add",
+        "BatchNormalization",
+        "Concat",
+        "Conv",
+        "ConvTranspose",
+        "Div",
+        "Dropout",
+        "Einsum",
+        "Gemm",
+        "Identity",
+        "MatMul",
+        "Mul",
+        "Sub",
+    ]
+)
+"""Operators into which a BatchNormalization behind them may fold, or through which it may be seen by a layer."""
+
 
 def by_hand(case: Case) -> Case | None:
     """Return the case with each normalised layer as one node; None where there is nothing, or more, to fold."""
     blocks, constants, folded = [], dict(case.constants), 0
+    made = {o: n.op_type for b in case.blocks for n in b.nodes for o in n.output}
     read = [i for b in case.blocks for n in b.nodes for i in names_read(n)] + list(case.outputs)
     for block in case.blocks:
         if "BatchNormalization" not in [n.op_type for n in block.nodes]:
@@ -21,6 +41,8 @@ def by_hand(case: Case) -> Case | None:
         if not block.maker.startswith("normalised") or read.count(block.nodes[0].output[0]) > 1:
             return None  # it may fold into what follows
         first, second = block.nodes
+        if first.op_type == "BatchNormalization" and made.get(first.input[0]) in BEFORE:
+            return None  # it folds into what stands before it, rather
         fold = _before if first.op_type == "BatchNormalization" else _folded
         blocks.append(replace(block, nodes=(fold(first, second, constants),)))
         folded += 1

@@ -14,9 +14,9 @@ import numpy as np
 
 from reflrp.arrays.tracing import affine, choices
 from reflrp.arrays.tracing.dims import broadcast
-from reflrp.arrays.tracing.moves import expand
+from reflrp.arrays.tracing.moves import bared, expand
 from reflrp.arrays.tracing.operators import BOOLEAN, FOLDED, KEEPS_SIGN, LAID, NONNEG, SIDES
-from reflrp.arrays.tracing.terms import Shape, Term, still
+from reflrp.arrays.tracing.terms import Term, still
 
 
 def unary(op: str, x: Term) -> Term:
@@ -59,23 +59,13 @@ def binary(op: str, x: Term, y: Term) -> Term:
 def plain(op: str, x: Term, y: Term) -> Term:
     """Write an operator of two operands as it is."""
     shape = broadcast(x.shape, y.shape)
-    x, y = _bare(x, shape, y), _bare(y, shape, x)
+    x, y = bared((x, y), shape)
     if op in ("Add", "Mul", "Max", "Min", "And", "Or", "Equal") and x.value is not None:
         x, y = y, x
     dtype = np.dtype(bool) if op in BOOLEAN else x.dtype
     found = x.trace.make(op, (x, y), shape, dtype, _sign(op, x, y))
     found.finite = op in ("Add", "Sub", "Mul", "Max", "Min") and x.finite and y.finite
     return found
-
-
-def _bare(x: Term, shape: Shape, *others: Term) -> Term:
-    """Return an operand without what its operator does by itself: broadcasting it, or a constant of equal entries."""
-    rest = broadcast(*(t.shape for t in others))
-    if x.op == "Expand" and broadcast(x.inputs[0].shape, rest) == shape:
-        return x.inputs[0]
-    if x.uniform is not None and x.shape and rest == shape:
-        return x.trace.constant(np.asarray(x.uniform, dtype=x.dtype))
-    return x
 
 
 def _sign(op: str, x: Term, y: Term) -> bool:
@@ -289,9 +279,7 @@ def where(condition: Term, x: Term, y: Term) -> Term:
     shifted = x.op == y.op == "Add" and x.inputs[0] is y.inputs[0]
     if shifted and x.inputs[1].uniform is not None and y.inputs[1].uniform is not None:
         return binary("Add", x.inputs[0], where(condition, x.inputs[1], y.inputs[1]))
-    condition, x, y = _bare(condition, shape, x, y), _bare(x, shape, condition, y), _bare(y, shape, condition, x)
-    if broadcast(condition.shape, x.shape, y.shape) != shape:
-        x = expand(x, shape)
+    condition, x, y = bared((condition, x, y), shape)
     found = trace.make("Where", (condition, x, y), shape, x.dtype, x.nonneg and y.nonneg)
     found.finite = x.finite and y.finite
     if condition.op in SIDES and condition.inputs[1].uniform == 0 and y.uniform == 0:

@@ -77,6 +77,25 @@ def expand(term: Term, shape: Shape) -> Term:
     return same(term, "Expand", shape, (term,))
 
 
+def bared(terms: tuple[Term, ...], shape: Shape) -> list[Term]:
+    """Return operands without what their operator does by itself: broadcasting them, or a constant of equal entries.
+
+    One after the other, for those that are left must make its shape; constants come last, so that rather these are laid out.
+    """
+    found = list(terms)
+    for i in sorted(range(len(found)), key=lambda i: found[i].value is not None):
+        found[i] = _bare(found[i], shape, broadcast(*(t.shape for j, t in enumerate(found) if j != i)))
+    return found
+
+
+def _bare(x: Term, shape: Shape, rest: Shape) -> Term:
+    if x.op == "Expand" and broadcast(x.inputs[0].shape, rest) == shape:
+        return x.inputs[0]
+    if x.uniform is not None and x.shape and rest == shape:
+        return x.trace.constant(np.asarray(x.uniform, dtype=x.dtype))
+    return x
+
+
 def concat(terms: list[Term], axis: int) -> Term:
     """Return terms side by side along an axis; on the others they are broadcast."""
     axis %= len(terms[0].shape)
