@@ -42,7 +42,7 @@ def heard(proto, rule, x):
 def test_an_overflow_is_heard(layer, rule):
     shape = (2, 32) if layer == "MatMul" else (2, 32, 4)
     proto = apart(layer, "float[N,32] x" if layer == "MatMul" else "float[N,32,4] x")
-    assert heard(proto, rule, rows(3e37, *shape))
+    assert heard(proto, rule, rows(8e37, *shape))
     for scale in (1.0, 1e12):
         assert not heard(proto, rule, rows(scale, *shape))
     graph = reflrp.compile(proto, rule)

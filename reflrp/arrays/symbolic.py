@@ -134,6 +134,17 @@ def isfinite(x: Array) -> Array:
     return abs(x) < np.inf
 
 
+def divided(share: Array, R: Array, denominator: Array) -> None:
+    """Tell the trace that a share is R over a denominator: of both as they are divided, where simplifications left it at that."""
+    trace, found = share.term.trace, share.term
+    while found.op in ("Neg", "Mul", "Where"):
+        found = found.inputs[2 if found.op == "Where" else 0]
+    if found.op != "Div":
+        trace.denominators.append((denominator.term, term_of(R, trace, trace.real)))
+    elif found.inputs[1].value is None:
+        trace.denominators.append((found.inputs[1], found.inputs[0]))
+
+
 def where(condition: Array, x: Array, y: Array) -> Array:
     """Return x where the condition holds, else y."""
     trace = trace_of(condition, x, y)
