@@ -210,6 +210,23 @@ def _finite(program: Program) -> set[str]:
         frame = np.isfinite(getattr(node.op, "value", 0.0))
         if known and frame and all(bool(np.isfinite(a).all()) for a in constants):
             found.add(node.output)
+    return found - _masked(program.graph)
+
+
+def _masked(graph: Graph) -> set[str]:
+    """Return what ends in a Softmax and has a mask in it that is given or worked out, with the mask: two of them may add up to -inf."""
+    makers, found = {n.output: n for n in graph.nodes}, set[str]()
+    for node in graph.nodes:
+        if isinstance(node.op, Softmax):
+            seen, waiting = set[str](), [node.inputs[0]]
+            while waiting:
+                name = waiting.pop()
+                maker = makers.get(name)
+                seen.add(name)
+                if maker is not None and (maker.kind in ("sum", "diagonal", "routing")):
+                    waiting.extend(i for i in maker.inputs if i not in seen)
+            given = any(i not in makers or makers[i].kind == "plumbing" for i in seen)
+            found |= {i for i in seen if given and (i not in makers or makers[i].kind in ("sum", "diagonal", "routing"))}
     return found
 
 
