@@ -146,7 +146,7 @@ class Alarm:
         if term.shape:
             axes = tuple(range(len(term.shape)))
             term = trace.make("ReduceMax", (term,), (), nonneg=term.nonneg, axes=axes, keepdims=0)
-        return plain("LessOrEqual", term, self._number(most, ()))
+        return plain("LessOrEqual", term, self._number(min(most, self.largest), ()))
 
     def _number(self, value: float, shape: tuple[int, ...]) -> Term:
         return self.trace.constant(np.full(shape, value), self.trace.real)
