@@ -28,6 +28,7 @@ from reflrp.arrays.tracing.twins import (
     channel_sum,
     conv,
     conv_transpose,
+    divided,
     erf,
     pad,
     placed,
@@ -43,8 +44,8 @@ from reflrp.arrays.tracing.twins import (
 float32, float64, int32, int64, bool_ = np.float32, np.float64, np.int32, np.int64, np.bool_
 
 __all__ = [
-    "SymbolicArray", "channel_sum", "conv", "conv_transpose", "erf", "pad", "placed", "pool", "pool_picked", "pool_unpicked",
-    "pool_winners", "scatter_add", "window_spread", "window_sum",
+    "SymbolicArray", "channel_sum", "conv", "conv_transpose", "divided", "erf", "pad", "placed", "pool", "pool_picked",
+    "pool_unpicked", "pool_winners", "scatter_add", "window_spread", "window_sum",
 ]  # the twins, beside what is defined here  # fmt: skip
 
 UNARY = {
@@ -132,17 +133,6 @@ def expm1(x: Array) -> Array:
 def isfinite(x: Array) -> Array:
     """Return where x is no NaN and no infinity."""
     return abs(x) < np.inf
-
-
-def divided(share: Array, R: Array, denominator: Array) -> None:
-    """Tell the trace that a share is R over a denominator: of both as they are divided, where simplifications left it at that."""
-    trace, found = share.term.trace, share.term
-    while found.op in ("Neg", "Mul", "Where"):
-        found = found.inputs[2 if found.op == "Where" else 0]
-    if found.op != "Div":
-        trace.denominators.append((denominator.term, term_of(R, trace, trace.real)))
-    elif found.inputs[1].value is None:
-        trace.denominators.append((found.inputs[1], found.inputs[0]))
 
 
 def where(condition: Array, x: Array, y: Array) -> Array:

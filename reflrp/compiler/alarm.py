@@ -132,7 +132,9 @@ class Alarm:
         met = trace.make("Where", (none, trace.constant(np.zeros((), z.dtype)), z), shape, z.dtype, z.nonneg)
         fine = self._at_most(met, self.largest)
         value = z.inputs[0] if z.op == "Add" else z
-        if value.op == "value" and value.get("name") in self.bounds.makers:  # which the engine refuses where it is infinite
+        if (
+            value.op == "value" and value.get("name") in self.bounds.makers
+        ):  # which the engine refuses where it is infinite
             fine = plain("And", fine, self._at_most(z, self.largest, magnitude=False))
         return trace.make("Where", (fine, self._number(0.0, (1,)), self._number(np.nan, (1,))), (1,), trace.real)
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from math import isfinite, prod
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -29,11 +31,9 @@ from reflrp.ops.routing import Embedding, Reshape, Slice, Transpose
 from reflrp.ops.selection import Selection
 from reflrp.ops.sums import SumOf
 
-FAR, FEW = {True: 1e12, False: 1e20}, 2**16
-"""By how much layers in a row may multiply what was looked at: up to a value of FEW entries, which takes no time, and others."""
-
-FUSED = 1e4
-"""How much further it goes up to a layer or a sum: runtimes make these in one with the rectifier behind, if nobody looks."""
+FAR = {"joined": 1e10, "pointwise": 1e18, "": 1e22}
+"""By how much layers in a row may multiply what was looked at: up to a rectifier behind a sum, which all that follows hangs on,
+up to another rectifier, and up to a layer or a sum: runtimes make these in one with the rectifier behind, if nobody looks."""
 
 MANY = 8
 """What hangs on more terms that are looked at is looked at itself."""
@@ -101,15 +101,13 @@ class Bound:
 
     def times(self, factor: float, plus: float = 0.0) -> Bound:
         """Return the bound of what multiplies each entry, and adds a number."""
-        return Bound({k: g * factor for k, g in self.gains.items()}, self.rest * factor + plus, self._even(factor))
+        even = self.even if factor <= 1 else frozenset[int]()
+        return Bound({k: g * factor for k, g in self.gains.items()}, self.rest * factor + plus, even)
 
     def summed(self, factor: float, plus: float = 0.0) -> Bound:
         """Return the bound of what adds up multiples of many entries, which may round up."""
         found = self.times(factor, plus)
         return Bound(found.gains, found.rest)
-
-    def _even(self, factor: float) -> frozenset[int]:
-        return self.even if factor <= 1 else frozenset()
 
 
 @dataclass(eq=False)
@@ -152,8 +150,9 @@ class Bounds:
     def _near(self, bound: Bound, term: Term) -> bool:
         """Return whether a bound says enough of a value that the run might look at."""
         node = self.makers.get(term.get("name"))
-        far = FAR[prod(map(example, term.shape)) <= FEW]
-        far *= FUSED if node is not None and node.kind != "pointwise" else 1
+        kind = node.kind if node is not None else ""
+        before = self.makers.get(node.inputs[0]) if node is not None and kind == "pointwise" else None
+        far = FAR["joined" if before is not None and before.kind == "sum" else kind if kind in FAR else ""]
         return bound.gain <= far and bound.rest <= far and len(bound.gains) <= MANY
 
     def _looked(self, term: Term) -> Bound:
@@ -199,10 +198,7 @@ class Bounds:
             value = abs(float(term.get("value")))
             return self.of(term.inputs[0]) | Bound(rest=value if isfinite(value) else 0.0)
         parts = {"Where": term.inputs[1:], "If": term.get("branches")}.get(term.op, term.inputs)
-        found = self.of(parts[0])
-        for part in parts[1:]:
-            found |= self.of(part)
-        return found
+        return reduce(or_, map(self.of, parts))
 
     def _worked_out(self, term: Term) -> Bound | None:
         """Return the bound of what is added up or multiplied."""
@@ -257,23 +253,26 @@ class Bounds:
         op = self.program.ops[node.name]
         if isinstance(op, Embedding):
             return Bound(rest=_largest(op.table))
-        if isinstance(op, SumOf):
-            parts = [self._read(i).times(float(np.abs(w).max())) for i, w in zip(node.inputs, op.w, strict=True)]
+        if isinstance(op, SumOf):  # a mean is a sum on the way
+            parts = (
+                self._read(i).times(max(1.0, float(np.abs(w).max()))) for i, w in zip(node.inputs, op.w, strict=True)
+            )
             return sum(parts, Bound())
-        if isinstance(op, Diagonal):
-            return self._read(node.inputs[0]).times(_largest(op.w), 0.0 if op.b is ZERO else _largest(op.b))
         if isinstance(op, Selection):
-            first, *others = map(self._read, node.inputs)
-            for other in others:
-                first |= other
-            return first
-        if isinstance(op, Pointwise):
-            return self._read(node.inputs[0]).times(1.0, 1.0) if op.name in NEARER else None
-        if isinstance(op, WindowMean):
-            most = 1.0 if is_symbolic(op.share) else max(1.0, _largest(op.share))
-            kernel = op.windows.kernel
-            return None if _open(kernel) else self._read(node.inputs[0]).summed(most * prod(kernel))
+            return reduce(or_, map(self._read, node.inputs))
+        if isinstance(op, Diagonal | Pointwise | WindowMean):
+            return self._each(op, self._read(node.inputs[0]))
         return self._read(node.inputs[0]) if isinstance(op, Reshape | Slice | Transpose) else None
+
+    @staticmethod
+    def _each(op: Diagonal | Pointwise | WindowMean, x: Bound) -> Bound | None:
+        """Return the bound of what is made of each entry, or each window of them."""
+        if isinstance(op, Diagonal):
+            return x.times(_largest(op.w), 0.0 if op.b is ZERO else _largest(op.b))
+        if isinstance(op, Pointwise):
+            return x.times(1.0, 1.0) if op.name in NEARER else None
+        most = 1.0 if is_symbolic(op.share) else max(1.0, _largest(op.share))
+        return None if _open(op.windows.kernel) else x.summed(most * prod(op.windows.kernel))
 
     def _read(self, name: str) -> Bound:
         value: Any = self.values[name]

@@ -214,20 +214,23 @@ def _finite(program: Program) -> set[str]:
 
 
 def _masked(graph: Graph) -> set[str]:
-    """Return what ends in a Softmax and has a mask in it that is given or worked out, with the mask: two of them may add up to -inf."""
+    """Return the masks that are given or worked out, and what they are added to before a Softmax: -inf may be the sum of two."""
     makers, found = {n.output: n for n in graph.nodes}, set[str]()
     for node in graph.nodes:
-        if isinstance(node.op, Softmax):
-            seen, waiting = set[str](), [node.inputs[0]]
-            while waiting:
-                name = waiting.pop()
-                maker = makers.get(name)
-                seen.add(name)
-                if maker is not None and (maker.kind in ("sum", "diagonal", "routing")):
-                    waiting.extend(i for i in maker.inputs if i not in seen)
-            given = any(i not in makers or makers[i].kind == "plumbing" for i in seen)
-            found |= {i for i in seen if given and (i not in makers or makers[i].kind in ("sum", "diagonal", "routing"))}
+        seen, waiting = set[str](), [node.inputs[0]] if isinstance(node.op, Softmax) else []
+        while waiting:
+            name = waiting.pop()
+            seen.add(name)
+            maker = makers.get(name)
+            if maker is not None and maker.kind in ADDED:
+                waiting.extend(i for i in maker.inputs if i not in seen)
+        if any(i not in makers or makers[i].kind == "plumbing" for i in seen):
+            found |= {i for i in seen if i not in makers or makers[i].kind in ADDED}
     return found
+
+
+ADDED = frozenset(["diagonal", "routing", "sum"])
+"""Kinds of nodes on the way of a mask to its Softmax."""
 
 
 def backward(

@@ -126,8 +126,6 @@ def _factored(x: Term, y: Term) -> Term | None:
 
 def _biased(layer: Term, bias: Term, value: np.ndarray) -> Term:
     """Return a layer plus a bias: from other values of the layer, where these serve as well."""
-    if not np.isfinite(value).all():  # no difference of it says anything
-        return plain("Add", layer, bias)
     found = affine.combined(layer, value)
     if found is not None:
         made = summed(found)
