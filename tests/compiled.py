@@ -22,7 +22,7 @@ def run(proto, feeds, outputs=None):
 
 
 def choices_in(graph):
-    """The Ifs of a graph, but for those that decide whether a denominator is looked at for an overflow: no other gives a constant."""
+    """The Ifs of a graph, but for those that decide whether to look at a denominator for an overflow: no other gives a constant."""
     found = [(n, a.g) for n in graph.node if n.op_type == "If" for a in n.attribute if a.name == "then_branch"]
     return [n for n, branch in found if [m.op_type for m in branch.node] != ["Identity"]]
 
