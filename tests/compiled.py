@@ -21,6 +21,12 @@ def run(proto, feeds, outputs=None):
     return dict(zip(names, session.run(names, feeds), strict=True))
 
 
+def choices_in(graph):
+    """The Ifs of a graph, but for those that decide whether to look at a denominator for an overflow: no other gives a constant."""
+    found = [(n, a.g) for n in graph.node if n.op_type == "If" for a in n.attribute if a.name == "then_branch"]
+    return [n for n, branch in found if [m.op_type for m in branch.node] != ["Identity"]]
+
+
 @dataclass
 class Off:
     """How far something is from the float64 reference, in parts of its largest entry; and NumPy's float32."""

@@ -11,7 +11,7 @@ import nets
 import numpy as np
 import onnx
 import pytest
-from compiled import check, run
+from compiled import check, choices_in, run
 
 import reflrp
 from reflrp import demo, rules
@@ -333,7 +333,8 @@ def test_only_standard_operators():
     for name in nets.NETS:
         g = reflrp.compile(nets.net(name)[0], "epsilon_alpha2_beta1")
         assert {n.domain for n in g.graph.node} == {""}
-        assert not Counter(n.op_type for n in g.graph.node).keys() & {"If", "Loop", "Scan"}
+        assert not Counter(n.op_type for n in g.graph.node).keys() & {"Loop", "Scan"}
+        assert not choices_in(g.graph)
 
 
 # ---------------------------------------------------------------- values of the file

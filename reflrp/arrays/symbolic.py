@@ -28,6 +28,7 @@ from reflrp.arrays.tracing.twins import (
     channel_sum,
     conv,
     conv_transpose,
+    divided,
     erf,
     pad,
     placed,
@@ -43,8 +44,8 @@ from reflrp.arrays.tracing.twins import (
 float32, float64, int32, int64, bool_ = np.float32, np.float64, np.int32, np.int64, np.bool_
 
 __all__ = [
-    "SymbolicArray", "channel_sum", "conv", "conv_transpose", "erf", "pad", "placed", "pool", "pool_picked", "pool_unpicked",
-    "pool_winners", "scatter_add", "window_spread", "window_sum",
+    "SymbolicArray", "channel_sum", "conv", "conv_transpose", "divided", "erf", "pad", "placed", "pool", "pool_picked",
+    "pool_unpicked", "pool_winners", "scatter_add", "window_spread", "window_sum",
 ]  # the twins, beside what is defined here  # fmt: skip
 
 UNARY = {

@@ -66,16 +66,16 @@ def _loop(writer: Writer, body: ScanBody) -> dict[str, Any]:
     names = [f"{name}/{i}" for i in range(len(body.leaves))]
     inner = BodyWriter(writer, {id(leaf): n for leaf, n in zip(body.leaves, names, strict=True)})
     made = []
-    for i, term in enumerate(body.outputs):
+    for i, term in enumerate(body.made):
         made.append(f"{name}/output/{i}")
         inner.graph.node.append(helper.make_node("Identity", [inner.write(term)], [made[-1]], made[-1]))
     inner.graph.name = name
     inner.graph.input.extend(_port(n, term) for n, term in zip(names, body.leaves, strict=True))
-    inner.graph.output.extend(_port(n, term) for n, term in zip(made, body.outputs, strict=True))
+    inner.graph.output.extend(_port(n, term) for n, term in zip(made, body.made, strict=True))
     count, turn = len(body.leaves) - body.states, int(body.backwards)
     return {
         "body": inner.graph, "num_scan_inputs": count, "scan_input_directions": [turn] * count,
-        "scan_output_directions": [turn] * (len(body.outputs) - body.states),
+        "scan_output_directions": [turn] * (len(body.made) - body.states),
     }  # fmt: skip
 
 

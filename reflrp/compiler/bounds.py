@@ -1,15 +1,18 @@
 """How large values may become: proven from weights, and from a few values that the run looks at.
 
-Each value is at most gain * A + rest in every entry, if those that the run looks at are at most A. A layer multiplies what it
-reads by the largest sum of its weights' magnitudes; a rectifier, a pool, a move does nothing. What is not known is looked at
-itself, and so is what many layers in a row might have made larger than FAR times what was looked at before.
+Each value is at most the sum of gain * A over a few terms that the run looks at, and of `rest`, A being the largest magnitude in
+the term. A layer multiplies what it reads by the largest sum of its weights' magnitudes; a rectifier, a pool, a move does nothing.
+What is not known is looked at itself, and so is what many layers in a row might have made larger than FAR times what was looked
+at before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import inf, isfinite, prod
+from functools import reduce
+from math import isfinite, prod
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ import numpy as np
 from reflrp.arrays import ZERO, is_symbolic
 from reflrp.arrays.tracing.affine import Affine
 from reflrp.arrays.tracing.arithmetic import cast
-from reflrp.arrays.tracing.dims import example
+from reflrp.arrays.tracing.dims import Dim, example
 from reflrp.arrays.tracing.terms import Term, Trace
 from reflrp.compiler.matching import LATE
 from reflrp.engine import Program, Values
@@ -29,19 +32,21 @@ from reflrp.ops.routing import Embedding, Reshape, Slice, Transpose
 from reflrp.ops.selection import Selection
 from reflrp.ops.sums import SumOf
 
-FAR, FEW = {True: 1e6, False: 1e15}, 2**16
-"""By how much layers in a row may multiply what was looked at: up to a value of FEW entries, which takes no time, and others."""
+FAR = {"joined": 1e10, "pointwise": 1e18, "": 1e22}
+"""By how much layers in a row may multiply what was looked at: up to a rectifier behind a sum, which all that follows hangs on,
+up to another rectifier, and up to a layer or a sum: runtimes make these in one with the rectifier behind, if nobody looks."""
 
-FUSED = 1e4
-"""How much further it goes up to a layer or a sum: runtimes make these in one with the rectifier behind, if nobody looks."""
+MANY = 8
+"""What hangs on more terms that are looked at is looked at itself."""
 
-NEARER = frozenset(["erf", "hard_sigmoid", "relu", "sigmoid", "softplus", "tanh"])
+NEARER = frozenset(
+    ["abs", "atan", "cos", "erf", "gelu", "hard_sigmoid", "relu", "sigmoid", "sin", "softplus", "softsign", "tanh"]
+)
 """Functions with |f(x)| <= |x| + 1, whatever their parameters."""
 
 SAME = frozenset(
     [
         "Abs",
-        "AveragePool",
         "Cast",
         "DepthToSpace",
         "Expand",
@@ -50,7 +55,6 @@ SAME = frozenset(
         "MaxPool",
         "Neg",
         "ReduceMax",
-        "ReduceMean",
     ]
     + ["ReduceMin", "Relu", "Reshape", "Slice", "SpaceToDepth", "Squeeze", "Transpose", "Unsqueeze"]
 )
@@ -69,23 +73,42 @@ class Unseen(Exception):
 
 @dataclass(frozen=True)
 class Bound:
-    """|x| <= gain * A + rest, if every entry of the terms that are `looked` at is at most A."""
+    """|x| <= sum of gains[t] * A_t + rest, A_t being the largest magnitude in a term that is looked at, by its id.
 
-    gain: float = 0.0
+    `even` are the terms, one of which may be as large as the dtype holds, if all others and `rest` are less than what rounding
+    makes of it: x is made of them entry by entry, by factors of at most 1, sums and choices. So is what a mask is added to.
+    """
+
+    gains: Mapping[int, float] = field(default_factory=dict)
     rest: float = 0.0
-    looked: Mapping[int, Term] = field(default_factory=dict)
+    even: frozenset[int] = frozenset()
+
+    @property
+    def gain(self) -> float:
+        """The gain if all are equally large."""
+        return sum(self.gains.values())
 
     def __add__(self, other: Bound) -> Bound:
         """Return the bound of a sum."""
-        return Bound(self.gain + other.gain, self.rest + other.rest, {**self.looked, **other.looked})
+        gains = {k: self.gains.get(k, 0.0) + other.gains.get(k, 0.0) for k in {**self.gains, **other.gains}}
+        even = (self.even - other.gains.keys()) | (other.even - self.gains.keys())
+        return Bound(gains, self.rest + other.rest, even)
 
     def __or__(self, other: Bound) -> Bound:
         """Return the bound of what may be either."""
-        return Bound(max(self.gain, other.gain), max(self.rest, other.rest), {**self.looked, **other.looked})
+        gains = {k: max(self.gains.get(k, 0.0), other.gains.get(k, 0.0)) for k in {**self.gains, **other.gains}}
+        uneven = (self.gains.keys() - self.even) | (other.gains.keys() - other.even)
+        return Bound(gains, max(self.rest, other.rest), (self.even | other.even) - uneven)
 
     def times(self, factor: float, plus: float = 0.0) -> Bound:
-        """Return the bound of a multiple, and of a number that is added."""
-        return Bound(self.gain * factor, self.rest * factor + plus, self.looked)
+        """Return the bound of what multiplies each entry, and adds a number."""
+        even = self.even if factor <= 1 else frozenset[int]()
+        return Bound({k: g * factor for k, g in self.gains.items()}, self.rest * factor + plus, even)
+
+    def summed(self, factor: float, plus: float = 0.0) -> Bound:
+        """Return the bound of what adds up multiples of many entries, which may round up."""
+        found = self.times(factor, plus)
+        return Bound(found.gains, found.rest)
 
 
 @dataclass(eq=False)
@@ -96,9 +119,9 @@ class Bounds:
     values: Values
     trace: Trace
     found: dict[int, Bound] = field(default_factory=dict)
+    looked: dict[int, Term] = field(default_factory=dict)
     sums: dict[tuple[int, int], float] = field(default_factory=dict)
     bodies: dict[int, bool] = field(default_factory=dict)
-    masks: dict[int, bool] = field(default_factory=dict)
     makers: dict[str, Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -128,25 +151,21 @@ class Bounds:
     def _near(self, bound: Bound, term: Term) -> bool:
         """Return whether a bound says enough of a value that the run might look at."""
         node = self.makers.get(term.get("name"))
-        far = FAR[prod(map(example, term.shape)) <= FEW]
-        far *= FUSED if node is not None and node.kind != "pointwise" else 1
-        return bound.gain <= far and isfinite(bound.rest)
+        kind = node.kind if node is not None else ""
+        before = self.makers.get(node.inputs[0]) if node is not None and kind == "pointwise" else None
+        far = FAR["joined" if before is not None and before.kind == "sum" else kind if kind in FAR else ""]
+        return bound.gain <= far and bound.rest <= far and len(bound.gains) <= MANY
 
     def _looked(self, term: Term) -> Bound:
         if self.inside(term):
             raise Unseen
-        if not self.proper(term):
-            return Bound(0.0, inf)
         whole = cast(term, self.trace.real)
-        return Bound(1.0, 0.0, {id(whole): whole})
+        self.looked[id(whole)] = whole
+        return Bound({id(whole): 1.0}, 0.0, frozenset([id(whole)]))
 
     def inside(self, term: Term) -> bool:
         """Return whether a term hangs on what the body of a loop reads."""
         return self._some(term, self.bodies, lambda t: id(t) in self.trace.shown or _within(t))
-
-    def proper(self, term: Term) -> bool:
-        """Return whether a term is infinite only where a number overflows, and not by a mask of -inf."""
-        return not self._some(term, self.masks, lambda t: not t.inputs and not t.finite and not _within(t))
 
     @staticmethod
     def _some(term: Term, known: dict[int, bool], holds: Callable[[Term], bool]) -> bool:
@@ -180,10 +199,7 @@ class Bounds:
             value = abs(float(term.get("value")))
             return self.of(term.inputs[0]) | Bound(rest=value if isfinite(value) else 0.0)
         parts = {"Where": term.inputs[1:], "If": term.get("branches")}.get(term.op, term.inputs)
-        found = self.of(parts[0])
-        for part in parts[1:]:
-            found |= self.of(part)
-        return found
+        return reduce(or_, map(self.of, parts))
 
     def _worked_out(self, term: Term) -> Bound | None:
         """Return the bound of what is added up or multiplied."""
@@ -192,15 +208,27 @@ class Bounds:
         if term.op in ("Conv", "MatMul") and term.inputs[1].value is not None:
             plus = _largest(term.inputs[2].value) if len(term.inputs) > 2 and term.inputs[2].value is not None else 0.0
             known = len(term.inputs) < 3 or term.inputs[2].value is not None
-            return self.of(term.inputs[0]).times(self._sum(term.op, term.inputs[1].value), plus) if known else None
+            return self.of(term.inputs[0]).summed(self._sum(term.op, term.inputs[1].value), plus) if known else None
+        if term.op in ("AveragePool", "ReduceMean"):
+            return self._mean(term)
         if term.op == "Div" and term.inputs[1].value is not None and term.inputs[1].value.size:
             least = float(np.abs(term.inputs[1].value).min())
             return self.of(term.inputs[0]).times(1 / least) if least else None
         if term.op != "Mul":
             return None
         one, two = (self.of(t) for t in term.inputs)
-        one, two = (one, two) if one.gain == 0 else (two, one)
-        return two.times(one.rest) if one.gain == 0 and isfinite(one.rest) else None
+        one, two = (one, two) if not one.gains else (two, one)
+        return two.times(one.rest) if not one.gains and isfinite(one.rest) else None
+
+    def _mean(self, term: Term) -> Bound | None:
+        """Return the bound of means, which are sums on the way; None for those of an open number."""
+        if term.op == "AveragePool":
+            return self.of(term.inputs[0]).summed(prod(term.get("kernel_shape")))
+        before, after = term.inputs[0].shape, term.shape
+        if _open(before) != _open(after):
+            return None
+        count = prod(map(example, before)) / max(prod(map(example, after)), 1)
+        return self.of(term.inputs[0]).summed(count)
 
     def _sum(self, op: str, w: np.ndarray) -> float:
         """Return the largest sum of magnitudes of the weights that make one entry."""
@@ -218,7 +246,7 @@ class Bounds:
         known, node = self.trace.known.get(id(term)), self.makers.get(term.get("name"))
         if isinstance(known, Affine):
             layer = known.layer
-            return self.of(layer.inputs[0]).times(self._sum(layer.op, known.w), _largest(known.b))
+            return self.of(layer.inputs[0]).summed(self._sum(layer.op, known.w), _largest(known.b))
         return None if node is None else self._by_op(node)
 
     def _by_op(self, node: Node) -> Bound | None:
@@ -226,19 +254,26 @@ class Bounds:
         op = self.program.ops[node.name]
         if isinstance(op, Embedding):
             return Bound(rest=_largest(op.table))
-        if isinstance(op, SumOf):
-            parts = [self._read(i).times(float(np.abs(w).max())) for i, w in zip(node.inputs, op.w, strict=True)]
+        if isinstance(op, SumOf):  # a mean is a sum on the way
+            parts = (
+                self._read(i).times(max(1.0, float(np.abs(w).max()))) for i, w in zip(node.inputs, op.w, strict=True)
+            )
             return sum(parts, Bound())
-        if isinstance(op, Diagonal) and not isinstance(op, LATE):
-            return self._read(node.inputs[0]).times(_largest(op.w), 0.0 if op.b is ZERO else _largest(op.b))
         if isinstance(op, Selection):
-            first, *others = map(self._read, node.inputs)
-            for other in others:
-                first |= other
-            return first
+            return reduce(or_, map(self._read, node.inputs))
+        if isinstance(op, Diagonal | Pointwise | WindowMean) and not isinstance(op, LATE):
+            return self._each(op, self._read(node.inputs[0]))
+        return self._read(node.inputs[0]) if isinstance(op, Reshape | Slice | Transpose) else None
+
+    @staticmethod
+    def _each(op: Diagonal | Pointwise | WindowMean, x: Bound) -> Bound | None:
+        """Return the bound of what is made of each entry, or each window of them."""
+        if isinstance(op, Diagonal):
+            return x.times(_largest(op.w), 0.0 if op.b is ZERO else _largest(op.b))
         if isinstance(op, Pointwise):
-            return self._read(node.inputs[0]).times(1.0, 1.0) if op.name in NEARER else None
-        return self._read(node.inputs[0]) if isinstance(op, WindowMean | Reshape | Slice | Transpose) else None
+            return x.times(1.0, 1.0) if op.name in NEARER else None
+        most = 1.0 if is_symbolic(op.share) else max(1.0, _largest(op.share))
+        return None if _open(op.windows.kernel) else x.summed(most * prod(op.windows.kernel))
 
     def _read(self, name: str) -> Bound:
         value: Any = self.values[name]
@@ -248,6 +283,11 @@ class Bounds:
 def _within(term: Term) -> bool:
     """Return whether a term is what the body of a loop reads."""
     return term.op == "value" and str(term.get("name")).startswith("reflrp/")
+
+
+def _open(shape: Any) -> list[Any]:
+    """Return the lengths of a shape that are left open."""
+    return [n for n in shape if isinstance(n, Dim)]
 
 
 def _turns(term: Term) -> bool:

@@ -153,7 +153,7 @@ class Writer(Lengths):
             operands, attributes = self._axes(term, operands, attributes)
         elif special is not None:
             operands, attributes = special(term, operands, attributes)
-        outputs = len(term.get("body").outputs) if term.op == "Scan" else 1 + (term.op == "MaxPool")
+        outputs = len(term.get("body").made) if term.op == "Scan" else 1 + (term.op == "MaxPool")
         return self.node(NAMES.get(term.op, term.op), operands, attributes, outputs)
 
     def node(self, op: str, operands: list[str], attributes: dict[str, Any], outputs: int = 1) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ no relevance arrives at it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,12 +44,21 @@ class Stepper(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ScanBody:
-    """The body of a Scan: what it reads (states first), what it makes (states first), and from which end it runs."""
+    """The body of a Scan: what it reads (states first), what it makes (states first), and from which end it runs.
+
+    `added` is what it makes beside that, for what is found out when the loop is there already.
+    """
 
     leaves: tuple[Term, ...]
     outputs: tuple[Term, ...]
     states: int
     backwards: bool
+    added: list[Term] = field(default_factory=list)
+
+    @property
+    def made(self) -> tuple[Term, ...]:
+        """All that it makes."""
+        return (*self.outputs, *self.added)
 
 
 def step_of(program: Any, op: Steps) -> Any:
@@ -198,6 +207,7 @@ def backward(program: Stepper, node: Node, xs: list[Any], y: Array, R: Array) ->
     none = trace.make("Zeros", (), (1, *whole.shape[1:]), trace.real, True)
     seeds = concat([none, index(whole, rest)] if op.backwards else [index(whole, rest), none], 0)
     flag = _real(trace, whole.shape[0]) if op.turns and not _everywhere(step.program.graph) else None
+    before = len(trace.denominators)
     body = _back_body(step, whole, after, flag)
     shared = [name for name in step.kept if known[name].active]
     carried = [*op.shapes[: op.states], *(known[name].shape for name in shared)]
@@ -208,6 +218,8 @@ def backward(program: Stepper, node: Node, xs: list[Any], y: Array, R: Array) ->
         (*zeros, *step.given.others, after, seeds, *(() if flag is None else (flag,))),
         [*carried, *(step.given.others[i].shape for i in active)],
     )
+    trace.loops.append((made[0], trace.denominators[before:]))
+    del trace.denominators[before:]
     own = step.parts(reshape(index(whole, first), whole.shape[1:]))
     last = [array(r) for r in made[: len(carried)]]
     given = [r + part for r, part in zip(last[: op.states], own, strict=False)] + own[op.states :]

@@ -219,7 +219,27 @@ def _finite(program: Program) -> set[str]:
         frame = np.isfinite(getattr(node.op, "value", 0.0))
         if known and frame and all(bool(np.isfinite(a).all()) for a in constants):
             found.add(node.output)
+    return found - _masked(program.graph)
+
+
+def _masked(graph: Graph) -> set[str]:
+    """Return the masks that are given or worked out, and what they are added to before a Softmax: -inf may be the sum of two."""
+    makers, found = {n.output: n for n in graph.nodes}, set[str]()
+    for node in graph.nodes:
+        seen, waiting = set[str](), [node.inputs[0]] if isinstance(node.op, Softmax) else []
+        while waiting:
+            name = waiting.pop()
+            seen.add(name)
+            maker = makers.get(name)
+            if maker is not None and maker.kind in ADDED:
+                waiting.extend(i for i in maker.inputs if i not in seen)
+        if any(i not in makers or makers[i].kind == "plumbing" for i in seen):
+            found |= {i for i in seen if i not in makers or makers[i].kind in ADDED}
     return found
+
+
+ADDED = frozenset(["diagonal", "routing", "sum"])
+"""Kinds of nodes on the way of a mask to its Softmax."""
 
 
 def backward(

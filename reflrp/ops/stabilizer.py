@@ -151,9 +151,11 @@ def ratio(R: Array, z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
     if is_exact(R):
         return divided(R, denominator)
     _check(denominator, R)
-    if isinstance(stabilizer, Real) and stabilizer > 0:
-        return _quotient(R, denominator)
-    return safe_div(R, denominator)
+    stable = isinstance(stabilizer, Real) and stabilizer > 0
+    found = _quotient(R, denominator) if stable else safe_div(R, denominator)
+    if is_symbolic(denominator) and is_symbolic(found):  # the graph that it becomes has to look at it
+        namespace(denominator).divided(found, R, denominator)
+    return found
 
 
 def shares(R: Array, z: Array, stabilizer: StabilizerLike) -> tuple[Array, float | None]:
@@ -172,13 +174,8 @@ def _quotient(R: Array, denominator: Array) -> Array:
 
 
 def _check(denominator: Array, R: Array) -> None:
-    """Raise NonFiniteError where relevance meets a denominator that overflowed, and would vanish without a word.
-
-    Of what is traced, the graph that it becomes has to look at it.
-    """
+    """Raise NonFiniteError where relevance meets a denominator that overflowed, and would vanish without a word."""
     xp = namespace(denominator)
-    if is_symbolic(denominator) and is_symbolic(R):
-        denominator.term.trace.denominators.append((denominator.term, R.term))
     if is_symbolic(denominator) or denominator.dtype == object or bool(xp.isfinite(xp.sum(denominator))):
         return
     if bool(xp.any(~xp.isfinite(denominator) & (is_symbolic(R) or R != 0))):

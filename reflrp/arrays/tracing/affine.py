@@ -95,7 +95,7 @@ def unbiased(layer: Term) -> bool:
 def combined(layer: Term, bias: np.ndarray) -> Sum | None:
     """Return what sums up to a layer plus a bias; None where nothing does."""
     v, best = layer.inputs[1].value, None
-    if v is None or v.dtype != np.float32:
+    if v is None or v.dtype != np.float32 or not np.isfinite(bias).all():
         return None
     for parts in _pairs(known_of(layer)):
         factors = _factors(v, [p.w for p in parts])

@@ -82,7 +82,8 @@ class Trace:
     value's term. `gates` has, by the id of a term, others and a sign: it vanishes where they have not that sign.
 
     `denominators` has each term by which relevance was divided, and that relevance; `shown` by the id of what the body of a loop
-    reads the term of which it is an entry.
+    reads the term of which it is an entry; `loops` the loops, by the terms of their first outputs, in whose bodies relevance was
+    divided, with these denominators.
     """
 
     lengths: dict[str, tuple[Term, int, int, int]] = field(default_factory=dict)
@@ -96,6 +97,7 @@ class Trace:
     gates: dict[int, list[tuple[Term, int]]] = field(default_factory=dict, repr=False)
     denominators: list[tuple[Term, Term]] = field(default_factory=list, repr=False)
     shown: dict[int, Term] = field(default_factory=dict, repr=False)
+    loops: list[tuple[Term, list[tuple[Term, Term]]]] = field(default_factory=list, repr=False)
 
     def make(
         self,

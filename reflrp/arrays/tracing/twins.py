@@ -83,3 +83,14 @@ def pool_unpicked(s: Array, winners: Array, frame: Windows) -> Array:
     """Return s at the winners."""
     shape = (*s.shape[: s.ndim - len(frame.size)], *frame.size)
     return array(windows.unpicked(s.term, winners.term, frame, shape))
+
+
+def divided(share: Any, R: Any, denominator: Any) -> None:
+    """Tell the trace that a share is R over a denominator: of both as they are divided, where simplifications left it at that."""
+    trace, found = share.term.trace, share.term
+    while found.op in ("Neg", "Mul", "Where"):
+        found = found.inputs[2 if found.op == "Where" else 0]
+    if found.op != "Div":
+        trace.denominators.append((denominator.term, term_of(R, trace, trace.real)))
+    elif found.inputs[1].value is None:
+        trace.denominators.append((found.inputs[1], found.inputs[0]))
