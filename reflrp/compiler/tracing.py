@@ -50,6 +50,8 @@ class Tracer(Program):
         if missing is not None and not isinstance(node.op, MovedIds):
             raise InputError(f"{where} cannot be compiled: {missing}")
         values = joined(node, self.graph, values, self.real)
+        if not is_symbolic(r) and r is not ZERO:  # rules count on all entries of the relevance that they share
+            r = full(r, self.graph.values[node.output].shape)
         try:
             self._know(node, values, r)
             if isinstance(node.op, Steps):
@@ -149,7 +151,7 @@ class Tracer(Program):
 
 def full(part: Array, shape: Shape) -> Array:
     """Return a part of the relevance with all entries of a shape, for their sum: of a constant, too, as where none arrives."""
-    if part is ZERO or (is_symbolic(part) and part.shape == shape):
+    if part is ZERO or part.shape == shape:
         return part
     trace = part.term.trace if is_symbolic(part) else CURRENT.get()
     return xp.SymbolicArray(trace.make("Expand", (term_of(part, trace, trace.real),), shape))
