@@ -24,7 +24,7 @@ from reflrp.compiler.copied import check_copied
 from reflrp.compiler.emit import Writer
 from reflrp.compiler.firstturns import check_turns
 from reflrp.compiler.marks import marks_of
-from reflrp.compiler.opening import Marks, OneBatch, Opened, beyond_batch, equal, in_words, leading, opened
+from reflrp.compiler.opening import Marks, OneBatch, Opened, beyond_batch, equal, in_words, leading, opened, refused
 from reflrp.compiler.orders import Compiled, Order
 from reflrp.compiler.programs import example_of, passed, program_of, with_lengths
 from reflrp.compiler.seeding import bounded, check_entries, check_target, seeded, turned
@@ -33,7 +33,7 @@ from reflrp.compiler.source import Given, check
 from reflrp.compiler.tracing import Missing, Tracer, backward, remember
 from reflrp.compiler.unread import drop_unread
 from reflrp.compiler.unrolled import check_conditions, shown
-from reflrp.errors import InputError
+from reflrp.errors import InputError, ModelError, ReflrpError
 from reflrp.explainer import Explainer
 from reflrp.ground import checks
 from reflrp.ir import Graph, Shape
@@ -65,14 +65,14 @@ def compiled(source: Given, order: Order, shapes: Any = None, **settings: Any) -
         loops = recurrent(source.proto) and not order.ledger  # the first axis may be that of the time
         if not first or order.init == "signs" or not (loops or numbered(source.proto)):
             raise
-        refused = error
+        first_refusal = error
     del source.proto.metadata_props[known:]
     try:
         return _compiled(source, order, marks, _opened(source, marks, shapes, order, settings), settings)
     except InputError:
         if loops:
             raise
-        raise refused from None
+        raise first_refusal from None
 
 
 def _opened(source: Given, marks: Marks, shapes: Any, order: Order, settings: dict[str, Any]) -> Opened:
@@ -102,6 +102,7 @@ def _compiled(
     else:
         fixed = {k: tuple(1 if n == BATCH else int(n) for n in s) for k, s in marks.items()}
     feeds = {k: example_of(s, source.model.source.inputs[k].dtype) for k, s in fixed.items()}
+    _check_example(source.model, fixed, marks)
     batch = Batch(source.model, feeds, (source.model.output(settings.get("output")),))
     explainer = Explainer(source.model, batch_size=max(batch.count, 1), **settings)
     if isinstance(lengths, Opened):
@@ -119,6 +120,19 @@ def _compiled(
         order = replace(order, turned=batch.turned())  # the first axis may be that of the time, whose entries meet
     with at_most(trace.most):
         return _traced(source, program, trace, named, order, explainer)
+
+
+def _check_example(model: Any, fixed: dict[str, Shape], marks: Marks) -> None:
+    """Raise ModelError, which says how to fix lengths, where the file's nodes do not fit one another at the example's."""
+    try:
+        model.graph(fixed)
+    except ModelError as error:
+        if not any(isinstance(n, str) for shape in marks.values() for n in shape):
+            raise
+        shapes = ", ".join(f"{k!r} {s}" for k, s in fixed.items())
+        raise ModelError(str(refused(f"for inputs of the shapes {shapes}, {error}", marks))) from error
+    except ReflrpError:  # whoever asks for it next says so
+        return
 
 
 def _traced(

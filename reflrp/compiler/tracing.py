@@ -61,8 +61,16 @@ class Tracer(Program):
                 parts = ids.moved(node, self.graph, [values[i] for i in node.inputs], r, self.opset)
                 return parts, Row(node.name, node.kind, "transpose", 0.0, 0.0)
             return super()._share(node, values, r)
-        except (Unsettled, NotImplementedError, TypeError, AttributeError) as error:
-            raise InputError(f"{where} cannot be compiled: {error}") from error
+        except Unsettled as error:
+            raise InputError(f"{where} cannot be compiled: {str(error).removeprefix(f'{where}: ')}") from error
+        except (ReflrpError, MemoryError):
+            raise
+        except Exception as error:
+            raise self._slip(where, self.rules.get(node.name), error) from error
+
+    def _slip(self, where: str, rule: Rule | None, error: Exception) -> ReflrpError:
+        """Return the error of a rule that asks for more than there are formulas for."""
+        return InputError(f"{where} cannot be compiled: {asked(error)}")
 
     @staticmethod
     def _parts(
@@ -139,14 +147,26 @@ class Tracer(Program):
             return Missing(node)
         try:
             y = recurrent.forward(self, node, xs) if isinstance(node.op, Steps) else node.op.forward(*xs)
-        except (ReflrpError, NotImplementedError, TypeError, AttributeError) as error:
+        except ReflrpError as error:
             raise InputError(f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: {error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise InputError(f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: {asked(error)}") from error
         shape = self.graph.values[node.output].shape
         if broadcast(y.shape, shape) != shape or (is_symbolic(y) and y.shape != shape):
             raise InputError(
                 f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: it makes {y.shape}, not {shape}"
             )
         return y
+
+
+def asked(error: Exception) -> str:
+    """Return in words that an op's or a rule's lines ask of symbolic arrays what has no formula."""
+    return (
+        f"it asks for what has no formula ({type(error).__name__}: {error}); a rule of your own is written by the functions of "
+        "reflrp.arrays, and any other is explained by reflrp.explain"
+    )
 
 
 def full(part: Array, shape: Shape) -> Array:
