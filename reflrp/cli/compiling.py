@@ -10,6 +10,7 @@ import typer
 
 from reflrp.cli import arguments
 from reflrp.cli.output import say
+from reflrp.cli.outputs import check_ending
 from reflrp.seeds import Contrast
 from reflrp.storage.files import check_place
 
@@ -54,6 +55,7 @@ def compile_(
     from reflrp.compiler import compile
     from reflrp.model import load
 
+    check_ending("--out", out, (".onnx", ".pb"), "both are ONNX's binary format")
     check_place(out)
     if os.path.realpath(out) == os.path.realpath(model):
         raise typer.BadParameter(f"{out} is read already", param_hint="--out")

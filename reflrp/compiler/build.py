@@ -21,7 +21,7 @@ from reflrp.compiler.accounts import accounts
 from reflrp.compiler.alarm import heard
 from reflrp.compiler.bodies import LoopWriter
 from reflrp.compiler.copied import check_copied
-from reflrp.compiler.emit import Writer
+from reflrp.compiler.emit import PREFIX, Writer
 from reflrp.compiler.firstturns import check_turns
 from reflrp.compiler.marks import marks_of
 from reflrp.compiler.opening import Marks, OneBatch, Opened, beyond_batch, equal, in_words, leading, opened, refused
@@ -148,7 +148,7 @@ def _traced(
     axis = turned(y.shape) if order.turned is None else order.turned
     R, added = seeded(y, trace, order.target, order.init, axis)
     R = bounded(R, trace)
-    _check_names(source.proto, [a[0] for a in added])
+    _check_names(_taken(source.proto), [a[0] for a in added])
     matches = keeper(order.layers, graph)
 
     def keep(name: str) -> bool:
@@ -190,16 +190,20 @@ def _dtypes(source: Given) -> dict[str, Any]:
     return found
 
 
-def _check_names(proto: ModelProto, inputs: Sequence[str]) -> None:
-    """Refuse names that the model has already."""
-    graph = proto.graph
-    taken = {i.name for i in (*graph.input, *graph.output, *graph.initializer)}
-    taken |= {o for n in graph.node for o in n.output}
-    wrong = [n for n in taken if n.startswith(("reflrp/", RELEVANCE, LAYER)) or n in inputs]
+def _check_names(taken: set[str], added: Sequence[str], ours: str = PREFIX) -> None:
+    """Refuse names that the model has already; those that begin with `ours` are all ours."""
+    wrong = [n for n in taken if n in added or (ours and n.startswith(ours))]
     if wrong:
         raise InputError(
-            f"the model has a value named {sorted(wrong)[0]!r} already, which the compiled graph would add"
+            f"the model has a value named {sorted(wrong)[0]!r} already, which the compiled graph would add; rename it in the file"
         )
+
+
+def _taken(proto: ModelProto) -> set[str]:
+    """Return the names of a model's values."""
+    graph = proto.graph
+    ports = {i.name for i in (*graph.input, *graph.output, *graph.initializer)}
+    return ports | {o for n in graph.node for o in n.output}
 
 
 def _written(
@@ -229,9 +233,10 @@ def _written(
         for k, v in graph.values.items()
         if (v.active or k in found) and keep(k) and k not in inputs and shown(k, graph)
     ]
-    for prefix, names in ((RELEVANCE, inputs), (LAYER, inner)):
-        for name in names:
-            _output(writer, prefix + name, found.get(name), graph.values[name].shape, batch)
+    relevances = [(RELEVANCE + k, k) for k in inputs] + [(LAYER + k, k) for k in inner]
+    _check_names(_taken(proto), [said for said, _ in relevances], ours="")
+    for said, name in relevances:
+        _output(writer, said, found.get(name), graph.values[name].shape, batch)
     if EXPLAINED in found:
         _output(writer, EXPLAINED, found[EXPLAINED], graph.values[graph.resolve(graph.outputs[0])].shape, batch)
     if order.ledger:

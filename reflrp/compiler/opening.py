@@ -224,9 +224,9 @@ def refused(why: str, marks: Marks) -> InputError:
     """Return an error that says why lengths must be fixed, and how."""
     is_open = [k for k, shape in marks.items() if any(isinstance(n, str) for n in shape)]
     name = next((k for k in is_open if any(isinstance(n, str) and n != BATCH for n in marks[k])), is_open[0])
-    what, batch = ("length", "None") if beyond_batch(marks) else ("batch size", "8")
+    what, it, batch = ("length", "lengths", "None") if beyond_batch(marks) else ("batch size", "it", "8")
     shape = ", ".join(batch if n == BATCH else str(n) if isinstance(n, int) else "128" for n in marks[name])
     shape += "," if len(marks[name]) == 1 else ""
     return InputError(
-        f"the graph cannot be compiled for any {what}: {why}; fix {what}s, as by shapes={{{name!r}: ({shape})}}"
+        f"the graph cannot be compiled for any {what}: {why}; fix {it}, as by shapes={{{name!r}: ({shape})}}"
     )
