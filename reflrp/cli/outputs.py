@@ -92,7 +92,8 @@ def check_ending(option: str, path: Path | None, known: Sequence[str], advice: s
     """Refuse a file whose name ends otherwise than what is written there; one without an ending may be anything."""
     if path is not None and path.suffix and path.suffix.lower() not in known:
         raise typer.BadParameter(
-            f"{path} ends in {shown(path.suffix)}, and what is written is {listed(list(known))}; {advice}", param_hint=option
+            f"{path} ends in {shown(path.suffix)}, and what is written is {listed(list(known))}; {advice}",
+            param_hint=option,
         )
 
 

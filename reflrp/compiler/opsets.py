@@ -99,7 +99,7 @@ Transpose: 13 21 23 24 25
 
 
 KERNELLESS = frozenset([("GlobalLpPool", 22)])
-"""(operator, opset): what onnxruntime 1.31 has a kernel of up to the opset before alone. A file that is of this opset itself is taken."""
+"""(operator, opset): onnxruntime 1.31 has its kernels for the opsets before alone. A file that is of this opset itself is taken."""
 
 
 def upgrade(proto: ModelProto, wanted: int, facts: Facts) -> None:

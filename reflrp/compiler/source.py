@@ -18,6 +18,7 @@ from reflrp.compiler.store import external
 from reflrp.errors import InputError, ModelError
 from reflrp.ground import checks
 from reflrp.importer.defaults import completed
+from reflrp.importer.inferring import inferred
 from reflrp.importer.read import inlined
 from reflrp.model import Model, load
 
@@ -180,12 +181,9 @@ def _inferred(proto: ModelProto) -> tuple[dict[str, int], dict[str, tuple[int | 
     """Return the element types and the shapes of values that ONNX can infer."""
     found = {i.name: i.type.tensor_type.elem_type for i in proto.graph.input}
     found |= {t.name: t.data_type for t in proto.graph.initializer}
-    try:
-        inferred = onnx.shape_inference.infer_shapes(slim(proto))
-    except Exception:  # it says nothing then, as of operators that it does not know
-        inferred = proto
+    told = inferred(slim(proto)).graph
     shapes = {}
-    for info in (*inferred.graph.value_info, *inferred.graph.output):
+    for info in (*told.value_info, *told.output):
         if info.type.tensor_type.elem_type:
             found[info.name] = info.type.tensor_type.elem_type
         if info.type.tensor_type.HasField("shape"):

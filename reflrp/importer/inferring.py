@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import ModelProto, helper
 
+from reflrp.importer.affordable import affordable
 from reflrp.importer.node import Arrays, OnnxNode
 
 Dims = tuple[int | str | None, ...] | None
@@ -24,7 +25,8 @@ def open_axes(
     nodes: Iterable[OnnxNode], constants: Arrays, inputs: Mapping[str, tuple[Dims, np.dtype]], opsets: Mapping[str, int]
 ) -> dict[str, tuple[bool, ...]]:
     """Return for each value whose rank is known which of its axes have an open length."""
-    ports = [_port(name, dims, dtype) for name, (dims, dtype) in inputs.items()]
+    called: dict[str, str] = {}
+    ports = [_port(name, _short(dims, called), dtype) for name, (dims, dtype) in inputs.items()]
     arrays = {k: np.asarray(a) for k, a in constants.items() if np.asarray(a).dtype.kind in "fiub"}
     small = [onnx.numpy_helper.from_array(a, k) for k, a in arrays.items() if a.size <= LARGE]
     ports += [_port(k, a.shape, a.dtype) for k, a in arrays.items() if a.size > LARGE]
@@ -32,11 +34,28 @@ def open_axes(
     outputs = [onnx.ValueInfoProto(name=o) for proto in protos for o in proto.output if o]
     graph = helper.make_graph(protos, "lengths", ports, outputs, small)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid(k, v) for k, v in opsets.items()])
-    try:
-        found = onnx.shape_inference.infer_shapes(proto, strict_mode=False, data_prop=True).graph
-    except Exception:  # it says nothing then, as of operators that it does not know
+    shown = inferred(proto, data_prop=True)
+    if shown is proto:
         return {}
+    found = shown.graph
     return {v.name: _axes(v) for v in (*found.input, *found.output) if v.type.tensor_type.HasField("shape")}
+
+
+def inferred(proto: ModelProto, data_prop: bool = False) -> ModelProto:
+    """Return a model with what ONNX infers of its values; the model itself where it infers nothing, or would write too much."""
+    if not affordable(proto.graph):
+        return proto
+    try:
+        return onnx.shape_inference.infer_shapes(proto, strict_mode=False, data_prop=data_prop)
+    except Exception:  # it says nothing then, as of operators that it does not know
+        return proto
+
+
+def _short(dims: Dims, called: dict[str, str]) -> Dims:
+    """Return dims with short names for lengths, the same for the same."""
+    if dims is None:
+        return None
+    return tuple(called.setdefault(n, f"d{len(called)}") if isinstance(n, str) and n else n for n in dims)
 
 
 def _port(name: str, dims: Dims, dtype: np.dtype) -> onnx.ValueInfoProto:

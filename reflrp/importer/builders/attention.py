@@ -172,7 +172,9 @@ def _check_sizes(site: Site) -> None:
         )
     batch, lengths = site.arg(0).shape[0], site.arg(5)
     if prod(lengths.shape) != batch:
-        raise Unbuildable(f"its seqlens_k has the shape {tuple(lengths.shape)}, where it must have one for each of {batch} samples")
+        raise Unbuildable(
+            f"its seqlens_k has the shape {tuple(lengths.shape)}, where it must have one for each of {batch} samples"
+        )
 
 
 @dataclass(frozen=True)
