@@ -20,7 +20,7 @@ from reflrp.compiler.matching import LateDiagonal
 from reflrp.compiler.plumbing import plumbed
 from reflrp.compiler.source import OLDEST
 from reflrp.engine import Program, Values, rule_name
-from reflrp.errors import InputError, ReflrpError
+from reflrp.errors import InputError, ReflrpError, RuleError
 from reflrp.ir import Graph, Node, Op, Shape, arrays_of
 from reflrp.ledger import Row
 from reflrp.ops.conv import Conv
@@ -63,14 +63,13 @@ class Tracer(Program):
             return super()._share(node, values, r)
         except Unsettled as error:
             raise InputError(f"{where} cannot be compiled: {str(error).removeprefix(f'{where}: ')}") from error
-        except (ReflrpError, MemoryError):
+        except MemoryError:
             raise
         except Exception as error:
-            raise self._slip(where, self.rules.get(node.name), error) from error
-
-    def _slip(self, where: str, rule: Rule | None, error: Exception) -> ReflrpError:
-        """Return the error of a rule that asks for more than there are formulas for."""
-        return InputError(f"{where} cannot be compiled: {asked(error)}")
+            cause = error.__cause__ if isinstance(error, RuleError) else error
+            if cause is None or isinstance(cause, ReflrpError):
+                raise
+            raise InputError(f"{where} cannot be compiled: {asked(cause)}") from cause
 
     @staticmethod
     def _parts(
@@ -161,7 +160,7 @@ class Tracer(Program):
         return y
 
 
-def asked(error: Exception) -> str:
+def asked(error: BaseException) -> str:
     """Return in words that an op's or a rule's lines ask of symbolic arrays what has no formula."""
     return (
         f"it asks for what has no formula ({type(error).__name__}: {error}); a rule of your own is written by the functions of "

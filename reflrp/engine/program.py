@@ -180,11 +180,9 @@ class Program:
         except (ReflrpError, MemoryError):  # `backward` says of the second which node it was
             raise
         except Exception as error:
-            raise self._slip(where, rule, error) from error
-
-    def _slip(self, where: str, rule: Rule | None, error: Exception) -> ReflrpError:
-        """Return the error of a rule whose own lines fail."""
-        return RuleError(f"{rule_name(rule)} cannot be computed at {where}: {type(error).__name__}: {error}")
+            raise RuleError(
+                f"{rule_name(rule)} cannot be computed at {where}: {type(error).__name__}: {error}"
+            ) from error
 
     def _absorbed(self, r: Array, y: Array) -> list[Any] | None:
         """Return where a rule writes down what stays in its node; None where nobody keeps a ledger."""
