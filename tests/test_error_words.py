@@ -105,7 +105,7 @@ def test_a_rule_of_numpy_alone_is_named_where_it_is_compiled():
 def test_a_kernel_that_onnxruntime_lacks_is_named():
     """Opset 22 has the same GlobalLpPool, which onnxruntime does not run."""
     proto = model("[pool] p = GlobalLpPool(x) y = Flatten(p)", "float[N,2,3,3] x")
-    with pytest.raises(reflrp.UnsupportedOperator, match="'pool'.*onnxruntime has no kernel of it as of opset 22"):
+    with pytest.raises(reflrp.UnsupportedOperator, match=r"'pool'.*onnxruntime has no kernel of it as of opset 22"):
         reflrp.compile(proto, "epsilon", opset=22)
     x = draw(2, 2, 3, 3)
     found = run(reflrp.compile(proto, "epsilon", opset=21), {"x": x})
@@ -115,7 +115,8 @@ def test_a_kernel_that_onnxruntime_lacks_is_named():
 def grouped(port: str, more: str = "", **constants: np.ndarray) -> onnx.ModelProto:
     node = "com.microsoft.GroupQueryAttention <num_heads = 2, kv_num_heads = 1>"
     weights = {"wq": (4, 16), "wk": (4, 8), "wv": (4, 8)}
-    return model(f"q = MatMul(x, wq) k = MatMul(x, wk) v = MatMul(x, wv) y, p, z = {node}(q, k, v, , , l, t)", port + more, **weights, **constants)  # fmt: skip
+    body = f"q = MatMul(x, wq) k = MatMul(x, wk) v = MatMul(x, wv) y, p, z = {node}(q, k, v, , , l, t)"
+    return model(body, port + more, **weights, **constants)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_values_whose_names_begin_as_ours_do():
 def test_a_name_that_would_be_there_twice_is_refused():
     proto = model("relevance = MatMul(x, w) y = Relu(relevance)", w=(4, 3))
     proto.graph.node[0].output[0] = proto.graph.node[1].input[0] = "relevance/x"
-    with pytest.raises(reflrp.InputError, match="'relevance/x' already.*rename"):
+    with pytest.raises(reflrp.InputError, match=r"'relevance/x' already.*rename"):
         reflrp.compile(proto, "epsilon")
 
 

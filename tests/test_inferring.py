@@ -40,6 +40,9 @@ def named(length: int) -> ModelProto:
     return proto
 
 
+LISTS = " ".join(f"g{i + 1} = Gather({f'g{i}' if i else 's'}, i)" for i in range(6))
+INNER = doubled(28).replace("y =", "p =")
+
 HOSTILE = {
     "lists that double": model(doubled(28)),
     "lists that grow sixteenfold": model(doubled(8, 16)),
@@ -47,13 +50,12 @@ HOSTILE = {
     "as many axes as a list has entries": model(
         f"{doubled(25)} a = ConstantOfShape(s25) b = Relu(a) c = Relu(b)",
     ),
-    "a list of a length that is written": model("r = Relu(x) l = ConstantOfShape(n) a = Expand(x, l) s = Shape(r) y = Relu(r)", n=ints(10**9)),
-    "lists of lists": model(
-        "r = Relu(x) s = Shape(r) " + " ".join(f"g{i + 1} = Gather({'s' if i == 0 else f'g{i}'}, i)" for i in range(6)) + " y = Relu(r)",
-        i=np.zeros((8, 8), np.int64),
+    "a list of a length that is written": model(
+        "r = Relu(x) l = ConstantOfShape(n) a = Expand(x, l) s = Shape(r) y = Relu(r)", n=ints(10**9)
     ),
+    "lists of lists": model(f"r = Relu(x) s = Shape(r) {LISTS} y = Relu(r)", i=np.zeros((8, 8), np.int64)),
     "in a branch": model(
-        f"r = Relu(x) k = Constant <value_int = 1>() c = Cast <to = 9>(k) y = If (c) <then_branch = a () => (float[] p) {{ {doubled(28).replace('y =', 'p =')} }},"
+        f"r = Relu(x) k = Constant <value_int = 1>() c = Cast <to = 9>(k) y = If (c) <then_branch = a () => (float[] p) {{ {INNER} }},"
         " else_branch = b () => (float[] q) { q = Neg(x) }>"
     ),
 }  # fmt: skip
