@@ -55,7 +55,8 @@ HOSTILE = {
     ),
     "lists of lists": model(f"r = Relu(x) s = Shape(r) {LISTS} y = Relu(r)", i=np.zeros((8, 8), np.int64)),
     "in a branch": model(
-        f"r = Relu(x) k = Constant <value_int = 1>() c = Cast <to = 9>(k) y = If (c) <then_branch = a () => (float[] p) {{ {INNER} }},"
+        "r = Relu(x) k = Constant <value_int = 1>() c = Cast <to = 9>(k) "
+        f"y = If (c) <then_branch = a () => (float[] p) {{ {INNER} }},"
         " else_branch = b () => (float[] q) { q = Neg(x) }>"
     ),
 }  # fmt: skip
