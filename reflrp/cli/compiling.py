@@ -55,10 +55,10 @@ def compile_(
     from reflrp.compiler import compile
     from reflrp.model import load
 
-    check_ending("--out", out, (".onnx", ".pb"), "both are ONNX's binary format")
     check_place(out)
     if os.path.realpath(out) == os.path.realpath(model):
         raise typer.BadParameter(f"{out} is read already", param_hint="--out")
+    check_ending("--out", out, (".onnx", ".pb"), "both are ONNX's binary format")
     arguments.one_of("preprocess", preprocess or "pass")
     arguments.one_of("init", init, ("output", "one", "input"))
     arguments.one_of("derived", derived, ("graph", "stored"))

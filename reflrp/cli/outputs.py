@@ -75,8 +75,8 @@ def check(files: Sequence[Files], inputs: Sequence[str | Path]) -> None:
         if given is not None and first.plot is None:
             raise typer.BadParameter("the tokens are for a picture; give --plot", param_hint=option)
     check_picture("--plot", first.plot)
-    check_ending("--out", first.out, (".npz",), "a picture is written by --plot")
     check_places("--out or --plot", [p for f in files for p in (f.out, f.plot) if p is not None], inputs)
+    check_ending("--out", first.out, (".npz",), "a picture is written by --plot")
 
 
 def check_picture(option: str, path: Path | None) -> None:

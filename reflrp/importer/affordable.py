@@ -138,7 +138,7 @@ def _bounded(node: NodeProto, b: Bounds) -> tuple[float, float, float]:
     if op == "Concat":
         return most, sum(known), sum(lengths)
     if op in WIDENS:
-        most = max(sum(axes) - (op == "Gather"), 0)
+        most = axes[0] if op == "Unsqueeze" else max(sum(axes) - (op == "Gather"), 0)
     place = AXES.get(op, len(node.input))
     if place < len(node.input) and node.input[place]:
         given = b.length.get(node.input[place], inf)
