@@ -10,6 +10,7 @@ import typer
 
 from reflrp.cli import arguments
 from reflrp.cli.output import say
+from reflrp.cli.outputs import check_ending
 from reflrp.seeds import Contrast
 from reflrp.storage.files import check_place
 
@@ -57,6 +58,7 @@ def compile_(
     check_place(out)
     if os.path.realpath(out) == os.path.realpath(model):
         raise typer.BadParameter(f"{out} is read already", param_hint="--out")
+    check_ending("--out", out, (".onnx", ".pb"), "both are ONNX's binary format")
     arguments.one_of("preprocess", preprocess or "pass")
     arguments.one_of("init", init, ("output", "one", "input"))
     arguments.one_of("derived", derived, ("graph", "stored"))

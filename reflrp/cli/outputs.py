@@ -76,6 +76,7 @@ def check(files: Sequence[Files], inputs: Sequence[str | Path]) -> None:
             raise typer.BadParameter("the tokens are for a picture; give --plot", param_hint=option)
     check_picture("--plot", first.plot)
     check_places("--out or --plot", [p for f in files for p in (f.out, f.plot) if p is not None], inputs)
+    check_ending("--out", first.out, (".npz",), "a picture is written by --plot")
 
 
 def check_picture(option: str, path: Path | None) -> None:
@@ -85,6 +86,15 @@ def check_picture(option: str, path: Path | None) -> None:
 
         with usage(option):
             require_matplotlib(path)
+
+
+def check_ending(option: str, path: Path | None, known: Sequence[str], advice: str) -> None:
+    """Refuse a file whose name ends otherwise than what is written there; one without an ending may be anything."""
+    if path is not None and path.suffix and path.suffix.lower() not in known:
+        raise typer.BadParameter(
+            f"{path} ends in {shown(path.suffix)}, and what is written is {listed(list(known))}; {advice}",
+            param_hint=option,
+        )
 
 
 def check_places(option: str, paths: Sequence[Path], inputs: Sequence[str | Path]) -> None:

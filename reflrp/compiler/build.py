@@ -21,10 +21,10 @@ from reflrp.compiler.accounts import accounts
 from reflrp.compiler.alarm import heard
 from reflrp.compiler.bodies import LoopWriter
 from reflrp.compiler.copied import check_copied
-from reflrp.compiler.emit import Writer
+from reflrp.compiler.emit import PREFIX, Writer
 from reflrp.compiler.firstturns import check_turns
 from reflrp.compiler.marks import marks_of
-from reflrp.compiler.opening import Marks, OneBatch, Opened, beyond_batch, equal, in_words, leading, opened
+from reflrp.compiler.opening import Marks, OneBatch, Opened, beyond_batch, equal, in_words, leading, opened, refused
 from reflrp.compiler.orders import Compiled, Order
 from reflrp.compiler.programs import example_of, passed, program_of, with_lengths
 from reflrp.compiler.seeding import bounded, check_entries, check_target, seeded, turned
@@ -33,7 +33,7 @@ from reflrp.compiler.source import Given, check
 from reflrp.compiler.tracing import Missing, Tracer, backward, remember
 from reflrp.compiler.unread import drop_unread
 from reflrp.compiler.unrolled import check_conditions, shown
-from reflrp.errors import InputError
+from reflrp.errors import InputError, ModelError, ReflrpError
 from reflrp.explainer import Explainer
 from reflrp.ground import checks
 from reflrp.ir import Graph, Shape
@@ -65,14 +65,14 @@ def compiled(source: Given, order: Order, shapes: Any = None, **settings: Any) -
         loops = recurrent(source.proto) and not order.ledger  # the first axis may be that of the time
         if not first or order.init == "signs" or not (loops or numbered(source.proto)):
             raise
-        refused = error
+        first_refusal = error
     del source.proto.metadata_props[known:]
     try:
         return _compiled(source, order, marks, _opened(source, marks, shapes, order, settings), settings)
     except InputError:
         if loops:
             raise
-        raise refused from None
+        raise first_refusal from None
 
 
 def _opened(source: Given, marks: Marks, shapes: Any, order: Order, settings: dict[str, Any]) -> Opened:
@@ -102,6 +102,7 @@ def _compiled(
     else:
         fixed = {k: tuple(1 if n == BATCH else int(n) for n in s) for k, s in marks.items()}
     feeds = {k: example_of(s, source.model.source.inputs[k].dtype) for k, s in fixed.items()}
+    _check_example(source.model, fixed, marks)
     batch = Batch(source.model, feeds, (source.model.output(settings.get("output")),))
     explainer = Explainer(source.model, batch_size=max(batch.count, 1), **settings)
     if isinstance(lengths, Opened):
@@ -121,6 +122,19 @@ def _compiled(
         return _traced(source, program, trace, named, order, explainer)
 
 
+def _check_example(model: Any, fixed: dict[str, Shape], marks: Marks) -> None:
+    """Raise ModelError, which says how to fix lengths, where the file's nodes do not fit one another at the example's."""
+    try:
+        model.graph(fixed)
+    except ModelError as error:
+        if not any(isinstance(n, str) for shape in marks.values() for n in shape):
+            raise
+        shapes = ", ".join(f"{k!r} {s}" for k, s in fixed.items())
+        raise ModelError(str(refused(f"for inputs of the shapes {shapes}, {error}", marks))) from error
+    except ReflrpError:  # whoever asks for it next says so
+        return
+
+
 def _traced(
     source: Given, program: Tracer, trace: Trace, named: set[str], order: Order, explainer: Explainer
 ) -> Compiled:
@@ -134,7 +148,7 @@ def _traced(
     axis = turned(y.shape) if order.turned is None else order.turned
     R, added = seeded(y, trace, order.target, order.init, axis)
     R = bounded(R, trace)
-    _check_names(source.proto, [a[0] for a in added])
+    _check_names(_taken(source.proto), [a[0] for a in added])
     matches = keeper(order.layers, graph)
 
     def keep(name: str) -> bool:
@@ -176,16 +190,20 @@ def _dtypes(source: Given) -> dict[str, Any]:
     return found
 
 
-def _check_names(proto: ModelProto, inputs: Sequence[str]) -> None:
-    """Refuse names that the model has already."""
-    graph = proto.graph
-    taken = {i.name for i in (*graph.input, *graph.output, *graph.initializer)}
-    taken |= {o for n in graph.node for o in n.output}
-    wrong = [n for n in taken if n.startswith(("reflrp/", RELEVANCE, LAYER)) or n in inputs]
+def _check_names(taken: set[str], added: Sequence[str], ours: str = PREFIX) -> None:
+    """Refuse names that the model has already; those that begin with `ours` are all ours."""
+    wrong = [n for n in taken if n in added or (ours and n.startswith(ours))]
     if wrong:
         raise InputError(
-            f"the model has a value named {sorted(wrong)[0]!r} already, which the compiled graph would add"
+            f"the model has a value named {sorted(wrong)[0]!r} already, which the compiled graph would add; rename it in the file"
         )
+
+
+def _taken(proto: ModelProto) -> set[str]:
+    """Return the names of a model's values."""
+    graph = proto.graph
+    ports = {i.name for i in (*graph.input, *graph.output, *graph.initializer)}
+    return ports | {o for n in graph.node for o in n.output}
 
 
 def _written(
@@ -215,9 +233,10 @@ def _written(
         for k, v in graph.values.items()
         if (v.active or k in found) and keep(k) and k not in inputs and shown(k, graph)
     ]
-    for prefix, names in ((RELEVANCE, inputs), (LAYER, inner)):
-        for name in names:
-            _output(writer, prefix + name, found.get(name), graph.values[name].shape, batch)
+    relevances = [(RELEVANCE + k, k) for k in inputs] + [(LAYER + k, k) for k in inner]
+    _check_names(_taken(proto), [said for said, _ in relevances], ours="")
+    for said, name in relevances:
+        _output(writer, said, found.get(name), graph.values[name].shape, batch)
     if EXPLAINED in found:
         _output(writer, EXPLAINED, found[EXPLAINED], graph.values[graph.resolve(graph.outputs[0])].shape, batch)
     if order.ledger:

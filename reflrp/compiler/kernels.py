@@ -9,6 +9,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from reflrp.compiler.observe import library
+from reflrp.importer.inferring import inferred
 
 Kind = tuple[str, str, tuple[int, ...]]
 """An operator's domain and name, and the types of its inputs."""
@@ -34,10 +35,7 @@ def _kind(node: NodeProto, types: dict[str, int]) -> Kind:
 def _types(proto: ModelProto) -> dict[str, int]:
     """Return the element types of the values, as far as they can be inferred."""
     found = {t.name: t.data_type for t in proto.graph.initializer}
-    try:
-        shown = onnx.shape_inference.infer_shapes(proto).graph
-    except Exception:  # it says nothing of operators that it does not know
-        shown = proto.graph
+    shown = inferred(proto).graph
     for port in (*shown.input, *shown.output, *shown.value_info):
         found[port.name] = port.type.tensor_type.elem_type
     return found

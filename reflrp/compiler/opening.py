@@ -18,7 +18,7 @@ from reflrp.arrays.tracing.polynomials import Floor, at_most, written
 from reflrp.arrays.tracing.residues import filed_as
 from reflrp.compiler.shortest import TURNS, check_rules
 from reflrp.composites import Composite
-from reflrp.errors import InputError, UnsupportedOperator
+from reflrp.errors import InputError, ModelError, UnsupportedOperator
 from reflrp.ir import Graph, Shape
 from reflrp.model import built
 
@@ -171,7 +171,7 @@ def opened(
             marks, plus, most, times = _join(error.symbol, error.other, marks, joined), {}, {}, {}
         except Undivided as error:
             marks, plus, most, times = _join(*_samples(error, marks), marks, joined), {}, {}, {}
-        except (InputError, UnsupportedOperator) as error:
+        except (InputError, ModelError, UnsupportedOperator) as error:
             raise refused(str(error), marks) from error
         if any(n < 1 for n in most.values()):
             break
@@ -224,7 +224,9 @@ def refused(why: str, marks: Marks) -> InputError:
     """Return an error that says why lengths must be fixed, and how."""
     is_open = [k for k, shape in marks.items() if any(isinstance(n, str) for n in shape)]
     name = next((k for k in is_open if any(isinstance(n, str) and n != BATCH for n in marks[k])), is_open[0])
-    shape = ", ".join("None" if n == BATCH else str(n) if isinstance(n, int) else "128" for n in marks[name])
+    what, it, batch = ("length", "lengths", "None") if beyond_batch(marks) else ("batch size", "it", "8")
+    shape = ", ".join(batch if n == BATCH else str(n) if isinstance(n, int) else "128" for n in marks[name])
+    shape += "," if len(marks[name]) == 1 else ""
     return InputError(
-        f"the graph cannot be compiled for any length: {why}; fix lengths, as by shapes={{{name!r}: ({shape})}}"
+        f"the graph cannot be compiled for any {what}: {why}; fix {it}, as by shapes={{{name!r}: ({shape})}}"
     )

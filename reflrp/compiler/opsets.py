@@ -98,6 +98,10 @@ Transpose: 13 21 23 24 25
 """(operator, opset): what was valid in the opset before means the same from this one on."""
 
 
+KERNELLESS = frozenset([("GlobalLpPool", 22)])
+"""(operator, opset): onnxruntime 1.31 has its kernels for the opsets before alone. A file that is of this opset itself is taken."""
+
+
 def upgrade(proto: ModelProto, wanted: int, facts: Facts) -> None:
     """Bring a model without functions to a newer opset, in place; all of its values keep their names and their numbers.
 
@@ -122,6 +126,10 @@ def _raised(graph: GraphProto, opset: int, facts: Facts) -> list[Offender]:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.GRAPH:
                 failed += _raised(attribute.g, opset, facts)
+        if (node.op_type, opset) in KERNELLESS and not domain_of(node.domain):
+            why = f"onnxruntime has no kernel of it as of opset {opset}; give an opset= below, or none"
+            failed.append(Offender(node.name or f"{node.op_type}_{i}", node.op_type, "", opset - 1, why))
+            continue
         try:
             found += _next(node, opset, facts)
         except Lasting as error:

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from reflrp.importer.inferring import inferred
 from reflrp.importer.read import nodes_within
 
 
@@ -72,10 +72,7 @@ class Facts:
 
     @cached_property
     def _types(self) -> dict[str, Kind]:
-        try:
-            graph = onnx.shape_inference.infer_shapes(self._slim).graph
-        except Exception:  # it says nothing then, as of operators that it does not know
-            graph = self._slim.graph
+        graph = inferred(self._slim).graph
         found: dict[str, list[Kind]] = {}
         for one in _graphs(graph):
             for name, kind in _kinds(one).items():

@@ -18,8 +18,10 @@ from reflrp.compiler.rewriting import Facts
 from reflrp.compiler.store import external
 from reflrp.errors import InputError, ModelError
 from reflrp.ground import checks
+from reflrp.importer.affordable import affordable
 from reflrp.importer.defaults import completed
 from reflrp.importer.external import Files
+from reflrp.importer.inferring import inferred
 from reflrp.importer.read import inlined, without_external_attributes
 from reflrp.model import Model, load
 
@@ -184,12 +186,9 @@ def _inferred(proto: ModelProto) -> tuple[dict[str, int], dict[str, tuple[int | 
     """Return the element types and the shapes of values that ONNX can infer."""
     found = {i.name: i.type.tensor_type.elem_type for i in proto.graph.input}
     found |= {t.name: t.data_type for t in proto.graph.initializer}
-    try:
-        inferred = onnx.shape_inference.infer_shapes(slim(proto))
-    except Exception:  # it says nothing then, as of operators that it does not know
-        inferred = proto
+    told = inferred(slim(proto)).graph
     shapes = {}
-    for info in (*inferred.graph.value_info, *inferred.graph.output):
+    for info in (*told.value_info, *told.output):
         if info.type.tensor_type.elem_type:
             found[info.name] = info.type.tensor_type.elem_type
         if info.type.tensor_type.HasField("shape"):
@@ -215,8 +214,9 @@ def check(proto: ModelProto, nodes: int) -> None:
     shaped = [o for o in found.graph.output if o.type.tensor_type.HasField("shape")]
     del found.graph.output[:]
     found.graph.output.extend(shaped)
+    shapes = affordable(found.graph)
     try:
-        onnx.checker.check_model(found, full_check=True)
+        onnx.checker.check_model(found, full_check=shapes)
         return
     except Exception as error:
         failure = error
@@ -225,7 +225,7 @@ def check(proto: ModelProto, nodes: int) -> None:
     del found.graph.output[:]
     found.graph.output.extend(o for o in shaped if o.name in made)
     try:
-        onnx.checker.check_model(found, full_check=True)
+        onnx.checker.check_model(found, full_check=shapes)
     except Exception:
         return
     raise ModelError(f"the compiled graph is invalid, which is an error of reflrp: {str(failure)[:600]}") from failure

@@ -21,7 +21,7 @@ from reflrp.compiler.plumbing import plumbed
 from reflrp.compiler.source import OLDEST
 from reflrp.compiler.unmoved import copies, passed
 from reflrp.engine import Program, Values, rule_name
-from reflrp.errors import InputError, ReflrpError
+from reflrp.errors import InputError, ReflrpError, RuleError
 from reflrp.ir import Graph, Node, Op, Shape, arrays_of
 from reflrp.ledger import Row
 from reflrp.ops.conv import Conv
@@ -52,6 +52,8 @@ class Tracer(Program):
         if missing is not None and not isinstance(node.op, MovedIds):
             raise InputError(f"{where} cannot be compiled: {missing}")
         values = joined(node, self.graph, values, self.real)
+        if not is_symbolic(r) and r is not ZERO:  # rules count on all entries of the relevance that they share
+            r = full(r, self.graph.values[node.output].shape)
         try:
             self._know(node, values, r)
             if isinstance(node.op, Steps):
@@ -61,8 +63,15 @@ class Tracer(Program):
                 parts = ids.moved(node, self.graph, [values[i] for i in node.inputs], r, self.opset)
                 return parts, Row(node.name, node.kind, "transpose", 0.0, 0.0)
             return super()._share(node, values, r)
-        except (Unsettled, NotImplementedError, TypeError, AttributeError) as error:
-            raise InputError(f"{where} cannot be compiled: {error}") from error
+        except Unsettled as error:
+            raise InputError(f"{where} cannot be compiled: {str(error).removeprefix(f'{where}: ')}") from error
+        except MemoryError:
+            raise
+        except Exception as error:
+            cause = error.__cause__ if isinstance(error, RuleError) else error
+            if cause is None or isinstance(cause, ReflrpError):
+                raise
+            raise InputError(f"{where} cannot be compiled: {asked(cause)}") from cause
 
     @staticmethod
     def _parts(
@@ -146,8 +155,12 @@ class Tracer(Program):
             return Missing(node)
         try:
             y = recurrent.forward(self, node, xs) if isinstance(node.op, Steps) else node.op.forward(*xs)
-        except (ReflrpError, NotImplementedError, TypeError, AttributeError) as error:
+        except ReflrpError as error:
             raise InputError(f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: {error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise InputError(f"node {node.name!r} (onnx {node.op_type}) cannot be compiled: {asked(error)}") from error
         shape = self.graph.values[node.output].shape
         if broadcast(y.shape, shape) != shape or (is_symbolic(y) and y.shape != shape):
             raise InputError(
@@ -156,9 +169,17 @@ class Tracer(Program):
         return y
 
 
+def asked(error: BaseException) -> str:
+    """Return in words that an op's or a rule's lines ask of symbolic arrays what has no formula."""
+    return (
+        f"it asks for what has no formula ({type(error).__name__}: {error}); a rule of your own is written by the functions of "
+        "reflrp.arrays, and any other is explained by reflrp.explain"
+    )
+
+
 def full(part: Array, shape: Shape) -> Array:
     """Return a part of the relevance with all entries of a shape, for their sum: of a constant, too, as where none arrives."""
-    if part is ZERO or (is_symbolic(part) and part.shape == shape):
+    if part is ZERO or part.shape == shape:
         return part
     trace = part.term.trace if is_symbolic(part) else CURRENT.get()
     return xp.SymbolicArray(trace.make("Expand", (term_of(part, trace, trace.real),), shape))

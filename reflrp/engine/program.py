@@ -180,7 +180,7 @@ class Program:
         except (ReflrpError, MemoryError):  # `backward` says of the second which node it was
             raise
         except Exception as error:
-            raise RuleError(f"{rule_name(rule)} cannot be computed at {where}: {error}") from error
+            raise RuleError(f"{rule_name(rule)} cannot be computed at {where}: {error!r}") from error
 
     def _absorbed(self, r: Array, y: Array) -> list[Any] | None:
         """Return where a rule writes down what stays in its node; None where nobody keeps a ledger."""

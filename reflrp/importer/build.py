@@ -16,7 +16,7 @@ from reflrp.importer.dequantise import dequantised
 from reflrp.importer.inferring import named
 from reflrp.importer.node import OnnxNode
 from reflrp.importer.placing import place
-from reflrp.importer.site import Items, NeedsData, Oversized, Ref, Unbuildable
+from reflrp.importer.site import Items, Lost, NeedsData, Oversized, Ref, Unbuildable
 from reflrp.importer.source import Port, Source
 from reflrp.ir import Graph, Shape, Value
 
@@ -52,6 +52,8 @@ def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarr
             continue
         try:
             place(node, work)
+        except Lost as error:
+            lost.update({o: lost.get(error.args[0], error.args[0]) for o in node.outputs})
         except UnsupportedOperator as error:
             failed.extend(error.nodes)
         except Oversized as error:

@@ -25,7 +25,10 @@ def running(site: Site, x: Ref) -> Ref | None:
     lengths = site.args[4] if site.has(4) else None
     if not isinstance(lengths, Ref):
         if lengths is not None and is_open(x.shape[:1]):
-            raise Unbuildable("the lengths of its sequences are constant, and the number of its steps is left open")
+            raise Unbuildable(
+                "the lengths of its sequences are constant, and the number of its steps is left open: fix that number, or make the "
+                "lengths an input of the model"
+            )
         return None
     if lengths.name in site.work.late:
         if filled(site, lengths.name) == x.shape[0]:

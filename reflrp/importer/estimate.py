@@ -12,6 +12,7 @@ from onnx import NodeProto, numpy_helper
 from reflrp import limits
 from reflrp.errors import ModelError
 from reflrp.importer.read import domain_of
+from reflrp.importer.unfit import misfit
 
 SIZED = frozenset(
     ["AffineGrid", "BlackmanWindow", "CenterCropPad", "Col2Im", "ConstantOfShape", "DFT", "Expand", "HammingWindow"]
@@ -121,8 +122,7 @@ def _inferred(name: str, node: NodeProto, opset: int, feeds: Mapping[str, np.nda
         )
     except Exception as error:
         if node.op_type in SIZED:
-            shapes = [feeds[i].shape if i in feeds else None for i in node.input]
-            raise ModelError(f"{name} does not fit its inputs of shapes {shapes}: {error}") from error
+            raise ModelError(misfit(name, {i: feeds[i] for i in node.input if i in feeds}, error)) from error
         return {}  # what runs the node will say what is wrong with it
     return found
 

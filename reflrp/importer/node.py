@@ -19,6 +19,7 @@ from reflrp.importer.cost import cost_of, cost_of_making
 from reflrp.importer.dtypes import is_float, widened
 from reflrp.importer.estimate import check_outputs
 from reflrp.importer.read import array_in, domain_of
+from reflrp.importer.unfit import misfit
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -113,7 +114,7 @@ class OnnxNode(Brief):
         except MemoryError as error:
             raise limits.exhausted(f"node {self.name!r} ({self.op_type})", error) from error
         except Exception as error:
-            raise ModelError(f"node {self.name!r} ({self.op_type}) cannot be evaluated: {error}") from error
+            raise ModelError(misfit(f"node {self.name!r} ({self.op_type})", feeds, error)) from error
         made = tuple(self._array(next(values)) if output else None for output in self.outputs)
         limits.spend(f"node {self.name!r} ({self.op_type})", sum(a.size for a in made if a is not None))
         return made
@@ -130,7 +131,7 @@ class OnnxNode(Brief):
         try:
             cost = cost_of(self.op_type, self.attributes, [feeds.get(i) for i in self.inputs])
         except Exception as error:
-            raise ModelError(f"{what} does not fit its inputs: {error}") from error
+            raise ModelError(misfit(what, feeds, error)) from error
         limits.spend(what, cost + cost_of_making(self.op_type, entries))
 
     @Kept

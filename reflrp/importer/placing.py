@@ -11,7 +11,7 @@ from reflrp import limits
 from reflrp.arrays import ZERO
 from reflrp.arrays.measured import plain
 from reflrp.arrays.tracing.dims import Unsettled
-from reflrp.errors import ModelError, ReflrpError
+from reflrp.errors import InputError, ModelError, ReflrpError
 from reflrp.importer.allowed import BUILT, RANDOM
 from reflrp.importer.dtypes import is_float
 from reflrp.importer.functions import defined_by_function, function_of
@@ -20,8 +20,9 @@ from reflrp.importer.labels import INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
 from reflrp.importer.lengths import concerns, counted
 from reflrp.importer.measuring import marked
 from reflrp.importer.node import OnnxNode
-from reflrp.importer.site import BUILDERS, Arg, Items, Ref, Site, Unbuildable, Work
+from reflrp.importer.site import BUILDERS, Arg, Items, Lost, Ref, Site, Unbuildable, Work
 from reflrp.importer.sizes import read_shapes
+from reflrp.importer.unfit import misfit
 from reflrp.ir import Op
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.routing import Expand, Reshape, Where
@@ -58,21 +59,26 @@ def free(name: str, taken: Collection[str], reserved: Collection[str]) -> str:
 def place(node: OnnxNode, work: Work) -> None:
     """Build one node and enter its outputs among the known values."""
     limits.step(f"node {node.name!r} ({node.op_type})", PLACED)
+    lost = next((i for i in node.inputs if i and i not in work.known), None)
+    if lost is not None:
+        raise Lost(lost)
     args = tuple(work.known[i] if i else None for i in node.inputs)
     try:
         made = make(node, args, work)
     except Unsettled as error:
         error.args = (f"node {work.prefix + node.name!r} (onnx {node.op_type}): {error}",)
         raise
-    except (Unbuildable, ReflrpError):
+    except InputError as error:
+        if "node " not in str(error):  # of what stands inside, that is named already
+            error.args = (f"node {work.prefix + node.name!r} (onnx {node.op_type}): {error}",)
+        raise
+    except (Lost, Unbuildable, ReflrpError):
         raise
     except MemoryError as error:
         raise limits.exhausted(f"node {node.name!r} ({node.op_type})", error) from error
     except Exception as error:
-        shapes = [getattr(a, "shape", None) for a in args]
-        raise ModelError(
-            f"node {node.name!r} ({node.op_type}) does not fit its inputs of shapes {shapes}: {error}"
-        ) from error
+        given = dict(zip(node.inputs, args, strict=True))
+        raise ModelError(misfit(f"node {node.name!r} ({node.op_type})", given, error)) from error
     work.hold(node, made)
     for output, value in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False):
         if output and value is not None:

@@ -72,6 +72,10 @@ class NeedsData(Unbuildable):
     """A builder's word that this node can only be built for inputs whose numbers are known."""
 
 
+class Lost(Exception):
+    """A node reads a value, the first argument, that could not be built; what made it is named itself."""
+
+
 class Oversized(Unbuildable):
     """A builder's word that this node asks for more memory than `reflrp.limits` allow."""
 

@@ -95,8 +95,9 @@ class Store:
             return False
         seen, made = self.records[i]
         if seen.tobytes() != digests.of_arrays(chunk.read):
+            also = "" if isinstance(chunk.init, str) else ", or their init,"
             raise InputError(
-                f"{self.path} is a store of other data: {chunk} are not what was read when it was written; give another place"
+                f"{self.path} is a store of other data: {chunk}{also} are not what was read when it was written; give another place"
             )
         return bool(made.tobytes() == self._digest(chunk))
 

@@ -7,6 +7,7 @@ from math import prod
 from typing import ClassVar
 
 from reflrp.arrays import Array, inner, namespace, total, unbroadcast
+from reflrp.arrays.counting import Extent, laid
 from reflrp.arrays.products import matmul
 from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.ir import Op, Shape
@@ -57,17 +58,22 @@ class Product(Op):
 class Multiply(Product):
     """z = x * y, elementwise with broadcasting."""
 
+    @property
+    def _out(self) -> Extent:
+        """The output's shape: a part that is 0 everywhere is a constant of one entry along open lengths."""
+        return Extent(broadcast_shapes(*self.sources))
+
     def forward(self, *xs: Array) -> Array:
         """Return x * y."""
         return xs[0] * xs[1]
 
     def left(self, s: Array, y: Array) -> Array:
         """Return s * y, summed where x was broadcast."""
-        return unbroadcast(s * y, self.sources[0])
+        return unbroadcast(laid(s * y, self._out), self.sources[0])
 
     def right(self, x: Array, s: Array) -> Array:
         """Return x * s, summed where y was broadcast."""
-        return unbroadcast(x * s, self.sources[1])
+        return unbroadcast(laid(x * s, self._out), self.sources[1])
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the broadcast shape."""

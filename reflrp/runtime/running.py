@@ -172,9 +172,9 @@ class Graphs(Programs):
         del weights
         give_back()
         wanted = {i.name: _numpy(i.type) for i in live.get_inputs() if i.name not in taken}
-        names = [o.name for o in live.get_outputs()]
-        added = ("relevance/", "layer/", SUMS, EXPLAINED)
-        return Ready(live, made.accounts, wanted, tuple(n for n in names if n.startswith(added)), taken)
+        own = set(self.model.source.outputs)
+        added = tuple(o.name for o in live.get_outputs() if o.name not in own)
+        return Ready(live, made.accounts, wanted, added, taken)
 
     def _live(self, proto: Any, weights: Mapping[str, np.ndarray]) -> Any:
         """Return the session of a graph; `weights` has those that lie outside of it, and maybe more."""

@@ -60,17 +60,17 @@ def session(
     try:
         return runtime.InferenceSession(graph, options, providers=wanted)
     except Exception as error:
-        raise refused(error, graph, wanted) from error
+        raise refused(error, graph, wanted, dtype) from error
 
 
-def refused(error: Exception, graph: bytes, providers: list[Any]) -> ReflrpError:
+def refused(error: Exception, graph: bytes, providers: list[Any], dtype: str) -> ReflrpError:
     """Return the error that onnxruntime does not take a graph; of operators without a kernel it names all."""
     text = " ".join(str(error).split())[:400]
     if "NOT_IMPLEMENTED" in text or "Could not find an implementation" in text:
         missing = {f"{k} ({n} nodes)" if n > 1 else k for k, n in lacking(graph, providers).items()}
         return InputError(
             f"onnxruntime has no kernel for {', '.join(sorted(missing)) or 'a node'} in the compiled graph: {text}; "
-            "use dtype='float32', or backend='numpy'"
+            + ("use backend='numpy'" if dtype == "float32" else "use dtype='float32', or backend='numpy'")
         )
     if "allocate memory" in text or "bad_alloc" in text:
         return limits.exhausted("the session of onnxruntime", MemoryError(text))
@@ -92,4 +92,8 @@ def in_our_words() -> Iterator[None]:
         text = " ".join(str(error).split())[:400]
         if "allocate memory" in text or "bad_alloc" in text:
             raise limits.exhausted("a run of onnxruntime", MemoryError(text)) from error
+        if "can't be converted to MLDataType" in text:
+            raise InputError(
+                "onnxruntime's interface for Python has no inputs of one of the model's types, as of 4 bits; use backend='numpy'"
+            ) from error
         raise ModelError(f"onnxruntime cannot run the compiled graph: {text}; use backend='numpy'") from error

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.builders.microsoft import MS, rotated
 from reflrp.importer.decompose import call, one
 from reflrp.importer.observed import observed
-from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
+from reflrp.importer.site import Items, Made, Ref, Site, Unbuildable, builds, sized
 
 
 def _heads(site: Site, x: Any, heads: int, part: str) -> Any:
@@ -134,6 +136,7 @@ def multi_head_attention(site: Site) -> Any:
 def group_query_attention(site: Site) -> Any:
     """Causal attention in which several queries share keys and values, with the keys and values of earlier calls."""
     heads, shared = site.needed("num_heads"), site.needed("kv_num_heads")
+    _check_sizes(site)
     if site.attr("smooth_softmax", 0) or site.has(11):
         raise Unbuildable("a smooth softmax is not served")
     if site.has(1) and site.has(2):
@@ -159,6 +162,19 @@ def group_query_attention(site: Site) -> Any:
     if cache.past:
         k, v = (one(call(site, "Concat", site.arg(i), new, axis=2, part=f"{i}.all")) for i, new in ((3, k), (4, v)))
     return attend(site, q, k, v, added, float(site.attr("softcap", 0.0))), *present
+
+
+def _check_sizes(site: Site) -> None:
+    """Raise Unbuildable for open lengths, and for lengths of the keys that are not one a sample."""
+    if any(is_open(a.shape) for a in site.args if a is not None and not isinstance(a, Items)):
+        raise Unbuildable(
+            "which keys a query sees is worked out for a fixed batch size and fixed lengths alone: fix all of them"
+        )
+    batch, lengths = site.arg(0).shape[0], site.arg(5)
+    if prod(lengths.shape) != batch:
+        raise Unbuildable(
+            f"its seqlens_k has the shape {tuple(lengths.shape)}, where it must have one for each of {batch} samples"
+        )
 
 
 @dataclass(frozen=True)
@@ -211,7 +227,7 @@ def _past(site: Site, time: int) -> Past:
     size = site.arg(3).shape[2] if site.has(3) else 0
     total = site.arg(6)
     if size and isinstance(total, Ref):
-        raise Unbuildable(f"its total_sequence_length ({total.name!r}) depends on the data")
+        raise Unbuildable(f"its total_sequence_length ({total.name!r}) is an input of the model; make it a constant")
     count = int(np.asarray(total).item()) if isinstance(total, np.ndarray) else time
     return Past(size if count != time else 0, time, max(count, size), site.arg(5))
 
