@@ -255,10 +255,8 @@ class Bounds:
         if isinstance(op, Embedding):
             return Bound(rest=_largest(op.table))
         if isinstance(op, SumOf):  # a mean is a sum on the way
-            parts = (
-                self._read(i).times(max(1.0, float(np.abs(w).max()))) for i, w in zip(node.inputs, op.w, strict=True)
-            )
-            return sum(parts, Bound())
+            gains = (max(1.0, _largest(w)) for w in op.w)
+            return sum((self._read(i).times(g) for i, g in zip(node.inputs, gains, strict=True)), Bound())
         if isinstance(op, Selection):
             return reduce(or_, map(self._read, node.inputs))
         if isinstance(op, Diagonal | Pointwise | WindowMean) and not isinstance(op, LATE):

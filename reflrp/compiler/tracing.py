@@ -80,9 +80,7 @@ class Tracer(Program):
         """Return what a rule gives to each input; a map of which a part is found in the run is put together first."""
         if isinstance(op, OpenAxisMap) and copies(op):
             if absorbed is not None:
-                raise Unsettled(
-                    "whether it leaves all lengths as they are is known in the run only, and so is its account"
-                )
+                raise Unsettled("whether its lengths stay as they are, and so its account, is found in the run only")
             (part,) = Program._parts(op, rule, xs, y, r, absorbed)
             return (passed(op, xs[0], r, part),)
         if not isinstance(op, LATE):

@@ -1,4 +1,4 @@
-"""Builders of the activations and of Softmax."""
+"""Builders of what is done entry by entry: activations, choices; and of Softmax."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import numpy as np
 
 from reflrp.arrays.measured import ENTRIES
 from reflrp.arrays.namespaces import fits
+from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.importer.builders.linear import widened
 from reflrp.importer.dtypes import is_float
 from reflrp.importer.site import Ref, Site, Unbuildable, builds
 from reflrp.ops.normaliser import LogSoftmax, Softmax
 from reflrp.ops.pointwise import Pointwise
+from reflrp.ops.routing import Where
 
 PLAIN = {
     "Relu": "relu", "Sigmoid": "sigmoid", "HardSwish": "hard_swish", "Tanh": "tanh", "Softplus": "softplus",
@@ -99,3 +101,13 @@ def softmax(site: Site) -> Ref:
     axis = site.axis(site.attr("axis", -1 if site.opset >= 13 else 1), x.ndim)
     axes = (axis,) if site.opset >= 13 else tuple(range(axis, x.ndim))
     return site.emit(Softmax(axes) if site.op_type == "Softmax" else LogSoftmax(axes), x)
+
+
+@builds("Where")
+def where(site: Site) -> Ref:
+    """A choice between two values or constants, entry by entry."""
+    args = [site.arg(i) for i in range(3)]
+    refs = [a for a in args if isinstance(a, Ref)]
+    target = broadcast_shapes(*(a.shape for a in args))
+    condition, x, y = (None if isinstance(a, Ref) else a for a in args)
+    return site.emit(Where(condition, x, y, tuple(r.shape for r in refs), target), *refs)

@@ -15,7 +15,7 @@ from reflrp.importer.slicing import evenly, mirrored, open_frame, open_split, re
 from reflrp.ir import Shape
 from reflrp.ops.picking import Index, Take
 from reflrp.ops.pieces import Pieces
-from reflrp.ops.routing import Concat, Embedding, Expand, Pad, Reshape, Slice, Transpose, Where
+from reflrp.ops.routing import Concat, Embedding, Expand, Pad, Reshape, Slice, Transpose
 
 
 @builds("Identity", "Dropout")
@@ -285,13 +285,3 @@ def tile(site: Site) -> Ref:
         return tiled(site, x, repeats)
     target = sized(tuple(n * k for n, k in zip(x.shape, repeats, strict=True)))
     return by_axes(site, x, [np.arange(m) % max(n, 1) for n, m in zip(x.shape, target, strict=True)])
-
-
-@builds("Where")
-def where(site: Site) -> Ref:
-    """A choice between two values or constants, entry by entry."""
-    args = [site.arg(i) for i in range(3)]
-    refs = [a for a in args if isinstance(a, Ref)]
-    target = broadcast_shapes(*(a.shape for a in args))
-    condition, x, y = (None if isinstance(a, Ref) else a for a in args)
-    return site.emit(Where(condition, x, y, tuple(r.shape for r in refs), target), *refs)
