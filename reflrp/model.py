@@ -28,7 +28,7 @@ from reflrp.passes.recognise import recognise
 from reflrp.passes.sizes import check_size
 
 if TYPE_CHECKING:
-    from reflrp.importer.read import ModelLike
+    from reflrp.importer.files.read import ModelLike
     from reflrp.importer.source import Source
 
 Inputs = Array | Mapping[str, Array]

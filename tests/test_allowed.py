@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import reflrp
 from reflrp import UnsupportedOperator
-from reflrp.importer.allowed import ALLOWED, IN_SEQUENCES, ML, WHY_NOT
+from reflrp.importer.nodes.allowed import ALLOWED, IN_SEQUENCES, ML, WHY_NOT
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(hostile) print showpage\n%%EOF\n"
 

@@ -17,7 +17,7 @@ from reflrp.arrays.kernels import Windows
 from reflrp.arrays.tracing import affine, choices, derived, operators
 from reflrp.arrays.tracing import windows as traced
 from reflrp.arrays.tracing.terms import Trace
-from reflrp.compiler import fusing
+from reflrp.compiler.writing import fusing
 from reflrp.composites import Composite, anything, first, kind, uniform
 from reflrp.dialects import zennit
 

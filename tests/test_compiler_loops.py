@@ -10,7 +10,7 @@ from test_compiler_lengths import PRESETS, agrees, ids
 
 import reflrp
 from reflrp import rules
-from reflrp.compiler.recurrent import TOTAL
+from reflrp.compiler.loops.recurrent import TOTAL
 from reflrp.composites import Composite
 from reflrp.composites.composite import defaults
 from reflrp.composites.matchers import first, kind, name

@@ -7,8 +7,8 @@ import pytest
 from models import draw, model
 
 import reflrp
-from reflrp.compiler import fed
-from reflrp.compiler.fed import feed
+from reflrp.compiler.sessions import fed
+from reflrp.compiler.sessions.fed import feed
 from reflrp.runtime import running
 
 

@@ -11,7 +11,7 @@ from models import ints, model
 from onnx import ModelProto, helper
 
 import reflrp
-from reflrp.importer.affordable import Bounds, _written, affordable
+from reflrp.importer.nodes.affordable import Bounds, _written, affordable
 
 LIMITED = """
 import resource, sys

@@ -146,7 +146,7 @@ def test_sizes_in_words(size: int, text: str) -> None:
 
 def test_every_operator_that_grows_is_watched() -> None:
     """Of the operators that the fuzzer's bombs are made of, each says its size beforehand, or cannot be large."""
-    from reflrp.importer.estimate import FRAMED, SIZED
+    from reflrp.importer.nodes.estimate import FRAMED, SIZED
 
     used = {node.op_type for text in fuzz.BOMBS for node in model(text.replace("b = ", "y = ")).graph.node}
     bounded = {"Squeeze", "Cast", "Concat", "Unsqueeze", "Mul", "Shape", "Add", "ReduceMax", "EyeLike", "CumSum"}

@@ -407,7 +407,7 @@ def wide(folder: Path) -> Path:
 
 
 def test_weights_in_large_files_are_mapped_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reflrp.importer.external.MAPPED", 2**20)
+    monkeypatch.setattr("reflrp.importer.files.external.MAPPED", 2**20)
     constants = reflrp.load(wide(tmp_path)).source.constants
     for i in range(LAYERS):
         assert isinstance(constants[f"w{i}"].base.base, np.memmap)
@@ -416,7 +416,7 @@ def test_weights_in_large_files_are_mapped_and_not_read(tmp_path: Path, monkeypa
 
 def test_a_mapped_file_that_is_written_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where its length stays: its name is told, whoever asks. One that is replaced or removed is mapped as it was."""
-    monkeypatch.setattr("reflrp.importer.external.MAPPED", 2**20)
+    monkeypatch.setattr("reflrp.importer.files.external.MAPPED", 2**20)
     x, file = draw(2, 512), tmp_path / "wide.data"
     explainer = reflrp.Explainer(wide(tmp_path), "epsilon", dtype="float32")
     before, sent = explainer(x), pickle.loads(pickle.dumps(explainer.model))

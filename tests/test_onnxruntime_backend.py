@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import reflrp
 from reflrp import demo, rules
 from reflrp.cli.main import app
-from reflrp.compiler.kernels import lacking
+from reflrp.compiler.sessions.kernels import lacking
 from reflrp.compiler.signs import EXPLAINED
 from reflrp.ledger import NUMBERS
 from reflrp.runtime.measuring import LEAST, MOST, factor, measured
@@ -137,7 +137,7 @@ def test_what_the_runtime_fuses_of_the_file_is_nothing_that_the_graph_reads(rule
 def test_files_of_old_opsets(monkeypatch, changed):
     """What no newer opset says is computed by our own operators, without the file's nodes."""
     if changed:
-        monkeypatch.setattr("reflrp.compiler.opsets.STEPS", {})
+        monkeypatch.setattr("reflrp.compiler.opsets.upgrade.STEPS", {})
     proto = CASES["routing: Resize 10, linear"]
     check(proto, "epsilon", models.feeds_of(proto), proto.graph.output[0].name)
 

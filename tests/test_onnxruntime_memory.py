@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 
 import reflrp
-from reflrp.compiler import inside
-from reflrp.compiler.parting import reads
+from reflrp.compiler.sessions import inside
+from reflrp.compiler.sessions.parting import reads
 from reflrp.runtime import filed, measuring, running
 from reflrp.runtime import sessions as sessions_
 

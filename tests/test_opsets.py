@@ -14,12 +14,12 @@ from old_nodes import all_nodes
 from onnx import ModelProto, helper, numpy_helper
 
 import reflrp
-from reflrp.compiler.opsets import UNCHANGED, upgrade
-from reflrp.compiler.rewriting import Facts
+from reflrp.compiler.opsets.rewriting import Facts
+from reflrp.compiler.opsets.steps import STEPS
+from reflrp.compiler.opsets.upgrade import UNCHANGED, upgrade
 from reflrp.compiler.source import slim
-from reflrp.compiler.steps import STEPS
 from reflrp.importer import BUILDERS
-from reflrp.importer.allowed import ALLOWED, IN_SEQUENCES
+from reflrp.importer.nodes.allowed import ALLOWED, IN_SEQUENCES
 
 NEWEST = 25
 """The newest opset whose changes are known."""
@@ -274,7 +274,7 @@ def test_refused_by_name(name):
 
 def test_a_newer_standard_is_refused(monkeypatch):
     """What a later onnx changes is in no table."""
-    monkeypatch.setattr("reflrp.compiler.opsets.UNCHANGED", UNCHANGED - {("Relu", 14)})
+    monkeypatch.setattr("reflrp.compiler.opsets.upgrade.UNCHANGED", UNCHANGED - {("Relu", 14)})
     with pytest.raises(reflrp.UnsupportedOperator, match=r"Relu.*opset 14 has another Relu"):
         reflrp.compile(model("y = Relu(x)", opset=13), "epsilon")
     with pytest.raises(reflrp.InputError, match="opset=17 is older than the model's own, 18"):

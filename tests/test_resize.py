@@ -28,7 +28,7 @@ EXTENTS = {
     "to length 1": {"sizes": (2, 3, 1, 5)},
     "to width 1": {"sizes": (2, 3, 9, 1)},
 }
-# Where the two differ, the standard's text decides (see reflrp/importer/resampling.py).
+# Where the two differ, the standard's text decides (see reflrp/importer/windows/resampling.py).
 AS_ORT = {("pytorch_half_pixel", "to length 1"), ("pytorch_half_pixel", "to width 1")}
 AS_REFERENCE = {("align_corners", "by scales"), ("align_corners", "length stays")}
 

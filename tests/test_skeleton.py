@@ -8,7 +8,7 @@ from models import model
 from onnx import TensorProto, numpy_helper
 
 import reflrp
-from reflrp.importer.skeleton import GRAPH, INITIALIZER, LARGE, Inside, _message, skeleton
+from reflrp.importer.files.skeleton import GRAPH, INITIALIZER, LARGE, Inside, _message, skeleton
 
 
 def large(kind=np.float32):
@@ -55,7 +55,7 @@ def test_what_is_loaded_is_what_the_bytes_hold(tmp_path, kind):
 
 
 def test_every_operator_s_case_is_taken_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr("reflrp.importer.skeleton.LARGE", 16)
+    monkeypatch.setattr("reflrp.importer.files.skeleton.LARGE", 16)
     for _, proto in models.cases():
         data, inside = skeleton(put(tmp_path, proto.SerializeToString()))
         found = onnx.load_from_string(data)

@@ -25,7 +25,7 @@ from reflrp.arrays.kernels import Windows, pad, unpad, window_spread, window_sum
 from reflrp.arrays.tracing.array import term_of
 from reflrp.arrays.tracing.dims import dim
 from reflrp.arrays.tracing.terms import Trace
-from reflrp.compiler.emit import Writer
+from reflrp.compiler.writing.emit import Writer
 from reflrp.ops import conv as conv_ops
 from reflrp.ops import linear, picking, routing, selection, sums
 from reflrp.rules import Stabilizer

@@ -13,7 +13,7 @@ import reflrp
 from reflrp import TooLarge, limits
 from reflrp.arrays.kernels import Windows
 from reflrp.importer.build import build
-from reflrp.importer.geometry import counts
+from reflrp.importer.windows.geometry import counts
 from reflrp.passes.recognise import recognise
 
 BYTES = np.ones((1, 1, 40, 40), np.uint8)

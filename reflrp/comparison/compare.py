@@ -30,7 +30,7 @@ from reflrp.rules.base import Rule
 from reflrp.seeds import Goal, Target, digest
 
 if TYPE_CHECKING:
-    from reflrp.importer.read import ModelLike
+    from reflrp.importer.files.read import ModelLike
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 """Up to what difference, relative to the largest relevance of a value, both sides say the same."""

@@ -18,7 +18,7 @@ from reflrp.seeds import Target
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from reflrp.importer.read import ModelLike
+    from reflrp.importer.files.read import ModelLike
 
 __all__ = ["compile"]
 

@@ -18,21 +18,31 @@ from reflrp.arrays.tracing.polynomials import at_most
 from reflrp.arrays.tracing.terms import Term, Trace, still
 from reflrp.batches import Batch
 from reflrp.compiler.accounts import accounts
-from reflrp.compiler.alarm import heard
-from reflrp.compiler.bodies import LoopWriter
-from reflrp.compiler.copied import check_copied
-from reflrp.compiler.emit import PREFIX, Writer
-from reflrp.compiler.firstturns import check_turns
-from reflrp.compiler.marks import marks_of
-from reflrp.compiler.opening import Marks, OneBatch, Opened, beyond_batch, equal, in_words, leading, opened, refused
+from reflrp.compiler.lengths.marks import marks_of
+from reflrp.compiler.lengths.opening import (
+    Marks,
+    OneBatch,
+    Opened,
+    beyond_batch,
+    equal,
+    in_words,
+    leading,
+    opened,
+    refused,
+)
+from reflrp.compiler.loops.firstturns import check_turns
+from reflrp.compiler.loops.unrolled import check_conditions, shown
+from reflrp.compiler.opsets.copied import check_copied
 from reflrp.compiler.orders import Compiled, Order
+from reflrp.compiler.overflow.alarm import heard
 from reflrp.compiler.programs import example_of, passed, program_of, with_lengths
 from reflrp.compiler.seeding import bounded, check_entries, check_target, seeded, turned
 from reflrp.compiler.signs import EXPLAINED, MASK, SUMS
 from reflrp.compiler.source import Given, check
 from reflrp.compiler.tracing import Missing, Tracer, backward, remember
-from reflrp.compiler.unread import drop_unread
-from reflrp.compiler.unrolled import check_conditions, shown
+from reflrp.compiler.writing.bodies import LoopWriter
+from reflrp.compiler.writing.emit import PREFIX, Writer
+from reflrp.compiler.writing.unread import drop_unread
 from reflrp.errors import InputError, ModelError, ReflrpError
 from reflrp.explainer import Explainer
 from reflrp.ground import checks

@@ -18,7 +18,7 @@ from reflrp.arrays.tracing import arithmetic, moves
 from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import Dim, dim, example, total
 from reflrp.arrays.tracing.terms import CURRENT, Term, Trace
-from reflrp.compiler.lift import added
+from reflrp.compiler.lengths.lift import added
 from reflrp.compiler.plumbing import written
 from reflrp.importer.tokens import DATA, STAYS, Sharing
 from reflrp.ir import Graph, Node, Shape

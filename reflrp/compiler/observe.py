@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from reflrp.compiler.constants import kept_outside
-from reflrp.compiler.fed import feed
+from reflrp.compiler.sessions.fed import feed
 from reflrp.compiler.source import slim
+from reflrp.compiler.writing.constants import kept_outside
 from reflrp.engine import Program
 from reflrp.errors import InputError, ReflrpError
 

@@ -17,7 +17,7 @@ from reflrp.arrays.tracing.dims import Dim, total
 from reflrp.arrays.tracing.moves import reshape
 from reflrp.arrays.tracing.terms import CURRENT, Shape, Term, Trace
 from reflrp.compiler.source import same_since
-from reflrp.importer.node import OnnxNode
+from reflrp.importer.nodes.node import OnnxNode
 from reflrp.importer.plumbing import Along, Filled, Numbered, TapPlaces, TapWeights
 from reflrp.ir import Value
 from reflrp.ops.routing import Plumbing

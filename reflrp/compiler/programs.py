@@ -13,21 +13,21 @@ from reflrp.arrays.tracing.dims import BATCH, TooLong, TooShort, Undecided, exam
 from reflrp.arrays.tracing.polynomials import at_most
 from reflrp.arrays.tracing.terms import Trace
 from reflrp.batches import Feeds
-from reflrp.compiler.conditions import check_matchers
-from reflrp.compiler.lift import among_all, lifted, refuse
-from reflrp.compiler.matching import alike, as_plain, matched
+from reflrp.compiler.lengths.lift import among_all, lifted, refuse
+from reflrp.compiler.lengths.matching import alike, as_plain, matched
+from reflrp.compiler.lengths.opening import Opened
+from reflrp.compiler.loops.conditions import check_matchers
+from reflrp.compiler.loops.trimming import trimmed
+from reflrp.compiler.loops.unrolled import check_steps, first_two, loops, with_third
 from reflrp.compiler.observe import confirmed
-from reflrp.compiler.opening import Opened
 from reflrp.compiler.source import Given, opset_of
 from reflrp.compiler.tracing import Tracer, tracer
-from reflrp.compiler.trimming import trimmed
-from reflrp.compiler.unrolled import check_steps, first_two, loops, with_third
 from reflrp.compiler.values import misread, shared, strayed
 from reflrp.engine import Program, prepare
 from reflrp.engine.witness import compare
 from reflrp.errors import InputError, ReflrpError
 from reflrp.explainer import Explainer
-from reflrp.importer.sizes import sized_by_data
+from reflrp.importer.lengths.sizes import sized_by_data
 from reflrp.ir import Graph, Shape
 from reflrp.model import built
 from reflrp.ops.routing import Plumbing

@@ -12,17 +12,17 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from reflrp.compiler.ceiling import floored
-from reflrp.compiler.opsets import upgrade
-from reflrp.compiler.rewriting import Facts
+from reflrp.compiler.opsets.ceiling import floored
+from reflrp.compiler.opsets.rewriting import Facts
+from reflrp.compiler.opsets.upgrade import upgrade
 from reflrp.compiler.store import external
 from reflrp.errors import InputError, ModelError
 from reflrp.ground import checks
-from reflrp.importer.affordable import affordable
-from reflrp.importer.defaults import completed
-from reflrp.importer.external import Files
-from reflrp.importer.inferring import inferred
-from reflrp.importer.read import inlined, without_external_attributes
+from reflrp.importer.files.defaults import completed
+from reflrp.importer.files.external import Files
+from reflrp.importer.files.read import inlined, without_external_attributes
+from reflrp.importer.lengths.inferring import inferred
+from reflrp.importer.nodes.affordable import affordable
 from reflrp.model import Model, load
 
 OLDEST = 17

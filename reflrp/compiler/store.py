@@ -11,7 +11,7 @@ import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from reflrp import limits
-from reflrp.compiler.constants import LARGE
+from reflrp.compiler.writing.constants import LARGE
 from reflrp.errors import InputError
 from reflrp.storage.files import check_place, named, write_beside
 

@@ -14,12 +14,13 @@ from reflrp.arrays.tracing import affine
 from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.dims import Unsettled, broadcast
 from reflrp.arrays.tracing.terms import CURRENT, Trace
-from reflrp.compiler import ids, recurrent
+from reflrp.compiler import ids
 from reflrp.compiler.joining import joined
-from reflrp.compiler.matching import LATE
+from reflrp.compiler.lengths.matching import LATE
+from reflrp.compiler.lengths.unmoved import copies, passed
+from reflrp.compiler.loops import recurrent
 from reflrp.compiler.plumbing import plumbed
 from reflrp.compiler.source import OLDEST
-from reflrp.compiler.unmoved import copies, passed
 from reflrp.engine import Program, Values, rule_name
 from reflrp.errors import InputError, ReflrpError, RuleError
 from reflrp.ir import Graph, Node, Op, Shape, arrays_of

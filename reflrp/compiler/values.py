@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from reflrp.ir import Graph
 
 if TYPE_CHECKING:
-    from reflrp.importer.node import OnnxNode
+    from reflrp.importer.nodes.node import OnnxNode
     from reflrp.importer.source import Source
 
 

@@ -30,7 +30,7 @@ from reflrp.rules.base import Rule
 from reflrp.seeds import Target
 
 if TYPE_CHECKING:
-    from reflrp.importer.read import ModelLike
+    from reflrp.importer.files.read import ModelLike
 
 RulesLike = str | Rule | Composite | Mapping[str, Rule | str]
 

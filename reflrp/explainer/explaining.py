@@ -11,7 +11,7 @@ from reflrp.model import Inputs, Model
 from reflrp.seeds import Target
 
 if TYPE_CHECKING:
-    from reflrp.importer.read import ModelLike
+    from reflrp.importer.files.read import ModelLike
 
 
 def explain(

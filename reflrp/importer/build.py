@@ -10,12 +10,12 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays.measured import plain
 from reflrp.errors import DependsOnData, InputError, ModelError, Offender, TooLarge, UnsupportedOperator
-from reflrp.importer.byhand import by_hand
 from reflrp.importer.construction import Construction
-from reflrp.importer.dequantise import dequantised
-from reflrp.importer.inferring import named
-from reflrp.importer.node import OnnxNode
+from reflrp.importer.lengths.inferring import named
+from reflrp.importer.nodes.node import OnnxNode
 from reflrp.importer.placing import place
+from reflrp.importer.quantised.byhand import by_hand
+from reflrp.importer.quantised.dequantise import dequantised
 from reflrp.importer.site import Items, Lost, NeedsData, Oversized, Ref, Unbuildable
 from reflrp.importer.source import Port, Source
 from reflrp.ir import Graph, Shape, Value

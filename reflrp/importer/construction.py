@@ -13,20 +13,20 @@ from reflrp import limits
 from reflrp.arrays.measured import plain
 from reflrp.arrays.tracing.dims import is_open, whole
 from reflrp.errors import ModelError, TooLarge
-from reflrp.importer import axes
-from reflrp.importer.branches import RUN, run_subgraphs
-from reflrp.importer.computing import computed
 from reflrp.importer.dtypes import in_one_dtype, is_integer, widened
-from reflrp.importer.estimate import check_outputs
-from reflrp.importer.lengths import Shown, concerns, shown
-from reflrp.importer.misread import FLAT, MISREAD, flat, reread
-from reflrp.importer.node import Arrays, Body, OnnxNode
+from reflrp.importer.files.read import FREE, NODE
+from reflrp.importer.lengths import axes
+from reflrp.importer.lengths.formulas import Shown, concerns, shown
+from reflrp.importer.lengths.sizes import sized_by_data
+from reflrp.importer.loops.branches import RUN, run_subgraphs
+from reflrp.importer.nodes.computing import computed
+from reflrp.importer.nodes.estimate import check_outputs
+from reflrp.importer.nodes.misread import FLAT, MISREAD, flat, reread
+from reflrp.importer.nodes.node import Arrays, Body, OnnxNode
 from reflrp.importer.placing import PLACED, as_array, does_nothing, free, place
 from reflrp.importer.plumbing import Filled
-from reflrp.importer.read import FREE, NODE
 from reflrp.importer.selecting import selection
 from reflrp.importer.site import BUILDERS, Arg, NeedsData, Oversized, Ref, Site, Unbuildable, sized
-from reflrp.importer.sizes import sized_by_data
 from reflrp.importer.source import Source
 from reflrp.importer.tokens import Sharing, sharing
 from reflrp.ir import Node, Op, Value, arrays_of

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from reflrp.importer.geometry import conv_windows, window_places
-from reflrp.importer.measuring import inherited
-from reflrp.importer.node import node_of
+from reflrp.importer.lengths.measuring import inherited
+from reflrp.importer.nodes.node import node_of
 from reflrp.importer.placing import make
 from reflrp.importer.site import Arg, Made, Ref, Site, Unbuildable
+from reflrp.importer.windows.geometry import conv_windows, window_places
 from reflrp.ops.picking import Index
 
 OPSET = 20

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
-from reflrp.importer.allowed import RANDOM
 from reflrp.importer.dtypes import dtype_of, is_float, is_integer, is_narrow
-from reflrp.importer.node import Arrays, Body, OnnxNode
+from reflrp.importer.nodes.allowed import RANDOM
+from reflrp.importer.nodes.node import Arrays, Body, OnnxNode
 
 INERT = RANDOM | frozenset(
     ["And", "ArgMax", "ArgMin", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "ConstantOfShape"]

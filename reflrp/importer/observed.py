@@ -8,10 +8,10 @@ import numpy as np
 
 from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.decompose import call, one
-from reflrp.importer.lengths import Shown, shown
+from reflrp.importer.lengths.formulas import Shown, shown
+from reflrp.importer.lengths.sizes import sized_by_data
 from reflrp.importer.plumbing import Filled, Numbered
 from reflrp.importer.site import Ref, Site, Unbuildable
-from reflrp.importer.sizes import sized_by_data
 from reflrp.ops.picking import Pick
 from reflrp.ops.routing import Embedding
 

@@ -13,14 +13,11 @@ import onnx
 
 from reflrp import limits
 from reflrp.errors import ModelError, UnsupportedOperator
-from reflrp.importer.allowed import BUILT
 from reflrp.importer.construction import evaluate
-from reflrp.importer.defaults import completed
 from reflrp.importer.dtypes import dtype_of, is_float
-from reflrp.importer.external import Files
-from reflrp.importer.labels import Labels, numbers
-from reflrp.importer.node import OnnxNode, check_nodes, nodes_of
-from reflrp.importer.read import (
+from reflrp.importer.files.defaults import completed
+from reflrp.importer.files.external import Files
+from reflrp.importer.files.read import (
     FREE,
     NODE,
     ModelLike,
@@ -32,6 +29,9 @@ from reflrp.importer.read import (
     tensors,
     without_external_attributes,
 )
+from reflrp.importer.labels import Labels, numbers
+from reflrp.importer.nodes.allowed import BUILT
+from reflrp.importer.nodes.node import OnnxNode, check_nodes, nodes_of
 from reflrp.importer.source import Port, Source
 
 

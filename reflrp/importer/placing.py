@@ -12,17 +12,17 @@ from reflrp.arrays import ZERO
 from reflrp.arrays.measured import plain
 from reflrp.arrays.tracing.dims import Unsettled
 from reflrp.errors import InputError, ModelError, ReflrpError
-from reflrp.importer.allowed import BUILT, RANDOM
 from reflrp.importer.dtypes import is_float
-from reflrp.importer.functions import defined_by_function, function_of
-from reflrp.importer.integers import build_on_integers, is_number, on_integers
 from reflrp.importer.labels import INERT_OUTPUTS, LOOKUPS, TABLES, is_inert
-from reflrp.importer.lengths import concerns, counted
-from reflrp.importer.measuring import marked
-from reflrp.importer.node import OnnxNode
+from reflrp.importer.lengths.formulas import concerns, counted
+from reflrp.importer.lengths.measuring import marked
+from reflrp.importer.lengths.sizes import read_shapes
+from reflrp.importer.nodes.allowed import BUILT, RANDOM
+from reflrp.importer.nodes.functions import defined_by_function, function_of
+from reflrp.importer.nodes.node import OnnxNode
+from reflrp.importer.nodes.unfit import misfit
+from reflrp.importer.quantised.integers import build_on_integers, is_number, on_integers
 from reflrp.importer.site import BUILDERS, Arg, Items, Lost, Ref, Site, Unbuildable, Work
-from reflrp.importer.sizes import read_shapes
-from reflrp.importer.unfit import misfit
 from reflrp.ir import Op
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.routing import Expand, Reshape, Where

@@ -12,8 +12,8 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import Array, namespace
 from reflrp.arrays.tracing.dims import Unsettled
-from reflrp.importer.node import OnnxNode
-from reflrp.importer.sampling import Sampling
+from reflrp.importer.nodes.node import OnnxNode
+from reflrp.importer.windows.sampling import Sampling
 from reflrp.ir import Shape
 from reflrp.ops.selection import MaxPool
 

@@ -16,7 +16,7 @@ import onnx
 
 from reflrp import limits
 from reflrp.arrays.measured import how
-from reflrp.importer.node import OnnxNode, node_of
+from reflrp.importer.nodes.node import OnnxNode, node_of
 from reflrp.importer.site import Arg, Ref
 
 ORDERS = {"Less": (0, 1, False), "Greater": (1, 0, False), "LessOrEqual": (1, 0, True), "GreaterOrEqual": (0, 1, True)}

@@ -14,7 +14,7 @@ from reflrp.arrays.measured import SHAPE, how
 from reflrp.arrays.provenance import own
 from reflrp.arrays.tracing.dims import example, is_open, whole
 from reflrp.errors import TooLarge
-from reflrp.importer.node import Body, OnnxNode
+from reflrp.importer.nodes.node import Body, OnnxNode
 from reflrp.importer.source import Source
 from reflrp.ir import Node, Op, Shape, Value
 

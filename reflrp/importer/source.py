@@ -10,9 +10,9 @@ import numpy as np
 
 from reflrp.arrays.looks import block, counted, ended, listed
 from reflrp.ground.caches import Kept
-from reflrp.importer.external import Mapped
-from reflrp.importer.inferring import lengths
-from reflrp.importer.node import OnnxNode
+from reflrp.importer.files.external import Mapped
+from reflrp.importer.lengths.inferring import lengths
+from reflrp.importer.nodes.node import OnnxNode
 from reflrp.ir import Lengths
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from reflrp import limits
 from reflrp.errors import Offender, UnsupportedOperator
-from reflrp.importer.allowed import IN_SEQUENCES, why_not
-from reflrp.importer.functions import defined_by_function
 from reflrp.importer.labels import Labels, within
-from reflrp.importer.node import Arrays, OnnxNode
+from reflrp.importer.nodes.allowed import IN_SEQUENCES, why_not
+from reflrp.importer.nodes.functions import defined_by_function
+from reflrp.importer.nodes.node import Arrays, OnnxNode
 from reflrp.importer.site import BUILDERS
 from reflrp.importer.source import Source
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays import namespace
-from reflrp.importer.node import OnnxNode
+from reflrp.importer.nodes.node import OnnxNode
 from reflrp.ops.picking import Share
 
 DATA: dict[str, tuple[int, ...] | None] = dict.fromkeys(

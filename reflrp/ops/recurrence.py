@@ -64,7 +64,7 @@ class Steps(Op):
     Its inputs are, for each source, what the steps from the second on read, and one more, (steps, ...); then what the first step
     ends in, `before`, and what the second does, `after`, of which the latter only says what is repeated; then `kept`. It is no
     operator of the engine, which knows how many steps there are: compiled graphs run and explain it as a loop over the nodes of
-    the second step (`compiler/recurrent.py`).
+    the second step (`compiler/loops/recurrent.py`).
 
     Attributes
     ----------

@@ -27,7 +27,7 @@ def by_file(
     `own` are the arrays of the loaded model. What is written to the file later must change no explanation: so it must be what it
     was when it was loaded, afterwards too, and no part of it may stay mapped into memory.
     """
-    from reflrp.compiler.inside import inside
+    from reflrp.compiler.sessions.inside import inside
 
     if wishes.stamp is None or wishes.stamp != stamp_of(wishes.given):
         return None

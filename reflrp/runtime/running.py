@@ -160,7 +160,7 @@ class Graphs(Programs):
     @passing()
     def _session(self, asked: Asked) -> Ready:
         """Compile, and make a session."""
-        from reflrp.compiler.fed import feed
+        from reflrp.compiler.sessions.fed import feed
 
         source = self._source()
         made = self._compiled(source, asked)
@@ -190,7 +190,7 @@ class Graphs(Programs):
 
     def _halves(self, proto: Any, weights: Mapping[str, np.ndarray]) -> Any:
         """Return the sessions of a graph in two parts, or one session where nothing is the targets' own."""
-        from reflrp.compiler.parting import parted, typed
+        from reflrp.compiler.sessions.parting import parted, typed
 
         first, second, handed = parted(proto)
         if not second.graph.output:
@@ -204,7 +204,7 @@ class Graphs(Programs):
 
     def _source(self) -> Given:
         """Return the file to compile; or the inputs alone: where all is in float64, or no newer opset says what the file does."""
-        from reflrp.compiler.held import bare, held
+        from reflrp.compiler.sessions.held import bare, held
 
         if self.convert.dtype == "float64":
             return bare(self.model, self.convert.dtype)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from reflrp import limits
-from reflrp.compiler.kernels import lacking
 from reflrp.compiler.observe import give, library
+from reflrp.compiler.sessions.kernels import lacking
 from reflrp.errors import InputError, ModelError, ReflrpError
 from reflrp.ground.checks import listed
 

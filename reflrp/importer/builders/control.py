@@ -15,9 +15,9 @@ from reflrp import limits
 from reflrp.arrays.measured import how, measured
 from reflrp.arrays.tracing.dims import Dim
 from reflrp.errors import UnsupportedOperator
-from reflrp.importer.branches import not_run, nothing, runs_through
 from reflrp.importer.decompose import call, one
-from reflrp.importer.looping import concerned, open_loop, open_scan
+from reflrp.importer.loops.branches import not_run, nothing, runs_through
+from reflrp.importer.loops.looping import concerned, open_loop, open_scan
 from reflrp.importer.site import Arg, Items, Made, Oversized, Ref, Site, Unbuildable, builds
 
 LONGEST = 2000

@@ -13,13 +13,13 @@ from reflrp.arrays.measured import ENTRIES, how
 from reflrp.arrays.tracing.dims import Undecided, is_open
 from reflrp.importer.builders.linear import diagonal, multiply, sum_of
 from reflrp.importer.decompose import call
-from reflrp.importer.lengths import Shown
-from reflrp.importer.misread import newer
-from reflrp.importer.node import made_node
+from reflrp.importer.lengths.formulas import Shown
+from reflrp.importer.nodes.misread import newer
+from reflrp.importer.nodes.node import made_node
 from reflrp.importer.observed import found_late, observed
 from reflrp.importer.plumbing import Along, Filled, Numbered, TapPlaces, TapWeights
-from reflrp.importer.sampling import Sampling
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
+from reflrp.importer.windows.sampling import Sampling
 from reflrp.ops.picking import Index, Pick, ScatterSum
 from reflrp.ops.routing import Concat, Reshape
 from reflrp.ops.sums import SumAxes

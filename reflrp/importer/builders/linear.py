@@ -11,8 +11,8 @@ from reflrp.arrays.measured import ENTRIES
 from reflrp.arrays.provenance import over, own, plus, times
 from reflrp.arrays.tracing.dims import broadcast_shapes, check_same
 from reflrp.importer.decompose import convolved_by_values, normalised_by_values
-from reflrp.importer.geometry import conv_windows, transposed_windows
 from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
+from reflrp.importer.windows.geometry import conv_windows, transposed_windows
 from reflrp.ir import Shape
 from reflrp.ops.conv import Conv, ConvTranspose
 from reflrp.ops.linear import BatchNorm, Dense, Diagonal, LeftDense

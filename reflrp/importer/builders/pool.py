@@ -10,9 +10,9 @@ from reflrp.arrays import ZERO
 from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.arrays.tracing.spans import check_room
 from reflrp.importer.builders.linear import diagonal, multiply
-from reflrp.importer.geometry import average_share, counted, pool_windows
 from reflrp.importer.plumbing import Winners
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
+from reflrp.importer.windows.geometry import average_share, counted, pool_windows
 from reflrp.ops.conv import WindowMean
 from reflrp.ops.openmaps import OpenMean
 from reflrp.ops.pointwise import Pointwise

@@ -2,7 +2,7 @@
 
 A quantised value is carried as its integer. QuantizeLinear rounds and clips, DequantizeLinear takes off the zero point and
 scales, and relevance passes both: they say the same in other units. Products of integers are the layers they are, on the
-integers less their zero points; the scale behind them is taken into their weights (`reflrp.importer.dequantise`).
+integers less their zero points; the scale behind them is taken into their weights (`reflrp.importer.quantised.dequantise`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from reflrp.importer.builders import linear
 from reflrp.importer.decompose import call, one
 from reflrp.importer.dtypes import dtype_of, integer_bounds, is_float, is_integer
-from reflrp.importer.integers import bounds_of, cast_to, fitted, is_number, typed
 from reflrp.importer.labels import keeps_number
+from reflrp.importer.quantised.integers import bounds_of, cast_to, fitted, is_number, typed
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
 from reflrp.ops.quantised import Dequantise, Quantise, Truncate, bounds_through
 

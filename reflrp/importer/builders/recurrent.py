@@ -12,11 +12,11 @@ from reflrp import limits
 from reflrp.arrays.tracing.dims import check_same, is_open
 from reflrp.arrays.tracing.spans import check_room
 from reflrp.arrays.tracing.terms import still
-from reflrp.importer.cells import Cell, Made, State, gru_step, lstm_step, rnn_step
-from reflrp.importer.ended import Advance, advanced, at, chosen, running
-from reflrp.importer.fillings import filled
+from reflrp.importer.lengths.fillings import filled
+from reflrp.importer.loops.cells import Cell, Made, State, gru_step, lstm_step, rnn_step
+from reflrp.importer.loops.ended import Advance, advanced, at, chosen, running
+from reflrp.importer.loops.stepping import OpenRun, open_steps, read_second
 from reflrp.importer.site import Oversized, Ref, Site, Unbuildable, builds
-from reflrp.importer.stepping import OpenRun, open_steps, read_second
 from reflrp.ops.routing import Concat, Reshape, Slice, Transpose
 
 DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}

@@ -9,9 +9,18 @@ import numpy as np
 from reflrp.arrays.tracing.dims import Dim, broadcast_shapes, check_same, is_open, total, whole
 from reflrp.arrays.tracing.spans import check_room
 from reflrp.importer.dtypes import is_float
+from reflrp.importer.lengths.slicing import (
+    evenly,
+    mirrored,
+    open_frame,
+    open_split,
+    regrouped,
+    reversed_whole,
+    runs,
+    tiled,
+)
 from reflrp.importer.observed import looked_up, picked
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
-from reflrp.importer.slicing import evenly, mirrored, open_frame, open_split, regrouped, reversed_whole, runs, tiled
 from reflrp.ir import Shape
 from reflrp.ops.picking import Index, Take
 from reflrp.ops.pieces import Pieces

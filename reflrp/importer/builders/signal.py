@@ -8,8 +8,8 @@ import numpy as np
 
 from reflrp.arrays import ZERO
 from reflrp.importer.decompose import call
-from reflrp.importer.geometry import conv_windows, window_places
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds
+from reflrp.importer.windows.geometry import conv_windows, window_places
 from reflrp.ir import Shape
 from reflrp.ops.linear import Dense
 from reflrp.ops.picking import ScatterSum

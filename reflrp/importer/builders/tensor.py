@@ -8,9 +8,9 @@ import numpy as np
 
 from reflrp.arrays import ZERO
 from reflrp.arrays.tracing.dims import Dim, is_open
-from reflrp.importer.resampling import resampling
+from reflrp.importer.lengths.slicing import open_resize
 from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
-from reflrp.importer.slicing import open_resize
+from reflrp.importer.windows.resampling import resampling
 from reflrp.ir import Shape
 from reflrp.ops.axismap import axis_map
 from reflrp.ops.einsum import DenseEinsum, EinsumProduct, Equation

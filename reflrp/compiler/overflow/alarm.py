@@ -1,0 +1,168 @@
+"""What makes an overflow heard: relevance over a denominator that is infinite would be 0 without a word.
+
+The graph adds NaN to all relevance where relevance met a denominator that is infinite; else 0. It looks at the denominator itself
+only where it has to: the bounds from weights say how large a few values of the run may be, so that no denominator behind them can
+overflow, and where these are no larger, it looks no further (an `If`). In the body of a loop it does so turn by turn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import reduce
+from math import prod
+
+import numpy as np
+
+from reflrp.arrays import is_symbolic
+from reflrp.arrays.tracing.arithmetic import plain, unary
+from reflrp.arrays.tracing.array import array
+from reflrp.arrays.tracing.choices import choice
+from reflrp.arrays.tracing.dims import broadcast, example
+from reflrp.arrays.tracing.moves import concat, reshape
+from reflrp.arrays.tracing.terms import Term, Trace
+from reflrp.compiler.overflow.bounds import Bound, Bounds, Unseen
+from reflrp.engine import Program, Values
+
+ROOM = 4
+"""By how much a sum is proven to stay below what its dtype holds: rounding, and the order of its terms, are no matter then."""
+
+LEAST = 1e6
+"""Where a value that is looked at may be no larger than this, it may well be larger: the denominator itself is looked at."""
+
+
+def heard(found: Values, program: Program, values: Values, trace: Trace) -> Values:
+    """Return relevance that is NaN where a denominator overflowed, of `found`, which has it by name."""
+    looks = trace.denominators or any(inner for _, inner in trace.loops)
+    alarm = Alarm(Bounds(program, values, trace)).found() if looks else None
+    if alarm is None:
+        return found
+    return {
+        k: array(plain("Add", R.term, alarm)) if is_symbolic(R) and R.term.is_float else R for k, R in found.items()
+    }
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large the terms that are looked at may be, so that a denominator cannot overflow: below a number, or finite (`whole`)."""
+
+    below: dict[int, float] = field(default_factory=dict)
+    whole: tuple[int, ...] = ()
+
+
+@dataclass(eq=False)
+class Alarm:
+    """What a graph has to look at; `most` is how large each term that is looked at may be for all denominators behind it."""
+
+    bounds: Bounds
+    most: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def trace(self) -> Trace:
+        """The trace of the graph."""
+        return self.bounds.trace
+
+    @property
+    def largest(self) -> float:
+        """The largest number that there is."""
+        return float(np.finfo(self.trace.real).max)
+
+    def found(self) -> Term | None:
+        """Return a term that is 0, and NaN where relevance met a denominator that overflowed; None where that cannot be."""
+        outside, inside = list[tuple[Term, Term]](), list[tuple[Term, list[tuple[Term, Term]]]]()
+        for loop, pairs in self.trace.loops:
+            inside.append((loop, [p for p in pairs if any(map(self.bounds.inside, p))]))
+            outside += [p for p in pairs if not any(map(self.bounds.inside, p))]
+        outside += self.trace.denominators
+        limits = {pair: self._limits(pair[0]) for pair in [*outside, *(p for _, pairs in inside for p in pairs)]}
+        for known in limits.values():
+            for k, most in (known.below if known else {}).items():
+                self.most[k] = min(most, self.most.get(k, most))
+        parts = [self._watched(*pair, known) for pair in dict.fromkeys(outside) if not _proven(known := limits[pair])]
+        for loop, pairs in inside:
+            own = [self._watched(*pair, known) for pair in dict.fromkeys(pairs) if not _proven(known := limits[pair])]
+            parts += [_each_turn(loop, self._together(own))] if own else []
+        return reshape(self._together(parts), ()) if parts else None
+
+    @staticmethod
+    def _together(parts: list[Term]) -> Term:
+        """Return the sum of parts (1,), the first of which is written last.
+
+        Of what a node reads, onnxruntime runs first what stands last. So each is looked at as soon as it is there.
+        """
+        trace = parts[0].trace
+        row = concat(parts[::-1], 0)
+        return trace.make("ReduceSum", (row,), (1,), axes=(0,), keepdims=1) if len(parts) > 1 else row
+
+    def _limits(self, z: Term) -> Limits | None:
+        """Return how large the terms that are looked at may be; None where nothing says enough of a denominator."""
+        try:
+            bound = self.bounds.of(z)
+        except Unseen:
+            return None
+        least = self.largest * np.finfo(self.trace.real).eps / 16
+        for k in sorted(bound.even, key=lambda k: prod(map(example, self.bounds.looked[k].shape))):
+            rest = self._below(Bound({i: g for i, g in bound.gains.items() if i != k}, bound.rest), least)
+            if rest is not None:
+                return Limits(rest, (k,))
+        found = self._below(bound, self.largest / ROOM)
+        return None if found is None else Limits(found)
+
+    @staticmethod
+    def _below(bound: Bound, most: float) -> dict[int, float] | None:
+        """Return how large each term may be for a bound to stay below a number; None where that is too small to be expected."""
+        if bound.rest > most / 2:
+            return None
+        found = {k: most / 2 / len(bound.gains) / g if g else np.inf for k, g in bound.gains.items()}
+        return {k: v for k, v in found.items() if v < np.inf} if all(v >= LEAST for v in found.values()) else None
+
+    def _watched(self, z: Term, R: Term, known: Limits | None) -> Term:
+        """Return 0, and NaN where a denominator overflowed that relevance meets, (1,): unless the limits say that it cannot."""
+        seen = self._seen(z, R)
+        if known is None:
+            return seen
+        holds = [self._within(k, self.most[k]) for k in sorted(known.below)]
+        holds += [self._within(k, self.largest) for k in known.whole]
+        fine = reduce(lambda a, b: plain("And", a, b), holds)
+        return choice(fine, self._number(0.0, (1,)), seen, z, R)
+
+    def _seen(self, z: Term, R: Term) -> Term:
+        """Return what a look at the denominator itself says; behind a mask of -inf there is no relevance."""
+        trace, shape = self.trace, broadcast(z.shape, R.shape)
+        none = plain("Equal", R, trace.constant(np.zeros((), R.dtype)))
+        met = trace.make("Where", (none, trace.constant(np.zeros((), z.dtype)), z), shape, z.dtype, z.nonneg)
+        fine = self._at_most(met, self.largest)
+        value = z.inputs[0] if z.op == "Add" else z
+        if (
+            value.op == "value" and value.get("name") in self.bounds.makers
+        ):  # which the engine refuses where it is infinite
+            fine = plain("And", fine, self._at_most(z, self.largest, magnitude=False))
+        return trace.make("Where", (fine, self._number(0.0, (1,)), self._number(np.nan, (1,))), (1,), trace.real)
+
+    def _within(self, k: int, most: float) -> Term:
+        return self._at_most(self.bounds.looked[k], most)
+
+    def _at_most(self, term: Term, most: float, magnitude: bool = True) -> Term:
+        """Return whether all entries, or their magnitudes, are at most a number: not where there is a NaN."""
+        trace = self.trace
+        term = unary("Abs", term) if magnitude else term
+        if term.shape:
+            axes = tuple(range(len(term.shape)))
+            term = trace.make("ReduceMax", (term,), (), nonneg=term.nonneg, axes=axes, keepdims=0)
+        return plain("LessOrEqual", term, self._number(min(most, self.largest), ()))
+
+    def _number(self, value: float, shape: tuple[int, ...]) -> Term:
+        return self.trace.constant(np.full(shape, value), self.trace.real)
+
+
+def _proven(known: Limits | None) -> bool:
+    """Return whether no input makes a denominator overflow."""
+    return known is not None and not known.below and not known.whole
+
+
+def _each_turn(loop: Term, found: Term) -> Term:
+    """Return the sum of what a term in the body of a loop is at each turn, (1,)."""
+    trace, body = loop.trace, loop.get("body")
+    body.added.append(found)
+    turns = loop.inputs[-1].shape[0]
+    made = trace.make("output", (loop,), (turns, 1), found.dtype, i=len(body.made) - 1)
+    return reshape(trace.make("ReduceSum", (made,), (1, 1), axes=(0,), keepdims=1), (1,))

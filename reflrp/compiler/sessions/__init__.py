@@ -1,0 +1,1 @@
+"""Graphs that run here, beside the loaded model, whose weights they share."""

@@ -1,0 +1,1 @@
+"""From terms to the nodes and constants of a file."""

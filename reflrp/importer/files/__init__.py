@@ -1,0 +1,1 @@
+"""Bytes: reading a model, and the tensors beside it."""

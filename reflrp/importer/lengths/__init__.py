@@ -1,0 +1,1 @@
+"""Lengths that a file leaves open, and what depends on them."""

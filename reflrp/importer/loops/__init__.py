@@ -1,0 +1,1 @@
+"""Loops and recurrent nodes: unrolled, or an open number of turns."""

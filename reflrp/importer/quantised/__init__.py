@@ -1,0 +1,1 @@
+"""Models of integers: their operators, and the real layers that they stand for."""

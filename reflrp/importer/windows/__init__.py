@@ -1,0 +1,1 @@
+"""Windows and grids: where each lies, and what it takes of its input."""
