@@ -17,7 +17,7 @@ def checked(name: str, x: Any, port: Any, active: bool, gaps: bool, exact: bool)
     It is an array of our own: what a caller writes into theirs later changes no explanation. With `gaps`, a NaN is one that the
     model fills in; with `exact`, fractions are taken too.
     """
-    array = np.array(checks.array(f"input {name!r}", x))
+    array = checks.own(f"input {name!r}", x)
     if (
         exact
         and array.dtype.kind == "O"

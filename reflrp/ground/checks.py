@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from reflrp import limits
 from reflrp.arrays import to_host
 from reflrp.errors import InputError, ReflrpError
 
@@ -157,6 +158,13 @@ def array(name: str, value: Any) -> np.ndarray:
             "stand there, as the network was trained with, or leave out their samples"
         )
     return found
+
+
+def own(name: str, value: Any) -> np.ndarray:
+    """Return a copy of an array on the host, which nobody else writes into. Raises TooLarge, too: what is broadcast has no size."""
+    found = array(name, value)
+    limits.check_array(name, found.shape, found.itemsize)
+    return np.array(found)
 
 
 def masked(value: Any) -> int:

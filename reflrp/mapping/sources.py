@@ -95,9 +95,8 @@ def read(name: str, array: Any, start: int, stop: int) -> np.ndarray:
         )
     if not found.dtype.isnative:
         return found.astype(found.dtype.newbyteorder("="))
-    return (
-        found if found.flags.owndata else found.copy()
-    )  # what is explained, and what is recorded, are the same numbers
+    # what is explained, and what is recorded, are the same numbers
+    return found if found.flags.owndata else checks.own(name, found)
 
 
 @dataclass(frozen=True)
@@ -147,13 +146,11 @@ def _feeds(name: str | None, batch: Any) -> Feeds:
             "a batch of data is a list; give an array each, or a dict of arrays by input name: (x for x, label in data)"
         )
     if isinstance(batch, Mapping):
-        return {
-            k: np.array(checks.array(f"input {k!r}", a))
-            for k, a in checks.mapping("a batch", batch, "a dict of arrays").items()
-        }
+        parts = checks.mapping("a batch", batch, "a dict of arrays")
+        return {k: checks.own(f"input {k!r}", a) for k, a in parts.items()}
     if name is None:
         raise InputError("the model has several inputs; give batches that are dicts of arrays by input name")
-    return {name: np.array(checks.array("a batch of data", batch))}
+    return {name: checks.own("a batch of data", batch)}
 
 
 def _length(feeds: Feeds) -> int:
