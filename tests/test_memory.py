@@ -355,7 +355,7 @@ def test_no_memory_error_escapes_backwards(monkeypatch: pytest.MonkeyPatch) -> N
         reflrp.explain(loaded, draw(1, 4))
 
 
-@pytest.mark.parametrize(("module", "name"), [("parse", "evaluate"), ("read", "widened"), ("parse", "Labels")])
+@pytest.mark.parametrize(("module", "name"), [("parse", "evaluate"), ("files.read", "widened"), ("parse", "Labels")])
 def test_no_memory_error_escapes_from_loading(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
     monkeypatch.setattr(import_module(f"reflrp.importer.{module}"), name, Exhausted())
     with pytest.raises(TooLarge, match="needs more memory than this machine"):
