@@ -105,7 +105,7 @@ class Construction:
         shape = sized(tuple(whole(n) for n in op.shape(*(i.shape for i in inputs))))
         active = any(i.value.active for i in inputs) or op.kind == "embedding"
         nonneg = op.nonneg(*(i.value.nonneg for i in inputs))
-        open_as = axes.lengths(self, node, op, inputs, shape, output, not part)
+        open_as = axes.lengths(self, node, op, inputs, shape, output, part)
         value = Value(shape, np.dtype(float), active, nonneg, open_as)
         return self._add(name, op, inputs, output, node, value, measured)
 

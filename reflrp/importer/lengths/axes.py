@@ -23,7 +23,7 @@ from reflrp.ops.normaliser import Normaliser
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import MatrixProduct, Multiply
 from reflrp.ops.quantised import Units
-from reflrp.ops.routing import Concat, Embedding, Reshape, Slice, Transpose
+from reflrp.ops.routing import Concat, Embedding, Expand, Reshape, Slice, Transpose
 from reflrp.ops.selection import MaxAxes, MaxPool
 from reflrp.ops.sums import SumAxes, SumOf
 
@@ -32,11 +32,12 @@ Found = tuple[int | str | None, ...]
 
 
 def lengths(
-    work: Work, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], shape: Shape, output: str, whole: bool
+    work: Work, node: OnnxNode, op: Op, inputs: tuple[Ref, ...], shape: Shape, output: str, part: str
 ) -> Lengths:
-    """Return the lengths of an op's output, or () where they are its shape; `whole` says whether it is the node's own output."""
+    """Return the lengths of an op's output, or () where they are its shape; `part` is "" for the node's own output."""
     if not _may_be_open(work, inputs):
         return ()
+    whole = not part or (part == "expand" and node.op_type in ENTRYWISE)
     inferred = work.source.lengths.get(node.outputs[0]) if whole and work.source and not work.origin else None
     inferred = inferred if inferred is not None and len(inferred) == len(shape) else None
     own, loose = tuple(i.value.lengths for i in inputs), _loose(work, node, inputs)
@@ -131,6 +132,12 @@ def _concat(op: Concat, own: tuple[Lengths, ...], shape: Shape) -> Found:
     return (*own[0][: op.axis], along, *own[0][op.axis + 1 :])
 
 
+def _expanded(op: Expand, own: tuple[Lengths, ...], shape: Shape) -> Found:
+    """Return the lengths of what is broadcast: those that are numbers stay; others may be as long as what it is joined with."""
+    aligned = (*(None for _ in range(len(shape) - len(own[0]))), *own[0])
+    return tuple(n if isinstance(n, int) and n != 1 else None for n in aligned)
+
+
 def _asked(work: Work, node: OnnxNode, own: Lengths) -> Found | None:
     """Return what a node that reshapes asks for by constants, where ONNX's inference does not reach, as in a function's body."""
     given = work.known.get(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
@@ -172,7 +179,10 @@ def kinds(base: type[Op]) -> list[type[Op]]:
     return [base, *(k for kind in base.__subclasses__() for k in kinds(kind))]
 
 
-SHAPED = (Concat, Slice)
+ENTRYWISE = {"Add", "Sub", "Mul", "Div", "Pow", "PRelu"}
+"""Operators of which an operand is broadcast to what the node makes before it meets a constant."""
+
+SHAPED = (Concat, Expand, Slice)
 """Ops whose output is as long as the node's other operands say."""
 
 LAWS: dict[type[Op], Callable[..., Found]] = {
@@ -184,5 +194,6 @@ LAWS: dict[type[Op], Callable[..., Found]] = {
     Dense: _dense,
     Slice: _slice,
     Concat: _concat,
+    Expand: _expanded,
 }
 """What ops do with axes, for all lengths; of the others only ONNX's inference is asked."""
