@@ -183,3 +183,10 @@ def test_a_large_batch_is_cut_without_its_whole_graph(monkeypatch: pytest.Monkey
     x = draw(200, 3, 4)
     e = Explainer(model("f = Flatten(x) y = MatMul(f, w)", "float[N,3,4] x", w=(12, 3)))(x)
     assert e.relevance.shape == x.shape
+
+
+def test_a_broadcast_input_is_held_to_the_limit() -> None:
+    """A copy of it has entries that are nowhere yet."""
+    x = np.broadcast_to(np.float32(1), (2**50, 3, 4))
+    with pytest.raises(reflrp.errors.TooLarge, match="input 'x'"):
+        Explainer(model("f = Flatten(x) y = MatMul(f, w)", "float[N,3,4] x", w=(12, 3)))(x)
