@@ -40,6 +40,7 @@ from reflrp.arrays.tracing.twins import (
     window_spread,
     window_sum,
 )
+from reflrp.arrays.tracing.where import where as where_term
 
 float32, float64, int32, int64, bool_ = np.float32, np.float64, np.int32, np.int64, np.bool_
 
@@ -144,7 +145,7 @@ def where(condition: Array, x: Array, y: Array) -> Array:
         dtype = np.result_type(x, y)
         dtype = trace.real if dtype == np.float64 and np.ndim(x) == np.ndim(y) == 0 else dtype
         one, two = term_of(x, trace, dtype), term_of(y, trace, dtype)
-    return array(arithmetic.where(term_of(condition, trace), one, two))
+    return array(where_term(term_of(condition, trace), one, two))
 
 
 def full(shape: Shape, value: Any, *, dtype: Any) -> np.ndarray:

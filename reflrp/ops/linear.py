@@ -115,11 +115,14 @@ class LinearMap(Op):
         """Return function(w), computed once a map; ZERO where all of it vanishes."""
         return self.derived.made(function, lambda: unless_it_vanishes(function(self.w)))
 
-    def ratio(self, R: Array, z: Array, stabilizer: StabilizerLike, bias: Array = ZERO) -> Array:
-        """Return R / st(z), and enter in the ledger what the bias in z and the stabiliser keep of R."""
+    def ratio(self, R: Array, z: Array, stabilizer: StabilizerLike, bias: Array = ZERO, side: int = 0) -> Array:
+        """Return R / st(z), and enter in the ledger what the bias in z and the stabiliser keep of R.
+
+        `side` is 1 or -1 where z sums up nothing of the other sign: where it is 0, so are all that share R.
+        """
         if getattr(z, "shape", None) != R.shape:
             z = z + 0 * R
-        s, given = shares(R, z, stabilizer)
+        s, given = shares(R, z, stabilizer, side)
         if self.absorbed is not None:
             given = inner(z, s) if given is None else given
             self.absorbed.append(Absorbed(inner(bias, s), once(total, R) - given))

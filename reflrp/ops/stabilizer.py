@@ -123,9 +123,10 @@ def check_stabilizer(value: Any) -> None:
         check_epsilon(value, "stabilizer")
 
 
-def stabilize(z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
+def stabilize(z: Array, stabilizer: StabilizerLike = 1e-6, side: int = 0) -> Array:
     """Return the stabilised denominator st(z): z + epsilon * sgn z with sgn 0 = +1, unless told otherwise.
 
+    `side` is 1 or -1 for what has no entry of the other sign: a graph then need not look, and takes it for sgn 0, too.
     Shapes: z and result (N, *out). Clauses: STAB-1, STAB-3.
     """
     if callable(stabilizer):
@@ -133,6 +134,8 @@ def stabilize(z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
         if isinstance(found, np.ndarray) and not fits(found.shape, z.shape):
             raise RuleError(f"the stabilizer gives the shape {found.shape} for values of the shape {z.shape}")
         return found
+    if side and stabilizer != 0 and is_symbolic(z):
+        return z + stabilizer if side > 0 else z - stabilizer
     return away_from_zero(z, stabilizer) if stabilizer != 0 else z
 
 
@@ -142,12 +145,13 @@ def safe_div(x: Array, y: Array) -> Array:
     return where(zero, 0 * x, x / where(zero, y + 1, y))
 
 
-def ratio(R: Array, z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
+def ratio(R: Array, z: Array, stabilizer: StabilizerLike = 1e-6, side: int = 0) -> Array:
     """Return R / st(z), and 0 where st(z) = 0: the share of R that each unit of z carries.
 
-    Shapes: R, z, result (N, *out). Raises NonFiniteError where st(z) is infinite. Clauses: STAB-1, STAB-2.
+    `side` is that of `stabilize`. Shapes: R, z, result (N, *out). Raises NonFiniteError where st(z) is infinite.
+    Clauses: STAB-1, STAB-2.
     """
-    denominator = stabilize(z, stabilizer)
+    denominator = stabilize(z, stabilizer, side)
     if is_exact(R):
         return divided(R, denominator)
     _check(denominator, R)
@@ -158,11 +162,11 @@ def ratio(R: Array, z: Array, stabilizer: StabilizerLike = 1e-6) -> Array:
     return found
 
 
-def shares(R: Array, z: Array, stabilizer: StabilizerLike) -> tuple[Array, float | None]:
+def shares(R: Array, z: Array, stabilizer: StabilizerLike, side: int = 0) -> tuple[Array, float | None]:
     """Return `ratio`, and the sum of z * ratio where that was found on the way, as it is on NumPy for an epsilon."""
     small = isinstance(stabilizer, Real) and 0 < stabilizer <= 1
     found = signed_shares(R, z, stabilizer) if small else None
-    return (ratio(R, z, stabilizer), None) if found is None else found
+    return (ratio(R, z, stabilizer, side), None) if found is None else found
 
 
 def _quotient(R: Array, denominator: Array) -> Array:

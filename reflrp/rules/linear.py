@@ -184,21 +184,21 @@ class AlphaBeta(LinearRule):
 
     def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        (ap, an), bp, bn = L.split(a), self._bias(L.b, pos), self._bias(L.b, neg)
+        (ap, an), bp, bn, side = L.split(a), self._bias(L.b, pos), self._bias(L.b, neg), int(self.bias != "full")
         if self.beta == 0:
-            return share(L, self.alpha * R, (ap, L.weights(pos)), (an, L.weights(neg)), bp, self.stabilizer)
+            return share(L, self.alpha * R, (ap, L.weights(pos)), (an, L.weights(neg)), bp, self.stabilizer, side)
         (pos_pos, pos_neg), (neg_pos, neg_neg) = L.by_sign(ap), L.by_sign(an)
-        s = L.ratio(self.alpha * R, L.plus(pos_pos, neg_neg, bp), self.stabilizer, bp)
-        t = L.ratio(-self.beta * R, L.plus(pos_neg, neg_pos, bn), self.stabilizer, bn)
+        s = L.ratio(self.alpha * R, L.plus(pos_pos, neg_neg, bp), self.stabilizer, bp, side)
+        t = L.ratio(-self.beta * R, L.plus(pos_neg, neg_pos, bn), self.stabilizer, bn, -side)
         return add(L.pull_by_sign(ap, s, t), L.pull_by_sign(an, t, s))
 
     def _bias(self, b: Array, part: Any) -> Array:
         return ZERO if self.bias == "ignore" else b if self.bias == "full" else part(b)
 
 
-def share(L: LinearMap, R: Array, one: Pair, two: Pair, b: Array, stabilizer: StabilizerLike) -> Array:
+def share(L: LinearMap, R: Array, one: Pair, two: Pair, b: Array, stabilizer: StabilizerLike, side: int = 0) -> Array:
     """Return R shared among the contributions x v of two pairs (x, v), with one denominator st(sum of both + b)."""
-    s = L.ratio(R, L.plus(L(*one), L(*two), b), stabilizer, b)
+    s = L.ratio(R, L.plus(L(*one), L(*two), b), stabilizer, b, side)
     return add(L.pull(one[0], s, one[1]), L.pull(two[0], s, two[1]))
 
 
@@ -227,7 +227,8 @@ class ZPlus(LinearRule):
         """Return the relevance of the input."""
         ap, an = L.split(a) if self.inputs == "split" else (a, ZERO)
         b = {"split": pos(L.b), "full": L.b, "ignore": ZERO}[self.bias]
-        return share(L, R, (ap, L.weights(pos)), (an, L.weights(neg)), b, self.stabilizer)
+        side = int(self.inputs == "split" and self.bias != "full")
+        return share(L, R, (ap, L.weights(pos)), (an, L.weights(neg)), b, self.stabilizer, side)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from reflrp.arrays.tracing import affine, choices
 from reflrp.arrays.tracing.dims import broadcast
 from reflrp.arrays.tracing.moves import bared, expand
-from reflrp.arrays.tracing.operators import BOOLEAN, FOLDED, KEEPS_SIGN, LAID, NONNEG, SIDES
+from reflrp.arrays.tracing.operators import BOOLEAN, FOLDED, KEEPS_SIGN, LAID, NONNEG
 from reflrp.arrays.tracing.terms import Term, still
 
 
@@ -64,8 +64,26 @@ def plain(op: str, x: Term, y: Term) -> Term:
         x, y = y, x
     dtype = np.dtype(bool) if op in BOOLEAN else x.dtype
     found = x.trace.make(op, (x, y), shape, dtype, _sign(op, x, y))
-    found.finite = op in ("Add", "Sub", "Mul", "Max", "Min") and x.finite and y.finite
+    found.finite = x.finite and (
+        (op in ("Add", "Sub", "Mul", "Max", "Min") and y.finite) or (op == "Div" and _apart(y))
+    )
     return found
+
+
+def _apart(x: Term) -> bool:
+    """Return whether no entry is nearer to 0 than some number > 0: constants, y + c for y >= 0, and y + c sgn y."""
+    if x.op != "Add":
+        return x.value is not None and bool((x.value != 0).all())
+    y, step = x.inputs
+    if step.op == "Where" and step.inputs[0].op == "GreaterOrEqual" and step.inputs[0].inputs[0] is y:
+        test, step, below = step.inputs
+        return test.inputs[1].uniform == 0 and _positive(step) and _positive(unary("Neg", below))
+    least = y.op == "Min" and any(_positive(unary("Neg", t)) or t.uniform == 0 for t in y.inputs)  # no entry is > 0
+    return (y.nonneg and _positive(step)) or (least and _positive(unary("Neg", step)))
+
+
+def _positive(x: Term) -> bool:
+    return x.uniform is not None and x.uniform > 0
 
 
 def _sign(op: str, x: Term, y: Term) -> bool:
@@ -107,7 +125,7 @@ def _factored(x: Term, y: Term) -> Term | None:
     if x.op == y.op == "Mul":
         shared = next((t for t in x.inputs if t.value is None and t in y.inputs), None)
         if shared is not None:
-            return binary("Mul", shared, binary("Add", _other(x, shared), _other(y, shared)))
+            return binary("Mul", shared, binary("Add", other(x, shared), other(y, shared)))
     (a, *rest), (b, *others) = x.inputs or (x,), y.inputs or (y,)
     if x.op == y.op and x.op in LAID and (x.attributes, rest, a.shape) == (y.attributes, others, b.shape):
         return x.trace.again((x, y), (binary("Add", a, b), *rest))
@@ -150,7 +168,8 @@ def summed(found: affine.Sum) -> Term:
     return plain("Add", total, trace.constant(found.rest, dtype)) if found.rest.any() else total
 
 
-def _other(product: Term, factor: Term) -> Term:
+def other(product: Term, factor: Term) -> Term:
+    """Return what a product multiplies a factor with."""
     one, two = product.inputs
     return two if one is factor else one
 
@@ -264,24 +283,3 @@ SIMPLER: dict[str, Callable[[Term, Term], Term | None]] = {
     "Add": _add, "Sub": _sub, "Mul": _mul, "Div": _div, "Pow": _pow, "Max": _max, "Min": _min, "GreaterOrEqual": _at_least,
     "Less": _below,
 }  # fmt: skip
-
-
-def where(condition: Term, x: Term, y: Term) -> Term:
-    """Return x where the condition holds, else y."""
-    shape = broadcast(condition.shape, x.shape, y.shape)
-    trace = condition.trace
-    if condition.value is not None and x.value is not None and y.value is not None:
-        return trace.constant(np.where(condition.value, x.value, y.value))
-    if condition.uniform is not None:
-        return expand(x if condition.uniform else y, shape)
-    if x is y:
-        return expand(x, shape)
-    shifted = x.op == y.op == "Add" and x.inputs[0] is y.inputs[0]
-    if shifted and x.inputs[1].uniform is not None and y.inputs[1].uniform is not None:
-        return binary("Add", x.inputs[0], where(condition, x.inputs[1], y.inputs[1]))
-    condition, x, y = bared((condition, x, y), shape)
-    found = trace.make("Where", (condition, x, y), shape, x.dtype, x.nonneg and y.nonneg)
-    found.finite = x.finite and y.finite
-    if condition.op in SIDES and condition.inputs[1].uniform == 0 and y.uniform == 0:
-        trace.gates.setdefault(id(found), []).append((condition.inputs[0], SIDES[condition.op]))
-    return found

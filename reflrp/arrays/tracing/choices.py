@@ -56,8 +56,16 @@ def _stands(z: Term, part: Term) -> Term:
 
 
 def stabilised(value: Term, step: Term) -> Term | None:
-    """Return z- + c sgn z- for such a choice, whose sign is known where z - z+ is taken; None for anything else."""
-    if value.op != "If" or step.op != "Where":
+    """Return z- + c sgn z- for such a choice, whose sign is known where z - z+ is taken; None for anything else.
+
+    The same of z- - c, where a rule says which sign it has.
+    """
+    if value.op != "If" or value.get("branches")[0].op != "Sub":
+        return None
+    if step.uniform is not None and not step.shape:
+        made = [step.trace.make("Add", (t, step), t.shape) for t in value.get("branches")]
+        return choice(value.inputs[0], *made, *value.inputs[1:])
+    if step.op != "Where":
         return None
     test, above, below = step.inputs
     asked = test.op == "GreaterOrEqual" and test.inputs[0] is value and test.inputs[1].uniform == 0

@@ -15,10 +15,10 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array, is_symbolic
 from reflrp.arrays import symbolic as xp
-from reflrp.arrays.tracing.arithmetic import where
 from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.moves import concat, expand, index, reshape
 from reflrp.arrays.tracing.terms import Term, Trace
+from reflrp.arrays.tracing.where import where
 from reflrp.errors import InputError
 from reflrp.ir import Graph, Node, Shape
 from reflrp.ops.recurrence import Steps
