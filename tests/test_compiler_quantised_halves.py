@@ -47,6 +47,8 @@ def test_relevance_is_that_of_the_file_where_a_mean_is_half_way_between_two_inte
         wanted[n, rows, columns] += means[n, 0, i, j] / means[n].sum() * window / window.sum()
     assert halves > 20
     graph = reflrp.compile(proto, reflrp.rules.Epsilon(epsilon=0), init="one", target=0)
-    assert not [node for node in graph.graph.node if node.op_type == "Round"]  # nothing is rounded a second time, by ours
+    assert not [
+        node for node in graph.graph.node if node.op_type == "Round"
+    ]  # nothing is rounded a second time, by ours
     found = run(graph, x)["relevance/x"]
     np.testing.assert_allclose(found[:, 0], wanted[:, 1:-1, 1:-1], atol=1e-5 * np.abs(wanted).max())

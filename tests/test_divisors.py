@@ -33,13 +33,13 @@ def net(body, inputs="float[N,3,8] x"):
     return models.model(body, inputs, opset=23, **{k: v for k, v in fixed.items() if k in body})
 
 
-def outcome(make):
-    """What is said of an input: relevance, or None where it is refused by name."""
+def outcome(explainer, x, **asked):
+    """What an explainer says of an input: relevance, or None where it refuses it by name."""
     try:
-        return make()
+        return explainer(x, **asked).relevance
     except reflrp.NonFiniteError as error:
-        assert "node '" in str(error)
-        assert "float64" in str(error) or "scale" in str(error)
+        if "node '" not in str(error) or not ("float64" in str(error) or "scale" in str(error)):
+            raise
         return None
 
 
@@ -53,10 +53,10 @@ def test_a_statistic_that_overflows_is_heard(name, rule):
         asked = {"init": "one", "target": (1, 5)}
         exact = reflrp.explain(proto, x.astype(float), rule, dtype="float64", **asked).relevance
         assert np.abs(exact).max() > 0
-        made = [outcome(lambda: reflrp.explain(proto, x, rule, dtype="float32", **asked).relevance)]
+        made = [outcome(reflrp.Explainer(proto, rule, dtype="float32"), x, **asked)]
         for ledger in (True, False):
             other = reflrp.Explainer(proto, rule, backend="onnxruntime", dtype="float32", ledger=ledger)
-            made.append(outcome(lambda e=other: e(x, **asked).relevance))
+            made.append(outcome(other, x, **asked))
         found = run(graph, {"x": x})["relevance/x"]
         made.append(None if np.isnan(found).any() else found)
         assert over or all(m is not None for m in made)
@@ -89,7 +89,7 @@ def test_of_a_neighbourhood(rule):
     for scale, over in ((1e12, False), (1e18, False), (1e21, True)):
         x, asked = (unit * scale).astype(np.float32), {"init": "one", "target": (1, 0, 1)}
         exact = reflrp.explain(proto, x.astype(float), rule, **asked).relevance
-        single = outcome(lambda x=x, a=asked: reflrp.explain(proto, x, rule, dtype="float32", **a).relevance)
+        single = outcome(reflrp.Explainer(proto, rule, dtype="float32"), x, **asked)
         found = run(graph, {"x": x})["relevance/x"]
         assert (single is None) == np.isnan(found).all() == over
         if not over:
@@ -116,8 +116,8 @@ def test_in_a_loop():
         "r = RMSNormalization(c, ones) j = Add(i, more) on = Less(j, t) }>"
     )
     proto = models.model(
-        body, "float[T,N,4] x, float[N,4] start", opset=23, zero=models.ints(0), one=models.ints(1), i0=np.int64(0), more=np.int64(1),
-        ones=ONES[:4],
+        body, "float[T,N,4] x, float[N,4] start", opset=23, zero=models.ints(0), one=models.ints(1), i0=np.int64(0),
+        more=np.int64(1), ones=ONES[:4],
     )  # fmt: skip
     graph = reflrp.compile(proto, "epsilon", init="one", target=1)
     x, start = models.draw(6, 2, 4), models.draw(2, 4)

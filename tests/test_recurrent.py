@@ -302,13 +302,19 @@ def test_parameters_that_are_left_out(name, given):
     asked = {f"activation_{k}": [v] for k, v in zip(("alpha", "beta"), given, strict=False) if v is not None}
     node = helper.make_node("RNN", ["x", "W", "R"], ["y"], hidden_size=3, activations=[name], **asked)
     ports = [helper.make_tensor_value_info("x", 1, [1, 1, 3])], [helper.make_tensor_value_info("y", 1, [1, 1, 1, 3])]
-    weights = [numpy_helper.from_array(a[None].astype(np.float32), k) for k, a in (("W", np.eye(3)), ("R", 0 * np.eye(3)))]
-    model = helper.make_model(helper.make_graph([node], "g", *ports, weights), opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    weights = [
+        numpy_helper.from_array(a[None].astype(np.float32), k) for k, a in (("W", np.eye(3)), ("R", 0 * np.eye(3)))
+    ]
+    model = helper.make_model(
+        helper.make_graph([node], "g", *ports, weights), opset_imports=[helper.make_opsetid("", 14)], ir_version=8
+    )
     x = np.array([[[-1.5, 0.4, 1.7]]], np.float32)
     if "" in values:
         kind = ("alpha", "beta")[values.index("")]
         for ask in (lambda: reflrp.explain(model, x), lambda: reflrp.compile(model, "epsilon")):
-            with pytest.raises(reflrp.UnsupportedOperator, match=rf"{name}' has no activation_{kind}.*write the one that is meant"):
+            with pytest.raises(
+                reflrp.UnsupportedOperator, match=rf"{name}' has no activation_{kind}.*write the one that is meant"
+            ):
                 ask()
         return
     found = reflrp.load(model).run({"x": x})["y"].ravel()

@@ -49,7 +49,9 @@ def reciprocal(op: Op) -> bool:
 
 def overflowed(error: NonFiniteError, where: str) -> NonFiniteError:
     """Return the error that says of which node a denominator is infinite, and what to do."""
-    return NonFiniteError(f"{error} of {where}; use dtype='float64', or check the model's weights and the input's scale")
+    return NonFiniteError(
+        f"{error} of {where}; use dtype='float64', or check the model's weights and the input's scale"
+    )
 
 
 def check_dtype(node: Node, xs: Iterable[Array], y: Array) -> None:

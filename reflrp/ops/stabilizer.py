@@ -179,7 +179,9 @@ def held(divisor: Array) -> Array:
     if is_symbolic(divisor) or divisor.dtype == object or bool(xp.isfinite(xp.sum(divisor))):
         return divisor
     if bool(xp.any(xp.isinf(divisor))):
-        raise Overflow("an infinity arose in the statistic, as a sum of squares does beyond the root of the largest number,")
+        raise Overflow(
+            "an infinity arose in the statistic, as a sum of squares does beyond the root of the largest number,"
+        )
     return divisor
 
 

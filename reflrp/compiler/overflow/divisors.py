@@ -7,6 +7,7 @@ denominators of relevance are, whether relevance meets them or not.
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,8 @@ def watch(program: Program, values: Values, trace: Trace) -> None:
     """Tell the trace by what the values of a program are divided."""
     graph = program.graph
     for node in graph.nodes:
-        x, op = values[node.inputs[0]] if node.inputs else None, program.ops[node.name]
+        x: Any = values[node.inputs[0]] if node.inputs else None
+        op = program.ops[node.name]
         if not is_symbolic(x) or not x.term.is_float or not graph.values[node.inputs[0]].active:
             continue
         if isinstance(op, Standardise):
