@@ -168,8 +168,8 @@ def _outside(where: str, location: str, path: Path) -> str:
     """Return in words why a file is not read, and what to do."""
     if Path(location).is_absolute() or ".." in Path(location).parts:
         return (
-            f"{where}, outside the model's folder; reflrp refuses to read it: move it beside the model, and save the model with its "
-            "bare name as location"
+            f"{where}, outside the model's folder; reflrp refuses to read it: move it beside the model, and save the model "
+            "with its bare name as location"
         )
     return (
         f"{where}, a link that leads out of the model's folder, to {path}; reflrp refuses to read it: put the file itself there "
