@@ -44,7 +44,9 @@ def reciprocal(op: Op) -> bool:
     """Return whether an op makes 0 of an infinity."""
     if not isinstance(op, Pointwise) or op.name not in ("reciprocal", "power", "abs_power"):
         return False
-    return op.name == "reciprocal" or any(bool(np.any(np.asarray(p) < 0)) for p in op.args if not is_symbolic(p))
+    return op.name == "reciprocal" or any(
+        bool((p < 0).any()) if hasattr(p, "any") else p < 0 for p in op.args if not is_symbolic(p)
+    )
 
 
 def overflowed(error: NonFiniteError, where: str) -> NonFiniteError:
