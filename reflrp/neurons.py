@@ -133,9 +133,10 @@ def _axis(name: str, shape: Shape, image: bool, samples: int) -> int:
 
 def _mask(name: str, shape: Shape, axis: int, neurons: Any) -> np.ndarray:
     try:
-        chosen = np.atleast_1d(checks.array("neurons", neurons))
+        given = checks.whole_array("neurons", neurons)
     except InputError:
-        chosen = np.zeros(0)
+        given = None
+    chosen = np.zeros(0) if given is None else np.atleast_1d(given)
     if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not _within(chosen, shape[axis : axis + 1]):
         size = shape[axis] if shape else "-"
         raise InputError(f"conditions: neurons {checks.shown(neurons)} of {name!r} must be ints below {size}")

@@ -90,8 +90,8 @@ def one_each(target: Target, count: int) -> list[Target] | None:
     if isinstance(target, tuple | list) and any(map(_compound, target)):
         found: Any = target
     else:
-        array = checks.array("target", target)
-        if array.dtype.kind not in "iu" or array.ndim > 2:
+        array = checks.whole_array("target", target)
+        if array is None or array.ndim > 2:
             raise _no_target(target)
         if not array.ndim:
             return None
@@ -120,8 +120,8 @@ def _goal(y: np.ndarray, target: Target, n: int) -> Goal:
         return tuple(int(i) for i in np.unravel_index(int(y.argmax()), y.shape)) if y.ndim and y.size else ()
     if isinstance(target, tuple):
         return _checked(target, y.shape)
-    array = checks.array("target", target)
-    if array.ndim or array.dtype.kind not in "iu":
+    array = checks.whole_array("target", target)
+    if array is None or array.ndim:
         raise _no_target(target)
     return _checked((int(array),), y.shape)
 

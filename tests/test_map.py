@@ -466,6 +466,44 @@ def test_folders_of_images(folder: Path) -> None:
         explainer.map(folder / "images", folder / "s.zarr")
 
 
+def test_what_was_done_to_images_is_told(folder: Path) -> None:
+    """Each by itself where they are few, and in one note where they are many; in a store, of all of its chunks."""
+    there = folder / "sizes"
+    there.mkdir()
+    for i in range(7):
+        shape = (8, 8) if i == 2 else (16, 16) if i == 5 else (9 + i, 20)
+        Image.fromarray(np.full(shape, 30 * i, np.uint8)).save(there / f"{i}.png")
+    grey = [Image.fromarray(np.full((8, 8), v, np.uint8)) for v in (10, 90)]
+    grey[0].save(there / "8.gif", save_all=True, append_images=grey[1:])
+    explainer = reflrp.Explainer(folder / "model.onnx", "epsilon")
+    each = [[n for n in e.notes if "png" in n or "gif" in n] for e in explainer.map(reflrp.Images(there), batch_size=3)]
+    assert each == [
+        [
+            "0.png is resized from 9x20 to 8x8; its proportions change",
+            "1.png is resized from 10x20 to 8x8; its proportions change",
+        ],
+        [
+            "3.png is resized from 12x20 to 8x8; its proportions change",
+            "4.png is resized from 13x20 to 8x8; its proportions change",
+            "5.png is resized from 16x16 to 8x8",
+        ],
+        [
+            "6.png is resized from 15x20 to 8x8; its proportions change",
+            "8.gif holds several images, and the first is taken",
+        ],
+    ]
+    (whole,) = explainer.map(reflrp.Images(there), batch_size=8)
+    many = "5 images are resized to 8x8; their proportions change: 0.png, 1.png, 3.png, ..."
+    alone = ["5.png is resized from 16x16 to 8x8", "8.gif holds several images, and the first is taken"]
+    assert list(whole.notes)[-3:] == [many, *alone]
+    stored = explainer.map(reflrp.Images(there), folder / "s.zarr", batch_size=3)
+    assert stored.attrs["notes"][-3:] == [many, *alone]
+    again = explainer.map(reflrp.Images(there), folder / "s.zarr", batch_size=3)
+    assert again.attrs["notes"] == stored.attrs["notes"]
+    (only,) = explainer.map(reflrp.Images([there / "2.png"]))
+    assert not [n for n in only.notes if "png" in n]
+
+
 def test_the_command(folder: Path) -> None:
     run = partial(CliRunner().invoke, app)
     command = [

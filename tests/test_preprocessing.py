@@ -259,6 +259,35 @@ def test_a_shift_that_the_file_repeats_for_each_sample(rules):
         np.testing.assert_allclose(found, whole[:size], atol=1e-5 * np.abs(whole).max())
 
 
+REPEATED = {
+    "once": ("s = Sub(x, c)", lambda row: row),
+    "at each place": ("s = Sub(x, c)", lambda row: np.tile(row, (3, 1))),
+    "at each place of a sample": ("s = Sub(x, c)", lambda row: np.tile(row, (1, 3, 1))),
+    "by Expand to a constant shape": ("e = Expand(c, shape) s = Sub(x, e)", lambda row: row),
+    "by Expand to the input's shape": ("d = Shape(x) e = Expand(c, d) s = Sub(x, e)", lambda row: row),
+    "behind an axis of one entry": (
+        "u = Unsqueeze(x, one) t = Sub(u, c) s = Squeeze(t, one)",
+        lambda row: np.tile(row, (1, 3, 1)),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", [draw(4), np.full(4, 0.7, np.float32)])
+@pytest.mark.parametrize("spelling", REPEATED)
+def test_a_row_that_is_written_for_each_place_is_that_row(spelling, row):
+    """Whoever folds the constants of a file writes it out; relevance is that of the layer behind, by hand."""
+    body, written = REPEATED[spelling]
+    w, x = draw(4, 3), draw(2, 3, 4, seed=3)
+    given = {"c": written(row), "shape": ints(3, 4), "one": ints(1), "w": w}
+    named = {k: v for k, v in given.items() if k in "cw" or f" {k})" in body}
+    proto = model(
+        f"{body} z = MatMul(s, w) y = ReduceSum <keepdims = 0>(z, places)", "float[N,3,4] x", places=ints(1), **named
+    )
+    e = reflrp.explain(proto, x, reflrp.rules.Epsilon(epsilon=0), target=1)
+    np.testing.assert_allclose(e.relevance, (x - row) * w[:, 1], atol=1e-3)  # the sum has an epsilon of its own
+    assert any("preprocessing: relevance passes" in note for note in e.notes)
+
+
 def test_a_shift_of_its_own_for_each_sample_is_no_preprocessing():
     proto = model(f"s = Sub(x, mean) {NET}", "float[2,4] x", mean=np.stack([MEAN, MEAN + 1]), **WEIGHTS)
     loaded = reflrp.load(proto)

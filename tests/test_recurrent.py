@@ -281,6 +281,48 @@ def test_forward_as_onnxruntime(op, way, name):
         assert np.abs(found[output.name] - expected).max() < 2e-6 * max(1, np.abs(expected).max()), output.name
 
 
+LITERAL = {
+    "LeakyRelu": (lambda z, a, b: np.where(z >= 0, z, a * z), 0.01, None),
+    "HardSigmoid": (lambda z, a, b: np.clip(a * z + b, 0, 1), 0.2, 0.5),
+    "Elu": (lambda z, a, b: np.where(z >= 0, z, a * (np.exp(z) - 1)), 1.0, None),
+    "ThresholdedRelu": (lambda z, a, b: np.where(z >= a, z, 0), "", None),
+    "Affine": (lambda z, a, b: a * z + b, "", 0.0),
+    "ScaledTanh": (lambda z, a, b: a * np.tanh(b * z), "", ""),
+}
+"""f(z, alpha, beta), and their defaults by ONNX; "": none that ONNX and onnxruntime agree on."""
+
+
+@pytest.mark.parametrize("given", [(), (0.3,), (None, 0.7), (0.3, 0.7)])
+@pytest.mark.parametrize("name", LITERAL)
+def test_parameters_that_are_left_out(name, given):
+    """As the standard has them where onnxruntime has the same, and else refused with what to write."""
+    ort = pytest.importorskip("onnxruntime")
+    function, *defaults = LITERAL[name]
+    values = [d if v is None else v for v, d in zip((*given, None, None)[:2], defaults, strict=True)]
+    asked = {f"activation_{k}": [v] for k, v in zip(("alpha", "beta"), given, strict=False) if v is not None}
+    node = helper.make_node("RNN", ["x", "W", "R"], ["y"], hidden_size=3, activations=[name], **asked)
+    ports = [helper.make_tensor_value_info("x", 1, [1, 1, 3])], [helper.make_tensor_value_info("y", 1, [1, 1, 1, 3])]
+    weights = [
+        numpy_helper.from_array(a[None].astype(np.float32), k) for k, a in (("W", np.eye(3)), ("R", 0 * np.eye(3)))
+    ]
+    model = helper.make_model(
+        helper.make_graph([node], "g", *ports, weights), opset_imports=[helper.make_opsetid("", 14)], ir_version=8
+    )
+    x = np.array([[[-1.5, 0.4, 1.7]]], np.float32)
+    if "" in values:
+        kind = ("alpha", "beta")[values.index("")]
+        for ask in (lambda: reflrp.explain(model, x), lambda: reflrp.compile(model, "epsilon")):
+            with pytest.raises(
+                reflrp.UnsupportedOperator, match=rf"{name}' has no activation_{kind}.*write the one that is meant"
+            ):
+                ask()
+        return
+    found = reflrp.load(model).run({"x": x})["y"].ravel()
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for other in (function(x, *values), session.run(None, {"x": x})[0]):
+        np.testing.assert_allclose(found, other.ravel(), atol=1e-6)
+
+
 @pytest.mark.parametrize(("op", "way", "name"), CASES)
 def test_ledger_closes(op, way, name):
     """What comes in goes on, or is accounted for, with every output; padding gets nothing."""

@@ -99,6 +99,36 @@ def test_targets_that_do_not_fit(target: Any, text: str, size: int | None) -> No
     assert text in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        [True, 1, 2],
+        [0, True, 2],
+        [np.True_, 1, 0],
+        [0, np.array(True), 1],
+        Contrast([True, 1, 2], 0),
+        [[0], [True], [2]],
+        True,
+    ],
+)
+def test_a_truth_value_is_no_entry(target: Any) -> None:
+    """NumPy makes a 1 of a True among ints."""
+    for ask in (
+        lambda: reflrp.explain(NET, X, target=target),
+        lambda: list(reflrp.Explainer(NET).map(X, target=target)),
+    ):
+        with pytest.raises(InputError, match=r"must be None, an int|must hold ints"):
+            ask()
+
+
+@pytest.mark.parametrize("neurons", [[True, 1], [0, np.True_], True])
+def test_a_truth_value_is_no_neuron(neurons: Any) -> None:
+    explainer = reflrp.Explainer(NET)
+    (output,) = explainer.program(X).graph.outputs
+    with pytest.raises(InputError, match="must be ints below"):
+        explainer(X, conditions={output: neurons})
+
+
 TARGETS = [None, 2, [0, 1, 2], (1,), Contrast(0, 2)]
 
 

@@ -45,7 +45,7 @@ def read(model: Model, texts: Sequence[str], pixels: Pixels) -> tuple[Feeds, lis
         if all(kind == "image" for kind in kinds):
             name = _only(model, paths[0])
             found, notes = batch(model.source.inputs[name], paths, pixels)
-            return {name: found}, notes
+            return {name: found}, list(map(str, notes))
         if pixels != Pixels():
             raise InputError("--mean, --std, --scale, --size and --channels are for images; scale arrays yourself")
         if len(texts) > 1:

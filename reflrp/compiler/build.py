@@ -35,6 +35,7 @@ from reflrp.compiler.loops.unrolled import check_conditions, shown
 from reflrp.compiler.opsets.copied import check_copied
 from reflrp.compiler.orders import Compiled, Order
 from reflrp.compiler.overflow.alarm import heard
+from reflrp.compiler.overflow.divisors import watch
 from reflrp.compiler.programs import example_of, passed, program_of, with_lengths
 from reflrp.compiler.seeding import bounded, check_entries, check_target, seeded, turned
 from reflrp.compiler.signs import EXPLAINED, MASK, SUMS
@@ -168,9 +169,9 @@ def _traced(
     for value, shape in order.masked.items():
         masks[value] = xp.argument(trace, MASK + value, shape, trace.real, finite=True)
         added.append((MASK + value, trace.real, shape))
+    watch(program, values, trace)
     found, rows = backward(program, values, R, keep, masks)
-    if not order.ledger:  # whose sums say it
-        found = heard(found, program, values, trace)
+    found = heard(found, program, values, trace, order.ledger)
     if order.init == "signs":
         found[EXPLAINED] = y
     return _written(source, program, trace, found, rows, added, keep, explainer, order)

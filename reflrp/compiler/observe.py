@@ -1,23 +1,27 @@
 """Observing: the values that are taken from the user's own graph are compared with ours on an example, once a compilation.
 
-The rule of `values` says which they may be; here each of them must also be what onnxruntime computes under that name. One that
-is not (a rounding of a quantised network fell to the other side, say) is computed by our own op, which is never wrong.
+The rule of `values` says which they may be; here each of them must also be what onnxruntime computes under that name, where our op
+reads what onnxruntime read. So a rounding of a quantised network that fell to the other side is the file's own from there on, and
+what is not the same is computed by our own op.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from reflrp.arrays import Array
 from reflrp.compiler.sessions.fed import feed
 from reflrp.compiler.source import slim
 from reflrp.compiler.writing.constants import kept_outside
-from reflrp.engine import Program
+from reflrp.engine import Program, Values
 from reflrp.errors import InputError, ReflrpError
+from reflrp.ir import Node
 
 LARGEST = 2**30
 """Models of more bytes are not observed: runtimes take them from files only."""
@@ -53,15 +57,32 @@ def confirmed(
     """
     for example in (feeds, {k: abs(x) for k, x in feeds.items()}):  # of a logarithm, say, only the second has a value
         inputs = {k: x.astype(np.float32) if x.dtype.kind == "f" else x for k, x in example.items()}
-        try:
-            ours = program.forward(inputs)
-        except ReflrpError:
-            continue
         theirs = _theirs(proto, example, sorted(named - set(feeds)), weights)
         if theirs is None:
             break
-        return {k for k in named if k in feeds or (k in ours and _same(np.asarray(ours[k]), theirs[k]))}
+        beside = Beside(program.graph, program.ops, program.rules, theirs)
+        try:
+            beside.forward(inputs)
+        except ReflrpError:
+            continue
+        return {k for k in named if k in feeds or k in beside.found}
     return named
+
+
+@dataclass(frozen=True, eq=False)
+class Beside(Program):
+    """A program that goes on with what a runtime found, wherever that is what our op makes of what the runtime read."""
+
+    theirs: Mapping[str, Any] = field(default_factory=dict)
+    found: set[str] = field(default_factory=set)
+
+    def _output(self, node: Node, values: Values) -> Array:
+        y = super()._output(node, values)
+        theirs = self.theirs.get(node.output)
+        if theirs is None or not _same(np.asarray(y), theirs):
+            return y
+        self.found.add(node.output)
+        return theirs.astype(y.dtype)
 
 
 def _theirs(
@@ -77,6 +98,7 @@ def _theirs(
     options.log_severity_level = 4
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # it runs once
     options.add_session_config_entry("session.disable_prepacking", "1")
+    options.add_session_config_entry("session.disable_quant_qdq", "1")  # as compiled graphs of quantised files are run
     kept = {**given, **weights}
     taken = feed(shown, kept)
     give(onnxruntime, options, kept)

@@ -95,17 +95,27 @@ def _outside(proto: ModelProto, loaded: Model, opset: int | None) -> dict[str, n
 
     None where they are put into the proto, as its opset is to be changed.
     """
-    folder = Path(loaded.source.name).parent
+    files = Files(Path(loaded.source.name))
     if max(opset_of(proto), OLDEST) != opset_of(proto) or opset not in (None, opset_of(proto)):
-        onnx.load_external_data_for_model(proto, str(folder))
+        for tensor in proto.graph.initializer:
+            if tensor.data_location == TensorProto.EXTERNAL:
+                files.put_in(tensor)
         return None
     names, found = external(proto), dict[str, np.ndarray]()
     for tensor in proto.graph.initializer:
         if tensor.name in names:
             own, dtype = loaded.source.constants.get(tensor.name), helper.tensor_dtype_to_np_dtype(tensor.data_type)
             same = own is not None and own.dtype == dtype
-            found[tensor.name] = own if same else numpy_helper.to_array(tensor, str(folder))  # type: ignore[assignment]
+            found[tensor.name] = own if same else _put_in(tensor, files)  # type: ignore[assignment]
     return found
+
+
+def _put_in(tensor: TensorProto, files: Files) -> np.ndarray:
+    """Return the array of a tensor whose data lie in a file, in its own dtype."""
+    whole = TensorProto()
+    whole.CopyFrom(tensor)
+    files.put_in(whole)
+    return numpy_helper.to_array(whole)
 
 
 def _read(model: Any) -> tuple[ModelProto, str, Model | None]:
@@ -119,7 +129,7 @@ def _read(model: Any) -> tuple[ModelProto, str, Model | None]:
     if isinstance(model, str | Path):
         loaded = load(model)  # says in our words what is wrong with the file
         data = Path(model).read_bytes()
-        proto = without_external_attributes(onnx.load_from_string(data), Files(Path(model).parent))
+        proto = without_external_attributes(onnx.load_from_string(data), Files(Path(model)))
         return proto, hashlib.sha256(data).hexdigest(), loaded
     if isinstance(model, bytes | bytearray | memoryview):
         load(bytes(model))

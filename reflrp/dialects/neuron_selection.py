@@ -67,9 +67,10 @@ def selected(y: np.ndarray, mode: str, selection: Any = None) -> np.ndarray:
 
 
 def _indices(selection: Any, count: int, size: int) -> np.ndarray:
-    found = checks.array("neuron_selection", selection).reshape(-1)
-    if found.dtype.kind not in "iu" or found.size not in (1, count):
+    given = checks.whole_array("neuron_selection", selection)
+    if given is None or given.size not in (1, count):
         raise InputError(f"neuron_selection={checks.shown(selection)} must be an int, or {count}, one a sample")
+    found = given.reshape(-1)
     if not ((found >= 0) & (found < size)).all():
         raise InputError(f"neuron_selection={checks.shown(selection)} is out of range for {size} neurons")
     return np.broadcast_to(found, (count,))

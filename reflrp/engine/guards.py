@@ -13,7 +13,8 @@ from reflrp.arrays import ZERO, Array, is_symbolic, namespace, total
 from reflrp.arrays.namespaces import fits
 from reflrp.arrays.once import once
 from reflrp.errors import ModelError, NonFiniteError, RuleError
-from reflrp.ir import Graph, Node, Shape
+from reflrp.ir import Graph, Node, Op, Shape
+from reflrp.ops.pointwise import Pointwise
 
 
 def operands(graph: Graph, node: Node, values: Mapping[str, Array]) -> tuple[Array, ...]:
@@ -29,6 +30,30 @@ def _dtype(x: Array | None) -> np.dtype[Any] | None:
     """Return the dtype of an array of NumPy's or CuPy's; None for any other."""
     own = getattr(x, "dtype", None)
     return own if isinstance(own, np.dtype) else None
+
+
+def check_value(node: Node, xs: list[Array], y: Array) -> None:
+    """Check what a node made of its inputs that carry relevance: its dtype, and that no NaN or infinity is in it, or vanished."""
+    check_dtype(node, xs, y)
+    if reciprocal(node.op):
+        check_finite(xs[0], node, "denominator")
+    check_finite(y, node, "value", allow_minus_infinity=True)
+
+
+def reciprocal(op: Op) -> bool:
+    """Return whether an op makes 0 of an infinity."""
+    if not isinstance(op, Pointwise) or op.name not in ("reciprocal", "power", "abs_power"):
+        return False
+    return op.name == "reciprocal" or any(
+        bool((p < 0).any()) if hasattr(p, "any") else p < 0 for p in op.args if not is_symbolic(p)
+    )
+
+
+def overflowed(error: NonFiniteError, where: str) -> NonFiniteError:
+    """Return the error that says of which node a denominator is infinite, and what to do."""
+    return NonFiniteError(
+        f"{error} of {where}; use dtype='float64', or check the model's weights and the input's scale"
+    )
 
 
 def check_dtype(node: Node, xs: Iterable[Array], y: Array) -> None:

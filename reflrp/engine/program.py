@@ -13,10 +13,10 @@ from reflrp.arrays import ZERO, Array, is_symbolic, magnitude, total
 from reflrp.arrays.looks import block, counted
 from reflrp.arrays.once import each_once, once
 from reflrp.engine.gated import gated_values
-from reflrp.engine.guards import check_account, check_dtype, check_finite, check_sum, like, operands
+from reflrp.engine.guards import check_account, check_sum, check_value, like, operands, overflowed
 from reflrp.engine.weights import Told, changed, converted
 from reflrp.engine.witness import compare
-from reflrp.errors import InputError, ModelError, NonFiniteError, OtherWay, ReflrpError, RuleError
+from reflrp.errors import InputError, ModelError, OtherWay, ReflrpError, RuleError
 from reflrp.ground.caches import Allowance, Kept, Portion
 from reflrp.ground.progress import Step
 from reflrp.ir import Graph, Layout, Node, Op
@@ -81,6 +81,8 @@ class Program:
         except InputError as error:
             error.args = (f"node {node.name!r} (onnx {node.op_type}): {error}",)
             raise
+        except Overflow as error:
+            raise overflowed(error, f"node {node.name!r} ({node.kind}, onnx {node.op_type})") from error
         except ReflrpError:
             raise
         except MemoryError as error:
@@ -93,8 +95,7 @@ class Program:
                 f"node {node.name!r} (onnx {node.op_type}) makes the shape {tuple(y.shape)}, and not {value.shape}"
             )
         if value.active:
-            check_dtype(node, self._floats(node, values), y)
-            check_finite(y, node, "value", allow_minus_infinity=True)
+            check_value(node, [values[i] for i in node.inputs if self.graph.values[i].active], y)
             if node.name in self.graph.unchecked:
                 self._check(node, values[node.inputs[0]], y)
         return y
@@ -103,9 +104,6 @@ class Program:
         """Compare a recognised node, the first time that it runs, with the nodes that it stands for."""
         compare(node, self.graph.replaced[node.name], x, y)
         self.graph.unchecked.discard(node.name)
-
-    def _floats(self, node: Node, values: Values) -> list[Array]:
-        return [values[i] for i in node.inputs if self.graph.values[i].active]
 
     @limits.budget()
     @each_once()
@@ -172,8 +170,7 @@ class Program:
                 parts = self._parts(self.ops[node.name], rule, xs, values[node.output], r, absorbed)
                 return parts, self._account(node, rule, r, parts, absorbed)
         except Overflow as error:
-            advice = "use dtype='float64', or check the model's weights and the input's scale"
-            raise NonFiniteError(f"{error} of {where}; {advice}") from error
+            raise overflowed(error, where) from error
         except (RuleError, InputError) as error:
             error.args = (f"{where}: {error}",)
             raise

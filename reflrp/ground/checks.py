@@ -160,6 +160,19 @@ def array(name: str, value: Any) -> np.ndarray:
     return found
 
 
+def whole_array(name: str, value: Any) -> np.ndarray | None:
+    """Return an array of ints; None for any other, as a list with a True among its ints, which NumPy would take for a 1."""
+    found = array(name, value)
+    return found if found.dtype.kind in "iu" and not _flags(value) else None
+
+
+def _flags(value: Any) -> bool:
+    """Return whether a list has truth values among its parts."""
+    if isinstance(value, list | tuple):
+        return any(map(_flags, value))
+    return isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == np.bool_
+
+
 def own(name: str, value: Any) -> np.ndarray:
     """Return a copy of an array on the host, which nobody else writes into.
 

@@ -43,9 +43,9 @@ def parse(model: ModelLike) -> Source:
     """
     with limits.holding() as outer:
         with limits.guarded("the model"):
-            proto, inside, folder, name = read(model)
+            proto, inside, path, name = read(model)
         with limits.blamed_on(name):
-            files = Files(folder)
+            files = Files(path)
             proto = without_external_attributes(proto, files)
             constants = tensors(proto, files, name, inside)  # out of the proto, which is serialised to be inlined
             proto = inlined(completed(_light(proto), name), name)

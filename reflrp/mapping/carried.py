@@ -71,7 +71,7 @@ def carried(explainer: Explains) -> Carried:
     import cloudpickle  # it comes with dask
 
     model, file = explainer.model, io.BytesIO()
-    path = str(Path(model.source.name).resolve()) if Path(model.source.name).is_file() else None
+    path = str(Path(model.source.name).absolute()) if Path(model.source.name).is_file() else None
     pickler = cloudpickle.Pickler(file)
     if path is not None:
         pickler.persistent_id = lambda thing: "model" if thing is model else None

@@ -13,6 +13,7 @@ import numpy as np
 from reflrp import limits
 from reflrp.errors import InputError, ReflrpError, TooLarge
 from reflrp.ground.quiet import quiet
+from reflrp.mapping.changes import Change
 from reflrp.storage.files import opened, why
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of grey images with 16 bits."""
+
+SEVERAL = "holds several images, and the first is taken"
 
 LARGEST = 2**26
 """How many pixels an image may have, and may be resized to."""
@@ -70,8 +73,8 @@ def format_of(start: bytes) -> str | None:
     return next((k for k, starts in FORMATS.items() if start.startswith(starts)), None)
 
 
-def batch(port: Port, paths: Sequence[Path], pixels: Pixels) -> tuple[np.ndarray, list[str]]:
-    """Return images as one batch in the form that the port declares, and notes on what was done to make them fit."""
+def batch(port: Port, paths: Sequence[Path], pixels: Pixels) -> tuple[np.ndarray, list[Change]]:
+    """Return images as one batch in the form that the port declares, and what was done to make them fit."""
     frame = frame_of(port, pixels)
     _check_numbers(frame.channels, pixels)
     size = pixels.size or ((frame.height, frame.width) if frame.height and frame.width else None)
@@ -81,7 +84,7 @@ def batch(port: Port, paths: Sequence[Path], pixels: Pixels) -> tuple[np.ndarray
             "give a smaller --size"
         )
     found: list[np.ndarray] = []
-    notes: list[str] = []
+    notes: list[Change] = []
     for path in paths:
         one, said = picture(path, frame.channels)
         notes += said
@@ -113,8 +116,8 @@ def frame_of(port: Port, pixels: Pixels) -> Frame:
     return Frame(channels, height, width, last)
 
 
-def picture(path: Path, channels: int) -> tuple[np.ndarray, list[str]]:
-    """Return an image as (H, W, C) floats in 0..255, and notes. Raises InputError or TooLarge, which name the file."""
+def picture(path: Path, channels: int) -> tuple[np.ndarray, list[Change]]:
+    """Return an image as (H, W, C) floats in 0..255, and what was left out. Raises InputError or TooLarge, which name the file."""
     from PIL import ImageOps
 
     with _named(path), opened(path) as file:
@@ -123,7 +126,7 @@ def picture(path: Path, channels: int) -> tuple[np.ndarray, list[str]]:
         with _image(file, format_of(start)) as image:
             _check_size(path, image, channels)
             several = bool(getattr(image, "is_animated", False)) and image.format != "MPO"
-            notes = [f"{path.name} holds several images, and the first is taken"] * several
+            notes = [Change(path.name, SEVERAL, SEVERAL.replace("holds", "hold"))] * several
             return _pixels(ImageOps.exif_transpose(image), channels), notes
 
 
@@ -191,10 +194,15 @@ def _resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack(done, axis=2)
 
 
-def _resized(path: Path, picture: np.ndarray, size: tuple[int, int]) -> str:
+def _resized(path: Path, picture: np.ndarray, size: tuple[int, int]) -> Change:
     height, width = picture.shape[:2]
-    skewed = "" if height * size[1] == width * size[0] else "; its proportions change"
-    return f"{path.name} is resized from {height}x{width} to {size[0]}x{size[1]}{skewed}"
+    skewed = "" if height * size[1] == width * size[0] else "; {} proportions change"
+    to = f"to {size[0]}x{size[1]}"
+    return Change(
+        path.name,
+        f"is resized from {height}x{width} {to}{skewed.format('its')}",
+        f"are resized {to}{skewed.format('their')}",
+    )
 
 
 def _check_numbers(channels: int, pixels: Pixels) -> None:

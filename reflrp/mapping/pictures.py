@@ -13,6 +13,7 @@ import numpy as np
 
 from reflrp.errors import InputError
 from reflrp.ground import checks
+from reflrp.mapping.changes import Change
 from reflrp.mapping.images import MODES, Pixels, batch, format_of
 from reflrp.storage.files import opened, why
 
@@ -92,10 +93,17 @@ class Decoded:
     port: Port
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    last: list[tuple[slice, list[Change]]] = field(default_factory=list, repr=False)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Return some of the images."""
-        return batch(self.port, self.paths[rows], self.pixels)[0]
+        found, changes = batch(self.port, self.paths[rows], self.pixels)
+        self.last[:] = [(rows, changes)]
+        return found
+
+    def changes(self, rows: slice) -> tuple[Change, ...]:
+        """Return what was done to the images that were read last, if they are these."""
+        return tuple(c for there, changes in self.last for c in changes if there == rows)
 
 
 def _numbers(name: str, value: Any, count: int | None = None) -> tuple[float, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from reflrp.ground import checks
 from reflrp.ground.progress import bar
 from reflrp.limits import guarded
 from reflrp.mapping import lazy
+from reflrp.mapping.changes import Changes, summed
 from reflrp.mapping.identity import Identity, identity_of
 from reflrp.mapping.places import library, source_of
 from reflrp.mapping.results import arrays_of
@@ -104,6 +106,7 @@ def _explanations(work: Work) -> Iterator[Explanation]:
     with bar(work.asked.progress, work.source.count) as step:
         for chunk in work.chunks():
             e = work.explained(chunk)
+            e = replace(e, notes=(*e.notes, *summed(chunk.changes)))
             for _ in range(chunk.start, chunk.stop):
                 step()
             yield e
@@ -111,15 +114,16 @@ def _explanations(work: Work) -> Iterator[Explanation]:
 
 def stored(work: Work, path: Path) -> Any:
     """Explain what a store lacks, and return the store, opened for reading."""
-    identity, stop = identity_of(work), 0
+    identity, stop, changes = identity_of(work), 0, Changes()
     with opened(path, identity, work.size) as store, bar(work.asked.progress, work.source.count) as step:
         for chunk in work.chunks():
             if not store.done(chunk):
                 write(store, work, chunk, identity)
             stop = chunk.stop
+            changes.add(chunk.changes)
             for _ in range(chunk.start, stop):
                 step()
-        store.finish(stop)
+        store.finish(stop, changes.notes())
     return library("zarr").open_group(path, mode="r")
 
 

@@ -6,18 +6,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import isnan
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from reflrp.batches import Feeds
 from reflrp.errors import InputError, ReflrpError
 from reflrp.ground import checks
+from reflrp.mapping.changes import Change
 
 WANTED = (
     "an array, a dict of arrays by input name, an iterable of batches, reflrp.Images, or the path of an .npy file, a zarr "
     "array or group, an HDF5 file or a folder of images"
 )
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """An array that is made to fit a model as it is read."""
+
+    def changes(self, rows: slice) -> tuple[Change, ...]:
+        """Return what was done to the rows that were read last, if they are these."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,11 @@ class Rows:
         """Yield the samples in order, so many at a time; the last are as many as are left."""
         for start in range(0, self.count, size):
             yield self.shared | self.between(start, min(start + size, self.count))
+
+    def changes(self, start: int, stop: int) -> tuple[Change, ...]:
+        """Return what was done to the samples that were read last, from `start` to before `stop`, so that they fit the model."""
+        rows = slice(start, stop)
+        return tuple(c for a in self.arrays.values() if isinstance(a, Fitted) for c in a.changes(rows))
 
     def between(self, start: int, stop: int) -> Feeds:
         """Return the samples from `start` to before `stop` of what has axes."""
@@ -123,6 +137,10 @@ class Stream:
             }
             return cls(name, chain([first], batches), one)
         raise InputError("data holds no batch")
+
+    def changes(self, start: int, stop: int) -> tuple[Change, ...]:
+        """Return nothing: batches are taken as they come."""
+        return ()
 
     def chunks(self, size: int) -> Iterator[Feeds]:
         """Yield the samples in order, so many at a time, however they came."""

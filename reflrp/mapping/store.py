@@ -8,7 +8,7 @@ with a store reads the data of each recorded chunk again and compares.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,8 +135,8 @@ class Store:
                     f"{a.shape[1:]}; remove it, or give another place"
                 )
 
-    def finish(self, count: int) -> None:
-        """Say that all samples are there, and remove what workers that died meanwhile left half-written."""
+    def finish(self, count: int, notes: Sequence[str] = ()) -> None:
+        """Say that all samples are there, with notes on them, and remove what workers that died meanwhile left half-written."""
         for place, a in self.arrays.items():
             there = a.shape[0]
             if place != RECORD and there != count:
@@ -147,7 +147,8 @@ class Store:
             _swept(self.path)
             group = library("zarr").open_group(self.path, mode="r+")
             if group.attrs.get("complete") is not True:
-                group.update_attributes({"complete": True})
+                told = [*group.attrs.get("notes", []), *notes]
+                group.update_attributes({"complete": True, "notes": told})
 
 
 def said(e: Explanation) -> dict[str, Any]:

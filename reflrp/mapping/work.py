@@ -17,6 +17,7 @@ from reflrp.errors import InputError
 from reflrp.explanation import Explanation
 from reflrp.ground import checks
 from reflrp.ground.caches import Cache
+from reflrp.mapping.changes import Change
 from reflrp.mapping.sources import Source, read
 from reflrp.model import Model
 from reflrp.seeds import Contrast, Target, one_each
@@ -82,12 +83,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Samples that are explained together: which they are, their inputs, and where relevance starts."""
+    """Samples that are explained together: which they are, their inputs, where relevance starts, and how they were made to fit."""
 
     start: int
     feeds: Feeds
     target: Target
     init: Any
+    changes: tuple[Change, ...] = ()
 
     @property
     def stop(self) -> int:
@@ -161,7 +163,7 @@ class Work:
         stop = start + samples_in(feeds)
         target = self.asked.target if targets is None else targets[start:stop]
         init = self.asked.init if isinstance(self.asked.init, str) else read("init", self.asked.init, start, stop)
-        return Chunk(start, feeds, target, init)
+        return Chunk(start, feeds, target, init, self.source.changes(start, stop))
 
     def explained(self, chunk: Chunk) -> Explanation:
         """Explain a chunk."""

@@ -11,6 +11,7 @@ from reflrp.arrays.kernels import Windows, window_spread, window_sum
 from reflrp.ir import Shape
 from reflrp.ops.linear import Diagonal, LinearMap
 from reflrp.ops.normaliser import Normaliser
+from reflrp.ops.stabilizer import held
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +55,20 @@ class Standardise(Statistic):
     def _centered(self, x: Array) -> Array:
         return x - namespace(x).mean(x, axis=self.axes, keepdims=True) if self.center else x
 
+    def squares(self, x: Array) -> Array:
+        """Return the sums of squares that a runtime may form, which is not bound to subtract the mean before."""
+        return namespace(x).sum(self._grouped(x) ** 2, axis=self.axes, keepdims=True)
+
+    def count(self, x: Array) -> int:
+        """Return of how many entries a statistic is made."""
+        shape = x.shape if self.grouped is None else self.grouped
+        return prod(shape[i] for i in self.axes)
+
     def _scale(self, x: Array) -> Array:
         """Return sqrt(var + epsilon), in the grouped shape with ones in place of the axes."""
         xp, n = namespace(x), prod(x.shape[i] for i in self.axes)
         total = xp.sum(self._centered(x) ** 2, axis=self.axes, keepdims=True)
-        root = xp.sqrt(total / (n - self.ddof if self.mean else 1) + self.epsilon)
+        root = held(xp.sqrt(total / (n - self.ddof if self.mean else 1) + self.epsilon))
         return xp.maximum(root, self.floor) if self.floor else root
 
     def held(self, x: Array) -> LinearMap:
@@ -124,9 +134,13 @@ class LocalResponse(Statistic):
         sums = namespace(x).moveaxis(window_sum(squares, self._windows(x)), -1, 1)
         return self.bias + self.alpha / self.size * sums
 
+    def divisor(self, x: Array) -> Array:
+        """Return base^beta."""
+        return held(self._base(x) ** self.beta)
+
     def forward(self, *xs: Array) -> Array:
         """Return the response."""
-        return xs[0] / self._base(xs[0]) ** self.beta
+        return xs[0] / self.divisor(xs[0])
 
     def work(self, out: Shape, *shapes: Shape) -> float:
         """Return a turn over the output for each neighbour."""
@@ -134,13 +148,13 @@ class LocalResponse(Statistic):
 
     def held(self, x: Array) -> LinearMap:
         """Return x -> x / base^beta with the base of this x."""
-        return Diagonal(1 / self._base(x) ** self.beta, ZERO, x.shape)
+        return Diagonal(1 / self.divisor(x), ZERO, x.shape)
 
     def vjp(self, x: Array, y: Array, s: Array) -> Array:
         """Return the transposed Jacobian at x."""
         base = self._base(x)
         xp = namespace(x)
-        inner = xp.moveaxis(s * x / base ** (self.beta + 1), 1, -1)
+        inner = xp.moveaxis(s * x / base**self.beta / base, 1, -1)  # base^(beta + 1) overflows long before base^beta
         spread = xp.moveaxis(window_spread(inner, self._windows(x)), -1, 1)
         return s / base**self.beta - 2 * self.alpha * self.beta / self.size * x * spread
 

@@ -146,6 +146,16 @@ def _root(x: Array, p: float) -> Array:
     return namespace(x).pow(x, 1 / p)
 
 
+def _hypotenuse(x: Array) -> Array:
+    """Return sqrt(x^2 + 1), whose square may be beyond what the dtype holds."""
+    most = _maximum(abs(x), 1)
+    return most * namespace(x).sqrt((x / most) ** 2 + (1 / most) ** 2)
+
+
+def _acosh_slope(x: Array) -> Array:
+    return 1 / (namespace(x).sqrt(x - 1) * namespace(x).sqrt(x + 1))
+
+
 _SELU = (1.67326319217681884765625, 1.05070102214813232421875)
 
 FUNCTIONS: dict[str, Function] = {
@@ -211,8 +221,8 @@ FUNCTIONS: dict[str, Function] = {
     "atan": Function(lambda x: namespace(x).atan(x), lambda x: 1 / (1 + x * x), keeps_sign=True),
     "sinh": Function(lambda x: namespace(x).sinh(x), lambda x: namespace(x).cosh(x), keeps_sign=True),
     "cosh": Function(lambda x: namespace(x).cosh(x), lambda x: namespace(x).sinh(x), nonneg=True),
-    "asinh": Function(lambda x: namespace(x).asinh(x), lambda x: 1 / namespace(x).sqrt(x * x + 1), keeps_sign=True),
-    "acosh": Function(lambda x: namespace(x).acosh(x), lambda x: 1 / namespace(x).sqrt(x * x - 1), nonneg=True),
+    "asinh": Function(lambda x: namespace(x).asinh(x), lambda x: 1 / _hypotenuse(x), keeps_sign=True),
+    "acosh": Function(lambda x: namespace(x).acosh(x), _acosh_slope, nonneg=True),
     "atanh": Function(lambda x: namespace(x).atanh(x), lambda x: 1 / (1 - x * x), keeps_sign=True),
     "floor": Function(lambda x: namespace(x).floor(x), lambda x: 0 * x),
     "ceil": Function(lambda x: namespace(x).ceil(x), lambda x: 0 * x),

@@ -177,6 +177,18 @@ def _quotient(R: Array, denominator: Array) -> Array:
     return np.divide(R, denominator, out=denominator) if alike else R / denominator
 
 
+def held(divisor: Array) -> Array:
+    """Return what an op divides by. Raises Overflow where it is infinite: what is divided would be 0 without a word."""
+    xp = namespace(divisor)
+    if is_symbolic(divisor) or divisor.dtype == object or bool(xp.isfinite(xp.sum(divisor))):
+        return divisor
+    if bool(xp.any(xp.isinf(divisor))):
+        raise Overflow(
+            "an infinity arose in the statistic, as a sum of squares does beyond the root of the largest number,"
+        )
+    return divisor
+
+
 def _check(denominator: Array, R: Array) -> None:
     """Raise NonFiniteError where relevance meets a denominator that overflowed, and would vanish without a word."""
     xp = namespace(denominator)

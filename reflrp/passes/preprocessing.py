@@ -9,6 +9,7 @@ is the criterion, all of which is proven on the graph:
 3. no scale is zero: what is multiplied with zero is masked, and does not come from the input,
 4. the constants do not tell the samples (the first axis) apart, and in sequences (three axes) they vary along one axis at most:
    a number for each place and each feature is a table of positions, and a part of the network,
+   what repeats itself along an axis does not vary there,
    so they do behind a reshape that adds or drops axes of one entry, and behind any other they are one number; an axis that the
    file leaves open has not one entry where a series is one step long,
 5. the constants' numbers do not depend on lengths that the file leaves open: what counts the samples is no scale of a feature,
@@ -119,16 +120,19 @@ def _along_features(constant: Array, value: Value, node: Node) -> bool:
 
 
 def _own(constant: Array, value: Value, node: Node) -> Shape:
-    """Return the shape of a constant: of one that is repeated for each sample, as by Expand, that of a sample.
+    """Return the shape of a constant, with one entry along each axis on which it repeats itself, as after Expand or a broadcast.
 
-    One that is computed from open lengths is as long as they are now, and the same all along each: it has one entry there.
+    So it does not matter whether a file, or whoever folded its constants, wrote a row once or for each place. Along a length that
+    is left open only one that is computed from it has as many entries as there are now, and is the same all along; and samples
+    are told apart by constants of two axes and more.
     """
     x = np.asarray(constant)
     own, lead = list(x.shape), len(value.shape) - x.ndim
-    if lead < 0 or x.ndim < 2 - bool(node.measured):
+    if lead < 0:
         return tuple(own)
     for axis in range(x.ndim):
-        mine = axis + lead == 0 or (node.measured & SHAPE and isinstance(value.lengths[axis + lead], str))
+        length = value.lengths[axis + lead]
+        mine = x.ndim > 1 or node.measured if axis + lead == 0 else node.measured & SHAPE or not isinstance(length, str)
         if mine and own[axis] > 1 and np.array_equal(x, np.broadcast_to(x.take([0], axis=axis), x.shape)):
             own[axis] = 1
     return tuple(own)

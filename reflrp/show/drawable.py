@@ -37,10 +37,12 @@ def chosen(e: Explanation, sample: int | Sequence[int] | None) -> list[int]:
 def _whole(sample: Any) -> list[int]:
     """Return the samples that a caller names. Raises InputError where these are no whole numbers."""
     try:
-        found = np.atleast_1d(checks.array("sample", sample))
+        found = checks.array("sample", sample)
+        given = found if not found.size else checks.whole_array("sample", sample)
     except InputError:
-        found = np.zeros((0, 0))
-    if found.ndim != 1 or found.size > TOKENS or (found.size and found.dtype.kind not in "iu"):
+        given = None
+    found = np.zeros((0, 0)) if given is None else np.atleast_1d(given)
+    if found.ndim != 1 or found.size > TOKENS:
         raise checks.refuse("sample", sample, "an int, ints, or None")
     return [int(i) for i in found]
 

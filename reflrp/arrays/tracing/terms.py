@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from math import inf
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,6 +68,18 @@ class Term:
         return self.dtype.kind == "f"
 
 
+class Divided(NamedTuple):
+    """A term by which relevance was divided, and that relevance; None: values were, whether relevance meets it or not.
+
+    With `of`, the term is finite where no entry of that other one is larger than `most`.
+    """
+
+    z: Term
+    R: Term | None
+    of: Term | None = None
+    most: float = inf
+
+
 @dataclass(eq=False)
 class Trace:
     """All terms of one graph, each once.
@@ -81,7 +94,7 @@ class Trace:
     `affine` has the values of layers that are known with their weights (`tracing/affine.py`), `known` the same by the id of a
     value's term. `gates` has, by the id of a term, others and a sign: it vanishes where they have not that sign.
 
-    `denominators` has each term by which relevance was divided, and that relevance; `shown` by the id of what the body of a loop
+    `denominators` has each term by which something was divided; `shown` by the id of what the body of a loop
     reads the term of which it is an entry; `loops` the loops, by the terms of their first outputs, in whose bodies relevance was
     divided, with these denominators.
     """
@@ -95,9 +108,9 @@ class Trace:
     affine: dict[Hashable, list[Any]] = field(default_factory=dict, repr=False)
     known: dict[int, Any] = field(default_factory=dict, repr=False)
     gates: dict[int, list[tuple[Term, int]]] = field(default_factory=dict, repr=False)
-    denominators: list[tuple[Term, Term]] = field(default_factory=list, repr=False)
+    denominators: list[Divided] = field(default_factory=list, repr=False)
     shown: dict[int, Term] = field(default_factory=dict, repr=False)
-    loops: list[tuple[Term, list[tuple[Term, Term]]]] = field(default_factory=list, repr=False)
+    loops: list[tuple[Term, list[Divided]]] = field(default_factory=list, repr=False)
 
     def make(
         self,

@@ -10,7 +10,7 @@ from reflrp.arrays.kernels import Windows
 from reflrp.arrays.namespaces import Array
 from reflrp.arrays.tracing import arithmetic, moves, reductions, windows
 from reflrp.arrays.tracing.array import array, term_of, together, trace_of
-from reflrp.arrays.tracing.terms import Shape
+from reflrp.arrays.tracing.terms import Divided, Shape
 
 
 def erf(x: Array) -> Array:
@@ -91,6 +91,6 @@ def divided(share: Any, R: Any, denominator: Any) -> None:
     while found.op in ("Neg", "Mul", "Where"):
         found = found.inputs[2 if found.op == "Where" else 0]
     if found.op != "Div":
-        trace.denominators.append((denominator.term, term_of(R, trace, trace.real)))
+        trace.denominators.append(Divided(denominator.term, term_of(R, trace, trace.real)))
     elif found.inputs[1].value is None:
-        trace.denominators.append((found.inputs[1], found.inputs[0]))
+        trace.denominators.append(Divided(found.inputs[1], found.inputs[0]))

@@ -19,6 +19,7 @@ from reflrp.arrays.tracing.array import array, term_of
 from reflrp.arrays.tracing.moves import concat, expand, index, reshape
 from reflrp.arrays.tracing.terms import Term, Trace
 from reflrp.arrays.tracing.where import where
+from reflrp.compiler.overflow.divisors import watch
 from reflrp.errors import InputError
 from reflrp.ir import Graph, Node, Shape
 from reflrp.ops.recurrence import Steps
@@ -264,6 +265,7 @@ def _back_body(step: Second, whole: Term, after: Term, flag: Term | None) -> Sca
     for k, (name, own) in enumerate(zip(step.program.graph.outputs, step.parts(seed.term), strict=True)):
         r = carried[k] + own if k < op.states else own
         R[name] = R[name] + r if name in R else r
+    watch(step.program, values, trace)
     found, _ = step.program.backward(values, R, lambda name: False)
     kept = (found.get(name) for name in shared)
     summed = [c if r is None or r is ZERO else c + r for c, r in zip(carried[op.states :], kept, strict=True)]

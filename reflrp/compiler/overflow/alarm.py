@@ -19,7 +19,7 @@ from reflrp.arrays.tracing.array import array
 from reflrp.arrays.tracing.choices import choice
 from reflrp.arrays.tracing.dims import broadcast, example
 from reflrp.arrays.tracing.moves import concat, reshape
-from reflrp.arrays.tracing.terms import Term, Trace
+from reflrp.arrays.tracing.terms import Divided, Term, Trace
 from reflrp.compiler.overflow.bounds import Bound, Bounds, Unseen
 from reflrp.engine import Program, Values
 
@@ -30,15 +30,22 @@ LEAST = 1e6
 """Where a value that is looked at may be no larger than this, it may well be larger: the denominator itself is looked at."""
 
 
-def heard(found: Values, program: Program, values: Values, trace: Trace) -> Values:
-    """Return relevance that is NaN where a denominator overflowed, of `found`, which has it by name."""
-    looks = trace.denominators or any(inner for _, inner in trace.loops)
-    alarm = Alarm(Bounds(program, values, trace)).found() if looks else None
+def heard(found: Values, program: Program, values: Values, trace: Trace, ledger: bool = False) -> Values:
+    """Return relevance that is NaN where a denominator overflowed, of `found`, which has it by name.
+
+    The sums of a ledger say it of denominators of relevance, and not of those of values.
+    """
+    watched = Watched(_of(trace.denominators, ledger), [(loop, _of(inner, ledger)) for loop, inner in trace.loops])
+    alarm = Alarm(Bounds(program, values, trace), watched).found() if watched.any else None
     if alarm is None:
         return found
     return {
         k: array(plain("Add", R.term, alarm)) if is_symbolic(R) and R.term.is_float else R for k, R in found.items()
     }
+
+
+def _of(pairs: list[Divided], ledger: bool) -> list[Divided]:
+    return [p for p in pairs if p.R is None or not ledger]
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,25 @@ class Limits:
     whole: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Watched:
+    """What is watched: of the graph, and of the bodies of its loops."""
+
+    outside: list[Divided]
+    loops: list[tuple[Term, list[Divided]]]
+
+    @property
+    def any(self) -> bool:
+        """Whether there is something."""
+        return bool(self.outside) or any(inner for _, inner in self.loops)
+
+
 @dataclass(eq=False)
 class Alarm:
     """What a graph has to look at; `most` is how large each term that is looked at may be for all denominators behind it."""
 
     bounds: Bounds
+    watched: Watched
     most: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -68,20 +89,23 @@ class Alarm:
 
     def found(self) -> Term | None:
         """Return a term that is 0, and NaN where relevance met a denominator that overflowed; None where that cannot be."""
-        outside, inside = list[tuple[Term, Term]](), list[tuple[Term, list[tuple[Term, Term]]]]()
-        for loop, pairs in self.trace.loops:
-            inside.append((loop, [p for p in pairs if any(map(self.bounds.inside, p))]))
-            outside += [p for p in pairs if not any(map(self.bounds.inside, p))]
-        outside += self.trace.denominators
-        limits = {pair: self._limits(pair[0]) for pair in [*outside, *(p for _, pairs in inside for p in pairs)]}
+        outside, inside = list[Divided](), list[tuple[Term, list[Divided]]]()
+        for loop, pairs in self.watched.loops:
+            inside.append((loop, [p for p in pairs if self._inside(p)]))
+            outside += [p for p in pairs if not self._inside(p)]
+        outside += self.watched.outside
+        limits = {pair: self._limits(pair) for pair in [*outside, *(p for _, pairs in inside for p in pairs)]}
         for known in limits.values():
             for k, most in (known.below if known else {}).items():
                 self.most[k] = min(most, self.most.get(k, most))
-        parts = [self._watched(*pair, known) for pair in dict.fromkeys(outside) if not _proven(known := limits[pair])]
+        parts = [self._looks(pair, known) for pair in dict.fromkeys(outside) if not _proven(known := limits[pair])]
         for loop, pairs in inside:
-            own = [self._watched(*pair, known) for pair in dict.fromkeys(pairs) if not _proven(known := limits[pair])]
+            own = [self._looks(pair, known) for pair in dict.fromkeys(pairs) if not _proven(known := limits[pair])]
             parts += [_each_turn(loop, self._together(own))] if own else []
         return reshape(self._together(parts), ()) if parts else None
+
+    def _inside(self, pair: Divided) -> bool:
+        return any(self.bounds.inside(t) for t in (pair.z, pair.R) if t is not None)
 
     @staticmethod
     def _together(parts: list[Term]) -> Term:
@@ -93,13 +117,16 @@ class Alarm:
         row = concat(parts[::-1], 0)
         return trace.make("ReduceSum", (row,), (1,), axes=(0,), keepdims=1) if len(parts) > 1 else row
 
-    def _limits(self, z: Term) -> Limits | None:
+    def _limits(self, pair: Divided) -> Limits | None:
         """Return how large the terms that are looked at may be; None where nothing says enough of a denominator."""
         try:
-            bound = self.bounds.of(z)
+            bound = self.bounds.of(pair.z if pair.of is None else pair.of)
         except Unseen:
             return None
-        least = self.largest * np.finfo(self.trace.real).eps / 16
+        if pair.of is not None:
+            found = self._below(bound, pair.most)
+            return None if found is None else Limits(found)
+        least = self.largest * float(np.finfo(self.trace.real).eps) / 16
         for k in sorted(bound.even, key=lambda k: prod(map(example, self.bounds.looked[k].shape))):
             rest = self._below(Bound({i: g for i, g in bound.gains.items() if i != k}, bound.rest), least)
             if rest is not None:
@@ -115,21 +142,23 @@ class Alarm:
         found = {k: most / 2 / len(bound.gains) / g if g else np.inf for k, g in bound.gains.items()}
         return {k: v for k, v in found.items() if v < np.inf} if all(v >= LEAST for v in found.values()) else None
 
-    def _watched(self, z: Term, R: Term, known: Limits | None) -> Term:
+    def _looks(self, pair: Divided, known: Limits | None) -> Term:
         """Return 0, and NaN where a denominator overflowed that relevance meets, (1,): unless the limits say that it cannot."""
-        seen = self._seen(z, R)
+        seen = self._seen(pair.z, pair.R)
         if known is None:
             return seen
         holds = [self._within(k, self.most[k]) for k in sorted(known.below)]
         holds += [self._within(k, self.largest) for k in known.whole]
         fine = reduce(lambda a, b: plain("And", a, b), holds)
-        return choice(fine, self._number(0.0, (1,)), seen, z, R)
+        read = [t for t in (pair.of or pair.z, pair.R) if t is not None]
+        return choice(fine, self._number(0.0, (1,)), seen, *read)
 
-    def _seen(self, z: Term, R: Term) -> Term:
+    def _seen(self, z: Term, R: Term | None) -> Term:
         """Return what a look at the denominator itself says; behind a mask of -inf there is no relevance."""
-        trace, shape = self.trace, broadcast(z.shape, R.shape)
-        none = plain("Equal", R, trace.constant(np.zeros((), R.dtype)))
-        met = trace.make("Where", (none, trace.constant(np.zeros((), z.dtype)), z), shape, z.dtype, z.nonneg)
+        trace, met = self.trace, z
+        if R is not None:
+            none, shape = plain("Equal", R, trace.constant(np.zeros((), R.dtype))), broadcast(z.shape, R.shape)
+            met = trace.make("Where", (none, trace.constant(np.zeros((), z.dtype)), z), shape, z.dtype, z.nonneg)
         fine = self._at_most(met, self.largest)
         value = z.inputs[0] if z.op == "Add" else z
         if (

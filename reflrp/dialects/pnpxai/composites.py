@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, get_args
 
-import numpy as np
-
 from reflrp import rules as r
 from reflrp.composites import Composite, Pairs
 from reflrp.composites.matchers import kind, op_type
@@ -90,11 +88,13 @@ class LRPBase(Composite):
         """
         from reflrp.explainer import explain
 
-        targets = np.asarray(targets)
-        target = targets if targets.ndim else int(targets)
+        found = checks.whole_array("targets", targets)
+        if found is None:
+            raise checks.refuse("targets", targets, "ints, one a sample")
+        target = found if found.ndim else int(found)
         e = explain(model, inputs, rules=self, target=target, init="one", layers=self.layer or False)
-        found = e.layers if self.layer else e.relevances
-        return next(iter(found.values())) if len(found) == 1 else dict(found)
+        made = e.layers if self.layer else e.relevances
+        return next(iter(made.values())) if len(made) == 1 else dict(made)
 
 
 Canonizers = Iterable[zennit.Canonizer] | None

@@ -20,12 +20,18 @@ from reflrp.importer.site import Oversized, Ref, Site, Unbuildable, builds
 from reflrp.ops.routing import Concat, Reshape, Slice, Transpose
 
 DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
-PARAMETERS: dict[str, tuple[float, ...]] = {
-    "LeakyRelu": (0.01,), "ThresholdedRelu": (1.0,), "HardSigmoid": (0.2, 0.5), "Elu": (1.0,), "Affine": (1.0, 0.0),
-    "ScaledTanh": (1.0, 1.0), "Relu": (), "Tanh": (), "Sigmoid": (), "Softsign": (), "Softplus": (),
+PARAMETERS: dict[str, tuple[float | None, ...]] = {
+    "LeakyRelu": (0.01,), "ThresholdedRelu": (None,), "HardSigmoid": (0.2, 0.5), "Elu": (1.0,), "Affine": (None, 0.0),
+    "ScaledTanh": (None, None), "Relu": (), "Tanh": (), "Sigmoid": (), "Softsign": (), "Softplus": (),
 }  # fmt: skip
-"""Activation -> the defaults of its alpha and beta."""
+"""Activation -> the defaults of its alpha and beta.
 
+ONNX says that they are those of the operators of the same names. None: there is none to go by. ONNX has no ScaledTanh and no Affine
+(what it had of that began with alpha = 1), and of ThresholdedRelu alpha = 1; onnxruntime takes 0 for each of these.
+"""
+
+STANDARD = {"ThresholdedRelu": "1.0", "Affine": "not defined", "ScaledTanh": "not defined"}
+"""What ONNX says of these defaults."""
 
 STEPS: dict[str, tuple[Advance, int]] = {"LSTM": (lstm_step, 2), "GRU": (gru_step, 1), "RNN": (rnn_step, 1)}
 """Operator -> a step in time, and how many states it carries."""
@@ -78,8 +84,14 @@ def _functions(site: Site, direction: int) -> tuple[tuple[str, tuple[float, ...]
         title = spelled.get(name.lower())
         if title is None:
             raise Unbuildable(f"activation {name!r} is unknown")
-        given = zip(PARAMETERS[title], (alphas, betas), strict=False)
-        found.append((title, tuple(float(next(values, default)) for default, values in given)))
+        given = [next(values, default) for default, values in zip(PARAMETERS[title], (alphas, betas), strict=False)]
+        for kind, value in zip(("alpha", "beta"), given, strict=False):
+            if value is None:
+                raise Unbuildable(
+                    f"activation {title!r} has no activation_{kind}: by ONNX it is {STANDARD[title]}, and onnxruntime takes 0; "
+                    f"write the one that is meant into activation_{kind}"
+                )
+        found.append((title, tuple(float(value) for value in given if value is not None)))
     n = len(default)
     return tuple(found[direction * n : (direction + 1) * n])
 

@@ -79,14 +79,18 @@ def _as_it_is(state: os.stat_result) -> tuple[int, ...]:
 
 @dataclass
 class Files:
-    """The files beside a model, in its folder (None for a model in memory), and what has been read of them.
+    """The files beside a model (None: it is in memory), and what has been read of them.
+
+    They are in its folder. Where the model's path is a link, they may be links, too, into the folder that it leads to: so a Hugging
+    Face cache has them, `snapshots/<revision>/model.onnx` and `model.onnx_data` being links to two files in `blobs`. Whoever gives
+    that path means that folder; to any other a file, which is not trusted, cannot lead.
 
     Weights that lie in files do not count against `reflrp.limits.MEMORY`, since whoever made them has paid for each byte.
     So a byte counts that is read a second time, and one that takes no room on the disk (a hole in a sparse file); and
     tensors that name the same part of a file share one array.
     """
 
-    folder: Path | None
+    model: Path | None
     read: dict[tuple[int, int], int] = field(default_factory=dict)
     arrays: dict[tuple[Part, int, int], np.ndarray] = field(default_factory=dict)
     mapped: Mapped = field(default_factory=Mapped)
@@ -112,12 +116,12 @@ class Files:
     def _find(self, tensor: TensorProto) -> tuple[Path, Part]:
         info = {entry.key: entry.value for entry in tensor.external_data}
         location, where = info.get("location", ""), _where(tensor)
-        if self.folder is None:
+        if self.model is None:
             raise ModelError(f"{where}, which a model in memory cannot reach; load the model by its path")
         try:
-            path = (self.folder / location).resolve()
-            if Path(location).is_absolute() or self.folder.resolve() not in path.parents:
-                raise ModelError(f"{where}, outside the model's folder; reflrp refuses to read it")
+            path = (self.model.parent / location).resolve()
+            if not self._allowed(location, path):
+                raise ModelError(_outside(where, location, path))
             if not path.is_file():
                 raise ModelError(f"{where}, but {path} does not exist")
             state = path.stat()
@@ -128,6 +132,14 @@ class Files:
         if offset < 0 or length < 0 or offset + length > state.st_size:
             raise ModelError(f"{where}, which is truncated: bytes {offset}..{offset + length} are not all there")
         return path, Part((state.st_dev, state.st_ino), offset, length)
+
+    def _allowed(self, location: str, path: Path) -> bool:
+        """Return whether what a location leads to may be read: it lies in the model's folder, or where its link leads to."""
+        assert self.model is not None
+        if Path(location).is_absolute():
+            return False
+        behind = ".." not in Path(location).parts and self.model.resolve().parent in path.parents
+        return self.model.parent.resolve() in path.parents or behind
 
     def _bytes(self, tensor: TensorProto, path: Path, part: Part) -> bytes | np.ndarray:
         """Return a part of a file, a large one mapped; what is read beyond the bytes that it has on the disk counts."""
@@ -150,6 +162,19 @@ class Files:
 def _where(tensor: TensorProto) -> str:
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     return f"tensor {tensor.name!r} keeps its data in {location!r}"
+
+
+def _outside(where: str, location: str, path: Path) -> str:
+    """Return in words why a file is not read, and what to do."""
+    if Path(location).is_absolute() or ".." in Path(location).parts:
+        return (
+            f"{where}, outside the model's folder; reflrp refuses to read it: move it beside the model, and save the model "
+            "with its bare name as location"
+        )
+    return (
+        f"{where}, a link that leads out of the model's folder, to {path}; reflrp refuses to read it: put the file itself there "
+        "(cp -L), or give the path of a model that is a link to the same folder, as in a Hugging Face cache"
+    )
 
 
 def unpacked(tensor: TensorProto, count: int, data: bytes | np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ DEEPEST = 100
 
 
 def read(model: ModelLike) -> tuple[ModelProto, Inside, Path | None, str]:
-    """Return the model, the large weights left in its file, the folder it lies in (None in memory), and its name in messages."""
+    """Return the model, the large weights left in its file, its path (None in memory), and its name in messages."""
     if isinstance(model, ModelProto):
         return _complete(_copied(model), "the model"), Inside(), None, "the model"
     if isinstance(model, bytes | bytearray | memoryview):
@@ -54,7 +54,7 @@ def read(model: ModelLike) -> tuple[ModelProto, Inside, Path | None, str]:
             raise ModelError(f"{path} {what}; give the path of an .onnx file")
         _check_size(path)
         data, inside = skeleton(path) or (path.read_bytes(), Inside())
-        return _decode(data, str(path)), inside, path.parent, str(path)
+        return _decode(data, str(path)), inside, path, str(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"{str(path)!r} cannot be read: {error}") from error
 
