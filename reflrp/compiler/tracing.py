@@ -88,7 +88,7 @@ class Tracer(Program):
             return Program._parts(op, rule, xs, y, r, absorbed)
         a, whole = op.parted(xs)
         (part,) = Program._parts(whole, rule, (a,), y, r, absorbed)
-        return (part, None) if xs[0] is a else (None, part)
+        return (part, *(None for _ in xs[1:])) if xs[0] is a else (None, part)
 
     def _account(
         self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any] | None
