@@ -58,6 +58,12 @@ def as_fixed(op: Op, twin: Op) -> Op:
     return found
 
 
+def stays(op: Op) -> bool:
+    """Return whether a resize leaves a length as it is at the example, but not at all others."""
+    how = [op.stretch] if isinstance(op, OpenTake) else [m for _, m in op.maps] if isinstance(op, OpenAxisMap) else []
+    return any(isinstance(h, Stretch) and h.size != h.out and example(h.size) == example(h.out) for h in how)
+
+
 def at_example(x: Any) -> Any:
     """Return an op, or a part of one, with the numbers of the example in place of lengths."""
     if isinstance(x, Dim):
