@@ -224,7 +224,7 @@ class Missing:
             return f"it reads the whole numbers of {where}, which are not exact in float32"
         return (
             f"it reads what node {self.node.name!r} (onnx {self.node.op_type}) works out of the data on the way, which no "
-            "value of the file holds"
+            "value of the file holds; make what it reads constant, or explain by reflrp.explain"
         )
 
 

@@ -75,7 +75,9 @@ def _directions(site: Site, x: Ref, states: int) -> int:
             for n, other in zip(site.arg(i).shape, shape, strict=False):
                 if n != other:
                     check_same(n, other)
-            raise Unbuildable(f"its input {i} of shape {site.arg(i).shape} must have the shape {shape}")
+            own = i in (4, 5, 6) and isinstance(site.arg(i), np.ndarray) and is_open((batch,))
+            only = ", which the file has for its own batch size alone" if own else ""
+            raise Unbuildable(f"its input {i} of shape {site.arg(i).shape} must have the shape {shape}{only}")
     return int(d)
 
 
