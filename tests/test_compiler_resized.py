@@ -47,3 +47,21 @@ def test_a_resize_of_one_open_axis_to_a_length_that_an_example_might_have(steps)
         x = models.draw(n, 2, length)
         wanted = reflrp.explain(proto, x, "epsilon", progress=False).relevance
         assert part(run(compiled, {"x": x})["relevance/x"], wanted) < 1e-3
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_one_entry_is_spread_over_an_open_size(how):
+    """As the global branch of a pyramid of pools is, before it meets the image again."""
+    proto = models.model(
+        f"g = GlobalAveragePool(x) c = Conv(g, k) s = Shape(x) l = Slice(s, two, four) b = Slice(s, zero, one) "
+        f"t = Concat <axis = 0>(b, n, l) u = Resize <{how}>(c, , , t) j = Concat <axis = 1>(x, u) r = Conv(j, m) "
+        "p = GlobalAveragePool(r) q = Flatten(p) y = MatMul(q, w)",
+        "float[N,2,H,W] x", k=(3, 2, 1, 1), m=(4, 5, 1, 1), w=(4, 3),
+        zero=models.ints(0), one=models.ints(1), two=models.ints(2), four=models.ints(4), n=models.ints(3),
+    )  # fmt: skip
+    for rule in ("epsilon", "epsilon_plus", "epsilon_alpha2_beta1"):
+        compiled = reflrp.compile(proto, rule)
+        for size in ((2, 2, 3), (1, 7, 5), (3, 8, 11), (1, 1, 4), (1, 1, 1)):
+            x = models.draw(size[0], 2, *size[1:])
+            e = reflrp.explain(proto, x, rule, progress=False)
+            assert part(run(compiled, {"x": x})["relevance/x"], e.relevance) < 1e-3, (rule, size)
