@@ -127,11 +127,36 @@ def grouped(port: str, more: str = "", **constants: np.ndarray) -> onnx.ModelPro
             grouped("float[N,3,4] x", l=np.int32([2, 2]), t=np.int32(3)),
             r"its seqlens_k has the shape \(2,\), .* 1 samples",
         ),
+        (
+            grouped("float[1,3,4] x", ", int32[1] l, int32 t"),
+            "make what it reads constant, or explain by reflrp.explain",
+        ),
     ],
 )
 def test_lengths_of_grouped_queries(proto, says):
     with pytest.raises(reflrp.ReflrpError, match=f"GroupQueryAttention.*{says}"):
         reflrp.compile(proto, "epsilon")
+
+
+def test_a_loop_whose_end_depends_on_data_says_what_to_do():
+    body = "d = Tanh(s) m = ReduceMax <keepdims = 0>(d) more = Greater(m, half)"
+    proto = model(
+        f"[turns] h = Loop (n, yes, x) <body = turn (int64 i, bool go, float[N,4] s) => (bool more, float[N,4] d) {{ {body} }}> "
+        "y = MatMul(h, w)", "float[N,4] x", w=(4, 2), n=np.int64(9), yes=np.array(True), half=np.float32(0.5),
+    )  # fmt: skip
+    assert reflrp.explain(proto, draw(2, 4), "epsilon", progress=False).relevance.any()
+    with pytest.raises(reflrp.UnsupportedOperator, match=r"'turns'.*depends on the data.*reflrp.explain does"):
+        reflrp.compile(proto, "epsilon")
+
+
+def test_lengths_of_sequences_of_another_batch_size_say_so():
+    proto = model(
+        "a, b, y = LSTM <hidden_size = 2>(x, W, R, , n)", "float[T,N,3] x",
+        W=(1, 8, 3), R=(1, 8, 2), n=np.int32([2, 3]),
+    )  # fmt: skip
+    with pytest.raises(reflrp.InputError, match=r"LSTM.*input 4 .*the file has for its own batch size alone"):
+        reflrp.compile(proto, "epsilon")
+    assert reflrp.compile(proto, "epsilon", shapes={"x": (None, 2, 3)})
 
 
 def renamed() -> onnx.ModelProto:

@@ -108,10 +108,10 @@ def with_lengths(
     """Return the program to trace where lengths other than the batch size are open, and the values that it has of the file."""
     plain, confirmed_ones = _plain(explainer, source, feeds)
     with at_most(found.most):
-        again = passed(built(source.model.source, found.shapes(8, 3, 4)), explainer)
+        again = passed(built(source.model.source, found.shapes(3, 3, 4)), explainer)
         graph = matched(found, plain.graph, again)
         other = passed(
-            built(source.model.source, {k: tuple(map(example, s)) for k, s in found.shapes(8, 3, 4).items()}), explainer
+            built(source.model.source, {k: tuple(map(example, s)) for k, s in found.shapes(3, 3, 4).items()}), explainer
         )
         for graph_, rules in (
             ((plain.graph, plain.rules), (other, explainer.composite.assign(other))) if loops(graph) else ()

@@ -88,7 +88,7 @@ class Tracer(Program):
             return Program._parts(op, rule, xs, y, r, absorbed)
         a, whole = op.parted(xs)
         (part,) = Program._parts(whole, rule, (a,), y, r, absorbed)
-        return (part, None) if xs[0] is a else (None, part)
+        return (part, *(None for _ in xs[1:])) if xs[0] is a else (None, part)
 
     def _account(
         self, node: Node, rule: Rule | None, r: Array, parts: tuple[Array, ...], absorbed: list[Any] | None
@@ -224,7 +224,7 @@ class Missing:
             return f"it reads the whole numbers of {where}, which are not exact in float32"
         return (
             f"it reads what node {self.node.name!r} (onnx {self.node.op_type}) works out of the data on the way, which no "
-            "value of the file holds"
+            "value of the file holds; make what it reads constant, or explain by reflrp.explain"
         )
 
 

@@ -167,7 +167,7 @@ class Construction:
         except ModelError as error:
             if self.feeds is not None:
                 raise
-            raise NeedsData(f"it cannot be tried on zeros ({error}); give the input, not its shape alone") from error
+            raise NeedsData(f"it cannot be tried on zeros ({error})") from error
 
     def _is_token(self, ref: Arg) -> bool:
         """Return whether a value is token ids: numbers of an input, or what such are moved to."""
@@ -222,7 +222,7 @@ class Construction:
     def observe(self, ref: Ref) -> np.ndarray:
         """Return a value at the observed input, in float64: what leads to it is run. Raises NeedsData without an input."""
         if self.feeds is None:
-            raise NeedsData(f"what it does depends on the data, by {ref.name!r}; give the input, not its shape alone")
+            raise NeedsData(f"what it does depends on the data, by {ref.name!r}")
         if OBSERVED not in self.notes:
             self.notes.append(OBSERVED)
         if ref.name not in self.feeds:

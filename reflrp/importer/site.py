@@ -71,6 +71,11 @@ class Unbuildable(Exception):
 class NeedsData(Unbuildable):
     """A builder's word that this node can only be built for inputs whose numbers are known."""
 
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"{why}; give the input, not its shape alone: reflrp.explain does, a compiled graph is for all data"
+        )
+
 
 class Lost(Exception):
     """A node reads a value, the first argument, that could not be built; what made it is named itself."""

@@ -1,4 +1,4 @@
-"""Normalisations by a statistic: LayerNorm, RMSNorm, GroupNorm, InstanceNorm, L2, and local response (LRN)."""
+"""Normalisations by a statistic: LayerNorm, RMSNorm, GroupNorm, InstanceNorm, L1, L2, and local response (LRN)."""
 
 from __future__ import annotations
 
@@ -113,6 +113,41 @@ class HeldStandard(LinearMap):
         """Return (w s - mean (w s)) / scale."""
         g = self.norm._grouped(s * w)
         return namespace(s).reshape(self.norm._centered(g / self.scale), self.source)
+
+
+@dataclass(frozen=True, eq=False)
+class AbsoluteNorm(Statistic):
+    """y = x / max(sum |x|, floor), the sum being over `axes`: LpNormalization with p = 1."""
+
+    axes: tuple[int, ...]
+    floor: float
+
+    def forward(self, *xs: Array) -> Array:
+        """Return the normalised values."""
+        return xs[0] / self._scale(xs[0])
+
+    def _scale(self, x: Array) -> Array:
+        xp = namespace(x)
+        return xp.maximum(xp.sum(abs(x), axis=self.axes, keepdims=True), self.floor)
+
+    def held(self, x: Array) -> LinearMap:
+        """Return x -> x / sum with the sum of this x."""
+        return Diagonal(1 / self._scale(x), ZERO, x.shape)
+
+    def vjp(self, x: Array, y: Array, s: Array) -> Array:
+        """Return the transposed Jacobian at x; the slope of |x| is 0 at 0."""
+        xp, scale = namespace(x), self._scale(x)
+        slope = xp.astype(x > 0, x.dtype) - xp.astype(x < 0, x.dtype)
+        free = xp.astype(scale > self.floor, x.dtype)
+        return (s - free * slope * xp.sum(s * y, axis=self.axes, keepdims=True)) / scale
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the input's shape."""
+        return shapes[0]
+
+    def describe(self) -> str:
+        """Return what is normalised over what."""
+        return f"sum of magnitudes, axes {','.join(map(str, self.axes))}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,6 +99,8 @@ class Stretch:
 
         A place is a fraction of whole numbers, so that a weight is off by the rounding of one quotient, however far along it is.
         """
+        if self.size == 1:  # all places are cut to the one entry
+            return ones_of(x, (self.out, 1))
         xp, j = namespace(x), numbers(x, self.size)
         over, under = self._fraction(x)
         cut = xp.minimum(xp.maximum(over, 0), j[-1:] * under)
@@ -181,6 +183,8 @@ class OpenTake(Routing):
 
     def _chosen(self, x: Array) -> Array:
         """Return ones where an output (rows) takes an entry (columns)."""
+        if self.stretch.size == 1:
+            return ones_of(x, (self.stretch.out, 1))
         xp, like = namespace(x), namespace(x).astype(x, np.float32)
         j = xp.reshape(numbers(like, self.stretch.size), (1, self.stretch.size))
         return xp.astype(xp.reshape(self._index(like), (self.stretch.out, 1)) == j, x.dtype)

@@ -13,7 +13,7 @@ import numpy as np
 
 from reflrp.arrays import Array, is_symbolic, namespace, to_host, unbroadcast, where
 from reflrp.arrays.kernels import placed
-from reflrp.arrays.tracing.spans import entries
+from reflrp.arrays.tracing.spans import beyond, entries, within
 from reflrp.arrays.tracing.terms import still
 from reflrp.errors import InputError
 from reflrp.ir import Op, Shape
@@ -164,11 +164,11 @@ class Pad(Routing):
 
     def _crop(self) -> tuple[slice, ...]:
         ends = zip(self.before, self.after, self.source, strict=True)
-        return tuple(slice(max(0, -b), n - max(0, -a)) for b, a, n in ends)
+        return tuple(slice(within(b), n - within(a)) for b, a, n in ends)
 
     def _slices(self, before: tuple[int, ...], shape: Shape) -> tuple[slice, ...]:
         ends = zip(before, self.after, shape, strict=True)
-        return tuple(slice(max(0, b), n - max(0, a)) for b, a, n in ends)
+        return tuple(slice(beyond(b), n - beyond(a)) for b, a, n in ends)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the padded shape."""

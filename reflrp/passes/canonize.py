@@ -18,7 +18,6 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO, Array
 from reflrp.arrays.convert import wide
-from reflrp.arrays.tracing.dims import is_open
 from reflrp.errors import RuleError
 from reflrp.ground.caches import Cache
 from reflrp.ground.checks import shown, texts
@@ -26,7 +25,9 @@ from reflrp.ir import Graph, Node, Value
 from reflrp.ops.conv import Conv, ConvTranspose
 from reflrp.ops.linear import BatchNorm, Dense, Diagonal, LeftDense, LinearMap
 from reflrp.ops.routing import Concat
+from reflrp.ops.shifted import Shifted
 from reflrp.passes.batchnorm import batchnorms_joined, batchnorms_named
+from reflrp.passes.before import channel_scale, fold_before, is_batchnorm
 from reflrp.passes.bias import WITH_BIAS, closed, opened, part_bias
 from reflrp.passes.readers import part_readers
 from reflrp.passes.separable import join_separable
@@ -42,7 +43,7 @@ def fold_batchnorm(graph: Graph) -> Graph:
     What exporters make of a BatchNormalization counts as one (`reflrp.passes.batchnorm`); any other scale or shift stays
     a node, because folding it would share relevance by contributions to a value that the layer does not have.
     """
-    return _fold_before(merge_batchnorm(_over_concat(batchnorms_joined(graph))))
+    return fold_before(merge_batchnorm(_over_concat(batchnorms_joined(graph))))
 
 
 def merge_batchnorm(graph: Graph) -> Graph:
@@ -109,34 +110,21 @@ def divided(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(nodes))
 
 
-def is_batchnorm(node: Node) -> bool:
-    """Return whether a node is a BatchNormalization with known statistics."""
-    return node.op_type == "BatchNormalization" and isinstance(node.op, Diagonal)
-
-
 def scaled_after(op: LinearMap, d: LinearMap) -> LinearMap | None:
     """Return the linear map with the scale and shift of d taken in, or None where they are not per channel."""
     rank = 1 if isinstance(op, Dense) else len(op.source) - 1
-    scale = _channel_scale(d.w, rank)
+    scale = channel_scale(d.w, rank)
     if scale is None or isinstance(op, LeftDense) or not _shifts_channels(d, rank):
         return None
     w = wide(op.w) * _along_outputs(scale, op)
     b = wide(op.b) * d.w if op.b is not ZERO else ZERO
-    return replace(op, w=w, b=b + d.b, derived=Cache())
-
-
-def _channel_scale(w: Array, rank: int) -> Array | None:
-    """Return w as a scalar or a vector over channels; None where it varies otherwise."""
-    if w.size == 1:
-        return w.reshape(())
-    shape = (1,) * (rank - w.ndim) + w.shape
-    shape = shape[-rank:] if all(n == 1 for n in shape[: len(shape) - rank]) else shape
-    return w.reshape(-1) if len(shape) == rank and w.size == shape[0] else None
+    found = replace(op, w=w, b=b + d.b, derived=Cache())
+    return found.scaled(scale) if isinstance(found, Shifted) else found
 
 
 def _shifts_channels(d: LinearMap, rank: int) -> bool:
     """Return whether what d adds varies along the channels only."""
-    return d.b is ZERO or _channel_scale(d.b, rank) is not None
+    return d.b is ZERO or channel_scale(d.b, rank) is not None
 
 
 def _along_outputs(scale: Array, op: LinearMap) -> Array:
@@ -149,50 +137,6 @@ def _along_outputs(scale: Array, op: LinearMap) -> Array:
     per_group = scale.reshape(op.groups, 1, -1)
     rows = np.repeat(per_group, op.w.shape[0] // op.groups, axis=1)
     return rows.reshape(op.w.shape[0], -1, *(1,) * (op.w.ndim - 2))
-
-
-def _along_inputs(scale: Array, op: LinearMap) -> Array:
-    """Return the scale shaped to multiply the weights of `op` along their input channels."""
-    if scale.ndim == 0:
-        return scale
-    if isinstance(op, Dense):
-        return scale[:, None]
-    if isinstance(op, ConvTranspose):
-        return scale.reshape(-1, *(1,) * (op.w.ndim - 1))
-    assert isinstance(op, Conv)
-    rows = np.repeat(scale.reshape(op.groups, -1), op.w.shape[0] // op.groups, axis=0)
-    return rows.reshape(op.w.shape[0], -1, *(1,) * (op.w.ndim - 2))
-
-
-def _fold_before(graph: Graph) -> Graph:
-    nodes, place, readers = opened(graph)
-    for i, node in enumerate(graph.nodes):
-        name = node.inputs[0] if isinstance(node.op, Dense | Conv | ConvTranspose) else ""
-        before = nodes[place[name]] if name in place and readers[name] == 1 else None
-        if before is None or not is_batchnorm(before):
-            continue
-        op = _scaled_before(node.op, before.op)  # type: ignore[arg-type]
-        if op is not None:
-            nodes[i] = replace(node, op=op, inputs=before.inputs, onnx=(*before.onnx, *node.onnx))
-            nodes[place.pop(name)] = None
-    return closed(graph, nodes)
-
-
-def _scaled_before(op: LinearMap, d: LinearMap) -> LinearMap | None:
-    scale = _channel_scale(d.w, 1 if isinstance(op, Dense) else len(op.source) - 1)
-    if scale is None:
-        return None
-    w = wide(op.w)
-    shift = ZERO if d.b is ZERO else _shift_behind(op, w, d.b)
-    return None if shift is None else replace(op, w=w * _along_inputs(scale, op), b=shift + op.b, derived=Cache())
-
-
-def _shift_behind(op: LinearMap, w: Array, shift: Array) -> Array | None:
-    """Return what a shift of the inputs adds to each output; None where that is another number for other open lengths."""
-    each = _channel_scale(shift, len(op.source) - 1) if isinstance(op, Conv) else None
-    if isinstance(op, Conv) and each is not None and {*op.windows.begin, *op.windows.end} <= {0}:
-        return (w * _along_inputs(each, op)).sum(axis=tuple(range(1, w.ndim))).reshape(-1, *(1,) * (w.ndim - 2))
-    return None if is_open(op.source[1:]) else op(np.broadcast_to(shift, (1, *op.source[1:])), w)
 
 
 def _over_concat(graph: Graph) -> Graph:
@@ -214,7 +158,7 @@ def _can_split(
     if not isinstance(concat.op, Concat) or concat.op.axis != 1 or any(p is not None for p in concat.op.parts):
         return False
     rank = len(graph.values[concat.output].shape)
-    scale = _channel_scale(after.op.w, rank - 1)  # type: ignore[attr-defined]
+    scale = channel_scale(after.op.w, rank - 1)  # type: ignore[attr-defined]
     if scale is None or not _shifts_channels(after.op, rank - 1):  # type: ignore[arg-type]
         return False
     if len(consumers[concat.output]) > 1 or len(set(concat.inputs)) < len(concat.inputs):

@@ -15,7 +15,7 @@ from reflrp.ops.conv import Conv, ConvTranspose, WindowMean
 from reflrp.ops.einsum import DenseEinsum, EinsumProduct
 from reflrp.ops.linear import Dense, Diagonal, LeftDense
 from reflrp.ops.normaliser import LogSoftmax, Softmax
-from reflrp.ops.norms import LocalResponse, Standardise
+from reflrp.ops.norms import AbsoluteNorm, LocalResponse, Standardise
 from reflrp.ops.picking import Index, Pick, ScatterSum, Take
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import MatrixProduct, Multiply
@@ -55,6 +55,11 @@ def _standardise(op: Standardise, see: Sight) -> Place:
     place, shape = see.one(), op.grouped or see.shapes[0]
     see.off(reshaped(place, see.shapes[0], shape, see.count), op.axes)
     return see.same(place, op.w, op.b)
+
+
+@law.register
+def _absolute(op: AbsoluteNorm, see: Sight) -> Place:
+    return see.off(see.one(), op.axes)
 
 
 @law.register

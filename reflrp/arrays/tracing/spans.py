@@ -111,6 +111,16 @@ def _endless(place: int) -> bool:
     return not isinstance(place, Dim) and abs(place) >= ENDLESS
 
 
+def beyond(n: int) -> int:
+    """Return max(0, n): how many entries an axis gets; an open length may be 0, too."""
+    return n if bounds(n, 0)[0] >= 0 else max(0, n)
+
+
+def within(n: int) -> int:
+    """Return max(0, -n): how many entries an axis loses."""
+    return 0 if bounds(n, 0)[0] >= 0 else max(0, -n)
+
+
 def entries(key: slice, n: int) -> int:
     """Return how many of n entries a slice takes."""
     return taken(sliced(key, n))

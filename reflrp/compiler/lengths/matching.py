@@ -26,6 +26,7 @@ from reflrp.ir import Graph, Node, Op, Shape
 from reflrp.ops.linear import Dense, Diagonal, LeftDense
 from reflrp.ops.product import MatrixProduct, Multiply
 from reflrp.ops.routing import Plumbing, Slice
+from reflrp.ops.shifted import SHIFTED
 from reflrp.ops.sums import SumOf
 
 
@@ -140,7 +141,7 @@ def along(x: Array, axis: int, n: int) -> Array:
     return array(found)
 
 
-LATE = LateDiagonal, LateDense, LateLeftDense
+LATE = LateDiagonal, LateDense, LateLeftDense, *SHIFTED
 """Maps of which a part is found in the run; their own weights are an example's, and say nothing of other lengths."""
 
 

@@ -16,6 +16,7 @@ from reflrp.ops.openmaps import OpenAxisMap, OpenMean, OpenSum, OpenTake, Stretc
 from reflrp.ops.picking import Index, Take
 from reflrp.ops.pieces import Pieces, Regrouped, Repeated
 from reflrp.ops.routing import Slice
+from reflrp.ops.shifted import Shifted
 
 
 def moves_alike(op: Op, twin: Op) -> bool:
@@ -49,12 +50,18 @@ def as_fixed(op: Op, twin: Op) -> Op:
 
     Its coefficients are those of its twin, where they are so up to the rounding of another order of operations.
     """
-    if not isinstance(op, OpenAxisMap | OpenMean | OpenSum | OpenTake):
+    if not isinstance(op, OpenAxisMap | OpenMean | OpenSum | OpenTake | Shifted):
         return op
     found: Op = at_example(op).plain()
     if isinstance(found, AxisMap) and isinstance(twin, AxisMap) and found.w.shape == twin.w.shape:
         return replace(found, w=twin.w) if bool((abs(found.w - twin.w) <= ROUNDED).all()) else found
     return found
+
+
+def stays(op: Op) -> bool:
+    """Return whether a resize leaves a length as it is at the example, but not at all others."""
+    how = [op.stretch] if isinstance(op, OpenTake) else [m for _, m in op.maps] if isinstance(op, OpenAxisMap) else []
+    return any(isinstance(h, Stretch) and h.size != h.out and example(h.size) == example(h.out) for h in how)
 
 
 def at_example(x: Any) -> Any:

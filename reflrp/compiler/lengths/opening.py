@@ -16,11 +16,15 @@ from typing import Any
 from reflrp.arrays.tracing.dims import BATCH, Dim, Divided, Joined, TooLong, TooShort, Undivided, length, symbols_of
 from reflrp.arrays.tracing.polynomials import Floor, at_most, written
 from reflrp.arrays.tracing.residues import filed_as
-from reflrp.compiler.lengths.shortest import TURNS, check_rules
+from reflrp.compiler.lengths.moving import stays
+from reflrp.compiler.lengths.shortest import LITTLE, TURNS, check_rules
 from reflrp.composites import Composite
 from reflrp.errors import InputError, ModelError, UnsupportedOperator
 from reflrp.ir import Graph, Shape
 from reflrp.model import built
+
+FIRST = 5
+"""The least example of an open length."""
 
 Marks = Mapping[str, tuple[int | str, ...]]
 """The shapes of the inputs: a symbol for each length that is left open."""
@@ -42,6 +46,8 @@ class Opened:
         How large a symbol may be, where the graph reads tables that end.
     joined : dict
         What stands for a symbol that the graph needs to be another's length.
+    start : int
+        From where on the symbols' examples are.
 
     """
 
@@ -51,10 +57,11 @@ class Opened:
     most: Mapping[str, int]
     times: Mapping[str, int]
     joined: Mapping[str, str]
+    start: int
 
-    def shapes(self, start: int = 5, step: int = 2, batch: int = 3) -> dict[str, Shape]:
-        """Return the inputs' shapes as formulas; symbols have distinct examples, from `start` on, and the batch size `batch`."""
-        return shapes_of(self.marks, self.plus, self.most, self.times, start, step, batch)
+    def shapes(self, more: int = 0, step: int = 2, batch: int = 3) -> dict[str, Shape]:
+        """Return the inputs' shapes as formulas; symbols have distinct examples, from `start + more` on, and a batch size."""
+        return shapes_of(self.marks, self.plus, self.most, self.times, self.start + more, step, batch)
 
     def limits(self, batch: str) -> str:
         """Return in words which lengths there may be; "" where all may. The batch size has a name in the file."""
@@ -123,7 +130,7 @@ def shapes_of(
     plus: Mapping[str, int],
     most: Mapping[str, int],
     times: Mapping[str, int],
-    start: int = 5,
+    start: int,
     step: int = 2,
     batch: int = 3,
 ) -> dict[str, Shape]:
@@ -151,14 +158,18 @@ def opened(
     Raises InputError where it has none, and OneBatch where the batch size is all that is open.
     """
     plus, most, times, joined = dict[str, int](), dict[str, int](), dict[str, int](), dict[str, str]()
+    start = FIRST
     for _ in range(TURNS):
         try:
             with at_most(most), filed_as({s: (times.get(s, 1), plus.get(s, 0)) for s in (*plus, *times)}):
-                graph = passes(built(source, shapes_of(marks, plus, most, times)))
+                graph = passes(built(source, shapes_of(marks, plus, most, times, start)))
+                if start < FIRST + LITTLE and any(stays(n.op) for n in graph.nodes):  # `explain` has no such node there
+                    start += 1
+                    continue
                 check_rules(composite, graph)
                 shapes = partial(shapes_of, marks, plus, most, times, step=0)
                 check_turns(lambda s: passes(built(source, s)), shapes, graph, composite)
-                return Opened(graph, marks, plus, most, times, joined)
+                return Opened(graph, marks, plus, most, times, joined, start)
         except TooShort as error:
             plus[error.symbol] = plus.get(error.symbol, 0) + error.by * times.get(error.symbol, 1)
             if error.symbol in most:

@@ -174,6 +174,7 @@ def _check_sizes(site: Site) -> None:
     if prod(lengths.shape) != batch:
         raise Unbuildable(
             f"its seqlens_k has the shape {tuple(lengths.shape)}, where it must have one for each of {batch} samples"
+            + (": the file has them for that batch size alone" if isinstance(lengths, np.ndarray) else "")
         )
 
 

@@ -49,13 +49,16 @@ def top_k(site: Site) -> Any:
 
 @builds("Scatter", "ScatterElements", "ScatterND")
 def scatter(site: Site) -> Made:
-    """Data with some entries replaced by updates, or with updates added to them."""
+    """Data with some entries replaced by updates, or with updates added to them, or the largest or smallest of both."""
     data, index, updates = (site.arg(i) for i in range(3))
     how = site.attr("reduction", "none")
-    if how == "add":
-        return _added(site, data, updates, site.const(1))
     if how != "none":
-        raise Unbuildable(f"a scatter with the reduction {how!r} has no rule")
+        target = _targets(site, data, updates, site.const(1))
+        if how == "add":
+            return _added(site, data, updates, target)
+        if how in ("max", "min"):
+            return _extremes(site, data, updates, target, "Max" if how == "max" else "Min")
+        return _multiplied(site, data, updates, target, how)
     node = site.node
     if site.op_type == "Scatter":  # as ScatterElements was called
         node = made_node("ScatterElements", ("data", "indices", "updates"), 13, axis=site.attr("axis", 0))
@@ -81,19 +84,68 @@ def _side_by_side(site: Site, data: Any, updates: Any) -> Ref:
     return site.emit(Concat(0, parts, tuple(r.shape[0] for r in rows)), *values, part="both")
 
 
-def _added(site: Site, data: Any, updates: Any, index: np.ndarray) -> Ref:
-    """Return data + the sums of the updates that go to each entry."""
-    size = prod(data.shape)
+def _targets(site: Site, data: Any, updates: Any, index: np.ndarray) -> np.ndarray:
+    """Return for each update the number of the entry that it goes to."""
     numbers = site.numbers(data.shape)
     if site.op_type == "ScatterND":
-        places = tuple(np.moveaxis(index.astype(np.int64), -1, 0))
-        target = np.asarray(numbers[places])
+        target = np.asarray(numbers[tuple(np.moveaxis(index.astype(np.int64), -1, 0))])
     else:
         axis = site.axis(site.attr("axis", 0), len(data.shape))
         cut = tuple(slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape))
         target = np.take_along_axis(numbers[cut], index.astype(np.int64) % data.shape[axis], axis)
     if target.shape != updates.shape:
         raise Unbuildable(f"updates of shape {updates.shape} do not fit indices of shape {index.shape}")
+    return target
+
+
+def _multiplied(site: Site, data: Any, updates: Any, target: np.ndarray, how: str) -> Ref:
+    """Return data times all updates that go to each entry, which must be constant."""
+    if how != "mul" or isinstance(updates, Ref):
+        raise Unbuildable(
+            f"a scatter with the reduction {how!r} of updates that depend on the data has no rule; write it as Mul"
+        )
+    factors = np.ones(prod(data.shape))
+    np.multiply.at(factors, target.ravel(), np.asarray(updates, float).ravel())
+    return diagonal(site, data, factors.reshape(data.shape), None)
+
+
+def _extremes(site: Site, data: Any, updates: Any, target: np.ndarray, op_type: str) -> Made:
+    """Return the largest, or smallest, of each entry and the updates that go to it: a Max of as many values as come together.
+
+    Where fewer come, the least number of all stands in their place, which is never larger.
+    """
+    order = np.argsort(target, axis=None, kind="stable")
+    goes = target.ravel()[order]
+    turn = np.arange(len(goes)) - np.searchsorted(goes, goes)  # how many went to the same entry before
+    none = np.full((), np.finfo(np.float32).min if op_type == "Max" else np.finfo(np.float32).max, np.float32)
+    found: list[Any] = [data]
+    most = int(turn.max(initial=-1)) + 1
+    site.room((most + 1, prod(data.shape)))
+    for first in range(most):
+        table, given = _elsewhere(data.shape, updates.shape), np.zeros(prod(data.shape), bool)
+        chosen = turn == first
+        table[goes[chosen]], given[goes[chosen]] = order[chosen], True
+        table, mask = table.reshape(data.shape), given.reshape(data.shape)
+        if isinstance(updates, np.ndarray):
+            found.append(np.where(mask, np.ravel(updates)[table], none).astype(np.float32))
+            continue
+        taken = site.emit(Index(updates.shape, table), updates, part=f"update{first}")
+        alike = mask.ndim > 0 and bool((mask == mask[:1]).all())  # as it is for any number of samples
+        found.append(call(site, "Where", mask[:1] if alike else mask, taken, none, part=f"given{first}"))
+    return call(site, op_type, *found)
+
+
+def _elsewhere(data: tuple[int, ...], updates: tuple[int, ...]) -> np.ndarray:
+    """Return for each entry an update that nobody reads: the first of its own sample, where there are as many on both."""
+    if len(data) == 0 or len(updates) == 0 or data[0] != updates[0] or not data[0]:
+        return np.zeros(prod(data), np.int64)
+    each = np.arange(data[0], dtype=np.int64) * prod(updates[1:])
+    return np.repeat(each, prod(data[1:]))
+
+
+def _added(site: Site, data: Any, updates: Any, target: np.ndarray) -> Ref:
+    """Return data + the sums of the updates that go to each entry."""
+    size = prod(data.shape)
     if isinstance(updates, np.ndarray):
         spread = np.zeros(size)
         np.add.at(spread, target.ravel(), updates.ravel())

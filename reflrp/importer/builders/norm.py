@@ -9,7 +9,7 @@ import numpy as np
 from reflrp.arrays import ZERO
 from reflrp.arrays.tracing.dims import broadcast_shapes
 from reflrp.importer.site import Ref, Site, Unbuildable, builds
-from reflrp.ops.norms import LocalResponse, Standardise
+from reflrp.ops.norms import AbsoluteNorm, LocalResponse, Standardise
 
 ONE = np.ones(())
 
@@ -83,8 +83,10 @@ def lp_normalization(site: Site) -> Ref:
     """Divide by the norm along an axis."""
     x, p = site.ref(), site.attr("p", 2)
     axis = site.axis(site.attr("axis", -1), x.ndim)
+    if p == 1:
+        return site.emit(AbsoluteNorm(ONE, ZERO, (axis,), 1e-30), x)
     if p != 2:
-        raise Unbuildable("only p = 2 has a rule")
+        raise Unbuildable(f"its p is {p}, and only 1 and 2 are norms of the standard")
     return site.emit(Standardise(ONE, ZERO, (axis,), 0.0, center=False, mean=False, floor=1e-30), x)
 
 

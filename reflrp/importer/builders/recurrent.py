@@ -14,10 +14,10 @@ from reflrp.arrays.tracing.spans import check_room
 from reflrp.arrays.tracing.terms import still
 from reflrp.importer.lengths.fillings import filled
 from reflrp.importer.loops.cells import Cell, Made, State, gru_step, lstm_step, rnn_step
-from reflrp.importer.loops.ended import Advance, advanced, at, chosen, running
+from reflrp.importer.loops.ended import Advance, advanced, at, chosen, own_lengths, running, until_ended
 from reflrp.importer.loops.stepping import OpenRun, open_steps, read_second
 from reflrp.importer.site import Oversized, Ref, Site, Unbuildable, builds
-from reflrp.ops.routing import Concat, Reshape, Slice, Transpose
+from reflrp.ops.routing import Concat, Pad, Reshape, Slice, Transpose
 
 DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 PARAMETERS: dict[str, tuple[float | None, ...]] = {
@@ -45,14 +45,27 @@ def recurrent(site: Site) -> tuple[Ref | np.ndarray | None, ...]:
         x = site.emit(Transpose((1, 0, 2)), x, part="time_first")
     advance, states = STEPS[site.op_type]
     directions, layout = _directions(site, x, states), site.attr("layout", 0)
-    mask = running(site, x)
+    mask, whole = running(site, x), x.shape[0]
+    x = until_ended(site, x)
+    outputs: list[Ref | np.ndarray | None] = []
     if is_open(x.shape[:1]):
-        return open_steps(site, x, [_open_run(site, x, d, advance, states, mask) for d in range(directions)], layout)
-    runs = [_run(site, x, d, advance, states, mask) for d in range(directions)]
-    outputs: list[Ref | np.ndarray | None] = [_sequence(site, [steps for steps, _ in runs], layout)]
-    for k in range(states):
-        outputs.append(_last(site, [state[k] for _, state in runs], layout, k))
-    return tuple(outputs)
+        runs = [_open_run(site, x, d, advance, states, mask) for d in range(directions)]
+        outputs += open_steps(site, x, runs, layout)
+    else:
+        known = [_run(site, x, d, advance, states, mask) for d in range(directions)]
+        outputs.append(_sequence(site, [steps for steps, _ in known], layout))
+        outputs += [_last(site, [state[k] for _, state in known], layout, k) for k in range(states)]
+    return _ended(site, outputs[0], whole, 1 if layout else 0), *outputs[1:]
+
+
+def _ended(site: Site, y: Ref | np.ndarray | None, steps: int, axis: int) -> Ref | np.ndarray | None:
+    """Return Y with zeros behind the last step of the longest sequence."""
+    if y is None or y.shape[axis] == steps:
+        return y
+    none, more = (0,) * y.ndim, tuple(steps - n if i == axis else 0 for i, n in enumerate(y.shape))
+    if isinstance(y, Ref):
+        return site.emit(Pad(y.shape, none, more), y, part="Y.ended")
+    return np.pad(y, list(zip(none, more, strict=True)))
 
 
 def _directions(site: Site, x: Ref, states: int) -> int:
@@ -68,7 +81,9 @@ def _directions(site: Site, x: Ref, states: int) -> int:
             for n, other in zip(site.arg(i).shape, shape, strict=False):
                 if n != other:
                     check_same(n, other)
-            raise Unbuildable(f"its input {i} of shape {site.arg(i).shape} must have the shape {shape}")
+            own = i in (4, 5, 6) and isinstance(site.arg(i), np.ndarray) and is_open((batch,))
+            only = ", which the file has for its own batch size alone" if own else ""
+            raise Unbuildable(f"its input {i} of shape {site.arg(i).shape} must have the shape {shape}{only}")
     return int(d)
 
 
@@ -103,7 +118,7 @@ def _run(site: Site, x: Ref, d: int, advance: Advance, states: int, mask: Ref | 
     cell = Cell(site, d, hidden, _functions(site, d))
     state = tuple(_initial(site, 5 + k, d, (batch, hidden)) for k in range(states))
     backwards = d == 1 or site.attr("direction", "forward") == "reverse"
-    lengths = site.const(4) if mask is None else None
+    lengths = np.ravel(own) if mask is None and (own := own_lengths(site, x)) is not None else None
     before = len(site.work.nodes)
     _check_room(before, 1, length)
     steps: list[Made] = [np.zeros((batch, hidden))] * length

@@ -16,7 +16,7 @@ from reflrp.ops.axismap import axis_map
 from reflrp.ops.einsum import DenseEinsum, EinsumProduct, Equation
 from reflrp.ops.openmaps import open_sum
 from reflrp.ops.picking import Take
-from reflrp.ops.routing import Expand
+from reflrp.ops.routing import Expand, Reshape, Transpose
 
 ONE = np.ones(())
 
@@ -30,6 +30,8 @@ def einsum(site: Site) -> Ref:
     if len(args) > 2:
         raise Unbuildable(f"it has {len(args)} operands; reflrp has rules for two")
     equation = _equation(site.needed("equation"), [len(a.shape) for a in args])
+    pairs = [_diagonals(site, a, t, i) for i, (a, t) in enumerate(zip(args, equation[:2], strict=True))]
+    args, equation = [a for a, _ in pairs], Equation(pairs[0][1], pairs[1][1], equation.out)
     sizes = _letters(equation, [a.shape for a in args])
     a, b = (_widened(site, x, t, sizes, i) for i, (x, t) in enumerate(zip(args, equation[:2], strict=True)))
     if isinstance(a, Ref) and isinstance(b, Ref):
@@ -43,12 +45,34 @@ def einsum(site: Site) -> Ref:
     return site.emit(DenseEinsum(w, ZERO, a.shape, equation=equation._replace(right=letters)), a)
 
 
+def _diagonals(site: Site, x: Ref | np.ndarray, term: str, i: int) -> tuple[Ref | np.ndarray, str]:
+    """Return an operand and its indices with one axis for each that comes more than once: entries are moved, none is summed."""
+    if len(term) != x.ndim:
+        raise Unbuildable(f"its indices {term!r} do not fit an operand of shape {tuple(x.shape)}")
+    while (twice := next((c for c in term if term.count(c) > 1), None)) is not None:
+        first, second = [k for k, c in enumerate(term) if c == twice][:2]
+        n, rest = x.shape[first], [k for k in range(len(term)) if k not in (first, second)]
+        if x.shape[second] != n:
+            raise Unbuildable(f"its index {twice!r} has the sizes {n} and {x.shape[second]} in one operand")
+        kept = "".join(term[k] for k in rest)
+        if isinstance(x, np.ndarray):
+            x, term = np.diagonal(x, 0, first, second), kept + twice
+            continue
+        if is_open((n,)):
+            raise Unbuildable(
+                f"its index {twice!r} takes a diagonal of the open length {n}, whose entries have no fixed places"
+            )
+        name = f"diagonal{i}.{len(term)}"
+        moved = site.emit(Transpose((*rest, first, second)), x, part=f"{name}.moved")
+        row = site.emit(Reshape(moved.shape, (*moved.shape[:-2], n * n)), moved, part=f"{name}.row")
+        x, term = site.emit(Take(row.shape, row.ndim - 1, np.arange(n) * (n + 1)), row, part=name), kept + twice
+    return x, term
+
+
 def _letters(equation: Equation, shapes: list[Shape]) -> dict[str, int]:
     """Return the size of each letter; where one operand has 1, that of the other."""
     sizes: dict[str, int] = {}
     for term, shape in zip(equation[:2], shapes, strict=True):
-        if len(term) != len(shape):
-            raise Unbuildable(f"equation {equation} does not fit an operand of shape {shape}")
         for letter, n in zip(term, shape, strict=True):
             if letter in sizes and n != sizes[letter] and 1 not in (n, sizes[letter]):
                 raise Unbuildable(f"its index {letter!r} has the sizes {sizes[letter]} and {n}")
@@ -93,8 +117,6 @@ def _equation(text: str, ranks: list[int]) -> Equation:
     if not arrow:
         joined = "".join(terms).replace("...", "")
         out = "..." + "".join(sorted(c for c in set(joined) if joined.count(c) == 1))
-    if any(len(set(t)) < len(t) for t in full):
-        raise Unbuildable(f"equation {text!r} takes a diagonal, which has no rule")
     return Equation(full[0], full[1], out.replace("...", "".join(dots)))
 
 

@@ -227,7 +227,9 @@ def _alike(one: list[Arg], two: list[Arg], states: int, read: list[Reading]) -> 
     sides = [[pair[side].name for pair in found[:states]] for side in (0, 1)]
     rows = {r.name for reading in read for r in (reading.first, reading.second)}
     if any(len({*side}) < states or rows.intersection(side) for side in sides):
-        raise Unbuildable("two of its states are one value after a turn, or an entry as it is read")
+        raise Unbuildable(
+            "two of its states are one value after a turn, or an entry as it is read: write a sum from zeros on as CumSum"
+        )
     return found
 
 
