@@ -120,6 +120,10 @@ class SumAxes(LinearMap):
         s = xp.broadcast_to(xp.reshape(s, kept), self.source) * w
         return s / self.count if self.mean else s
 
+    def sums(self, z: Array) -> Array:
+        """Return the sums over the axes that are the sums or means z."""
+        return z * self.count if self.mean else z
+
     def shape(self, *shapes: Shape) -> Shape:
         """Return the shape without the axes, or with ones in their place."""
         kept = ((i, n) for i, n in enumerate(shapes[0]))

@@ -14,6 +14,7 @@ import numpy as np
 
 from reflrp import rules as r
 from reflrp.arrays import ZERO, Array, add, full_like, namespace, neg, pos, where
+from reflrp.arrays.looks import same
 from reflrp.errors import RuleError
 from reflrp.ground.checks import shown
 from reflrp.ir import LINEAR, WEIGHTED, Node
@@ -60,6 +61,20 @@ class Fused(r.Rule):
     def __call__(self, op: Any, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
         return self.rule.through(op, a, z, R, self.activation)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other has the same rule, and an activation that is the same function."""
+        if not isinstance(other, Fused):
+            return NotImplemented
+        return self.rule == other.rule and same(self._function, other._function)
+
+    def __hash__(self) -> int:
+        """Return a hash of the rule and of the function's name."""
+        return hash((Fused, self.rule, self._function[0]))
+
+    @property
+    def _function(self) -> tuple[Any, Any]:
+        return getattr(self.activation, "name", self.activation), getattr(self.activation, "args", ())
 
 
 @dataclass(frozen=True)
