@@ -73,7 +73,7 @@ class OpenMean(WindowMean):
 
     def sums(self, z: Array) -> Array:
         """Return the sums over the windows that are the averages z."""
-        return z * self._count(z)
+        return ZERO if z is ZERO else z * self._count(z)
 
     def _count(self, x: Array) -> Array:
         return window_sum(ones_of(x, (1, 1, *self.counted.size)), self.counted)
