@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from compiled import FACTOR, FLOOR, check, part, run
 from models import draw, ints, model
+from test_compiler_recurrent import TURNS, drawn, net
 
 import reflrp
 from reflrp import rules as r
@@ -202,13 +203,13 @@ def nodes_of(branch):
 
 
 def branches_of(rule, turn):
-    """A branch for each kind of node that a rule fits, by turns; of rules of pools and maxima all."""
+    """A branch for each kind of node that a rule fits, by turns; of rules of one kind, or of pools and maxima, all."""
     by_kind = {}
     for branch in BRANCHES:
         for node in nodes_of(branch):
             if stands(rule, node) and branch not in by_kind.setdefault(node.kind, []):
                 by_kind[node.kind].append(branch)
-    if rule.serves <= {"pool", "max"}:
+    if len(by_kind) == 1 or rule.serves <= {"pool", "max"}:
         return sorted({b for found in by_kind.values() for b in found})
     return sorted({found[turn % len(found)] for found in by_kind.values()})
 
@@ -291,3 +292,27 @@ def test_composites(name):
         check(proto, feeds, COMPOSITES[name], layers=True)
         tried += 1
     assert tried
+
+
+FIRSTS = [*{name.split(".")[0]: name for name in reversed(COMPOSITES)}.values(), "zennit.epsilon_plus_flat"]
+COUNTING = {"captum": "the way in which LRP assigns rules", "pnpxai": r"Part\(part='softmax'\)"}
+"""What of two dialects looks at more than a node and its neighbours, and is refused by name beside steps of any number."""
+
+
+@pytest.mark.parametrize("name", FIRSTS)
+def test_recurrent_nets(name):
+    """Of any number of steps, where the composite explains them; what asks how often a value is read is refused by name."""
+    proto, rules, feeds = net("GRU", **TURNS["both last"]), COMPOSITES[name], drawn(4, 2)
+    try:
+        reflrp.explain(proto, feeds, rules)
+    except reflrp.RuleError:
+        with pytest.raises(reflrp.RuleError):
+            reflrp.compile(proto, rules)
+        return
+    library = name.split(".")[0]
+    if library in COUNTING:
+        with pytest.raises(reflrp.InputError, match=f"{COUNTING[library]} is not known to look at single nodes"):
+            reflrp.compile(proto, rules)
+        check(proto, feeds, rules, shapes={"x": (4, None, 4)})
+    else:
+        check(proto, feeds, rules)
