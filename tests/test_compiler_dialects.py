@@ -30,6 +30,7 @@ from reflrp.dialects import (
     zennit,
 )
 from reflrp.dialects import relevance_propagation_jl as jl
+from reflrp.dialects.relevance_propagation_jl.fused import Fused
 from reflrp.ir import UNRULED
 from reflrp.ops.pointwise import Pointwise
 from reflrp.rules.base import Rule
@@ -51,8 +52,8 @@ GIVEN = {
     "lrp_toolbox.SumPool 2": lrp_toolbox.SumPool(alpha=2.0, squared=True),
     "lrp_toolbox.SumPool epsilon": lrp_toolbox.SumPool(0.5),
     "lxt.Patched": lxt.Patched(zennit.Gamma(0.5)),
-    "relevance_propagation_jl.Fused gamma": jl.rules.Fused(jl.GeneralizedGammaRule(0.5), Pointwise("relu")),
-    "relevance_propagation_jl.Fused zero": jl.rules.Fused(jl.ZeroRule(), Pointwise("tanh")),
+    "relevance_propagation_jl.Fused gamma": Fused(jl.GeneralizedGammaRule(0.5), Pointwise("relu")),
+    "relevance_propagation_jl.Fused zero": Fused(jl.ZeroRule(), Pointwise("tanh")),
     "relevance_propagation_jl.ZBoxRule": jl.ZBoxRule(-4.0, 4.0),
     "rules.Epsilon clip": r.Epsilon(stabilizer=CLIPPED),
     "rules.Gamma generalized": r.Gamma(0.5, generalized=True, bias="keep"),
@@ -316,3 +317,20 @@ def test_recurrent_nets(name):
         check(proto, feeds, rules, shapes={"x": (4, None, 4)})
     else:
         check(proto, feeds, rules)
+
+
+def test_a_layer_with_its_activation_is_one_in_two_graphs():
+    """The functions are compared, which each graph has for itself."""
+    one, two = (Fused(jl.ZBoxRule(-1.0, 2.0), Pointwise("clip", (np.float32(0), np.float32(6)))) for _ in range(2))
+    assert one == two
+    assert hash(one) == hash(two)
+    assert one != Fused(one.rule, Pointwise("clip", (np.float32(0), np.float32(1))))
+    assert one != Fused(one.rule, Pointwise("relu"))
+    assert one != Fused(jl.ZBoxRule(-1.0, 1.0), one.activation)
+
+
+def test_rules_of_captum_on_functions():
+    """By a dict of rules: the input times the gradient of R / st(output)."""
+    proto, x = model("t = Tanh(x) y = Mul(t, c)", c=np.float32(2)), draw(2, 4).astype(np.float64)
+    found = reflrp.explain(proto, x, {"*": captum.EpsilonRule()}, target=1, init="one").relevance[:, 1]
+    np.testing.assert_allclose(found, x[:, 1] * (1 - np.tanh(x[:, 1]) ** 2) / np.tanh(x[:, 1]), rtol=1e-6)

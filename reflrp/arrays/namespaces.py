@@ -172,10 +172,8 @@ def full_like(x: Array, value: Any) -> Array:
 
 def unbroadcast(x: Array, shape: tuple[int, ...]) -> Array:
     """Sum `x` over the axes along which `shape` was broadcast: the transpose of broadcasting."""
-    if (
-        isinstance(x, np.ndarray) and is_open(shape) and not x.any()
-    ):  # a constant has one entry for all of an open length
-        return _symbolic().full(shape, 0, dtype=x.dtype)
+    if isinstance(x, np.ndarray) and is_open(shape) and not x.any():
+        return _symbolic().full(shape, 0, dtype=x.dtype)  # with one entry for all of an open length
     xp = namespace(x)
     lead = x.ndim - len(shape)
     axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1)

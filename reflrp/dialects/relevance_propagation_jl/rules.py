@@ -2,7 +2,7 @@
 
 Most share R by a * J^T (R / j(z)) with j(z) = z + epsilon sgn z, sgn 0 = +1, and epsilon Float32's 1e-9. A layer with
 weights is taken without its activation. Other layers (pools, BatchNorm, activations on their own) are taken as they are,
-with it: `Fused` says what that changes. ZBoxRule and GeneralizedGammaRule read the activated output, too.
+with it: `fused` says what that changes. ZBoxRule and GeneralizedGammaRule read the activated output, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 
 from reflrp import rules as r
 from reflrp.arrays import ZERO, Array, add, full_like, namespace, neg, pos, where
-from reflrp.arrays.looks import same
 from reflrp.errors import RuleError
 from reflrp.ground.checks import shown
 from reflrp.ir import LINEAR, WEIGHTED, Node
@@ -47,34 +46,6 @@ class JuliaRule(r.Rule):
     def through(self, op: Any, a: Array, z: Array, R: Array, activation: Pointwise) -> Array:
         """Return the relevance of the input of a layer whose output is activation(z)."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Fused(r.Rule):
-    """A rule on a layer with the activation that the rule sees: an ONNX graph has that as a node of its own."""
-
-    serves: ClassVar[frozenset[str]] = frozenset({*LINEAR, "normaliser"})
-    conserves: ClassVar[bool] = False
-    rule: JuliaRule
-    activation: Any
-
-    def __call__(self, op: Any, a: Array, z: Array, R: Array) -> Array:
-        """Return the relevance of the input."""
-        return self.rule.through(op, a, z, R, self.activation)
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether the other has the same rule, and an activation that is the same function."""
-        if not isinstance(other, Fused):
-            return NotImplemented
-        return self.rule == other.rule and same(self._function, other._function)
-
-    def __hash__(self) -> int:
-        """Return a hash of the rule and of the function's name."""
-        return hash((Fused, self.rule, self._function[0]))
-
-    @property
-    def _function(self) -> tuple[Any, Any]:
-        return getattr(self.activation, "name", self.activation), getattr(self.activation, "args", ())
 
 
 @dataclass(frozen=True)
