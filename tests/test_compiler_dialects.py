@@ -334,3 +334,11 @@ def test_rules_of_captum_on_functions():
     proto, x = model("t = Tanh(x) y = Mul(t, c)", c=np.float32(2)), draw(2, 4).astype(np.float64)
     found = reflrp.explain(proto, x, {"*": captum.EpsilonRule()}, target=1, init="one").relevance[:, 1]
     np.testing.assert_allclose(found, x[:, 1] * (1 - np.tanh(x[:, 1]) ** 2) / np.tanh(x[:, 1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool"])
+@pytest.mark.parametrize("rules", ["gradient", "epsilon", lrp_toolbox.flat(), lrp_toolbox.simple()])
+def test_relevance_that_is_known_before_an_axis_of_open_length(rules, op):
+    """Two samples, one target, init="one": what stands behind the axis is a constant, what comes of it has the open length."""
+    proto, x = model(f"g = {op}(x) y = Flatten(g)", "float[2,3,T] x"), draw(2, 3, 5)
+    check(proto, {"x": x}, rules, target=1, init="one")

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 from reflrp import rules as r
 from reflrp.arrays import ZERO, Array, add, namespace, neg, pos, where
-from reflrp.arrays.counting import ones_of
+from reflrp.arrays.counting import Extent, laid, ones_of
 from reflrp.arrays.kernels import pad, placed, unpad, window_spread, window_sum
 from reflrp.arrays.measured import SHAPE
 from reflrp.composites import Composite, Pairs, kind, name, op_type
@@ -152,7 +152,7 @@ class MaxPoolFlat(MaxPoolEqual):
     def __call__(self, L: Any, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
         if isinstance(L, MaxAxes):
-            return namespace(R).broadcast_to(_kept(L, R) / prod(a.shape[i] for i in L.axes), a.shape)
+            return laid(_kept(L, R), Extent(a.shape)) / prod(a.shape[i] for i in L.axes)
         return window_spread(R / window_sum(ones_of(a, a.shape), L.windows), L.windows)
 
 

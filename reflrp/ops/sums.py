@@ -117,7 +117,7 @@ class SumAxes(LinearMap):
         """Return s for each input that it sums."""
         xp = namespace(s)
         kept = tuple(1 if i in self.axes else n for i, n in enumerate(self.source))
-        s = xp.broadcast_to(xp.reshape(s, kept), self.source) * w
+        s = laid(xp.reshape(s, kept), Extent(self.source)) * w
         return s / self.count if self.mean else s
 
     def sums(self, z: Array) -> Array:
