@@ -12,7 +12,7 @@ from maps import MAPS, dyadic, flat
 from reflrp.arrays import ZERO
 from reflrp.dialects import captum, innsight, lrp_toolbox
 from reflrp.dialects import relevance_propagation_jl as jl
-from reflrp.dialects.relevance_propagation_jl.rules import Fused
+from reflrp.dialects.relevance_propagation_jl.fused import Fused
 from reflrp.errors import RuleError
 from reflrp.ops.linear import Dense, Diagonal
 from reflrp.ops.norms import Standardise

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from reflrp.arrays.blocks import sum_of_magnitudes
+from reflrp.arrays.tracing.dims import is_open
 from reflrp.arrays.zero import ZERO
 from reflrp.errors import InputError
 
@@ -171,6 +172,8 @@ def full_like(x: Array, value: Any) -> Array:
 
 def unbroadcast(x: Array, shape: tuple[int, ...]) -> Array:
     """Sum `x` over the axes along which `shape` was broadcast: the transpose of broadcasting."""
+    if isinstance(x, np.ndarray) and is_open(shape) and not x.any():
+        return _symbolic().full(shape, 0, dtype=x.dtype)  # with one entry for all of an open length
     xp = namespace(x)
     lead = x.ndim - len(shape)
     axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1)

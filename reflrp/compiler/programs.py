@@ -109,6 +109,7 @@ def with_lengths(
     plain, confirmed_ones = _plain(explainer, source, feeds)
     with at_most(found.most):
         again = passed(built(source.model.source, found.shapes(3, 3, 4)), explainer)
+        check_matchers(explainer.composite, plain.graph, again)
         graph = matched(found, plain.graph, again)
         other = passed(
             built(source.model.source, {k: tuple(map(example, s)) for k, s in found.shapes(3, 3, 4).items()}), explainer
@@ -119,7 +120,6 @@ def with_lengths(
             check_steps(graph_, rules, graph if graph_ is plain.graph else again, alike)
         if ledger and loops(graph):
             raise InputError("a loop over an open number of steps keeps no ledger; fix the lengths: shapes={...}")
-        check_matchers(explainer.composite, plain.graph, graph)
         rules = _same_rules(explainer, graph, plain)
     named = shared(graph, source.model.source, source.named)
     named = {k for k in named if k in confirmed_ones or k not in plain.graph.values} - strayed(source.model.source)

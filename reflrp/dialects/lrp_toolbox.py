@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from typing import Any, ClassVar
 
 from reflrp import rules as r
 from reflrp.arrays import ZERO, Array, add, namespace, neg, pos, where
-from reflrp.arrays.kernels import pad, unpad
+from reflrp.arrays.counting import Extent, laid, ones_of
+from reflrp.arrays.kernels import pad, placed, unpad, window_spread, window_sum
 from reflrp.arrays.measured import SHAPE
 from reflrp.composites import Composite, Pairs, kind, name, op_type
 from reflrp.composites.matchers import Matcher, Survey
@@ -80,9 +81,9 @@ class AlphaBeta(r.LinearRule):
         return add(L.pull_by_sign(ap, s, t), L.pull_by_sign(an, t, s))
 
 
-def _share(L: Any) -> Any:
-    """Return what an average multiplies its sums with."""
-    return L.share if isinstance(L, WindowMean) else 1 / L.count if L.mean else 1
+def _given(L: Any, factor: Any, R: Array, z: Array, weak: Any) -> Array:
+    """Return what each unit of an average's inputs is given of `factor` times R; ZERO where that is nothing."""
+    return ZERO if factor == 0 else L.sums(L.ratio(factor * R, L.sums(z), weak))
 
 
 @dataclass(frozen=True)
@@ -107,17 +108,16 @@ class SumPool(Rule):
         """Return whether the node is an average."""
         return isinstance(node.op, WindowMean | SumAxes)
 
-    def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
+    def __call__(self, L: Any, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        share = _share(L)
         if self.alpha is None:
-            return L.pull(a, L.ratio(R, z / share, self.epsilon) / share, L.w)
+            return L.pull(a, L.sums(L.ratio(R, L.sums(z), self.epsilon)), L.w)
         ap, an = L.split(a)
         beta = 1 - self.alpha
         Q = R * R if self.squared and self.alpha * beta != 0 else R
         twice = 2 if self.alpha * beta != 0 else 1
-        s = L.ratio(self.alpha * R, L(ap, L.w) / share, self.weak) / share
-        t = L.ratio(beta * Q, L(an, L.w) / share, twice * self.weak) / share
+        s = _given(L, self.alpha, R, L(ap, L.w), self.weak)
+        t = _given(L, beta, Q, L(an, L.w), twice * self.weak)
         return add(L.pull(ap, s, L.w), L.pull(an, t, L.w))
 
 
@@ -134,17 +134,15 @@ class MaxPoolEqual(Rule):
 
     def __call__(self, L: Any, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        xp = namespace(a)
         if isinstance(L, MaxAxes):
-            largest = xp.astype(a == _kept(L, z), a.dtype)
-            return largest * _kept(L, R) / xp.sum(largest, axis=L.axes, keepdims=True)
-        padded, zero = pad(a, L.windows, -xp.inf), 0 * R
-        hits = [padded[(..., *tap)] == z for tap in L.windows.taps()]
-        share = R / sum(where(hit, zero + 1, zero) for hit in hits)
-        out = xp.zeros(padded.shape, dtype=R.dtype)
+            hits = where(a == _kept(L, z), ones_of(a, a.shape), 0 * a)
+            return hits * (_kept(L, R) / namespace(a).sum(hits, axis=L.axes, keepdims=True))
+        padded, one = pad(a, L.windows, -inf), ones_of(R, R.shape)
+        hits = [where(padded[(..., *tap)] == z, one, 0 * one) for tap in L.windows.taps()]
+        share, found = R / add(*hits), ZERO
         for hit, tap in zip(hits, L.windows.taps(), strict=True):
-            out[(..., *tap)] += where(hit, share, zero)
-        return unpad(out, L.windows)
+            found = found + placed(hit * share, (..., *tap), padded.shape)
+        return unpad(found, L.windows)
 
 
 @dataclass(frozen=True)
@@ -153,15 +151,9 @@ class MaxPoolFlat(MaxPoolEqual):
 
     def __call__(self, L: Any, a: Array, z: Array, R: Array) -> Array:
         """Return the relevance of the input."""
-        xp = namespace(a)
         if isinstance(L, MaxAxes):
-            return 0 * a + _kept(L, R) / prod(a.shape[i] for i in L.axes)
-        inside, zero = pad(0 * a + 1, L.windows), 0 * R
-        share = R / sum(inside[(..., *tap)] + zero for tap in L.windows.taps())
-        out = xp.zeros(inside.shape, dtype=R.dtype)
-        for tap in L.windows.taps():
-            out[(..., *tap)] += share
-        return unpad(out, L.windows)
+            return laid(_kept(L, R), Extent(a.shape)) / prod(a.shape[i] for i in L.axes)
+        return window_spread(R / window_sum(ones_of(a, a.shape), L.windows), L.windows)
 
 
 def _kept(L: MaxAxes, y: Array) -> Array:

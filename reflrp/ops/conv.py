@@ -149,7 +149,7 @@ class ConvTranspose(LinearMap):
 class WindowMean(LinearMap):
     """z = share * sum over each window: AveragePool, and the inner sum of LpPool. `w` is the scalar 1.
 
-    Shapes: a (N, C, *size), share (*out) or scalar, z (N, C, *out).
+    Shapes: a (N, C, *size), share (*out) or scalar (None where it is found in the run), z (N, C, *out).
     """
 
     kind: ClassVar[str] = "pool"
@@ -163,6 +163,10 @@ class WindowMean(LinearMap):
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return the share of s on every entry of its window."""
         return window_spread(s * self.share, self.windows) * w
+
+    def sums(self, z: Array) -> Array:
+        """Return the sums over the windows that are the averages z."""
+        return z / self.share
 
     def work(self, out: Shape, *shapes: Shape) -> float:
         """Return a turn over the output for each offset in the window."""

@@ -78,11 +78,15 @@ class LinearMap(Op):
 
     def __call__(self, x: Array, w: Array) -> Array:
         """Return L(x, w), (N, *in) -> (N, *out), without bias. ZERO in, ZERO out."""
-        return ZERO if x is ZERO or w is ZERO else self.apply(x, w)
+        return ZERO if w is ZERO or self._nothing(x) else self.apply(x, w)
 
     def T(self, s: Array, w: Array) -> Array:
         """Return the transposed map at s, (N, *out) -> (N, *in). ZERO in, ZERO out."""
-        return ZERO if s is ZERO or w is ZERO else self.adjoint(s, w)
+        return ZERO if w is ZERO or self._nothing(s) else self.adjoint(s, w)
+
+    def _nothing(self, x: Array) -> bool:
+        """Return whether an argument is ZERO, or is a constant that vanishes, of which open lengths have one entry only."""
+        return x is ZERO or (isinstance(x, np.ndarray) and is_open(self.source) and not x.any())
 
     def pull(self, a: Array, s: Array, w: Array) -> Array:
         """Return a * L.T(s, w): what the share s per unit of z gives to each input. Skipped where a is ZERO."""
@@ -238,10 +242,8 @@ class Diagonal(LinearMap):
         return x * w
 
     def adjoint(self, s: Array, w: Array) -> Array:
-        """Return s * w, summed where `a` was broadcast; ZERO where that is known of an open length."""
-        found = s * w
-        nothing = is_open(self.source) and not is_symbolic(found) and not np.any(found)
-        return ZERO if nothing else unbroadcast(found, self.source)
+        """Return s * w, summed where `a` was broadcast."""
+        return unbroadcast(s * w, self.source)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the broadcast shape."""

@@ -7,6 +7,7 @@ from math import prod
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array, namespace
+from reflrp.arrays.counting import Extent, laid
 from reflrp.arrays.kernels import Windows, window_spread, window_sum
 from reflrp.ir import Shape
 from reflrp.ops.linear import Diagonal, LinearMap
@@ -106,8 +107,9 @@ class HeldStandard(LinearMap):
 
     def apply(self, x: Array, w: Array) -> Array:
         """Return w (x - mean x) / scale."""
+        x = laid(x, Extent(self.source))
         g = self.norm._centered(self.norm._grouped(x)) / self.scale
-        return namespace(x).reshape(g, self.source) * w
+        return namespace(g).reshape(g, self.source) * w
 
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return (w s - mean (w s)) / scale."""

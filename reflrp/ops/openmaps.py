@@ -13,7 +13,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array, namespace, ones_like, square
 from reflrp.arrays.counting import Extent, laid, numbers, ones_of, running
-from reflrp.arrays.kernels import Windows, window_sum
+from reflrp.arrays.kernels import Windows, window_spread, window_sum
 from reflrp.errors import RuleError
 from reflrp.ir import Shape
 from reflrp.ops.axismap import AxisMap, along, axis_map
@@ -69,7 +69,11 @@ class OpenMean(WindowMean):
 
     def adjoint(self, s: Array, w: Array) -> Array:
         """Return the share of s on every entry of its window."""
-        return WindowMean.adjoint(self, s / self._count(s), w)
+        return window_spread(s / self._count(s), self.windows) * w
+
+    def sums(self, z: Array) -> Array:
+        """Return the sums over the windows that are the averages z."""
+        return ZERO if z is ZERO else z * self._count(z)
 
     def _count(self, x: Array) -> Array:
         return window_sum(ones_of(x, (1, 1, *self.counted.size)), self.counted)

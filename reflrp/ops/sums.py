@@ -117,8 +117,12 @@ class SumAxes(LinearMap):
         """Return s for each input that it sums."""
         xp = namespace(s)
         kept = tuple(1 if i in self.axes else n for i, n in enumerate(self.source))
-        s = xp.broadcast_to(xp.reshape(s, kept), self.source) * w
+        s = laid(xp.reshape(s, kept), Extent(self.source)) * w
         return s / self.count if self.mean else s
+
+    def sums(self, z: Array) -> Array:
+        """Return the sums over the axes that are the sums or means z."""
+        return z * self.count if self.mean else z
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the shape without the axes, or with ones in their place."""

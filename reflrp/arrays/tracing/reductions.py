@@ -7,7 +7,7 @@ import numpy as np
 from reflrp.arrays.tracing.arithmetic import binary, cast, saved
 from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast
 from reflrp.arrays.tracing.moves import first_axis, permute, reshape
-from reflrp.arrays.tracing.terms import Shape, Term
+from reflrp.arrays.tracing.terms import Shape, Term, still
 
 Axes = int | tuple[int, ...] | None
 
@@ -60,6 +60,8 @@ def matmul(x: Term, y: Term) -> Term:
         raise Unsettled("a product with a vector is written as one with a matrix")
     lead = broadcast(x.shape[:-2], y.shape[:-2])
     if x.shape[-1] != y.shape[-2]:
+        if 0 in (x.uniform, y.uniform):  # of a constant that vanishes there is one entry for all of an open length
+            return x.trace.constant(np.zeros(still((*lead, x.shape[-2], y.shape[-1])), x.dtype))
         raise Unsettled(f"matrices of the shapes {x.shape} and {y.shape} cannot be multiplied")
     made = x.trace.make("MatMul", (x, y), (*lead, x.shape[-2], y.shape[-1]), x.dtype, x.nonneg and y.nonneg)
     made.finite = x.finite and y.finite

@@ -61,7 +61,8 @@ def window_sum(x: Array, frame: Windows) -> Array:
 
 def window_spread(s: Array, frame: Windows) -> Array:
     """Return s added onto every entry of its window."""
-    return array(windows.window_spread(s.term, frame))
+    trace = trace_of(s)
+    return array(windows.window_spread(term_of(s, trace, trace.real), frame))
 
 
 def pool(x: Array, frame: Windows) -> Array:
@@ -76,13 +77,15 @@ def pool_winners(x: Array, z: Array, frame: Windows) -> Array:
 
 def pool_picked(x: Array, winners: Array, frame: Windows) -> Array:
     """Return the entries of x at the winners."""
-    return array(windows.picked(term_of(x, winners.term.trace), winners.term, frame))
+    trace = winners.term.trace
+    return array(windows.picked(term_of(x, trace, trace.real), winners.term, frame))
 
 
 def pool_unpicked(s: Array, winners: Array, frame: Windows) -> Array:
     """Return s at the winners."""
     shape = (*s.shape[: s.ndim - len(frame.size)], *frame.size)
-    return array(windows.unpicked(s.term, winners.term, frame, shape))
+    trace = winners.term.trace
+    return array(windows.unpicked(term_of(s, trace, trace.real), winners.term, frame, shape))
 
 
 def divided(share: Any, R: Any, denominator: Any) -> None:

@@ -41,14 +41,22 @@ COUNTED = type(depth(1, 1))
 """The matcher that counts layers, each step's for itself."""
 
 
-KNOWN = ("reflrp.composites.", "reflrp.rules.", *(f"reflrp.dialects.{d}." for d in ("lrp_for_lstm", "lxt", "zennit")))
+READ = ("innsight", "lczerolens", "lrp_for_lstm", "lrp_toolbox", "lxt", "zennit")
+KNOWN = (
+    "reflrp.composites.", "reflrp.rules.", *(f"reflrp.dialects.{d}." for d in READ),
+    "reflrp.dialects.signxai.base.KeepsShape.", "reflrp.dialects.pnpxai.heads.LayerNorm.",
+)  # fmt: skip
 """Where conditions are that were read for this: alike nodes answer alike in all steps. Those of other dialects may count layers."""
+
+OF_LAYERS = ("reflrp.dialects.keras_matchers.", "reflrp.dialects.innvestigate.layers.")
+"""Conditions that were read for it, too, as far as they have no Keras model whose layers they find by names and places."""
 
 
 def _own(matcher: Any) -> bool:
     """Return whether a condition is one of those that are known to look at no step."""
     asked = matcher if hasattr(matcher, "__qualname__") else type(matcher)
-    return f"{asked.__module__}.".startswith(KNOWN)
+    where = f"{asked.__module__}.{asked.__qualname__}."
+    return where.startswith(KNOWN) or (where.startswith(OF_LAYERS) and getattr(matcher, "model", None) is None)
 
 
 def _unproven(what: str) -> str:

@@ -270,7 +270,7 @@ class Bounds:
             return x.times(_largest(op.w), 0.0 if op.b is ZERO else _largest(op.b))
         if isinstance(op, Pointwise):
             return x.times(1.0, 1.0) if op.name in NEARER else None
-        most = 1.0 if is_symbolic(op.share) else max(1.0, _largest(op.share))
+        most = 1.0 if op.share is None or is_symbolic(op.share) else max(1.0, _largest(op.share))
         return None if _open(op.windows.kernel) else x.summed(most * prod(op.windows.kernel))
 
     def _read(self, name: str) -> Bound:

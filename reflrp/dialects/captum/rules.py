@@ -49,8 +49,11 @@ class CaptumRule(r.Rule):
         out = z if w is L.w and b is L.b else add(L(a, w), b)
         return L.ratio(R, out, self.epsilon, b), w
 
-    def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
-        """Return the relevance of the input."""
+    def __call__(self, L: Any, a: Array, z: Array, R: Array) -> Array:
+        """Return the relevance of the input; on a function a f'(a) R / st(f(a))."""
+        if not isinstance(L, LinearMap):
+            found: Array = a * r.Gradient()(L, a, z, ratio(R, z, self.epsilon))
+            return found
         s, w = self.ratio(L, a, z, R)
         return L.pull(a, s, w)
 
@@ -133,9 +136,10 @@ class IdentityRule(EpsilonRule):
 
     multiple: ClassVar[bool] = False
 
-    def __call__(self, L: LinearMap, a: Array, z: Array, R: Array) -> Array:
+    def __call__(self, L: Any, a: Array, z: Array, R: Array) -> Array:
         """Return R, for each input."""
-        return namespace(R).broadcast_to(R[None, ...], a.shape) if L.stacked else R
+        stacked = isinstance(L, LinearMap) and L.stacked
+        return namespace(R).broadcast_to(R[None, ...], a.shape) if stacked else R
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from reflrp.composites import REGISTRY, Pairs, anything, kind
 from reflrp.composites import Composite as Base
 from reflrp.composites.matchers import Matcher, Survey
 from reflrp.dialects.relevance_propagation_jl import layers as flux
+from reflrp.dialects.relevance_propagation_jl.fused import Fused
 from reflrp.dialects.relevance_propagation_jl.layers import Layer, LayerType, layers_of
-from reflrp.dialects.relevance_propagation_jl.rules import STABILIZER, Fused, JuliaRule, ZeroRule
+from reflrp.dialects.relevance_propagation_jl.rules import STABILIZER, JuliaRule, ZeroRule
 from reflrp.errors import RuleError
 from reflrp.ground import checks
 from reflrp.ir import Graph, Node

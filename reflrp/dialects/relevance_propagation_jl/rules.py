@@ -2,7 +2,7 @@
 
 Most share R by a * J^T (R / j(z)) with j(z) = z + epsilon sgn z, sgn 0 = +1, and epsilon Float32's 1e-9. A layer with
 weights is taken without its activation. Other layers (pools, BatchNorm, activations on their own) are taken as they are,
-with it: `Fused` says what that changes. ZBoxRule and GeneralizedGammaRule read the activated output, too.
+with it: `fused` says what that changes. ZBoxRule and GeneralizedGammaRule read the activated output, too.
 """
 
 from __future__ import annotations
@@ -46,20 +46,6 @@ class JuliaRule(r.Rule):
     def through(self, op: Any, a: Array, z: Array, R: Array, activation: Pointwise) -> Array:
         """Return the relevance of the input of a layer whose output is activation(z)."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Fused(r.Rule):
-    """A rule on a layer with the activation that the rule sees: an ONNX graph has that as a node of its own."""
-
-    serves: ClassVar[frozenset[str]] = frozenset({*LINEAR, "normaliser"})
-    conserves: ClassVar[bool] = False
-    rule: JuliaRule
-    activation: Any
-
-    def __call__(self, op: Any, a: Array, z: Array, R: Array) -> Array:
-        """Return the relevance of the input."""
-        return self.rule.through(op, a, z, R, self.activation)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def average_pool(site: Site) -> Ref:
     windows = pool_windows(site, x.shape[2:])
     counting = counted(site, windows)
     if counting is not None:
-        return site.emit(OpenMean(ONE, ZERO, x.shape, windows=windows, share=ONE, counted=counting), x)
+        return site.emit(OpenMean(ONE, ZERO, x.shape, windows=windows, share=None, counted=counting), x)
     return site.emit(WindowMean(ONE, ZERO, x.shape, windows=windows, share=average_share(site, windows)), x)
 
 
