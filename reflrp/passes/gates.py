@@ -18,7 +18,7 @@ from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply, Product
 from reflrp.ops.quantised import Units
 from reflrp.ops.routing import Routing
-from reflrp.ops.sums import SumAxes, SumOf
+from reflrp.ops.sums import SumAxes
 
 
 def mark_gates(graph: Graph) -> Graph:
@@ -39,8 +39,7 @@ def _degree(node: Node, graph: Graph, degrees: Mapping[str, int]) -> int:
     """Return how much of a gate a node's output is, given that of the values before it.
 
     Routing of one value that carries relevance, its rounding to integers, masks and scales (a factor of constants, or of
-    values without relevance, as a head mask between softmax and values), and shifts as in 1 - z are looked through: by a
-    constant, or by a value without relevance, which is a constant at each length that a file leaves open.
+    values without relevance, as a head mask between softmax and values), and a scalar shift as in 1 - z are looked through.
     """
     source, op = _looked_through(node, graph), node.op
     if source is not None:
@@ -64,4 +63,4 @@ def _looked_through(node: Node, graph: Graph) -> str | None:
     if isinstance(node.op, Diagonal):
         return node.inputs[0] if np.size(node.op.w) == 1 or node.op.b is ZERO else None
     sources = [name for name in node.inputs if graph.values[name].active]
-    return sources[0] if isinstance(node.op, Routing | Multiply | SumOf | Units) and len(sources) == 1 else None
+    return sources[0] if isinstance(node.op, Routing | Multiply | Units) and len(sources) == 1 else None
