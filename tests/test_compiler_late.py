@@ -196,3 +196,36 @@ def test_a_length_is_the_multiple_that_the_file_means():
     for h in (5, 6, 7):
         with pytest.raises(Exception, match="Non-zero status code"):
             run(g, {"x": models.draw(1, 2, h, 4)})
+
+
+@pytest.mark.parametrize("given", ["epsilon_plus", "gradient"])
+@pytest.mark.parametrize("how", [
+    'mode = "linear"', 'mode = "nearest"', 'mode = "linear", coordinate_transformation_mode = "align_corners"',
+    'mode = "linear", coordinate_transformation_mode = "pytorch_half_pixel"',
+    'mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"',
+])  # fmt: skip
+def test_one_entry_is_resized_to_any_length(how, given):
+    """As the pooled branch of a DeepLab: all places are taken from that entry, which is known beforehand."""
+    proto = models.model(
+        "c = Relu(x) p = GlobalAveragePool(c) d = Conv(p, w) r = Relu(d) s = Shape(c) hw = Slice(s, two, four) l = Shape(r) "
+        f"nc = Slice(l, ax0, two) q = Concat <axis = 0>(nc, hw) u = Resize <{how}>(r, , , q) a = Add(c, u) "
+        "b = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(a) e = Relu(b) m = GlobalAveragePool(e) "
+        "f = Flatten(m) y = MatMul(f, v)",
+        "float[N,4,H,W] x", w=(4, 4, 1, 1), v=(4, 3), two=ids(2), four=ids(4), ax0=ids(0),
+    )  # fmt: skip
+    g = reflrp.compile(proto, given)
+    for n, h, w in ((1, 1, 1), (2, 1, 3), (1, 4, 4), (3, 5, 2)):
+        x = models.draw(n, 4, h, w)
+        assert part(run(g, {"x": x})["relevance/x"], reflrp.explain(proto, x, given).relevance) < 1e-3
+
+
+@pytest.mark.parametrize("given", ["auto", "lstm", "attnlrp"])
+@pytest.mark.parametrize("gate", ["Sigmoid", "Tanh", "Gelu"])
+def test_a_gate_is_one_behind_what_lengths_make(gate, given):
+    """Which factor is the gate is told through a table of positions, which is a constant at one length and late at any."""
+    proto = models.model(
+        f"p = MatMul(x, w) g = {gate}(p) s = Shape(x) t = Slice(s, ax1, ax2) l = Slice(table, ax0, t, ax0) h = Add(g, l) "
+        "v = MatMul(x, u) z = Mul(h, v) r = Relu(z) m = ReduceMean <keepdims = 0>(r, ax1) y = MatMul(m, o)",
+        "float[N,T,4] x", opset=20, w=(4, 5), u=(4, 5), o=(5, 3), table=(12, 5), ax0=ids(0), ax1=ids(1), ax2=ids(2),
+    )  # fmt: skip
+    hold(proto, given)

@@ -239,3 +239,23 @@ def test_rules_that_tell_lengths_apart_say_so_in_the_run():
     np.testing.assert_allclose(run(compiled, {"x": x})["relevance/x"], wanted, rtol=1e-4, atol=1e-6)
     with pytest.raises(Exception, match="Non-zero status code"):
         run(compiled, {"x": x[:, :, :2]})
+
+
+BRANCHED = """s = Shape(x) n = Gather(s, i1) c = Greater(n, zeros) h = If (c) <
+    then_branch = t () => (float[] a) { r = Reshape(x, rows) m = MatMul(r, w) d = Shape(x) b = Slice(d, zero, two)
+        z = Concat <axis = 0>(b, five) u = Reshape(m, z) a = Add(u, b5) },
+    else_branch = e () => (float[] o) { o = MatMul(x, w) }>
+    r2 = Relu(h) f = ReduceMax <axes = [1], keepdims = 0>(r2) y = MatMul(f, v)"""
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_bias_is_the_layers_own_within_a_branch(steps):
+    """ONNX infers nothing there: which lengths are numbers follows from the branch's own nodes."""
+    weights = {k: WEIGHTS[k] for k in ("w", "rows", "b5", "zero", "two", "v")}
+    weights |= {"i1": np.int64(1), "zeros": np.int64(0), "five": ints(H)}
+    nets = [model(BRANCHED, f"float[N,{t},4] x", **weights) for t in ("T", steps)]
+    x = draw(2, steps, K, seed=9)
+    wide, fixed = (reflrp.explain(p, x, "epsilon", target=1) for p in nets)
+    assert {k: repr(r) for k, r in wide.rules.items()} == {k: repr(r) for k, r in fixed.rules.items()}
+    assert not any("Add" in k for k in wide.rules)
+    np.testing.assert_allclose(wide.relevance, fixed.relevance, rtol=1e-9, atol=1e-12)

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays import Array, is_symbolic, namespace
+from reflrp.arrays import ZERO, Array, is_symbolic, namespace
 from reflrp.engine.exactness import exact_op
 from reflrp.errors import ForwardChanged
 from reflrp.ir import Node, Op, Replaced
 from reflrp.ops.linear import Diagonal
+from reflrp.ops.norms import Standardise
 from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply
 from reflrp.ops.routing import Expand, Reshape
@@ -64,16 +65,23 @@ def _compare_exactly(node: Node, replaced: Replaced, x: Array, y: Array) -> None
 def _run(replaced: Replaced, entry: str, x: Array) -> tuple[Array, Array]:
     """Return the last value of the replaced nodes at x, and how uncertain rounding leaves it."""
     xp = namespace(x)
-    small = max(replaced.rounding, 8 * float(xp.finfo(x.dtype).eps))
+    kind = xp.finfo(x.dtype)
+    small = max(replaced.rounding, 8 * float(kind.eps))
+    least = 8 * float(kind.eps) * float(kind.smallest_normal)  # below it numbers are equally far apart
     values, bounds = {entry: x}, {entry: 0 * x}
     for node in replaced.nodes:
         op = node.op.to(lambda a: xp.asarray(a, dtype=x.dtype if np.dtype(a.dtype).kind == "f" else None))
         xs = tuple(values[i] for i in node.inputs)
         values[node.output] = op.forward(*xs)
         carried = _carried(op, xs, tuple(bounds[i] for i in node.inputs))
-        bounds[node.output] = carried + small * abs(values[node.output])
+        bounds[node.output] = carried + small * _size(op, values[node.output]) + least
     last = replaced.nodes[-1].output
     return values[last], bounds[last]
+
+
+def _size(op: Op, y: Array) -> Array:
+    """Return how large what an output is the sum of is: a normalised value and its shift may cancel."""
+    return abs(y - op.b) + abs(op.b) if isinstance(op, Standardise) and op.b is not ZERO else abs(y)
 
 
 def _carried(op: Op, xs: tuple[Array, ...], bounds: tuple[Array, ...]) -> Any:

@@ -107,8 +107,9 @@ class Stretch:
             return ones_of(x, (self.out, 1))
         xp, j = namespace(x), numbers(x, self.size)
         over, under = self._fraction(x)
-        cut = xp.minimum(xp.maximum(over, 0), j[-1:] * under)
-        return xp.maximum(1 - abs(xp.reshape(cut, (self.out, 1)) - xp.reshape(j * under, (1, self.size))) / under, 0)
+        cut = laid(xp.minimum(xp.maximum(over, 0), j[-1:] * under), Extent((self.out,)))
+        weights = xp.maximum(1 - abs(xp.reshape(cut, (self.out, 1)) - xp.reshape(j * under, (1, self.size))) / under, 0)
+        return laid(weights, Extent((self.out, self.size)))  # of one entry all are taken from that one: a constant
 
     def _fraction(self, x: Array) -> tuple[Array, Array]:
         """Return the places as numerators (out,) and their denominator (1,)."""
@@ -190,8 +191,9 @@ class OpenTake(Routing):
         if self.stretch.size == 1:
             return ones_of(x, (self.stretch.out, 1))
         xp, like = namespace(x), namespace(x).astype(x, np.float32)
-        j = xp.reshape(numbers(like, self.stretch.size), (1, self.stretch.size))
-        return xp.astype(xp.reshape(self._index(like), (self.stretch.out, 1)) == j, x.dtype)
+        out, size = self.stretch.out, self.stretch.size
+        j, index = xp.reshape(numbers(like, size), (1, size)), laid(self._index(like), Extent((out,)))
+        return laid(xp.astype(xp.reshape(index, (out, 1)) == j, x.dtype), Extent((out, size)))
 
     def _index(self, x: Array) -> Array:
         """Return the numbers of the entries, worked out in float32 as where a model runs."""

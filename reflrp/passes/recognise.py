@@ -19,6 +19,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays import ZERO, Array
+from reflrp.arrays.convert import wide
 from reflrp.arrays.measured import SHAPE
 from reflrp.ir import Graph, Node, Op, Replaced, Value
 from reflrp.ops.linear import Diagonal
@@ -188,5 +189,6 @@ def _is_weight(a: Array, norm: Standardise, rank: int) -> bool:
 
 
 def _with_affine(norm: Standardise, d: Diagonal) -> Standardise:
-    b = (norm.b * d.w if norm.b is not ZERO else ZERO) + d.b
-    return replace(norm, w=norm.w * d.w, b=b)
+    """Return y -> w y + b behind a normalisation as part of it, in float64: float32 would round the products."""
+    b = (wide(norm.b) * d.w if norm.b is not ZERO else ZERO) + d.b
+    return replace(norm, w=wide(norm.w) * d.w, b=b)

@@ -24,7 +24,7 @@ from reflrp.errors import InputError
 from reflrp.ground.caches import Cache
 from reflrp.ir import Graph, Node, Op, Shape
 from reflrp.ops.linear import Dense, Diagonal, LeftDense
-from reflrp.ops.product import MatrixProduct, Multiply
+from reflrp.ops.product import MatrixProduct, Multiply, Product
 from reflrp.ops.routing import Plumbing, Slice
 from reflrp.ops.shifted import SHIFTED
 from reflrp.ops.sums import SumOf
@@ -198,6 +198,9 @@ def _matched(node: Node, twin: Node, extra: set[str], graph: Graph, plain: Graph
         raise _differs(node, marks)
     if sorted(late) == [False, True] and stands_for(op, twin.op, not late[0]):
         return replace(node, op=_late(op, twin, not late[0], graph, node), measured=twin.measured)
+    if isinstance(op, Product) and isinstance(twin.op, Product):
+        op = replace(op, gates=twin.op.gates)  # told by the twins' ops alone, for which those here stand at all lengths
+        node = replace(node, op=op)
     same = moves_alike(op, twin.op) or (type(as_fixed(op, twin.op)) is type(twin.op) and any(late))
     if not same and not alike(as_fixed(op, twin.op), twin.op):
         raise _differs(node, marks)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from reflrp.arrays.measured import how
+from reflrp.arrays.measured import SHAPE, how, marks
 from reflrp.importer.nodes.node import OnnxNode
 from reflrp.importer.site import Items, Ref, Work
 from reflrp.ir import Lengths, Op, Shape
@@ -142,11 +142,15 @@ def _asked(work: Work, node: OnnxNode, own: Lengths) -> Found | None:
     """Return what a node that reshapes asks for by constants, where ONNX's inference does not reach, as in a function's body."""
     given = work.known.get(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
     numbers = node.attributes.get("axes") if given is None else given
-    if numbers is None or isinstance(numbers, Ref | Items) or how(given):
+    if numbers is None or isinstance(numbers, Ref | Items) or how(given) & SHAPE:
         return None
     asked = [int(n) for n in np.ravel(np.asarray(numbers))]
     if node.op_type == "Reshape" and not node.attributes.get("allowzero", 0):
-        return tuple(own[i] if n == 0 else None if n < 0 else n for i, n in enumerate(asked))
+        loose = np.ravel(marks(given)[0]) if isinstance(given, np.ndarray) else (False,) * len(asked)
+        pairs = enumerate(zip(asked, loose, strict=True))
+        return tuple(None if n < 0 or is_loose else own[i] if n == 0 else n for i, (n, is_loose) in pairs)
+    if how(given):
+        return None
     if node.op_type == "Unsqueeze":
         rank = len(own) + len(asked)
         new, rest = {a % rank for a in asked}, iter(own)

@@ -57,19 +57,15 @@ def _turns(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> bool:
     return node.op_type in BUILT and node.op_type not in ("SequenceConstruct", "SequenceEmpty") and bool(how(args))
 
 
-def _lengths(node: OnnxNode, x: Ref, work: Work) -> tuple[bool, ...]:
-    """Return for each axis of what a node reads first whether the file leaves its length open; within a body, any may be."""
-    every = (True,) * x.ndim
+def _lengths(x: Ref, work: Work) -> tuple[bool, ...]:
+    """Return for each axis of what a node reads whether the file leaves its length open."""
     if work.source is None or not work.source.is_open:
         return (False,) * x.ndim
-    if x.name in work.source.inputs:
-        return work.source.inputs[x.name].open_axes or every
-    told = None if work.origin else work.source.lengths.get(node.inputs[0])
-    return every if told is None else tuple(isinstance(n, str) for n in told)
+    return tuple(isinstance(n, str) for n in x.value.lengths)
 
 
 def _of_shape(node: OnnxNode, x: Any, work: Work) -> Marks:
-    along = _lengths(node, x, work) if isinstance(x, Ref) else tuple(i in marks(x)[1] for i in range(x.ndim))
+    along = _lengths(x, work) if isinstance(x, Ref) else tuple(i in marks(x)[1] for i in range(x.ndim))
     if node.op_type == "Size":
         return np.asarray(any(along)), frozenset()
     return np.asarray(along[node.attributes.get("start", 0) : node.attributes.get("end")], bool), frozenset()
