@@ -121,13 +121,6 @@ def test_chosen_experts_are_constants() -> None:
     assert "embedding" not in kinds
 
 
-@pytest.mark.parametrize("reduction", ["mul", "max", "min"])
-def test_scatter_that_is_no_sum_is_refused(reduction: str) -> None:
-    proto = net(f'y = ScatterND <reduction = "{reduction}">(x, i, u)', WORDS, i=np.array([[0, 1]]), u=(1, 4))
-    with pytest.raises(reflrp.UnsupportedOperator, match=f"reduction '{reduction}' has no rule"):
-        reflrp.load(proto).run(draw(2, 5, 4))
-
-
 def test_product_of_three_is_refused() -> None:
     with pytest.raises(reflrp.UnsupportedOperator, match="one of 2, 4, 8"):
         reflrp.load(net("y = ReduceProd(x)", "float[1,3] x")).run(draw(1, 3))

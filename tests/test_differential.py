@@ -148,7 +148,7 @@ def test_faults_are_seen_and_made_small(monkeypatch: pytest.MonkeyPatch, name: s
 
 NORM = r.Norm.__call__
 
-COUNTED_ONCE = 331
+COUNTED_ONCE = 595
 """Of seed 0, a case with a rule whose constants are summed over an open axis."""
 
 
