@@ -99,6 +99,10 @@ PIECES = {
     "LayerNorm as rows": lambda x, y: inside(x, y, "rows", norm("{x}", "{y}", -1)),
     "LayerNorm over steps": lambda x, y: norm(x, y, 1),
     "L2 over steps": root,
+    "L2 at its own shape": """{y}n = ReduceL2 <axes = [-1]>({x}) {y}c = Max({y}n, eps) {y}d = Shape({x}) {y}e = Expand({y}c, {y}d)
+        {y} = Div({x}, {y}e)""",
+    "L2 over steps at its own shape": """{y}n = ReduceL2 <axes = [1]>({x}) {y}c = Max({y}n, eps) {y}d = Shape({x})
+        {y}e = Expand({y}c, {y}d) {y} = Div({x}, {y}e)""",
     "a third of the squares": lambda x, y: root(x, y, "third"),
     "SiLU": "{y}s = Sigmoid({x}) {y} = Mul({x}, {y}s)",
     "gated by the mean": "{y}t = ReduceMean <axes = [1]>({x}) {y}g = Sigmoid({y}t) {y} = Mul({x}, {y}g)",
@@ -219,6 +223,40 @@ def test_images_of_one_pixel_are_images():
         np.testing.assert_allclose(
             run(compiled, {"x": x})["relevance/x"], e.relevance, rtol=2e-3, atol=2e-3 * np.abs(e.relevance).max()
         )
+
+
+NORMED = """p = MaxPool <kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(x) s = Shape(x)
+    u = Resize <mode = "{mode}", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">(p, , , s)
+    n = ReduceL2 <axes = [1]>(u) c = Max(n, eps) d = Shape(u) e = Expand(c, d) z = Div(u, e) g = GlobalAveragePool(z)
+    f = Flatten(g) y = MatMul(f, head)"""
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_a_resize_to_the_same_size_does_not_change_what_is_recognised(mode):
+    weights = {k: WEIGHTS[k] for k in ("eps", "head")}
+    proto = model(NORMED.format(mode=mode), "float[N,4,H,W] x", **weights)
+    explain, compiled = reflrp.Explainer(proto, "attnlrp"), reflrp.compile(proto, "attnlrp", target=1)
+    for shape in ((1, 4, 1, 1), (2, 4, 1, 4), (2, 4, 4, 3)):
+        x = draw(*shape, seed=2)
+        e = explain(x, target=1)
+        assert isinstance(e.rules["Div_7"], Pass)
+        assert "ReduceL2_3" not in e.rules
+        if min(shape[2:]) > 1:  # what the graph's metadata ask
+            R = run(compiled, {"x": x})["relevance/x"]
+            np.testing.assert_allclose(R, e.relevance, rtol=2e-3, atol=2e-3 * np.abs(e.relevance).max())
+
+
+@pytest.mark.parametrize(
+    ("order", "of", "known"), [("0, 1, 2", "x", True), ("0, 1, 2", "z0", False), ("0, 2, 1", "x", False)]
+)
+def test_a_norm_that_is_repeated_along_another_axis_is_none(order, of, known):
+    """Two axes may be of one length for this input alone."""
+    turned = f"t = Transpose <perm = [{order}]>(n)" if order != "0, 1, 2" else "t = Neg(n)"
+    text = f"""n = ReduceL2 <axes = [-1]>(x) {turned} d = Shape({of}) e = Expand(t, d) z = Div(x, e)
+        y = ReduceSum <keepdims = 0>(z, one)"""
+    proto = model(text, "float[N,T,U] x, float[N,U,T] z0", one=WEIGHTS["one"])
+    e = reflrp.explain(proto, {"x": draw(2, K, K), "z0": draw(2, K, K, seed=1)}, "attnlrp", target=1, progress=False)
+    assert ("ReduceL2_0" not in e.rules) is known
 
 
 class Wide(Matcher):

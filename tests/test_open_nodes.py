@@ -71,3 +71,30 @@ def test_an_output_shape_of_before_opset_11_that_pads_evenly(size):
     found = run(reflrp.compile(proto, "epsilon"), {"x": x})
     assert np.allclose(found["y"], models.onnxruntime(proto, {"x": x})["y"], atol=1e-6)
     np.testing.assert_allclose(found["relevance/x"], wanted.relevance, atol=1e-5 * np.abs(wanted.relevance).max())
+
+
+def test_a_norm_divided_by_the_number_of_steps_is_compiled():
+    """That number is no weight of the norm: it is another for each length."""
+    body = """h = LayerNormalization <axis = -1>(x, scale) s = Shape(x) n = Slice(s, one, two, zero) f = Cast <to = 1>(n)
+        d = Div(h, f) y = ReduceSum <keepdims = 0>(d, one)"""
+    ends = {"zero": models.ints(0), "one": models.ints(1), "two": models.ints(2)}
+    proto = models.model(body, "float[N,T,4] x", scale=np.abs(models.draw(4)) + 0.5, **ends)
+    graph = reflrp.compile(proto, "attnlrp", target=1)
+    for t in (1, 3, 4):
+        x = models.draw(2, t, 4)
+        e = reflrp.explain(proto, x, "attnlrp", target=1)
+        assert {"LayerNormalization_0", "Div_4"} <= set(e.rules)
+        np.testing.assert_allclose(
+            run(graph, {"x": x})["relevance/x"], e.relevance, atol=1e-5 * np.abs(e.relevance).max()
+        )
+
+
+def test_a_norm_at_its_own_shape_behind_a_shift_by_place():
+    """ONNX does not infer that the sum is as long as x: that its constant is of one sample is known here."""
+    body = "s = Add(x, page) n = ReduceL2 <axes = [-1]>(s) d = Shape(s) e = Expand(n, d) z = Div(s, e) y = MatMul(z, w)"
+    rules = []
+    for batch in ("N", 2):
+        proto = models.model(body, f"float[{batch},3,4] x", page=(1, 3, 4), w=(4, 3))
+        rules.append({k: repr(r) for k, r in reflrp.explain(proto, models.draw(2, 3, 4), target=(0, 1)).rules.items()})
+    assert rules[0] == rules[1]
+    assert "ReduceL2_1" not in rules[0]

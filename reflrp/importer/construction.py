@@ -51,7 +51,8 @@ class Construction:
     (`NODE:part`, `NODE/inner`) keep clear of both.
 
     Inside a loop, a branch or a function, `prefix` is put before the names of what is built; `origin` names the ONNX node that
-    stands in the file, `scope` its module path. `late` values follow from open lengths alone; `source` is the file that is built.
+    stands in the file, `scope` its module path. `late` values follow from open lengths alone; `source` is the file that is built;
+    `same` says of lengths that ONNX's inference names which known ones they are.
     """
 
     tokens: frozenset[str] = frozenset()
@@ -75,6 +76,7 @@ class Construction:
     origin: tuple[str, ...] = ()
     scope: str = ""
     late: set[str] = field(default_factory=set)
+    same: dict[int | str, int | str] = field(default_factory=dict)
     source: Source | None = None
 
     def inside(self, node: OnnxNode, label: str = "", prefix: str | None = None) -> Construction:
@@ -130,9 +132,10 @@ class Construction:
             self.sized_by_data.add(output)
         return Ref(output, value)
 
-    def evaluated(self, node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:
+    @staticmethod
+    def evaluated(node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:
         """Return a node's outputs for arrays in place of its inputs."""
-        return evaluated(node, *arrays)
+        return evaluate(node.apart, node.apart.bound(arrays))
 
     def plumb(self, node: OnnxNode, args: tuple[Arg, ...], only: tuple[int, ...] | None = None) -> tuple[Arg, ...]:
         """Add plumbing nodes: one for each output (or only for some) of an ONNX node that carries no relevance."""
@@ -148,9 +151,9 @@ class Construction:
         types = tuple(a.value.dtype if a.value.active and is_integer(a.value.dtype) else None for a in inputs)
 
         def function(i: int) -> Any:
-            run = Filled(evaluated, (node, *given), tuple(1 + p for p in places), i, given=types)
+            run = Filled(self.evaluated, (node, *given), tuple(1 + p for p in places), i, given=types)
             tokens = sharing(node, ids, i)
-            share = Sharing(evaluated, node, given, places, tokens, i)
+            share = Sharing(self.evaluated, node, given, places, tokens, i)
             return MovedIds(run, tuple(map(places.index, tokens)), share) if tokens else run
 
         pairs = enumerate(zip(made, samples, strict=True))
@@ -163,7 +166,7 @@ class Construction:
     def _sampled(self, node: OnnxNode, args: tuple[Arg, ...]) -> tuple[Any, ...]:
         """Return a node's outputs at what is observed, or at a sample of zeros, where that an error says nothing."""
         try:
-            return evaluated(node, *(self.sample(a) if isinstance(a, Ref) else plain(a) for a in args))
+            return self.evaluated(node, *(self.sample(a) if isinstance(a, Ref) else plain(a) for a in args))
         except ModelError as error:
             if self.feeds is not None:
                 raise
@@ -252,11 +255,6 @@ class Construction:
             self.samples[ref.name] = sample = np.zeros(ref.value.shape, ref.value.dtype)
             limits.hold_array(f"a sample of {ref.name!r}", sample)
         return self.samples[ref.name]
-
-
-def evaluated(node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:
-    """Return a node's outputs for arrays in place of its inputs."""
-    return evaluate(node.apart, node.apart.bound(arrays))
 
 
 def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:

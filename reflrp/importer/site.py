@@ -117,6 +117,7 @@ class Work(Protocol):
     steps: list[int]
     sized_by_data: set[str]
     late: set[str]
+    same: dict[int | str, int | str]
     bounds: dict[str, tuple[float, float]]
     reserved: tuple[frozenset[str], frozenset[str]]
     prefix: str

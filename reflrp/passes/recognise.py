@@ -20,7 +20,6 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays import ZERO, Array
 from reflrp.arrays.convert import wide
-from reflrp.arrays.measured import SHAPE
 from reflrp.ir import Graph, Node, Op, Replaced, Value
 from reflrp.ops.linear import Diagonal
 from reflrp.ops.norms import Standardise
@@ -173,8 +172,8 @@ def _affine_after(node: Node, view: _View) -> Node | None:
     d, rank = readers[0].op, len(view.graph.values[node.output].shape)
     assert isinstance(node.op, Standardise)
     assert isinstance(d, Diagonal)
-    own = not readers[0].measured & SHAPE
-    return readers[0] if same and own and all(_is_weight(a, node.op, rank) for a in (d.w, d.b)) else None
+    known = same and not readers[0].measured  # by constants that other lengths leave as they are
+    return readers[0] if known and all(_is_weight(a, node.op, rank) for a in (d.w, d.b)) else None
 
 
 def _is_weight(a: Array, norm: Standardise, rank: int) -> bool:

@@ -179,9 +179,13 @@ class _Reader:
 
 
 def _check_measured(node: Node) -> None:
-    """Raise Unproven for constants that depend on open lengths, but one number repeated: that is one for all lengths."""
-    constants = arrays_of(node.op) if node.measured else ()
-    if node.measured & ENTRIES or any(single(c) is None for c in constants):
+    """Raise Unproven for constants that depend on open lengths, but one number repeated: that is one for all lengths.
+
+    What is broadcast is told the lengths of a shape, which are compared by their names.
+    """
+    constants = arrays_of(node.op) if node.measured and not isinstance(node.op, Expand) else ()
+    entries = node.measured & ENTRIES and not isinstance(node.op, Expand)
+    if entries or any(single(c) is None for c in constants):
         raise Unproven("a constant that depends on the batch size, or on another length that is left open")
 
 
@@ -233,14 +237,16 @@ def _maximum_over(r: _Reader, op: MaxAxes, x: Form) -> Form:
 
 
 def _expand(r: _Reader, op: Expand, x: Form) -> Form:
-    """An axis of length 1 becomes the axis of the region's input that is at its place; an open one has not that length."""
+    """An axis of length 1 becomes the axis of the region's input that is at its place, for all lengths; the others stay."""
     lead, before = len(op.target) - len(x.shape), len(r.shape) - len(op.target)
     places: list[int | None] = [*(None for _ in range(lead)), *x.places]
     for i, n in enumerate(r.out):
-        if n != 1 and (i < lead or x.lengths[i - lead] == 1):
-            places[i] = before + i
-            if before + i < 0 or r.lengths[before + i] != n:
-                raise Unproven("it is broadcast to another shape")
+        own = 1 if i < lead else x.lengths[i - lead]
+        if n == own:
+            continue
+        if own != 1 or before + i < 0 or r.lengths[before + i] != n:
+            raise Unproven("it is broadcast to another shape")
+        places[i] = before + i
     return Form(x.sum, *r.joined((Form(x.sum, tuple(places), tuple(op.target)),)))
 
 

@@ -134,11 +134,16 @@ def resize(site: Site) -> Ref:
     matrices = {axis: m for axis, m in found.items() if m is not None}
     if 0 in matrices:
         raise Unbuildable("it resizes the batch axis")
-    if how.mode == "nearest":
+    if how.mode == "nearest" and matrices:
         for axis, m in matrices.items():
             x = site.emit(Take(x.shape, axis, m.argmax(axis=1)), x, part="" if axis == max(matrices) else f"axis{axis}")
         return x
-    return site.emit(axis_map(x.shape, matrices), x) if matrices else x
+    if matrices:
+        return site.emit(axis_map(x.shape, matrices), x)
+    loose = [i for i, n in enumerate(x.value.lengths) if i and isinstance(n, str)]
+    if loose and (site.measured or site.has(3)):  # it leaves this input as it is, not every one: a node of its own
+        return site.emit(Take(x.shape, loose[0], np.arange(x.shape[loose[0]])), x)
+    return x
 
 
 @builds("CumSum")

@@ -43,7 +43,7 @@ def lengths(
     own, loose = tuple(i.value.lengths for i in inputs), _loose(work, node, inputs)
     if inferred is None and not loose and all(isinstance(n, int) for each in own for n in each):
         return ()
-    told: Found = inferred or (None,) * len(shape)
+    told: Found = (None,) * len(shape) if inferred is None else tuple(work.same.get(n, n) for n in inferred)
     if isinstance(op, Reshape):
         known = (_asked(work, node, own[0]) if whole and inferred is None else None) or told
         law = _reshaped(own[0], tuple(n if isinstance(n, int) or n in own[0] else None for n in known))
@@ -51,7 +51,9 @@ def lengths(
         law = (_unknown if loose and isinstance(op, SHAPED) else LAWS.get(type(op), _unknown))(op, own, shape)
     law = law if len(law) == len(shape) else (None,) * len(shape)
     if loose:
-        law = tuple(None if n == 1 else n for n in law)  # what is read may be longer for other inputs
+        beside = _longest(work, node, inputs, len(shape)) if isinstance(op, Diagonal) else frozenset[int]()
+        law = tuple(None if n == 1 or (isinstance(n, str) and i in beside) else n for i, n in enumerate(law))
+    work.same.update((m, n) for m, n in zip(told, law, strict=True) if isinstance(m, str) and n not in (None, m))
     named = tuple(f"{output}[{i}]" if n is None else n for i, n in enumerate(told))
     return tuple(m if isinstance(m, int) or n is None else n for m, n in zip(named, law, strict=True))
 
@@ -67,13 +69,24 @@ def _loose(work: Work, node: OnnxNode, inputs: tuple[Ref, ...]) -> bool:
     return any(how(a) or (isinstance(a, Ref) and not a.value.active and a.name not in names) for a in read)
 
 
+def _longest(work: Work, node: OnnxNode, inputs: tuple[Ref, ...], rank: int) -> frozenset[int]:
+    """Return the axes of an output along which what a node reads beside its op's inputs may be longer than these."""
+    names, found = {i.name for i in inputs}, set[int]()
+    for a in map(work.known.get, filter(None, node.inputs)):
+        if isinstance(a, Ref) and a.name not in names:
+            found.update(i + rank - a.ndim for i, n in enumerate(a.value.lengths) if n != 1)
+        elif isinstance(a, np.ndarray):
+            found.update(i + rank - a.ndim for i, n in enumerate(a.shape) if n != 1 or i in marks(a)[1])
+    return frozenset(found)
+
+
 def plumbed(work: Work, node: OnnxNode, i: int, inputs: tuple[Ref, ...], shape: Shape, part: str) -> Lengths:
     """Return the lengths of a value that carries no relevance: what ONNX infers, or names."""
     if not _may_be_open(work, inputs):
         return ()
     inferred = None if part or work.origin or not work.source else work.source.lengths.get(node.outputs[i])
     if inferred is not None and len(inferred) == len(shape):
-        return inferred
+        return tuple(work.same.get(n, n) for n in inferred)
     return tuple(f"{work.prefix}{node.outputs[i]}:{part}[{k}]" for k in range(len(shape)))
 
 
