@@ -16,7 +16,7 @@ from typing import Any
 import models
 import numpy as np
 import onnx
-from compiled import run
+from compiled import choices_in, run
 
 import reflrp
 from reflrp import demo
@@ -87,10 +87,11 @@ def words() -> Case:
 def written(case: Case, folder: Path) -> dict[str, Any]:
     """Write a compiled model; return its inputs and the answers that are wanted."""
     proto = reflrp.compile(case.model, case.rules, target=None if case.target is None else "input")
-    nodes = [n for n in proto.graph.node if n.op_type == case.node]
-    if case.node and not nodes:
+    if case.node and not any(n.op_type == case.node for n in proto.graph.node):
         raise ValueError(f"the graph of {case.name!r} has no {case.node}, which it is here to try")
-    asked = [n.input[0] for n in nodes] if case.flags else []
+    asked = [n.input[0] for n in choices_in(proto.graph)] if case.flags else []
+    if case.flags and not asked:
+        raise ValueError(f"the graph of {case.name!r} makes no choice, which it is here to try")
     proto.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.BOOL, ()) for name in asked)
     onnx.save(proto, str(folder / f"{case.name}.onnx"))
     runs = []
