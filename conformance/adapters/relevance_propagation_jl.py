@@ -44,6 +44,11 @@ UNSEEN = 1e-30
 STABILIZER = 1e-9
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.GELU)
 PASSED = (nn.Dropout, nn.Identity)
+NORMS = (nn.modules.batchnorm._BatchNorm,)
+POOLS = (nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd)
+LAYERS = (*WEIGHTED, *NORMS, *POOLS, *ACTIVATIONS, nn.Softmax, *PASSED)
+"""What the library takes unless it is told to skip its checks (`LRPSupportedLayer` in its src/layer_types.jl), and activations."""
+
 RESHAPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity")
 
 
@@ -106,6 +111,8 @@ def _flux(network: Network, step: Step) -> Step:
     if not torch_modules.is_function(module):
         if isinstance(module, nn.LayerNorm):
             raise Unsupported("Flux's LayerNorm divides by sigma + epsilon, and is another function")
+        if not isinstance(module, LAYERS):
+            raise Unsupported(f"RelevancePropagation.jl's check of models refuses {type(module).__name__}")
         return step
     title = module.title
     known = [getattr(module, f"constant{i}") for i, is_value in enumerate(module.places) if not is_value]
@@ -121,7 +128,7 @@ def _flux(network: Network, step: Step) -> Step:
 def _activation(network: Network, step: Step, specs: Mapping[str, RuleSpec]) -> Any:
     """Return the activation right behind a layer that has one in Flux, if relevance passes it."""
     readers = network.readers.get(step.outputs[0], [])
-    has = isinstance(step.module, (*WEIGHTED, nn.modules.batchnorm._BatchNorm))
+    has = isinstance(step.module, (*WEIGHTED, *NORMS))
     if not has or len(readers) != 1 or step.outputs[0] in network.outputs:
         return None
     after = network.step(readers[0])
