@@ -156,3 +156,39 @@ def test_a_scale_that_leaves_small_images_as_they_are_is_a_node_for_them(mode):
     first, *others = rules(built(body + POOLED, "float[N,4,H,W] x"), PIXELS)
     assert "Sigmoid_0" in first
     assert all(found == first for found in others)
+
+
+WINDOWS = ["Conv {how}(x, {w})", "MaxPool {how}(x)", "AveragePool {how}(x)"]
+HOW = {
+    "kernel_shape = [3, 3], pads = [1, 1, 1, 1]": True,
+    "kernel_shape = [3, 3], pads = [0, 2, 2, 0]": True,
+    'kernel_shape = [3, 3], auto_pad = "SAME_LOWER"': True,
+    "kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]": False,
+    "kernel_shape = [3, 3], pads = [1, 1, 1, 2]": False,
+    "kernel_shape = [3, 3], pads = [1, 1, 1, 1], dilations = [2, 2]": False,
+    'kernel_shape = [3, 3], auto_pad = "SAME_UPPER", strides = [2, 2]': False,
+}
+
+
+@pytest.mark.parametrize("op", WINDOWS)
+@pytest.mark.parametrize("how", HOW)
+def test_windows_that_leave_lengths_as_they_are(op, how):
+    """A norm behind them that is repeated for the input's own lengths, as exporters write it, is recognised."""
+    if "dilations" in how and "Average" in op:
+        op = "MaxPool {how}(x)"
+    body = f"""p = {op.format(how=f"<{how}>", w="kernel")} n = ReduceL2 <axes = [1]>(p) c = Clip(n, eps) d = Shape({{of}})
+        e = Expand(c, d) z = Div(p, e)"""
+    shapes = [(1, 4, 7, 7), (2, 4, 4, 6), (2, 4, 6, 4)]
+    for of in ("x", "p"):
+        if of == "x" and not HOW[how]:
+            continue  # it does not fit
+        text = body.format(of=of) + POOLED
+        proto = model(
+            text, "float[N,4,H,W] x", kernel=(4, 4, 3, 3), **{k: WEIGHTS[k] for k in ("eps", "head") if k in text}
+        )
+        if "kernel)" not in text:
+            del proto.graph.initializer[0]
+        for shape in shapes:
+            check_names(proto, {"x": shape})
+        recognised = ["ReduceL2_1" not in found for found in rules(proto, shapes)]
+        assert recognised == [True] * 3

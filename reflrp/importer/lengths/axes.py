@@ -135,13 +135,23 @@ def _dense(op: Dense, own: tuple[Lengths, ...], shape: Shape) -> Found:
 
 
 def _windows(op: Conv | ConvTranspose | WindowMean | MaxPool, own: tuple[Lengths, ...], shape: Shape) -> Found:
-    """Return the lengths behind windows: of an open axis none is known."""
+    """Return the lengths behind windows: an open axis is as long as before where each entry starts one, else none is known."""
     channels = shape[1] if isinstance(op, Conv | ConvTranspose) else own[0][1]
     return (
         own[0][0],
         channels,
-        *(m if isinstance(n, int) else None for n, m in zip(own[0][2:], shape[2:], strict=True)),
+        *(
+            m if isinstance(n, int) else n if keeps else None
+            for n, m, keeps in zip(own[0][2:], shape[2:], _kept_lengths(op), strict=True)
+        ),
     )
+
+
+def _kept_lengths(op: Conv | ConvTranspose | WindowMean | MaxPool) -> tuple[bool, ...]:
+    """Return for each axis whether there are as many windows as entries, however many these are."""
+    w = op.windows
+    each = zip(w.kernel, w.dilations, w.begin, w.end, w.strides, strict=True)
+    return tuple(not isinstance(op, ConvTranspose) and s == 1 and d * (k - 1) == b + e for k, d, b, e, s in each)
 
 
 def _slice(op: Slice, own: tuple[Lengths, ...], shape: Shape) -> Found:

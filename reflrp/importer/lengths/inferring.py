@@ -21,6 +21,9 @@ from reflrp.ir import Lengths
 
 Dims = tuple[int | str | None, ...] | None
 
+CHANNELS = " channels"
+"""Behind the name of a convolution's weights: as many entries as it makes channels."""
+
 ROUNDS = 16
 """How many Einsums are told what they make; of more, no length is known."""
 
@@ -38,7 +41,10 @@ def lengths(
     arrays = {k: np.asarray(a) for k, a in constants.items() if np.asarray(a).dtype.kind in "fiub"}
     small = [onnx.numpy_helper.from_array(a, k) for k, a in arrays.items() if a.size <= LARGE]
     ports += [_port(k, a.shape, a.dtype) for k, a in arrays.items() if a.size > LARGE]
-    protos, own = [node.proto for node in nodes], dict[str, onnx.ValueInfoProto]()
+    kernels = {k: np.asarray(a).shape for k, a in constants.items()}
+    protos, own = [_as_told(node.proto, kernels) for node in nodes], dict[str, onnx.ValueInfoProto]()
+    made = {i for proto in protos for i in proto.input if i.endswith(CHANNELS) and i[: -len(CHANNELS)] in kernels}
+    ports += [_port(i, kernels[i[: -len(CHANNELS)]][:1], np.dtype(np.float32)) for i in sorted(made - {*kernels})]
     whole = {short: name for name, short in called.items()}
     while True:
         left = [proto for proto in protos if not any(o in own for o in proto.output)]
@@ -62,9 +68,39 @@ def lengths(
             )
 
 
+def _as_told(proto: onnx.NodeProto, kernels: Mapping[str, tuple[int, ...]]) -> onnx.NodeProto:
+    """Return a node as inference is to read it: windows that leave all lengths as they are as an op that does.
+
+    At open lengths ONNX says nothing of windows.
+    """
+    if (
+        proto.domain not in ("", "ai.onnx")
+        or proto.op_type not in ("Conv", "MaxPool", "AveragePool")
+        or len(proto.output) > 1
+    ):
+        return proto
+    given = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
+    shape = kernels.get(proto.input[1], ()) if proto.op_type == "Conv" else (0, 0, *given.get("kernel_shape", ()))
+    taps, n = tuple(given.get("kernel_shape", shape[2:])), len(shape) - 2
+    ones = (1,) * n
+    spans = [d * (k - 1) for k, d in zip(taps, given.get("dilations", ones), strict=False)]
+    pads = tuple(given.get("pads", (0, 0) * n))
+    even = given.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER")
+    fits = even or (
+        spans == [a + b for a, b in zip(pads[:n], pads[n:], strict=False)] and given.get("auto_pad") != b"VALID"
+    )
+    if n < 1 or len(taps) != n or tuple(given.get("strides", ones)) != ones or not fits:
+        return proto
+    if proto.op_type != "Conv":
+        return helper.make_node("Identity", proto.input[:1], proto.output)
+    told = [proto.input[0], proto.input[1] + CHANNELS]
+    return helper.make_node("Einsum", told, proto.output, equation="nc...,o->no...")
+
+
 def _joined(proto: onnx.NodeProto, shapes: Mapping[str, tuple[int | str | None, ...]]) -> Dims:
     """Return the dims of what an Einsum makes, an index of which is not as long in one operand as in another; else None."""
-    if proto.op_type != "Einsum" or proto.domain not in ("", "ai.onnx") or any(i not in shapes for i in proto.input):
+    known = all(name in shapes for name in (*proto.input, *proto.output))  # of one that fits its inputs
+    if proto.op_type != "Einsum" or proto.domain not in ("", "ai.onnx") or not known:
         return None
     equation = next(helper.get_attribute_value(a).decode() for a in proto.attribute if a.name == "equation")
     given, _, out = equation.replace(" ", "").partition("->")
