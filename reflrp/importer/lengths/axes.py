@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays.measured import SHAPE, how, marks
+from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.lengths.inferring import named
 from reflrp.importer.nodes.node import OnnxNode
 from reflrp.importer.site import Items, Ref, Work
@@ -65,7 +66,7 @@ def _as_run(inferred: Lengths, shape: Shape) -> Lengths:
     It infers a number of numbers alone, so that this one is that of all runs, too.
     """
     pairs = zip(inferred, shape, strict=True)
-    return tuple(m if isinstance(n, int) and isinstance(m, int) else n for n, m in pairs)
+    return tuple(m if isinstance(n, int) and not is_open((m,)) else n for n, m in pairs)
 
 
 def _may_be_open(work: Work, inputs: tuple[Ref, ...]) -> bool:
