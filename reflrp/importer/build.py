@@ -38,7 +38,7 @@ def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarr
         frozenset(source.inputs), feeds, known=dict(source.constants), reserved=_names(source), source=source
     )
     for name, port in source.inputs.items():
-        open_as = named(name, port.dims or (None,) * len(shapes[name]))
+        open_as = named(name, port.dims or (None,) * len(shapes[name]), source.said)
         value = Value(tuple(shapes[name]), port.dtype, name in source.active, open_as=open_as or ())
         work.values[name], work.known[name] = value, Ref(name, value)
     failed: list[Offender] = []

@@ -37,7 +37,7 @@ def does_nothing(op: Op, inputs: tuple[Ref, ...], measured: int) -> bool:
         return op.source == op.target and not (measured or any(isinstance(n, str) for n in inputs[0].value.lengths))
     if isinstance(op, Where) and isinstance(op.condition, np.ndarray) and len(inputs) == 1:
         chosen = op.condition if op.x is None else ~op.condition
-        return bool(chosen.all()) and inputs[0].shape == op.target
+        return bool(chosen.all()) and inputs[0].shape == op.target and not measured
     unit = isinstance(op, Diagonal) and not measured and op.b is ZERO and op.w.size == 1 and bool(op.w == 1)
     return unit and op.shape(inputs[0].shape) == inputs[0].shape
 

@@ -11,7 +11,7 @@ import numpy as np
 from reflrp.arrays.looks import block, counted, ended, listed
 from reflrp.ground.caches import Kept
 from reflrp.importer.files.external import Mapped
-from reflrp.importer.lengths.inferring import lengths
+from reflrp.importer.lengths.inferring import lengths, said
 from reflrp.importer.nodes.node import OnnxNode
 from reflrp.ir import Lengths
 
@@ -59,6 +59,11 @@ class Source:
         """For each value whose rank is known the length of each axis: a number, or the name of one that the file leaves open."""
         ports = {k: (port.dims, port.dtype) for k, port in self.inputs.items()}
         return lengths(self.nodes, self.constants, ports, self.opsets)
+
+    @Kept
+    def said(self) -> frozenset[str]:
+        """The names that the file has for lengths of its inputs."""
+        return said(port.dims for port in self.inputs.values())
 
     @property
     def is_open(self) -> bool:

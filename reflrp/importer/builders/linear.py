@@ -7,10 +7,11 @@ from functools import reduce
 import numpy as np
 
 from reflrp.arrays import ZERO, Array
-from reflrp.arrays.measured import ENTRIES
+from reflrp.arrays.measured import ENTRIES, marks
 from reflrp.arrays.provenance import over, own, plus, times
 from reflrp.arrays.tracing.dims import broadcast_shapes, check_same
 from reflrp.importer.decompose import convolved_by_values, normalised_by_values
+from reflrp.importer.lengths.axes import ENTRYWISE
 from reflrp.importer.site import Ref, Site, Unbuildable, builds, sized
 from reflrp.importer.windows.geometry import conv_windows, transposed_windows
 from reflrp.ir import Shape
@@ -251,6 +252,13 @@ def diagonal(site: Site, x: Ref, w: np.ndarray | None, b: np.ndarray | None, par
 
 
 def widened(site: Site, x: Ref, *shapes: Shape) -> Ref:
-    """Return x, broadcast first where it meets constants of larger shapes."""
+    """Return x, broadcast first where it meets constants that are larger, at these open lengths or at others."""
     out = sized(broadcast_shapes(x.shape, *shapes))
-    return x if out == x.shape else site.emit(Expand(x.shape, out), x, part="expand")
+    grows = out != x.shape or any(x.value.lengths[i] == 1 for i in _open_axes(site) if -i <= x.ndim)
+    return site.emit(Expand(x.shape, out), x, part="expand") if grows else x
+
+
+def _open_axes(site: Site) -> set[int]:
+    """Return the axes, counted from the end, along which constants of an entrywise node may be longer for other lengths."""
+    constants = [a for a in site.args if isinstance(a, np.ndarray)] if site.op_type in ENTRYWISE else []
+    return {i - a.ndim for a in constants for i in marks(a)[1]}

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays.measured import SHAPE, how, marks
+from reflrp.arrays.tracing.dims import is_open
+from reflrp.importer.lengths.inferring import named
 from reflrp.importer.nodes.node import OnnxNode
 from reflrp.importer.site import Items, Ref, Work
 from reflrp.ir import Lengths, Op, Shape
@@ -39,7 +41,7 @@ def lengths(
         return ()
     whole = not part or (part == "expand" and node.op_type in ENTRYWISE)
     inferred = work.source.lengths.get(node.outputs[0]) if whole and work.source and not work.origin else None
-    inferred = inferred if inferred is not None and len(inferred) == len(shape) else None
+    inferred = _as_run(inferred, shape) if inferred is not None and len(inferred) == len(shape) else None
     own, loose = tuple(i.value.lengths for i in inputs), _loose(work, node, inputs)
     if inferred is None and not loose and all(isinstance(n, int) for each in own for n in each):
         return ()
@@ -54,8 +56,17 @@ def lengths(
         beside = _longest(work, node, inputs, len(shape)) if isinstance(op, Diagonal) else frozenset[int]()
         law = tuple(None if n == 1 or (isinstance(n, str) and i in beside) else n for i, n in enumerate(law))
     work.same.update((m, n) for m, n in zip(told, law, strict=True) if isinstance(m, str) and n not in (None, m))
-    named = tuple(f"{output}[{i}]" if n is None else n for i, n in enumerate(told))
-    return tuple(m if isinstance(m, int) or n is None else n for m, n in zip(named, law, strict=True))
+    given = named(output, told, work.source.said if work.source else ()) or ()
+    return tuple(m if isinstance(m, int) or n is None else n for m, n in zip(given, law, strict=True))
+
+
+def _as_run(inferred: Lengths, shape: Shape) -> Lengths:
+    """Return what ONNX infers, a number that it gets wrong (windows by ceil_mode, scales) as it is in the run.
+
+    It infers a number of numbers alone, so that this one is that of all runs, too.
+    """
+    pairs = zip(inferred, shape, strict=True)
+    return tuple(m if isinstance(n, int) and not is_open((m,)) else n for n, m in pairs)
 
 
 def _may_be_open(work: Work, inputs: tuple[Ref, ...]) -> bool:
@@ -86,8 +97,9 @@ def plumbed(work: Work, node: OnnxNode, i: int, inputs: tuple[Ref, ...], shape: 
         return ()
     inferred = None if part or work.origin or not work.source else work.source.lengths.get(node.outputs[i])
     if inferred is not None and len(inferred) == len(shape):
-        return tuple(work.same.get(n, n) for n in inferred)
-    return tuple(f"{work.prefix}{node.outputs[i]}:{part}[{k}]" for k in range(len(shape)))
+        return tuple(work.same.get(n, n) for n in _as_run(inferred, shape))
+    name = f"{work.prefix}{node.outputs[i]}:{part}"
+    return named(name, (None,) * len(shape), work.source.said if work.source else ()) or ()
 
 
 def _unknown(op: Op, own: tuple[Lengths, ...], shape: Shape) -> Found:
@@ -124,13 +136,23 @@ def _dense(op: Dense, own: tuple[Lengths, ...], shape: Shape) -> Found:
 
 
 def _windows(op: Conv | ConvTranspose | WindowMean | MaxPool, own: tuple[Lengths, ...], shape: Shape) -> Found:
-    """Return the lengths behind windows: of an open axis none is known."""
+    """Return the lengths behind windows: an open axis is as long as before where each entry starts one, else none is known."""
     channels = shape[1] if isinstance(op, Conv | ConvTranspose) else own[0][1]
     return (
         own[0][0],
         channels,
-        *(m if isinstance(n, int) else None for n, m in zip(own[0][2:], shape[2:], strict=True)),
+        *(
+            m if isinstance(n, int) else n if keeps else None
+            for n, m, keeps in zip(own[0][2:], shape[2:], _kept_lengths(op), strict=True)
+        ),
     )
+
+
+def _kept_lengths(op: Conv | ConvTranspose | WindowMean | MaxPool) -> tuple[bool, ...]:
+    """Return for each axis whether there are as many windows as entries, however many these are."""
+    w = op.windows
+    each = zip(w.kernel, w.dilations, w.begin, w.end, w.strides, strict=True)
+    return tuple(not isinstance(op, ConvTranspose) and s == 1 and d * (k - 1) == b + e for k, d, b, e, s in each)
 
 
 def _slice(op: Slice, own: tuple[Lengths, ...], shape: Shape) -> Found:
@@ -196,7 +218,7 @@ def kinds(base: type[Op]) -> list[type[Op]]:
     return [base, *(k for kind in base.__subclasses__() for k in kinds(kind))]
 
 
-ENTRYWISE = {"Add", "Sub", "Mul", "Div", "Pow", "PRelu"}
+ENTRYWISE = {"Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Sum", "Mean"}
 """Operators of which an operand is broadcast to what the node makes before it meets a constant."""
 
 SHAPED = (Concat, Expand, Slice)
