@@ -150,12 +150,17 @@ def test_one_step_within_a_body_is_explained_as_many(body, kind):
 
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 def test_a_scale_that_leaves_small_images_as_they_are_is_a_node_for_them(mode):
-    """Ten pixels times 1.1 are eleven, and four stay four."""
+    """Ten pixels times 1.1 are eleven, and four stay four: there relevance goes through it, as in the compiled graph."""
     resized = f'Resize <mode = "{mode}", coordinate_transformation_mode = "half_pixel">'
     body = f"s = Sigmoid(x) t = {resized}(s, , grown) u = {resized}(x, , grown) z = Mul(t, u)"
-    first, *others = rules(built(body + POOLED, "float[N,4,H,W] x"), PIXELS)
+    proto, layers = built(body + POOLED, "float[N,4,H,W] x"), ("Resize_1", "Resize_2")
+    first, *others = [
+        {k: rule for k, rule in each.items() if k not in layers} for each in rules(proto, PIXELS, "attnlrp")
+    ]
     assert "Sigmoid_0" in first
     assert all(found == first for found in others)
+    small = {i.name: (2, *PIXELS[0][1:]) for i in proto.graph.input}
+    assert {"Resize_1", "Resize_2"} <= {n.name for n in reflrp.load(proto).graph(small).nodes}
 
 
 WINDOWS = ["Conv {how}(x, {w})", "MaxPool {how}(x)", "AveragePool {how}(x)"]

@@ -138,13 +138,13 @@ def resize(site: Site) -> Ref:
         for axis, m in matrices.items():
             x = site.emit(Take(x.shape, axis, m.argmax(axis=1)), x, part="" if axis == max(matrices) else f"axis{axis}")
         return x
+    if matrices:
+        return site.emit(axis_map(x.shape, matrices), x)
     resized = site.measured or site.has(3) or any(scale != 1 for scale in how.scales)
-    loose = [i for i, n in enumerate(x.value.lengths) if i and isinstance(n, str) and resized]
-    if loose and not matrices:  # it leaves this input as it is, not every one: a node of its own, of the same kind
-        size = x.shape[loose[0]]
-        matrices = {loose[0]: np.eye(size)} if how.mode != "nearest" else {}
-        x = x if matrices else site.emit(Take(x.shape, loose[0], np.arange(size)), x)
-    return site.emit(axis_map(x.shape, matrices), x) if matrices else x
+    loose = [i for i, n in enumerate(x.value.lengths) if i and isinstance(n, str)]
+    if loose and resized:  # it leaves this input as it is, not every one: a node of its own, which hands relevance on
+        return site.emit(Take(x.shape, loose[0], np.arange(x.shape[loose[0]])), x)
+    return x
 
 
 @builds("CumSum")
