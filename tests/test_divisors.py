@@ -48,15 +48,15 @@ def outcome(explainer, x, **asked):
 def test_a_statistic_that_overflows_is_heard(name, rule):
     proto, unit = net(NETS[name]), models.draw(2, 3, 8)
     graph = reflrp.compile(proto, rule, init="one", target=(1, 5))
+    explainers = [reflrp.Explainer(proto, rule, dtype="float32")]
+    for ledger in (True, False):
+        explainers.append(reflrp.Explainer(proto, rule, backend="onnxruntime", dtype="float32", ledger=ledger))
     for scale, over in ((1e15, False), (1e20, True), (3e37, True)):
         x = (unit * scale).astype(np.float32)
         asked = {"init": "one", "target": (1, 5)}
         exact = reflrp.explain(proto, x.astype(float), rule, dtype="float64", **asked).relevance
         assert np.abs(exact).max() > 0
-        made = [outcome(reflrp.Explainer(proto, rule, dtype="float32"), x, **asked)]
-        for ledger in (True, False):
-            other = reflrp.Explainer(proto, rule, backend="onnxruntime", dtype="float32", ledger=ledger)
-            made.append(outcome(other, x, **asked))
+        made = [outcome(explainer, x, **asked) for explainer in explainers]
         found = run(graph, {"x": x})["relevance/x"]
         made.append(None if np.isnan(found).any() else found)
         assert over or all(m is not None for m in made)
