@@ -1,11 +1,13 @@
 """Many threads at once: caches that evict under them, one model for several explainers, the same bits as alone."""
 
+import ast
 import os
 import sys
 import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -240,3 +242,19 @@ def test_a_fork_while_a_thread_keeps_warnings_quiet():
         if not child:
             os._exit(0 if warnings.filters == before else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_texts_are_read_by_many_threads():
+    """CPython 3.11 mistakes trees that are built at the same time for one that is too deep; other code builds some, too."""
+    texts = [f"epsilon_gamma_box(low={i}, high=[{', '.join(map(str, range(40)))}])" for i in range(40)]
+
+    def work(k):
+        for text in texts:
+            if k % 4:
+                read_rules(text)
+            else:
+                with suppress(SystemError):
+                    ast.parse(text, mode="eval")
+
+    for _ in range(5):
+        at_once(work)

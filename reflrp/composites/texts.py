@@ -13,6 +13,7 @@ import numpy as np
 
 from reflrp.errors import RuleError
 from reflrp.ground.checks import shown
+from reflrp.ground.literals import expression, literal
 from reflrp.ground.quiet import quiet
 
 
@@ -60,14 +61,14 @@ def read_rules(text: str) -> Any:
         read_call(text)
         return text
     try:
-        return dict(ast.literal_eval(text.strip()))
+        return dict(literal(text.strip()))
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise RuleError(f"{shown(text)} cannot be read: write {{'pattern': 'rule', ...}}") from error
 
 
 def _parsed(text: str) -> Any:
     with quiet():
-        return ast.parse(text, mode="eval").body
+        return expression(text)
 
 
 def _value(node: Any) -> Any:

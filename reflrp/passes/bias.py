@@ -17,7 +17,6 @@ All of it is read from the file: no value of a constant has a say.
 
 from __future__ import annotations
 
-from ast import literal_eval
 from collections import Counter
 from dataclasses import replace
 from math import prod
@@ -27,6 +26,7 @@ import numpy as np
 
 from reflrp.arrays import ZERO, Array
 from reflrp.ground.caches import Cache
+from reflrp.ground.literals import literal
 from reflrp.ir import Graph, Lengths, Node
 from reflrp.ops.conv import Conv, ConvTranspose
 from reflrp.ops.einsum import DenseEinsum
@@ -174,7 +174,7 @@ def _same_module(one: Node, two: Node) -> bool:
 def _module(node: Node) -> str:
     """Return the module path that torch wrote down: as metadata, or in the node's name (`/block/fc/MatMul`)."""
     if node.scope.startswith("["):
-        scopes: list[str] = literal_eval(node.scope)
+        scopes: list[str] = literal(node.scope)
         return "/".join(scopes[:-1]) + "/"
     name = node.onnx[0] if node.onnx else ""
     return name.rpartition("/")[0] + "/" if name.startswith("/") else ""

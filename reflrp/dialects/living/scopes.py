@@ -9,8 +9,9 @@ _1, _2 ... for its second, third ... call.
 from __future__ import annotations
 
 import re
-from ast import literal_eval
 from collections.abc import Iterable, Mapping
+
+from reflrp.ground.literals import literal
 
 AGAIN = re.compile(r"(.+)_\d+$")
 
@@ -27,7 +28,7 @@ class Scopes:
     def innermost(self, onnx: str, scope: str) -> frozenset[str]:
         """Return the modules that may be the innermost around a node: one, several where its name fits several, or none."""
         if scope.startswith("["):
-            found: Iterable[str] = literal_eval(scope)[-2:-1]
+            found: Iterable[str] = literal(scope)[-2:-1]
         elif onnx.startswith("/"):
             found = self._walked(onnx.split("/")[1:-1])
         else:

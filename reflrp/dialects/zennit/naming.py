@@ -5,7 +5,6 @@ Classes are recognised by their names, so that neither library is imported.
 
 from __future__ import annotations
 
-from ast import literal_eval
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -15,6 +14,7 @@ from reflrp.dialects.zennit import nn, types
 from reflrp.dialects.zennit.types import Types
 from reflrp.errors import RuleError
 from reflrp.ground.checks import shown
+from reflrp.ground.literals import literal
 from reflrp.ir import Graph, Node
 
 
@@ -49,7 +49,7 @@ class Named(Matcher):
 
 def module(node: Node) -> tuple[str, ...]:
     """Return the name of the torch module that a node comes from, where the exporter wrote it down."""
-    scopes: list[str] = literal_eval(node.scope) if node.scope.startswith("[") else []
+    scopes: list[str] = literal(node.scope) if node.scope.startswith("[") else []
     return tuple(filter(None, scopes[-2:-1]))
 
 
