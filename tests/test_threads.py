@@ -1,6 +1,7 @@
 """Many threads at once: caches that evict under them, one model for several explainers, the same bits as alone."""
 
 import ast
+import gc
 import os
 import sys
 import threading
@@ -246,15 +247,25 @@ def test_a_fork_while_a_thread_keeps_warnings_quiet():
 
 def test_texts_are_read_by_many_threads():
     """CPython 3.11 mistakes trees that are built at the same time for one that is too deep; other code builds some, too."""
-    texts = [f"epsilon_gamma_box(low={i}, high=[{', '.join(map(str, range(40)))}])" for i in range(40)]
+    texts = [f"epsilon_gamma_box(low={i}, high=[{', '.join(map(str, range(40)))}])" for i in range(20)]
+    threshold = gc.get_threshold()
+
+    def others_turn(phase, info):
+        time.sleep(0)
 
     def work(k):
         for text in texts:
-            if k % 4:
+            if k:
                 read_rules(text)
             else:
                 with suppress(SystemError):
                     ast.parse(text, mode="eval")
 
-    for _ in range(5):
-        at_once(work)
+    gc.callbacks.append(others_turn)  # a collection amid the building of a tree lets another thread in
+    gc.set_threshold(20)
+    try:
+        for _ in range(6):
+            at_once(work)
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(others_turn)
