@@ -162,7 +162,7 @@ class Node:
 
     `joined` holds the two nodes that import made this one of, a layer and its split bias, where they can be parted again.
     `measured` says what of its constants depends on lengths that the file leaves open, as the batch size (`arrays/measured.py`):
-    these are no parameters.
+    these are no parameters. `counts` are two formulas of these lengths, where its one constant is the quotient of the two.
     """
 
     name: str
@@ -174,6 +174,7 @@ class Node:
     scope: str = ""
     joined: tuple[Node, ...] = ()
     measured: int = 0
+    counts: tuple[int, int] | None = None
 
     @property
     def kind(self) -> str:
@@ -212,6 +213,8 @@ class Graph:
     `names` are those of the file's nodes and of their outputs, and of the nodes that import made of them, of which a graph for one
     output has only some.
 
+    `formulas` says of names of lengths that stand for formulas of others which these are (`arrays/tracing/dims.py`).
+
     `replaced` holds, by name, what recognised nodes stand for; `unchecked` the names of those that have not run yet, and
     is shared by all graphs that are made of this one.
     """
@@ -225,6 +228,7 @@ class Graph:
     notes: tuple[str, ...] = ()
     made: int = 0
     names: frozenset[str] = frozenset()
+    formulas: Mapping[str, int] = field(default_factory=dict)
     replaced: Mapping[str, Replaced] = field(default_factory=dict)
     unchecked: set[str] = field(default_factory=set, compare=False)
 

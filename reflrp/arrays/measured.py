@@ -7,6 +7,7 @@ What is decided by the shape or the numbers of a constant is to come out alike f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -17,19 +18,25 @@ SHAPE, ENTRIES = 1, 2
 """What of a constant may be another for other lengths: its shape, its entries."""
 
 
+Formulas = np.ndarray | Callable[[], np.ndarray | None] | None
+
+
 class Measured(np.ndarray):
     """A constant that was computed from open lengths.
 
     `entries` says which entries may be others for other lengths, and `axes` which axes may be longer or shorter; along
     these, the entries that stay are all the same. None stands for all of them: so it is in parts and results of such an array.
+    `formulas` are its whole numbers as formulas of the lengths (`arrays/tracing/dims.py`), where these are known, or how to find
+    them once more is known of the lengths.
     """
 
     entries: np.ndarray | None
     axes: frozenset[int] | None
+    formulas: Formulas
 
     def __array_finalize__(self, origin: Any) -> None:
         """Take nothing for granted: what was said of the whole."""
-        self.entries = self.axes = None
+        self.entries = self.axes = self.formulas = None
 
 
 Marks = tuple[np.ndarray, frozenset[int]]
@@ -44,20 +51,30 @@ def marks(x: np.ndarray) -> Marks:
     return entries, frozenset(range(x.ndim)) if x.axes is None else x.axes
 
 
-def measured(x: Any, found: Marks | None) -> np.ndarray:
-    """Return a constant with its marks, where it has any; None for all that there can be."""
+def measured(x: Any, found: Marks | None, formulas: Formulas = None) -> np.ndarray:
+    """Return a constant with its marks, where it has any, and its formulas; None for all marks that there can be."""
     whole = np.asarray(x)
     if found is not None and not found[0].any() and not found[1]:
         return whole
     made = whole.view(Measured)
     if found is not None:
         made.entries, made.axes = found
+    made.formulas = formulas
     return made
 
 
 def plain(x: Any) -> Any:
     """Return a constant without marks; anything else as it is."""
     return np.asarray(x) if isinstance(x, Measured) else x
+
+
+def formulas(x: np.ndarray) -> np.ndarray | None:
+    """Return the whole numbers of a constant, those that depend on open lengths as formulas; None where these are not known."""
+    if not isinstance(x, Measured):
+        return x
+    found = x.formulas() if callable(x.formulas) else x.formulas
+    x.formulas = x.formulas if found is None else found
+    return found
 
 
 def how(x: Any) -> int:

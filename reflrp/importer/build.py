@@ -9,6 +9,7 @@ import numpy as np
 
 from reflrp import limits
 from reflrp.arrays.measured import plain
+from reflrp.arrays.tracing.dims import example
 from reflrp.errors import DependsOnData, InputError, ModelError, Offender, TooLarge, UnsupportedOperator
 from reflrp.importer.construction import Construction
 from reflrp.importer.lengths.inferring import named
@@ -37,8 +38,11 @@ def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarr
     work = Construction(
         frozenset(source.inputs), feeds, known=dict(source.constants), reserved=_names(source), source=source
     )
+    belied = _belied(source, shapes)
+    work.belied = bool(belied)
     for name, port in source.inputs.items():
-        open_as = named(name, port.dims or (None,) * len(shapes[name]), source.said)
+        dims = (None if n in belied else n for n in port.dims or (None,) * len(shapes[name]))
+        open_as = named(name, tuple(dims), source.said)
         value = Value(tuple(shapes[name]), port.dtype, name in source.active, open_as=open_as or ())
         work.values[name], work.known[name] = value, Ref(name, value)
     failed: list[Offender] = []
@@ -69,6 +73,16 @@ def _built(source: Source, shapes: Mapping[str, Shape], x: Mapping[str, np.ndarr
     for sample in work.samples.values():
         limits.release(sample)
     return _finish(source, work, lost)
+
+
+def _belied(source: Source, shapes: Mapping[str, Shape]) -> frozenset[str]:
+    """Return the names that the file has for lengths which differ in this input: they say nothing."""
+    found: dict[str, set[int]] = {}
+    for name, port in source.inputs.items():
+        for n, length in zip(port.dims or (), shapes[name], strict=False):
+            if isinstance(n, str):
+                found.setdefault(n, set()).add(example(length))
+    return frozenset(n for n, lengths in found.items() if len(lengths) > 1)
 
 
 def _names(source: Source) -> tuple[frozenset[str], frozenset[str]]:
@@ -102,6 +116,7 @@ def _finish(source: Source, work: Construction, lost: Mapping[str, str]) -> Grap
         constants,
         tuple(dict.fromkeys(work.notes)),
         names=frozenset(_all_names(source.nodes)),
+        formulas=work.names.formulas,
     )
     whole = by_hand(dequantised(graph))
     return replace(whole, names=whole.names.union(*(n.names for g in (graph, whole) for n in g.nodes)))

@@ -12,24 +12,24 @@ import numpy as np
 from reflrp import limits
 from reflrp.arrays.measured import plain
 from reflrp.arrays.tracing.dims import is_open, whole
-from reflrp.errors import ModelError, TooLarge
-from reflrp.importer.dtypes import in_one_dtype, is_integer, widened
+from reflrp.errors import ModelError
+from reflrp.importer.alone import evaluate, shape_alone
+from reflrp.importer.dtypes import is_integer
 from reflrp.importer.files.read import FREE, NODE
 from reflrp.importer.lengths import axes
+from reflrp.importer.lengths.forming import counts_of
 from reflrp.importer.lengths.formulas import Shown, concerns, shown
+from reflrp.importer.lengths.naming import Names
 from reflrp.importer.lengths.sizes import sized_by_data
-from reflrp.importer.loops.branches import RUN, run_subgraphs
 from reflrp.importer.nodes.computing import computed
-from reflrp.importer.nodes.estimate import check_outputs
-from reflrp.importer.nodes.misread import FLAT, MISREAD, flat, reread
-from reflrp.importer.nodes.node import Arrays, Body, OnnxNode
+from reflrp.importer.nodes.node import Body, OnnxNode
 from reflrp.importer.placing import PLACED, as_array, does_nothing, free, place
 from reflrp.importer.plumbing import Filled
 from reflrp.importer.selecting import selection
-from reflrp.importer.site import BUILDERS, Arg, NeedsData, Oversized, Ref, Site, Unbuildable, sized
+from reflrp.importer.site import Arg, NeedsData, Oversized, Ref, Unbuildable, sized
 from reflrp.importer.source import Source
 from reflrp.importer.tokens import Sharing, sharing
-from reflrp.ir import Node, Op, Value, arrays_of
+from reflrp.ir import Node, Op, Shape, Value, arrays_of
 from reflrp.ops.picking import MovedIds
 from reflrp.ops.routing import Plumbing
 
@@ -52,7 +52,8 @@ class Construction:
 
     Inside a loop, a branch or a function, `prefix` is put before the names of what is built; `origin` names the ONNX node that
     stands in the file, `scope` its module path. `late` values follow from open lengths alone; `source` is the file that is built;
-    `same` says of lengths that ONNX's inference names which known ones they are.
+    `same` says of lengths that ONNX's inference names which known ones they are, `names` what the names stand for; `belied` that in
+    this input one name of the file stands for two lengths, so that the inference is not to be trusted.
     """
 
     tokens: frozenset[str] = frozenset()
@@ -77,6 +78,8 @@ class Construction:
     scope: str = ""
     late: set[str] = field(default_factory=set)
     same: dict[int | str, int | str] = field(default_factory=dict)
+    belied: bool = False
+    names: Names = field(default_factory=Names)
     source: Source | None = None
 
     def inside(self, node: OnnxNode, label: str = "", prefix: str | None = None) -> Construction:
@@ -109,14 +112,23 @@ class Construction:
         nonneg = op.nonneg(*(i.value.nonneg for i in inputs))
         open_as = axes.lengths(self, node, op, inputs, shape, output, part)
         value = Value(shape, np.dtype(float), active, nonneg, open_as)
-        return self._add(name, op, inputs, output, node, value, measured)
+        counts = None if part else counts_of(node, op, self)
+        return self._add(name, op, inputs, output, node, value, measured, counts)
 
     def _add(
-        self, name: str, op: Op, inputs: tuple[Ref, ...], output: str, node: OnnxNode, value: Value, measured: int = 0
+        self,
+        name: str,
+        op: Op,
+        inputs: tuple[Ref, ...],
+        output: str,
+        node: OnnxNode,
+        value: Value,
+        measured: int = 0,
+        counts: tuple[int, int] | None = None,
     ) -> Ref:
         origin, scope = self.origin or (node.name,), node.scope or self.scope
         limits.step(f"node {name!r} ({node.op_type})", PLACED)
-        made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, origin, scope, measured=measured)
+        made = Node(name, op, tuple(i.name for i in inputs), output, node.op_type, origin, scope, (), measured, counts)
         if len(self.nodes) >= limits.NODES:
             raise Oversized(f"the graph gets more than {limits.NODES} nodes (reflrp.limits.NODES)")
         limits.hold(f"node {name!r}", (NODE if len(self.nodes) > FREE else 0) + max(0, 4 * len(name) - NODE))
@@ -135,7 +147,7 @@ class Construction:
     @staticmethod
     def evaluated(node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:
         """Return a node's outputs for arrays in place of its inputs."""
-        return evaluate(node.apart, node.apart.bound(arrays))
+        return evaluate(node.apart, node.apart.bound(arrays), Construction)
 
     def plumb(self, node: OnnxNode, args: tuple[Arg, ...], only: tuple[int, ...] | None = None) -> tuple[Arg, ...]:
         """Add plumbing nodes: one for each output (or only for some) of an ONNX node that carries no relevance."""
@@ -212,6 +224,14 @@ class Construction:
         """Return a name that no value has; one that is made up also avoids the names of the file's values."""
         return free(name, self.values, self.reserved[1] if made else frozenset())
 
+    def shape_of(self, node: OnnxNode, args: tuple[Arg, ...]) -> Shape | None:
+        """Return the shape of a node's first output at arguments of open lengths, as formulas; None where it has none.
+
+        The node is built by itself, as for a graph with open lengths. Raises TooShort where they must be longer than 1.
+        """
+        with self.names.alone():
+            return shape_alone(node, args, Construction(late=set(self.late), bounds=self.bounds))
+
     def hold(self, node: OnnxNode, arrays: Any) -> None:
         """Count the arrays among what a node makes: constants stay as long as the construction does."""
         for array in arrays if isinstance(arrays, tuple) else (arrays,):
@@ -255,44 +275,3 @@ class Construction:
             self.samples[ref.name] = sample = np.zeros(ref.value.shape, ref.value.dtype)
             limits.hold_array(f"a sample of {ref.name!r}", sample)
         return self.samples[ref.name]
-
-
-def evaluate(node: OnnxNode, feeds: Arrays) -> tuple[Any, ...]:
-    """Return a node's outputs at the values it reads: by ONNX's reference code, or by our builder where that errs.
-
-    What is a branch or a loop is run node by node. Raises UnsupportedOperator for an operator that is not run at all;
-    TooLarge, before it runs, where an output would be beyond the limit on memory, or the work beyond that on time.
-    """
-    if node.domain == "" and node.op_type in RUN:
-        return run_subgraphs(node, feeds, evaluate)
-    feeds = in_one_dtype(feeds) if node.op_type == "Range" else feeds
-    if node.domain == "" and node.opset < MISREAD.get(node.op_type, 0):
-        check_outputs(f"node {node.name!r} ({node.op_type})", node.proto, node.opset, feeds, by_reference=False)
-        made = (flat(node, feeds),) if node.op_type in FLAT else _by_builder(node, feeds)
-        if made is not None:
-            return made
-    return reread(node, feeds)
-
-
-def _by_builder(node: OnnxNode, feeds: Arrays) -> tuple[np.ndarray | None, ...] | None:
-    """Return the outputs as the node's builder computes them, in float64; None for data that it does not take."""
-    name = node.inputs[0]
-    data = feeds[name]
-    build = BUILDERS.get((node.domain, node.op_type))
-    if build is None or data.dtype.kind != "f" or not data.size or not np.isfinite(data).all():
-        return None
-    work, x = Construction(), Ref(name, Value(data.shape, np.dtype(float)))
-    work.values[name] = x.value
-    args = tuple(x if i == name else feeds.get(i) for i in node.inputs)
-    try:
-        made = build(Site(node, args, work))
-    except Oversized as error:
-        raise TooLarge(f"node {node.name!r} ({node.op_type}): {error}") from error
-    found = made if isinstance(made, tuple) else (made,)
-    wanted = list(zip(node.outputs, (*found, *(None for _ in node.outputs)), strict=False))
-    if any(o and not isinstance(value, Ref) for o, value in wanted):
-        return None  # it has an output that the builder leaves to the reference code
-    values = {name: data.astype(np.float64)}
-    for step in work.nodes:
-        values[step.output] = computed(step, [values[i] for i in step.inputs], work.values[step.output].shape)
-    return tuple(widened(values[v.name].astype(data.dtype)) if o and isinstance(v, Ref) else None for o, v in wanted)

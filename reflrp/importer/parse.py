@@ -13,7 +13,8 @@ import onnx
 
 from reflrp import limits
 from reflrp.errors import ModelError, UnsupportedOperator
-from reflrp.importer.construction import evaluate
+from reflrp.importer.alone import evaluate
+from reflrp.importer.construction import Construction
 from reflrp.importer.dtypes import dtype_of, is_float
 from reflrp.importer.files.defaults import completed
 from reflrp.importer.files.external import Files
@@ -179,7 +180,7 @@ def _folded(node: OnnxNode, constants: Mapping[str, np.ndarray], files: Files) -
         return (constant,)
     if node.domain == "" and node.op_type == "Identity":
         return (constants[node.inputs[0]],)
-    return evaluate(node, {i: constants[i] for i in node.reads})
+    return evaluate(node, {i: constants[i] for i in node.reads}, Construction)
 
 
 def _constant(node: OnnxNode, files: Files) -> np.ndarray:

@@ -14,6 +14,7 @@ from reflrp.arrays.measured import SHAPE, how
 from reflrp.arrays.provenance import own
 from reflrp.arrays.tracing.dims import example, is_open, whole
 from reflrp.errors import TooLarge
+from reflrp.importer.lengths.naming import Names
 from reflrp.importer.nodes.node import Body, OnnxNode
 from reflrp.importer.source import Source
 from reflrp.ir import Node, Op, Shape, Value
@@ -118,6 +119,8 @@ class Work(Protocol):
     sized_by_data: set[str]
     late: set[str]
     same: dict[int | str, int | str]
+    belied: bool
+    names: Names
     bounds: dict[str, tuple[float, float]]
     reserved: tuple[frozenset[str], frozenset[str]]
     prefix: str
@@ -149,6 +152,9 @@ class Work(Protocol):
 
     def evaluated(self, node: OnnxNode, *arrays: Any) -> tuple[Any, ...]:
         """Return a node's outputs for arrays in place of its inputs."""
+
+    def shape_of(self, node: OnnxNode, args: tuple[Arg, ...]) -> Shape | None:
+        """Return the formulas of the shape of a node's first output at open lengths; None where it has none. Raises TooShort."""
 
     def worked_out(self, ref: Ref) -> bool:
         """Return whether a value depends on what the network computes, and not on its inputs as they are given."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from math import prod, sqrt
+from math import sqrt
 
 import numpy as np
 
@@ -190,10 +190,8 @@ def standardised(a: Algebra, op: Standardise) -> Sum:
     if not op.mean:
         total = a.mul(total, functions.count(a, axes))
     elif op.ddof:
-        size = prod(a.shape[i] for i in axes)
-        if axes & a.open:
-            raise Unproven("how many entries there are is left open")
-        total = a.scale(total, size / (size - op.ddof))
+        size = functions.count(a, axes)
+        total = a.mul(a.mul(total, size), a.power(a.sub(size, a.number(float(op.ddof))), -1.0))
     root = functions.root(a, a.add(total, a.number(op.epsilon)), 2.0)
     root = functions.larger(a, root, a.number(op.floor)) if op.floor else root
     return a.mul(centered, a.power(root, -1.0))

@@ -27,6 +27,7 @@ from reflrp.ops.pointwise import Pointwise
 from reflrp.ops.product import Multiply
 from reflrp.ops.selection import MaxOf
 from reflrp.ops.sums import SumOf
+from reflrp.passes.along import reads
 from reflrp.passes.identify import identified
 from reflrp.passes.region import READERS, Region
 from reflrp.passes.rounded import SINGLE
@@ -73,7 +74,7 @@ def _to_be_checked(graph: Graph) -> Graph:
 
 def _one_node(region: Region, op: Op) -> Node:
     onnx = tuple(dict.fromkeys(name for n in region.nodes for name in n.onnx))
-    return replace(region.exit, op=op, inputs=(region.entry,), onnx=onnx, op_type=_title(op))
+    return replace(region.exit, op=op, inputs=(region.entry,), onnx=onnx, op_type=_title(op), counts=None)
 
 
 def _title(op: Op) -> str:
@@ -114,13 +115,13 @@ class _View:
 
     def regions(self, end: Node, gone: set[str]) -> Iterator[Region]:
         """Yield the regions that end in a node, the smallest first; the largest that is known counts."""
-        inside, frontier, cuts, functions = [end], set(end.inputs), 0, int(_is_function(end))
+        inside, frontier, cuts, functions = [end], set(reads(end, self.graph.values)), 0, int(_is_function(end))
         while len(inside) <= LARGEST and functions <= FUNCTIONS and cuts < CUTS:
             cuts += len(frontier) == 1
             if len(frontier) == 1 and len(inside) > 1:
                 (entry,) = frontier
                 nodes = tuple(sorted(inside, key=lambda n: self.place[n.name]))
-                region = Region(nodes, entry, self.graph.values)
+                region = Region(nodes, entry, self.graph.values, self.graph.formulas)
                 if region.shape == self.graph.values[end.output].shape and self._closed(region):
                     yield region
             makers = [self.makers[v] for v in frontier if v in self.makers]
@@ -131,7 +132,7 @@ class _View:
                 return
             inside.append(nearest)
             functions += _is_function(nearest)
-            frontier = (frontier - {nearest.output}) | set(nearest.inputs)
+            frontier = (frontier - {nearest.output}) | set(reads(nearest, self.graph.values))
 
     def _closed(self, region: Region) -> bool:
         """Return whether nobody outside reads an inner value."""

@@ -21,6 +21,7 @@ from reflrp.ops.selection import MaxAxes, MaxOf
 from reflrp.ops.sums import SumAxes, SumOf
 from reflrp.passes import functions
 from reflrp.passes.algebra import Algebra, Sum, Unproven
+from reflrp.passes.along import Count, along, reads
 from reflrp.passes.rounded import EXACT, HALF, SINGLE, ideal, in_float32, single
 
 Places = tuple[int | None, ...]
@@ -29,11 +30,12 @@ Places = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Region:
-    """Nodes in topological order with one input value and one output value; `values` are the graph's."""
+    """Nodes in topological order with one input value and one output value; `values` and `formulas` are the graph's."""
 
     nodes: tuple[Node, ...]
     entry: str
     values: Mapping[str, Value]
+    formulas: Mapping[str, int]
 
     @property
     def shape(self) -> Shape:
@@ -57,11 +59,9 @@ class Region:
             tuple((names.setdefault(n, len(names)),) if isinstance(n, str) else n for n in self.values[k].lengths)
             for k in places
         )
-        return (
-            self.shape,
-            lengths,
-            *((tuple(places[i] for i in n.inputs), type(n.op), n.measured, _fields(n.op)) for n in self.nodes),
-        )
+        read = {n.name: tuple(places[i] for i in reads(n, self.values)) for n in self.nodes}
+        nodes = ((read[n.name], type(n.op), n.measured, self.counts(n), n) for n in self.nodes)
+        return self.shape, lengths, *((*told, _fields(n.op)) for *told, n in nodes)
 
     def normal_form(self) -> tuple[Algebra, Sum]:
         """Return what the region computes. Raises Unproven where it has no normal form, or not the input's shape."""
@@ -73,9 +73,13 @@ class Region:
             read = READERS.get(type(node.op))
             if read is None:
                 raise Unproven(f"{node.op_type} has no normal form")
-            _check_measured(node)
-            reader.out = self.values[node.output].lengths
-            form = read(reader, node.op, *(forms[i] for i in node.inputs))
+            reader.out, counts = self.values[node.output].lengths, self.counts(node)
+            if counts is None:
+                _check_measured(node)
+            given = tuple(forms[i] for i in reads(node, self.values))
+            if counts is None and len(given) < len(node.inputs):
+                raise Unproven("a number that is found in the run")
+            form = read(reader, node.op, *given) if counts is None else _counted(reader, given[0], *counts)
             forms[node.output] = form._replace(lengths=reader.out)
         whole = forms[self.exit.output]
         if whole.shape != self.shape or any(p not in (i, None) for i, p in enumerate(whole.places)):
@@ -85,6 +89,12 @@ class Region:
         a.check(whole.sum)
         a.tolerance = self.tolerance()
         return a, whole.sum
+
+    def counts(self, node: Node) -> tuple[Count, Count] | None:
+        """Return what a node multiplies and divides by, where that is how many entries there are along axes of the input."""
+        own = self.values[self.entry].lengths
+        over, under = (along(n, own, self.formulas) for n in node.counts or (0, 0))
+        return (over, under) if over and under else None
 
     def tolerance(self) -> float:
         """Return up to what two numbers are equal: to float32's rounding where it holds all of the region's numbers."""
@@ -181,12 +191,19 @@ class _Reader:
 def _check_measured(node: Node) -> None:
     """Raise Unproven for constants that depend on open lengths, but one number repeated: that is one for all lengths.
 
-    What is broadcast is told the lengths of a shape, which are compared by their names.
+    What is broadcast or reshaped is told the lengths of a shape, which are compared by their names.
     """
-    constants = arrays_of(node.op) if node.measured and not isinstance(node.op, Expand) else ()
-    entries = node.measured & ENTRIES and not isinstance(node.op, Expand)
-    if entries or any(single(c) is None for c in constants):
+    if not node.measured or isinstance(node.op, Expand | Reshape):
+        return
+    if node.measured & ENTRIES or any(single(c) is None for c in arrays_of(node.op)):
         raise Unproven("a constant that depends on the batch size, or on another length that is left open")
+
+
+def _counted(r: _Reader, x: Form, over: Count, under: Count) -> Form:
+    """What is multiplied and divided by how many entries there are."""
+    counts = (functions.count(r.a, frozenset(n.axes)) for n in (over, under))
+    times, by = (r.a.add(r.a.scale(c, n.times), r.a.number(n.plus)) for c, n in zip(counts, (over, under), strict=True))
+    return x._replace(sum=r.a.mul(r.a.mul(x.sum, times), r.a.power(by, -1.0)))
 
 
 def _diagonal(r: _Reader, op: Diagonal, x: Form) -> Form:

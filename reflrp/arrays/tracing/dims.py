@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from reflrp.arrays.tracing.growth import growing, lacking
 from reflrp.arrays.tracing.polynomials import (
     Monomial,
     Terms,
@@ -230,8 +231,7 @@ def is_open(shape: Any) -> bool:
 
 def symbols_of(shape: Any) -> tuple[str, ...]:
     """Return the symbols that the lengths of a shape depend on, in order."""
-    found = (s for n in shape if isinstance(n, Dim) for monomial, _ in n.terms for s in monomial)
-    return tuple(dict.fromkeys(base for s in found for base in bases(s)))
+    return tuple(dict.fromkeys(b for n in shape if isinstance(n, Dim) for m, _ in n.terms for s in m for b in bases(s)))
 
 
 def _made(terms: Terms, value: int) -> int:
@@ -239,8 +239,8 @@ def _made(terms: Terms, value: int) -> int:
     if not kept or kept == (((), kept[0][1]),):
         return kept[0][1] if kept else 0
     if least(dict(kept)) < 0:
-        made = _restored(kept, value)
-        raise Unsettled(f"{made!r} is no length for all lengths")
+        symbol, text = growing(dict(kept)), f"{written(kept)} is no length for all lengths"
+        raise TooShort(text, symbol, lacking(dict(kept), symbol, 0)) if symbol else Unsettled(text)
     return _restored(kept, value)
 
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable
-
 from reflrp.arrays.tracing.dims import Dim, TooLong, TooShort, bounds, check_same, is_open, parts, symbols_of
-from reflrp.arrays.tracing.polynomials import Floor, added, least, lengthened, scaled, smallest, value
+from reflrp.arrays.tracing.growth import first, growing, lacking
+from reflrp.arrays.tracing.polynomials import Floor, added, least, lengthened, scaled, value
 
 
 def check_room(n: int, needed: int) -> None:
     """Raise TooShort where an open length may be smaller than what its reader needs."""
-    symbol = _growing(n)
-    if isinstance(n, Dim) and symbol and bounds(n, 0)[0] < needed:
-        by = _first(lambda by: value(dict(n.terms), {symbol: smallest(symbol) + by}) >= needed)
-        raise TooShort(f"the length {n} may be smaller than {needed}", symbol, by)
+    symbol = growing(parts(n))
+    if symbol and bounds(n, 0)[0] < needed:
+        raise TooShort(f"the length {n} may be smaller than {needed}", symbol, lacking(parts(n), symbol, needed))
 
 
 def check_reach(n: int, most: int) -> None:
     """Raise TooLong where an open length may be larger than the number of entries there are to take."""
-    symbol = _growing(n)
+    symbol = growing(parts(n))
     if isinstance(n, Dim) and symbol and not isinstance(most, Dim) and bounds(n, most)[1] > 0:
-        room = _first(lambda beyond: value(dict(n.terms), {symbol: 1 + beyond}) > most)
+        room = first(lambda beyond: value(dict(n.terms), {symbol: 1 + beyond}) > most)
         if room >= 1:
             raise TooLong(f"the length {n} may be larger than {most}", symbol, room)
 
@@ -46,21 +43,6 @@ def check_multiple(n: int, by: int) -> None:
 def strided(shape: tuple[int, ...]) -> bool:
     """Return whether a length is made of whole parts of others."""
     return any(isinstance(s, Floor) for n in shape if isinstance(n, Dim) for m, _ in n.terms for s in m)
-
-
-def _growing(n: int) -> str:
-    """Return the one symbol that a length grows with; "" where there is none."""
-    found = symbols_of((n,))
-    grows = isinstance(n, Dim) and len(found) == 1 and all(k > 0 for m, k in n.terms if m)
-    return found[0] if grows else ""
-
-
-def _first(holds: Callable[[int], bool]) -> int:
-    """Return the least whole number from 0 on for which something holds, that holds for all larger ones."""
-    high = 1
-    while not holds(high):
-        high *= 2
-    return bisect_left(range(high), True, key=holds)
 
 
 ENDLESS = 2**31 - 1

@@ -16,6 +16,7 @@ import numpy as np
 from reflrp.arrays.measured import SHAPE, how, marks
 from reflrp.arrays.tracing.dims import is_open
 from reflrp.importer.lengths.inferring import named
+from reflrp.importer.lengths.settling import settled
 from reflrp.importer.nodes.node import OnnxNode
 from reflrp.importer.site import Items, Ref, Work
 from reflrp.ir import Lengths, Op, Shape
@@ -40,7 +41,7 @@ def lengths(
     if not _may_be_open(work, inputs):
         return ()
     whole = not part or (part == "expand" and node.op_type in ENTRYWISE)
-    inferred = work.source.lengths.get(node.outputs[0]) if whole and work.source and not work.origin else None
+    inferred = _inferred(work, node, 0) if whole else None
     inferred = _as_run(inferred, shape) if inferred is not None and len(inferred) == len(shape) else None
     own, loose = tuple(i.value.lengths for i in inputs), _loose(work, node, inputs)
     if inferred is None and not loose and all(isinstance(n, int) for each in own for n in each):
@@ -57,7 +58,13 @@ def lengths(
         law = tuple(None if n == 1 or (isinstance(n, str) and i in beside) else n for i, n in enumerate(law))
     work.same.update((m, n) for m, n in zip(told, law, strict=True) if isinstance(m, str) and n not in (None, m))
     given = named(output, told, work.source.said if work.source else ()) or ()
-    return tuple(m if isinstance(m, int) or n is None else n for m, n in zip(given, law, strict=True))
+    found = tuple(m if isinstance(m, int) or n is None else n for m, n in zip(given, law, strict=True))
+    return settled(work, node, shape, found) if whole else work.names.know(found)
+
+
+def _inferred(work: Work, node: OnnxNode, i: int) -> Lengths | None:
+    """Return what ONNX infers of an output of a node of the file."""
+    return work.source.lengths.get(node.outputs[i]) if work.source and not (work.origin or work.belied) else None
 
 
 def _as_run(inferred: Lengths, shape: Shape) -> Lengths:
@@ -95,11 +102,13 @@ def plumbed(work: Work, node: OnnxNode, i: int, inputs: tuple[Ref, ...], shape: 
     """Return the lengths of a value that carries no relevance: what ONNX infers, or names."""
     if not _may_be_open(work, inputs):
         return ()
-    inferred = None if part or work.origin or not work.source else work.source.lengths.get(node.outputs[i])
+    inferred = None if part else _inferred(work, node, i)
     if inferred is not None and len(inferred) == len(shape):
-        return tuple(work.same.get(n, n) for n in _as_run(inferred, shape))
-    name = f"{work.prefix}{node.outputs[i]}:{part}"
-    return named(name, (None,) * len(shape), work.source.said if work.source else ()) or ()
+        found: Lengths = tuple(work.same.get(n, n) for n in _as_run(inferred, shape))
+    else:
+        name = f"{work.prefix}{node.outputs[i]}:{part}"
+        found = named(name, (None,) * len(shape), work.source.said if work.source else ()) or ()
+    return work.names.know(found) if part or i else settled(work, node, shape, found)
 
 
 def _unknown(op: Op, own: tuple[Lengths, ...], shape: Shape) -> Found:

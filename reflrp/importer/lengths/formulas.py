@@ -14,9 +14,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from reflrp.arrays.tracing.dims import Dim, Undecided, Unsettled, bounds, broadcast_shapes, is_open, total, whole
-from reflrp.arrays.tracing.spans import check_room, entries
+from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast_shapes, is_open, total, whole
+from reflrp.arrays.tracing.spans import entries
 from reflrp.importer.dtypes import dtype_of
+from reflrp.importer.lengths.integers import larger, quotient, rest, same, smaller
 from reflrp.importer.lengths.openshapes import JOINED, told
 from reflrp.importer.lengths.openshapes import numbers as _numbers
 from reflrp.importer.nodes.node import OnnxNode
@@ -78,26 +79,8 @@ def _entrywise(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
     return lambda node, *arrays: _each(function, *(np.asarray(a, dtype=object) for a in arrays))
 
 
-def _quotient(a: Any, b: Any) -> Any:
-    if isinstance(a, Dim) or isinstance(b, Dim):
-        return a // b
-    return int(a / b) if b else 0
-
-
-def _chosen(which: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    return lambda a, b: a if which(a, b) else b
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Return whether two lengths are one; that a length is 1 is left out, as where a file drops an axis of one entry."""
-    if a == b or not is_open((a, b)):
-        return bool(a == b)
-    low, high = bounds(a, b)
-    if low <= 0 <= high:
-        n, other = (a, b) if isinstance(a, Dim) else (b, a)
-        check_room(n, 2 if other == 1 else 0)
-        raise Undecided(f"whether {n} is {other} depends on the length", n, other)
-    return False
+def _modulo(node: OnnxNode, a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
+    return None if node.attributes.get("fmod", 0) else _entrywise(rest)(node, a, b)
 
 
 def _cast(node: OnnxNode, x: np.ndarray) -> np.ndarray | None:
@@ -150,10 +133,10 @@ def _prod(node: OnnxNode, x: np.ndarray, *axes: np.ndarray) -> np.ndarray | None
 
 INTEGERS: Mapping[str, Callable[..., np.ndarray | None]] = {
     "Add": _entrywise(lambda a, b: a + b), "Sub": _entrywise(lambda a, b: a - b), "Mul": _entrywise(lambda a, b: a * b),
-    "Div": _entrywise(_quotient), "Mod": _entrywise(lambda a, b: a % b), "Equal": _entrywise(_same),
+    "Div": _entrywise(quotient), "Mod": _modulo, "Equal": _entrywise(same),
     "Less": _entrywise(lambda a, b: bool(a < b)), "Greater": _entrywise(lambda a, b: bool(a > b)),
     "LessOrEqual": _entrywise(lambda a, b: bool(a <= b)), "GreaterOrEqual": _entrywise(lambda a, b: bool(a >= b)),
-    "Min": _entrywise(_chosen(lambda a, b: a <= b)), "Max": _entrywise(_chosen(lambda a, b: a >= b)),
+    "Min": _entrywise(smaller), "Max": _entrywise(larger),
     "Where": _entrywise(lambda c, a, b: a if c else b), "Identity": lambda node, x: x, "Cast": _cast, "Gather": _gather,
     "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Concat": _concat, "Slice": _slice, "Reshape": _reshape,
     "ReduceProd": _prod,

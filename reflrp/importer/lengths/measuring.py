@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from reflrp.arrays.measured import Marks, how, marks, measured, plain
+from reflrp.importer.lengths.forming import by_names, formed, keep_counts
 from reflrp.importer.lengths.spread import ROUTED, along_others, routed
 from reflrp.importer.loops.branches import runs_through
 from reflrp.importer.nodes.allowed import BUILT, ENTRYWISE
@@ -27,7 +28,11 @@ def marked(node: OnnxNode, args: tuple[Arg, ...], made: Any, work: Work) -> Any:
     """Return what a node makes, its constants marked by how far they depend on open lengths."""
     if node.op_type in ("Shape", "Size") and node.domain == "" and made is not None:
         (x,) = made if isinstance(made, tuple) else (made,)
-        return (measured(x, _of_shape(node, args[0], work)) if isinstance(x, np.ndarray | np.generic) else x,)
+        if not isinstance(x, np.ndarray | np.generic):
+            return (x,)
+        return (measured(x, _of_shape(node, args[0], work), formed(node, (by_names(args[0], work),), x, work)),)
+    if isinstance(found := made[0] if isinstance(made, tuple) else made, Ref) and found.name in work.late:
+        keep_counts(node, args, found, work)
     if not any(map(how, args)) and not _turns(node, args, work):
         return made
     if not isinstance(made, tuple):
@@ -45,7 +50,7 @@ def _one(node: OnnxNode, args: tuple[Arg, ...], i: int, made: Any, work: Work) -
     constants = [a for a in args if a is not None]
     if node.domain != "" or not all(isinstance(a, np.ndarray) for a in constants):
         return measured(made, None)
-    return measured(made, _law(node, args, i, np.asarray(made), work))
+    return measured(made, _law(node, args, i, np.asarray(made), work), None if i else formed(node, args, made, work))
 
 
 def _turns(node: OnnxNode, args: tuple[Arg, ...], work: Work) -> bool:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reflrp.arrays.tracing.dims import Dim, whole
 from reflrp.importer.loops.counting import Count
 from reflrp.importer.loops.stepping import PART, put
 from reflrp.importer.site import Ref, Site, Unbuildable
+from reflrp.ir import Lengths
 from reflrp.ops.pieces import Pieces
 from reflrp.ops.routing import Reshape, Slice, Transpose
 
 
 @dataclass(frozen=True)
 class Row:
-    """What turn k reads of a value: the entry at start + slope k along an axis, as `value`, by the nodes that `node` begins."""
+    """What turn k reads of a value: the entry at start + slope k along an axis, as `value`, by the nodes that `node` begins.
+
+    `lengths` are those of an entry for all inputs, where a node of the file reads it.
+    """
 
     value: str
     source: Ref
@@ -24,6 +28,7 @@ class Row:
     node: tuple[str, str]
     named: tuple[str, str]
     down: bool = False
+    lengths: Lengths = ()
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,15 @@ def reading(site: Site, row: Row, count: int, i: int) -> Reading:
     everything = slice(None)
     longer = put(site, Pieces(x.shape, ((everything, slice(-1, None)), *((),) * (x.ndim - 1))), x, f"{part}.longer")
     rest = (everything,) * (x.ndim - 1)
-    rows = [
-        put(site, Reshape((1, *shape), shape), put(site, Slice(longer.shape, (slice(k, k + 1), *rest)), longer, f"{part}.{k}"),
-             f"{part}.{k}.read")
-        for k in range(2)
-    ]  # fmt: skip
+    cuts = [put(site, Slice(longer.shape, (slice(k, k + 1), *rest)), longer, f"{part}.{k}") for k in range(2)]
+    rows = [_told(site, row, put(site, Reshape(x.shape, shape), x, f"{part}.{k}.read")) for k, x in enumerate(cuts)]
     others = put(site, Slice(longer.shape, (slice(1, None), *rest)), longer, f"{part}.others")
     return Reading(row, rows[0], rows[1], others)
+
+
+def _told(site: Site, row: Row, entry: Ref) -> Ref:
+    """Return an entry with the lengths that it has in the graph of a number of turns."""
+    if not row.lengths:
+        return entry
+    site.work.values[entry.name] = value = replace(entry.value, open_as=row.lengths)
+    return Ref(entry.name, value)

@@ -141,8 +141,11 @@ def _row(site: Site, turns: Turns, node: OnnxNode) -> Row | None:
             f"its node {node.name!r} (Gather) reads other entries than one by one of a value from outside"
         )
     axis = site.axis(node.attributes.get("axis", 0), x.ndim)
-    prefix = f"{site.node.name}["
-    return Row(node.outputs[0], x, axis, at, at.rank == 1, (prefix, f"]/{node.name}"), (prefix, f"]/{node.outputs[0]}"))
+    prefix, own = f"{site.node.name}[", x.value.lengths
+    lengths = (*own[:axis], *((1,) if at.rank == 1 else ()), *own[axis + 1 :])
+    return Row(
+        node.outputs[0], x, axis, at, at.rank == 1, (prefix, f"]/{node.name}"), (prefix, f"]/{node.outputs[0]}"), lengths=lengths
+    )  # fmt: skip
 
 
 TURNED = {
