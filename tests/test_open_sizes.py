@@ -212,3 +212,30 @@ def test_batch_sizes_that_differ_by_one_name_of_the_file_are_two():
         )
         for k in feeds if len(set(shapes)) > 1 else ():
             np.testing.assert_array_equal(found.relevances[k], wanted.relevances[k])
+
+
+PATCHES = {
+    "sizes that are halved": SHAPE + both("{s}q = Div({v}, two)") + """ s = Concat <axis = 0>(last, k, hq, two, wq, two)
+        r = Reshape(x, s) o = Transpose <perm = [0, 1, 3, 5, 2, 4]>(r) c = Concat <axis = 0>(last, sixteen, hq, wq)
+        z = Reshape(o, c)""",
+    "a size that is left": SHAPE + """s = Concat <axis = 0>(nv, k, last, two, wv) r = Reshape(x, s)
+        o = Transpose <perm = [0, 1, 3, 2, 4]>(r) z = Reshape(o, eight)""",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PATCHES)
+def test_patches_that_fit_multiples_of_a_size_are_compiled(case):
+    body = PATCHES[case] + " n = Relu(z) g = GlobalMaxPool(n) f = Flatten(g) y = MatMul(f, out)"
+    given = {"sixteen": ints(16), "eight": ints(0, 8, -1, 1), "out": draw(16 if "halved" in case else 8, 3, seed=4)}
+    used = {k: v for k, v in {**WEIGHTS, **given}.items() if k in body}
+    proto = model(body, "float[N,4,H,W] x", **used)
+    graph = reflrp.compile(proto, "epsilon_plus", target=1)
+    lengths = {p.key: p.value for p in graph.metadata_props}["reflrp.lengths"]
+    assert "H % 2 == 0" in lengths
+    for i, shape in enumerate(((2, 4, 8, 6), (1, 4, 2, 4), (3, 4, 4, 10))):
+        x = draw(*shape, seed=i)
+        wanted = reflrp.explain(proto, x, rules="epsilon_plus", target=1).relevance
+        found = run(graph, {"x": x})["relevance/x"]
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-4 * np.abs(wanted).max())
+    with pytest.raises(Exception, match=r"(?i)index|reshape|range"):
+        run(graph, {"x": draw(1, 4, 5, 6)})

@@ -229,8 +229,10 @@ class Construction:
 
         The node is built by itself, as for a graph with open lengths. Raises TooShort where they must be longer than 1.
         """
+        names = {a.name for a in args if isinstance(a, Ref)}
+        bounds = {k: self.bounds[k] for k in names if k in self.bounds}
         with self.names.alone():
-            return shape_alone(node, args, Construction(late=set(self.late), bounds=self.bounds))
+            return shape_alone(node, args, Construction(late=names & self.late, bounds=bounds))
 
     def hold(self, node: OnnxNode, arrays: Any) -> None:
         """Count the arrays among what a node makes: constants stay as long as the construction does."""

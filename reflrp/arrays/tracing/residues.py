@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from itertools import product as pairs
 from math import lcm
 
-from reflrp.arrays.tracing.polynomials import Floor, Monomial, Terms, added, bases, floored, product, scaled
+from reflrp.arrays.tracing.polynomials import Floor, Monomial, Terms, added, bases, floored, product, quotient, scaled
 
 LARGEST = 1024
 """Of what number a length may have to be a multiple; for larger ones it must be fixed."""
@@ -77,6 +77,21 @@ def _steps(terms: Terms) -> dict[str, int]:
         for symbol in bases(floor):
             found[symbol] = lcm(found.get(symbol, 1), floor.by)
     return found
+
+
+def multiple(one: Terms, two: Terms) -> tuple[str, int] | None:
+    """Return a symbol and a number: one is a multiple of two where the symbol is one of the number; None where none is found."""
+    steps = {s: (by, 0) for s, by in _steps({**one, **two}).items()}
+    if steps:
+        return next(((s, by) for s, (by, _) in steps.items()), None) if _fits(one, two, steps) else None
+    symbols = sorted({s for m in one for s in m})
+    return next(((s, by) for by in range(2, LARGEST + 1) for s in symbols if _fits(one, two, {s: (by, 0)})), None)
+
+
+def _fits(one: Terms, two: Terms, found: Mapping[str, Residue]) -> bool:
+    over, under = substituted(one, found), substituted(two, found)
+    parts = quotient(over, under) if any(under.values()) else None
+    return parts is not None and not any(added(over, scaled(product(parts, under), -1)).values())
 
 
 def _floors(terms: Terms) -> Iterator[Floor]:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from reflrp.arrays.tracing.dims import Dim, TooLong, TooShort, bounds, check_same, is_open, parts, symbols_of
+from reflrp.arrays.tracing.dims import (
+    Dim,
+    Divided,
+    TooLong,
+    TooShort,
+    Undivided,
+    bounds,
+    check_same,
+    is_open,
+    parts,
+    symbols_of,
+)
 from reflrp.arrays.tracing.growth import first, growing, lacking
 from reflrp.arrays.tracing.polynomials import Floor, added, least, lengthened, scaled, value
+from reflrp.arrays.tracing.residues import multiple
 
 
 def check_room(n: int, needed: int) -> None:
@@ -38,6 +50,20 @@ def check_order(one: int, two: int, most: int) -> None:
 def check_multiple(n: int, by: int) -> None:
     """Raise Divided where an open length is a multiple of a number for some residues only."""
     check_same(n, (n // by) * by)
+
+
+def shared(n: int, by: int) -> int:
+    """Return n / by, that must leave no rest. Raises Divided where it leaves none for multiples of a number only."""
+    try:
+        found = n // by
+    except Undivided:
+        found = 0
+    if found * by == n or not is_open((n, by)):
+        return found
+    parting = multiple(parts(n), parts(by))
+    if parting is None:
+        raise Undivided(f"({n}) // {by!r} is no one formula", n, by)
+    raise Divided(f"whether {n} is a multiple of {by} depends on the length", *parting, 0)
 
 
 def strided(shape: tuple[int, ...]) -> bool:

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from reflrp.arrays.tracing.dims import Dim, broadcast_shapes, check_same, is_open, total, whole
-from reflrp.arrays.tracing.spans import check_room
+from reflrp.arrays.tracing.spans import check_room, shared
 from reflrp.importer.dtypes import is_float
 from reflrp.importer.lengths.slicing import (
     evenly,
@@ -51,7 +51,8 @@ def _reshaped(site: Site, x: Ref, target: Shape) -> Ref:
         raise Unbuildable(f"its shape {target} is invalid")
     if -1 in target:
         known = prod(n for n in target if n != -1)
-        target = tuple(prod(x.shape) // max(known, 1) if n == -1 else n for n in target)
+        rest = shared(total(x.shape), known if is_open((known,)) else max(known, 1))
+        target = tuple(rest if n == -1 else n for n in target)
     if prod(target) != prod(x.shape):
         check_same(total(target), total(x.shape))
         raise Unbuildable(

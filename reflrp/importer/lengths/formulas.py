@@ -15,7 +15,7 @@ import onnx
 from onnx import helper
 
 from reflrp.arrays.tracing.dims import Dim, Unsettled, broadcast_shapes, is_open, total, whole
-from reflrp.arrays.tracing.spans import entries
+from reflrp.arrays.tracing.spans import entries, shared
 from reflrp.importer.dtypes import dtype_of
 from reflrp.importer.lengths.integers import larger, quotient, rest, same, smaller
 from reflrp.importer.lengths.openshapes import JOINED, told
@@ -223,10 +223,10 @@ def _reshape_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
 def reshaped(source: Shape, target: Shape, allowzero: bool) -> Shape:
     """Return the shape that a Reshape makes: 0 copies a length (without allowzero), -1 is worked out."""
     copied = tuple(n if allowzero or n != 0 else source[i] for i, n in enumerate(target))
-    rest = total(tuple(n for n in copied if n != -1))
-    if -1 in target and is_open((*source, *copied)) and (total(source) // rest) * rest != total(source):
-        raise Unbuildable(f"whether {total(source)} entries fit the shape {copied} depends on the length")
-    return tuple(total(source) // rest if n == -1 else n for n in copied)
+    if -1 not in target:
+        return copied
+    rest = shared(total(source), total(tuple(n for n in copied if n != -1)))
+    return tuple(rest if n == -1 else n for n in copied)
 
 
 def _flatten_shape(node: OnnxNode, args: tuple[Arg, ...]) -> Shape:
