@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from compiled import run
-from models import draw, ints, model
+from models import draw, ints, model, onnxruntime
 from onnx import numpy_helper
 from test_open_names import in_body
 
@@ -239,3 +239,68 @@ def test_patches_that_fit_multiples_of_a_size_are_compiled(case):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-4 * np.abs(wanted).max())
     with pytest.raises(Exception, match=r"(?i)index|reshape|range"):
         run(graph, {"x": draw(1, 4, 5, 6)})
+
+
+@pytest.mark.parametrize("names", ["NSS", "NST", "NNN"])
+@pytest.mark.parametrize(("axes", "count"), [((3,), "wv"), ((2,), "hv"), ((2, 3), "hw")])
+def test_axes_of_one_length_are_counted_alike(names, axes, count):
+    """Where height and width have one name, each is the count of the other."""
+    body = CASES["a mean by a count"].replace("Cast <to = 1>(hw)", f"Cast <to = 1>({count})").replace("space", "along")
+    words = set(body.replace("(", " ").replace(")", " ").replace(",", " ").split())
+    proto = model(body, "float[N,4,H,W] x", along=ints(*axes), **{k: v for k, v in WEIGHTS.items() if k in words})
+    for dim, name in zip(np.array(proto.graph.input[0].type.tensor_type.shape.dim)[[0, 2, 3]], names, strict=True):
+        dim.dim_param = name
+    for n in (3, 5):
+        check_formulas(proto, (n, 4, n, n))
+        assert "Standardise" in kinds(proto, (n, 4, n, n)).values()
+
+
+def test_a_count_of_more_axes_than_what_it_divides_is_no_raw_error():
+    body = (
+        SHAPE
+        + """hw = Mul(hv, wv) w = Cast <to = 1>(hw) u = Reshape(w, deep) s = Div(x, u) p = Squeeze(s, zero) z = Relu(p)"""
+        + POOLED
+    )
+    words = set(body.replace("(", " ").replace(")", " ").replace(",", " ").split())
+    proto = model(
+        body, "float[N,4,H,W] x", deep=ints(1, 1, 1, 1, 1), **{k: v for k, v in WEIGHTS.items() if k in words}
+    )
+    assert "Diagonal" in kinds(proto, (2, 4, 3, 5)).values()
+    with pytest.raises(reflrp.InputError, match="for any length"):
+        reflrp.compile(proto, "attnlrp", target=1)
+
+
+GROWING = {
+    "powers": "q{i} = Add({p}, wv) a{i} = Mul(q{i}, q{i})",
+    "products": "q{i} = Mul({p}, wv) a{i} = Add(q{i}, hv)",
+    "quotients": "q{i} = Add({p}, wv) a{i} = Div(q{i}, three)",
+    "products of quotients": "q{i} = Div({p}, two) r{i} = Div(wv, three) s{i} = Mul(q{i}, r{i}) a{i} = Add(s{i}, hv)",
+}
+
+
+@pytest.mark.parametrize("case", GROWING)
+def test_formulas_that_grow_without_end_are_left(case):
+    """Their bounds take time that grows with the power of their size: beyond some size a length is one of its own."""
+    steps = " ".join(GROWING[case].format(i=i, p=f"a{i - 1}" if i else "hv") for i in range(12))
+    body = SHAPE + steps + " b = Sub(a11, a11) o = Add(b, hv) p = Relu(x)" + target("o", "wv") + NORM + POOLED
+    check_formulas(built(body), (2, 4, 3, 2))
+    with pytest.raises(reflrp.InputError, match="too long a formula"):
+        reflrp.compile(built(body), "epsilon")
+
+
+@pytest.mark.parametrize("dims", ["float[2,3,4] x", "float[N,T,4] x"])
+@pytest.mark.parametrize(
+    ("start", "end", "step"), [(-5, -9, -1), (-4, -9, -2), (-3, -9, -1), (-9, 1, -1), (-9, -2, 1), (7, 0, -2)]
+)
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_slice_that_begins_before_the_first_entry(dims, start, end, step, constant):
+    """Backwards it takes the first entry, as the standard clamps a start to the entries there are, and Python does not."""
+    body = """s = Slice({}, a, b, one, d) f = ReduceSum <keepdims = 0>(s, one) r = Add(x, f)
+        g = ReduceSum <keepdims = 0>(r, one) y = MatMul(g, h)"""
+    given = {"a": ints(start), "b": ints(end), "one": ints(1), "d": ints(step), "h": (4, 3)}
+    rows = {"table": draw(1, 3, 4, seed=7)} if constant else {}
+    proto, x = model(body.format("table" if constant else "x"), dims, **given, **rows), draw(2, 3, 4)
+    if not constant:
+        proto = model(body.format("x").replace("r = Add(x, f)", "u = Unsqueeze(f, one) r = Add(x, u)"), dims, **given)
+    wanted = onnxruntime(proto, {"x": x})["y"]
+    np.testing.assert_allclose(reflrp.load(proto).run({"x": x})["y"], wanted, rtol=1e-5, atol=1e-6)

@@ -17,6 +17,7 @@ equal up to `tolerance`, relative to each.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -72,11 +73,11 @@ class Atom:
 
 @dataclass
 class Algebra:
-    """The normal forms of functions of one x of some shape, whose `open` axes have any length, and the atoms of these."""
+    """The normal forms of functions of one x of some shape, and the atoms; of `open` axes each with the first that is as long."""
 
     shape: Shape
     tolerance: float
-    open: frozenset[int] = NOWHERE
+    open: Mapping[int, int] = field(default_factory=dict)
     atoms: list[Atom] = field(default_factory=list)
     exponents: list[float] = field(default_factory=lambda: [k / 2 for k in range(-8, 9) if k])
     partial: set[int] = field(default_factory=set)

@@ -69,8 +69,9 @@ def mean(a: Algebra, s: Sum, axes: frozenset[int]) -> Sum:
 
 def count(a: Algebra, axes: frozenset[int]) -> Sum:
     """Return how many entries axes of x have: of an open axis a number that is not known."""
-    known = float(math.prod(a.shape[i] for i in axes - a.open))
-    return reduce(a.mul, (a.atom("count", {}, frozenset([i]), 2) for i in sorted(axes & a.open)), a.number(known))
+    known = float(math.prod(a.shape[i] for i in axes - a.open.keys()))
+    alike = sorted(a.open[i] for i in axes & a.open.keys())
+    return reduce(a.mul, (a.atom("count", {}, frozenset([i]), 2) for i in alike), a.number(known))
 
 
 def _mean_of(a: Algebra, m: Product, c: Any, axes: frozenset[int]) -> Sum:

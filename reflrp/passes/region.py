@@ -66,7 +66,7 @@ class Region:
     def normal_form(self) -> tuple[Algebra, Sum]:
         """Return what the region computes. Raises Unproven where it has no normal form, or not the input's shape."""
         own = self.values[self.entry].lengths
-        a = Algebra(self.shape, EXACT, frozenset(i for i, n in enumerate(own) if isinstance(n, str)))
+        a = Algebra(self.shape, EXACT, {i: own.index(n) for i, n in enumerate(own) if isinstance(n, str)})
         forms = {self.entry: Form(a.x, tuple(range(len(self.shape))), self.shape, own)}
         reader = _Reader(a, own, any(isinstance(n.op, SumAxes) for n in self.nodes))
         for node in self.nodes:
@@ -77,8 +77,8 @@ class Region:
             if counts is None:
                 _check_measured(node)
             given = tuple(forms[i] for i in reads(node, self.values))
-            if counts is None and len(given) < len(node.inputs):
-                raise Unproven("a number that is found in the run")
+            if len(given) < len(node.inputs) and (counts is None or len(reader.out) != len(given[0].lengths)):
+                raise Unproven("a number that is found in the run, or has more axes")
             form = read(reader, node.op, *given) if counts is None else _counted(reader, given[0], *counts)
             forms[node.output] = form._replace(lengths=reader.out)
         whole = forms[self.exit.output]

@@ -9,11 +9,12 @@ and wrong for another.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from reflrp.arrays.tracing.growth import growing, lacking
+from reflrp.arrays.tracing.growth import growing, lacking, unwieldy
 from reflrp.arrays.tracing.polynomials import (
     Monomial,
     Terms,
@@ -234,14 +235,16 @@ def symbols_of(shape: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(b for n in shape if isinstance(n, Dim) for m, _ in n.terms for s in m for b in bases(s)))
 
 
-def _made(terms: Terms, value: int) -> int:
-    kept = tuple(sorted((m, k) for m, k in terms.items() if k))
-    if not kept or kept == (((), kept[0][1]),):
-        return kept[0][1] if kept else 0
-    if least(dict(kept)) < 0:
-        symbol, text = growing(dict(kept)), f"{written(kept)} is no length for all lengths"
-        raise TooShort(text, symbol, lacking(dict(kept), symbol, 0)) if symbol else Unsettled(text)
-    return _restored(kept, value)
+def _made(found: Terms, value: int) -> int:
+    terms = {m: k for m, k in sorted(found.items()) if k}
+    if terms.keys() <= {()}:
+        return terms.get((), 0)
+    if unwieldy(terms):
+        raise Unsettled("a length is too long a formula of others")
+    if least(terms) < 0:
+        symbol, text = growing(terms), f"{written(tuple(terms.items()))} is no length for all lengths"
+        raise TooShort(text, symbol, lacking(terms, symbol, 0)) if symbol else Unsettled(text)
+    return _restored(tuple(terms.items()), value)
 
 
 def _restored(terms: tuple[tuple[Monomial, int], ...], value: int) -> Dim:
@@ -267,10 +270,7 @@ def bounds(one: int, two: int) -> tuple[float, float]:
 
 def total(shape: tuple[int, ...]) -> int:
     """Return the product of the lengths (math.prod takes a Dim for the int that it is)."""
-    found = 1
-    for n in shape:
-        found = n * found
-    return found
+    return reduce(lambda found, n: n * found, shape, 1)
 
 
 def check_same(one: int, two: int) -> None:

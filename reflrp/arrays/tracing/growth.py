@@ -1,11 +1,19 @@
-"""Lengths that grow with one symbol: how large that must be."""
+"""How formulas of lengths grow: with one symbol, which must be so large; and beyond what is worked with."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
 
-from reflrp.arrays.tracing.polynomials import Terms, bases, smallest, value
+from reflrp.arrays.tracing.polynomials import Terms, bases, depth, smallest, value
+
+TERMS, DEGREE, DEPTH = 64, 8, 4
+"""How many products a formula may add up, of how many factors, and how many floors may stand inside one another."""
+
+
+def unwieldy(terms: Terms) -> bool:
+    """Return whether a sum is beyond what is worked with: its bounds take time that grows with the power of its size."""
+    return len(terms) > TERMS or any(len(m) > DEGREE or any(depth(s) > DEPTH for s in m) for m in terms)
 
 
 def growing(terms: Terms) -> str:

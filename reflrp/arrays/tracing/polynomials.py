@@ -171,11 +171,15 @@ def least(terms: Terms) -> float:
 
     It is reached where no coefficient is negative, and by most sums of one floor and what it is the floor of.
     """
-    found = _least(terms)
+    found = _least(terms, FLOORS)
     return -inf if found == -inf else float(-(-found // 1))
 
 
-def _least(terms: Mapping[Monomial, Fraction | int]) -> Fraction | float:
+FLOORS = 4
+"""How many floors are taken out of a sum for a better bound."""
+
+
+def _least(terms: Mapping[Monomial, Fraction | int], floors: int) -> Fraction | float:
     beyond: dict[Monomial, Fraction | int] = {}  # in u = symbol - its least >= 0
     for monomial, times in terms.items():
         for part, rest in _split(monomial):
@@ -184,10 +188,10 @@ def _least(terms: Mapping[Monomial, Fraction | int]) -> Fraction | float:
     plain = beyond.get((), 0) + sum((k * n if n else 0) for k, n in reach)
     if all(k >= 0 for k in terms.values()):
         return plain
-    deepest = max((s for m in terms for s in m if isinstance(s, Floor)), key=_depth, default=None)
-    if deepest is None:
+    deepest = max((s for m in terms for s in m if isinstance(s, Floor)), key=depth, default=None)
+    if deepest is None or not floors:
         return plain
-    return max(plain, _least(_without_floor(terms, deepest)))
+    return max(plain, _least(_without_floor(terms, deepest), floors - 1))
 
 
 def _split(monomial: Monomial) -> Iterator[tuple[Monomial, Monomial]]:
@@ -211,9 +215,10 @@ def smallest(symbol: str) -> int:
     return 1 + _BEYOND.get({}).get(symbol, 0)
 
 
-def _depth(symbol: str) -> int:
+def depth(symbol: str) -> int:
+    """Return how many floors stand inside one another in a symbol."""
     parts = (s for m, _ in symbol.terms for s in m) if isinstance(symbol, Floor) else ()
-    return 1 + max(map(_depth, parts), default=0)
+    return 1 + max(map(depth, parts), default=0)
 
 
 def _without_floor(terms: Mapping[Monomial, Fraction | int], floor: Floor) -> dict[Monomial, Fraction | int]:

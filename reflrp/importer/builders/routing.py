@@ -19,6 +19,7 @@ from reflrp.importer.lengths.slicing import (
     runs,
     tiled,
 )
+from reflrp.importer.nodes.misread import backwards
 from reflrp.importer.observed import looked_up, picked
 from reflrp.importer.site import Made, Ref, Site, Unbuildable, builds, sized
 from reflrp.ir import Shape
@@ -175,9 +176,7 @@ def _range(start: int, end: int, step: int, size: int) -> slice:
     """Return ONNX's range as a Python slice."""
     if isinstance(size, Dim):
         return slice(start, None if step < 0 and end < -(2**31) else end, step)
-    if step < 0 and end < -size:
-        return slice(start, None, step)
-    return slice(start, end, step)
+    return slice(backwards(start, size, step), None if step < 0 and end < -size else end, step)
 
 
 @builds("Gather")

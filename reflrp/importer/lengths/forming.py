@@ -83,12 +83,12 @@ def formed(node: OnnxNode, args: tuple[Arg, ...], made: Any, work: Work, checked
     if any(a is None or (isinstance(a, Measured) and a.formulas is None) for a in args):
         return None
     pending = _Pending(node, args, found, work, deep, checked)
-    now = pending()
+    now = pending() if deep == 1 else None
     return pending if now is None else now
 
 
 ALIKE = frozenset(
-    ["Add", "Cast", "Concat", "Gather", "Identity", "Max", "Min", "Mul", "Reshape", "Slice", "Squeeze"]
+    ["Add", "Cast", "Concat", "Gather", "Identity", "Max", "Min", "Mul", "ReduceProd", "Reshape", "Slice", "Squeeze"]
     + ["Sub", "Unsqueeze"]
 )
 """Operators that do the same to whole numbers, whether these are held as integers or as floats."""

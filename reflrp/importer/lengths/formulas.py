@@ -20,6 +20,7 @@ from reflrp.importer.dtypes import dtype_of
 from reflrp.importer.lengths.integers import larger, quotient, rest, same, smaller
 from reflrp.importer.lengths.openshapes import JOINED, told
 from reflrp.importer.lengths.openshapes import numbers as _numbers
+from reflrp.importer.nodes.misread import backwards
 from reflrp.importer.nodes.node import OnnxNode
 from reflrp.importer.site import Arg, Items, Ref, Unbuildable, Work
 from reflrp.ir import Shape
@@ -118,7 +119,8 @@ def _slice(node: OnnxNode, x: np.ndarray, *rest: np.ndarray) -> np.ndarray | Non
     steps = numbers[3] if len(numbers) > 3 else np.ones(len(axes), dtype=np.int64)
     key = [slice(None)] * x.ndim
     for start, end, axis, step in zip(numbers[0], numbers[1], axes, steps, strict=True):
-        key[axis] = slice(int(start), None if step < 0 and end < -x.shape[axis] else int(end), int(step))
+        begin = backwards(int(start), x.shape[axis], int(step))
+        key[axis] = slice(begin, None if step < 0 and end < -x.shape[axis] else int(end), int(step))
     return x[tuple(key)]
 
 

@@ -68,10 +68,26 @@ def _scattered(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
     return newer(node, "ScatterElements", 13, node.inputs, axis=node.attributes.get("axis", 0)), feeds
 
 
+def backwards(start: int, size: int, step: int) -> int:
+    """Return where a slice begins: backwards, one that begins before the first entry takes that, where Python takes none."""
+    return max(start, -size) if step < 0 else start
+
+
+def _sliced(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
+    data, starts, _, axes, steps = (feeds.get(i) if i else None for i in (*node.inputs, "", "")[:5])
+    if steps is None or data is None or starts is None or not (steps < 0).any():
+        return node, feeds
+    along = range(len(starts)) if axes is None else np.ravel(axes).tolist()
+    triples = zip(np.ravel(starts).tolist(), (data.shape[a] for a in along), np.ravel(steps).tolist(), strict=True)
+    begun = np.asarray([backwards(*each) for each in triples], dtype=starts.dtype)
+    return node, {**feeds, node.inputs[1]: begun}
+
+
 RESAID = {
     "Dropout": (12, _without_mask),
     "OneHot": (ALWAYS, _one_hot),
     "Scatter": (11, _scattered),
+    "Slice": (ALWAYS, _sliced),
     "Squeeze": (13, _squeezed),
     "Unsqueeze": (13, _squeezed),
 }
