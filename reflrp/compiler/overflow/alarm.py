@@ -7,6 +7,8 @@ overflow, and where these are no larger, it looks no further (an `If`). In the b
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import reduce
 from math import prod
@@ -71,11 +73,15 @@ class Watched:
 
 @dataclass(eq=False)
 class Alarm:
-    """What a graph has to look at; `most` is how large each term that is looked at may be for all denominators behind it."""
+    """What a graph has to look at.
+
+    `most` is how large each term that is looked at may be for all denominators behind it, `often` behind how many that are.
+    """
 
     bounds: Bounds
     watched: Watched
     most: dict[int, float] = field(default_factory=dict)
+    often: Counter[int] = field(default_factory=Counter)
 
     @property
     def trace(self) -> Trace:
@@ -98,6 +104,7 @@ class Alarm:
         for known in limits.values():
             for k, most in (known.below if known else {}).items():
                 self.most[k] = min(most, self.most.get(k, most))
+                self.often[k] += 1
         parts = [self._looks(pair, known) for pair in dict.fromkeys(outside) if not _proven(known := limits[pair])]
         for loop, pairs in inside:
             own = [self._looks(pair, known) for pair in dict.fromkeys(pairs) if not _proven(known := limits[pair])]
@@ -127,12 +134,16 @@ class Alarm:
             found = self._below(bound, pair.most)
             return None if found is None else Limits(found)
         least = self.largest * float(np.finfo(self.trace.real).eps) / 16
-        for k in sorted(bound.even, key=lambda k: prod(map(example, self.bounds.looked[k].shape))):
+        for k in sorted(self._in_order(bound.even), key=lambda k: prod(map(example, self.bounds.looked[k].shape))):
             rest = self._below(Bound({i: g for i, g in bound.gains.items() if i != k}, bound.rest), least)
             if rest is not None:
                 return Limits(rest, (k,))
         found = self._below(bound, self.largest / ROOM)
         return None if found is None else Limits(found)
+
+    def _in_order(self, looked: Collection[int]) -> list[int]:
+        """Return terms that are looked at in the order in which the graph came to them: it is to be the same each time."""
+        return [k for k in self.bounds.looked if k in looked]
 
     @staticmethod
     def _below(bound: Bound, most: float) -> dict[int, float] | None:
@@ -147,7 +158,8 @@ class Alarm:
         seen = self._seen(pair.z, pair.R)
         if known is None:
             return seen
-        holds = [self._within(k, self.most[k]) for k in sorted(known.below)]
+        first = sorted(self._in_order(known.below), key=lambda k: -self.often[k])  # what many share is joined once
+        holds = [self._within(k, self.most[k]) for k in first]
         holds += [self._within(k, self.largest) for k in known.whole]
         fine = reduce(lambda a, b: plain("And", a, b), holds)
         read = [t for t in (pair.of or pair.z, pair.R) if t is not None]
