@@ -74,7 +74,7 @@ def backwards(start: int, size: int, step: int) -> int:
 
 
 def _sliced(node: OnnxNode, feeds: Arrays) -> tuple[OnnxNode, Arrays]:
-    data, starts, _, axes, steps = (feeds.get(i) if i else None for i in (*node.inputs, "", "")[:5])
+    data, starts, _, axes, steps = (feeds.get(i) if i else None for i in (*node.inputs, *[""] * 4)[:5])
     if steps is None or data is None or starts is None or not (steps < 0).any():
         return node, feeds
     along = range(len(starts)) if axes is None else np.ravel(axes).tolist()
