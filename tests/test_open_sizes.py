@@ -304,3 +304,15 @@ def test_a_slice_that_begins_before_the_first_entry(dims, start, end, step, cons
         proto = model(body.format("x").replace("r = Add(x, f)", "u = Unsqueeze(f, one) r = Add(x, u)"), dims, **given)
     wanted = onnxruntime(proto, {"x": x})["y"]
     np.testing.assert_allclose(reflrp.load(proto).run({"x": x})["y"], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_of_two_open_lengths_that_may_be_1_neither_is_that_of_their_sum():
+    """Which of them is longer differs from run to run, and so the sum has a length of its own in each."""
+    proto = model("a = Add(x, m) y = ReduceSum <keepdims = 0>(a, one)", "float[N,T,4] x, float[N,S,4] m", one=ints(1))
+    found = []
+    for t, s in ((3, 1), (1, 3), (3, 3)):
+        shapes = {"x": (2, t, 4), "m": (2, s, 4)}
+        check_formulas(proto, shapes)
+        found.append(reflrp.load(proto).graph(shapes).values["a"].lengths)
+    assert found[1:] == found[:1] * 2
+    assert found[0][1] not in ("T", "S")
